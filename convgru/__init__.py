@@ -1,0 +1,1 @@
+"""convgru: convolutional recurrent networks, defined once, native in PyTorch, JAX, Flax and MindSpore."""

@@ -1,0 +1,129 @@
+"""From a name, or an instance, to its backend, imported on demand; and what a backend is."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from convgru.weights import Weights
+
+ROOMS = {
+    "torch": "convgru_torch",
+    "jax": "convgru_jax",
+    "flax": "convgru_flax",
+    "mindspore": "convgru_mindspore",
+}
+FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "flax": "Flax", "mindspore": "MindSpore"}
+
+
+class UnsupportedError(TypeError):
+    """A framework cannot compute this, on this device, in this dtype; the message says what and why."""
+
+
+class Backend(Protocol):
+    """What the module ``backend`` of each room provides; arrays are NumPy's, x and y are (T, B, C, *S), states (B, H, *S)."""
+
+    suffixes: dict[str, str]
+    """The file suffixes of the framework's own checkpoints, each with one line on what such a file holds."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the framework and of what it stands on."""
+
+    def devices(self) -> dict[str, str]:
+        """The devices that can be asked for, each with a description: ``{"cpu": "..."}``, perhaps ``"cuda:0"``."""
+
+    def notes(self) -> list[str]:
+        """One line each on what would run here: implementation, TF32, priming. For ``convgru doctor``."""
+
+    def owns(self, net: object) -> bool:
+        """Whether ``net`` is what ``build`` of this backend returns."""
+
+    def build(self, weights: Weights, **options: Any) -> Any:
+        """The native module (for JAX: spec and params) with these weights; options as in the native constructor."""
+
+    def extract(self, net: Any) -> Weights:
+        """The weights of what ``build`` returned, byte for byte."""
+
+    def execute(
+        self,
+        weights: Weights,
+        x: np.ndarray,
+        state: Any = None,
+        *,
+        steps: int | None = None,
+        cotangents: tuple[np.ndarray, Any] | None = None,
+        device: str = "cpu",
+    ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+        """Run on NumPy arrays of the weights' dtype: output, final state, gradients.
+
+        Runs the room's public module (what ``build`` returns), in the layout of the call that is its default. ``steps``
+        goes with forecasters. With ``cotangents``, of the shapes of output and final state, the gradients of
+        sum(cotangents · results) by name: ``x``, ``state.0.h`` … and every parameter; else an empty dict. TF32 is as
+        the caller left it. Raises UnsupportedError.
+        """
+
+    def precise(self) -> Any:
+        """A context manager within which float32 means float32: TF32 off, deterministic kernels; all put back after."""
+
+    def read(self, path: Path) -> Weights:
+        """The weights in one of the framework's own checkpoints, with the spec that ``write`` left there. Raises WeightsError."""
+
+    def write(self, weights: Weights, path: Path) -> None:
+        """Write one of the framework's own checkpoints, readable by its own loader; whole or not at all."""
+
+
+def get(name: str) -> Backend:
+    """The backend called ``name``. Raises ValueError for an unknown one, ImportError if its framework is missing."""
+    if name not in ROOMS:
+        raise ValueError(f"backend expected one of {', '.join(map(repr, ROOMS))}, got {name!r}")
+    return cast("Backend", room(name, "backend"))
+
+
+def room(name: str, module: str) -> Any:
+    """Import a module of a backend's room, or raise ImportError with the one command that mends it."""
+    try:
+        return importlib.import_module(f"{ROOMS[name]}.{module}")
+    except ModuleNotFoundError as error:
+        raise explain(name, error) from error
+
+
+def explain(name: str, error: ModuleNotFoundError) -> ImportError:
+    """What to tell a user who imports a face whose framework, or whose room, is not installed."""
+    missing = (error.name or "").split(".")[0]
+    if missing in ROOMS.values():
+        return ImportError(f"convgru.{name} is not installed: in the checkout run  pip install -e '.[{name}]'")
+    if missing in ("torch", "jax", "jaxlib", "flax", "mindspore"):
+        return ImportError(f"convgru.{name} needs {FRAMEWORKS[name]}: pip install 'convgru[{name}]'")
+    return error
+
+
+def available() -> dict[str, Backend | str]:
+    """Every backend, or the sentence that says why it is not there."""
+    return {name: _get_or_reason(name) for name in ROOMS}
+
+
+def owner_of(net: object) -> str:
+    """The name of the backend that built ``net``. Raises TypeError if none did."""
+    import sys
+
+    for name, package in ROOMS.items():
+        module = sys.modules.get(f"{package}.backend")
+        if module is not None and cast("Callable[[object], bool]", module.owns)(net):
+            return name
+    for kind in type(net).__mro__:
+        for name, package in ROOMS.items():
+            if kind.__module__.split(".")[0] == package:
+                return name
+    raise TypeError(f"expected a network of convgru.{', convgru.'.join(ROOMS)}, got {type(net).__module__}.{type(net).__qualname__}")
+
+
+def _get_or_reason(name: str) -> Backend | str:
+    try:
+        return get(name)
+    except ImportError as error:
+        return str(error)
