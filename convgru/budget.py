@@ -1,0 +1,103 @@
+"""How far from the float64 reference a backend may be: the network's own conditioning, measured, not a fixed number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from convgru import numpy_ops, reference
+from convgru.cases import Problem
+from convgru.shapes import nest_state, state_leaves
+
+TF32_EPS = 2.0**-10
+"""Spacing of TensorFloat-32, which has ten bits of mantissa."""
+NOISE = 2.0**-24
+"""Size of the noise that measures conditioning: small enough to be linear, far above float64's own rounding."""
+SEEDS = (0, 1, 2)
+HALF = {"float16": (4.0, 16.0), "bfloat16": (4.0, 16.0)}
+"""Dtypes with a fixed budget, in eps: forward, gradient."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Largest error allowed, relative to max(1, max|reference|), of outputs and states, and of gradients."""
+
+    forward: float
+    gradient: float
+
+
+def eps_of(dtype: str, tf32: bool = False) -> float:
+    """Spacing of the numbers next to one in a dtype."""
+    if tf32 and dtype == "float32":
+        return TF32_EPS
+    return float(ml_dtypes.finfo(dtype).eps)
+
+
+def budget(problem: Problem, steps: int | None = None, *, tf32: bool = False) -> Budget:
+    """The budget for one problem in the dtype of its weights: 4·R·eps, R being ``conditioning``."""
+    dtype = str(problem.weights.dtype)
+    eps = eps_of(dtype, tf32)
+    if dtype in HALF:
+        forward, gradient = HALF[dtype]
+        return Budget(forward * eps, gradient * eps)
+    allowed = 4 * conditioning(problem, steps) * eps
+    return Budget(allowed, allowed)
+
+
+def conditioning(problem: Problem, steps: int | None = None) -> float:
+    """R: the worst of three seeded responses of the float64 reference to rounding noise, in units of that noise.
+
+    The noise is relative: (1 + √K/5)·eps on each convolution result (K = taps · channels), 1·eps on each new state.
+    """
+    weights = problem.weights
+    leaves = reference.leaves_of(
+        weights, problem.x.astype(np.float64), reference.complete_state(weights.spec, problem.x, problem.state)
+    )
+    state = nest_state(weights.spec, leaves)
+
+    def results(ops: Any = numpy_ops, settle: Any = None) -> list[np.ndarray]:
+        y, final = reference.compute(weights.spec, leaves, leaves["x"], state, steps, ops=ops, settle=settle)
+        return [y, *(array for _, array in state_leaves(weights.spec, final))]
+
+    exact = results()
+    worst = 0.0
+    for seed in SEEDS:
+        noise = _Noise(seed)
+        noisy = results(noise, noise.settle)
+        worst = max(worst, *(error(got, want) for got, want in zip(noisy, exact, strict=True)))
+    return max(1.0, worst / NOISE)
+
+
+def error(got: np.ndarray, want: np.ndarray) -> float:
+    """max|got − want| / max(1, max|want|); infinite where got is not a number."""
+    if got.shape != want.shape:
+        raise ValueError(f"parity expected shape {want.shape}, got {got.shape}")
+    if not want.size:
+        return 0.0
+    difference = np.abs(got.astype(np.float64) - want).max()
+    return float(difference / max(1.0, np.abs(want).max())) if np.isfinite(difference) else float("inf")
+
+
+class _Noise:
+    """numpy_ops with relative noise on each convolution result."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(numpy_ops, name)
+
+    def conv(self, x: np.ndarray, p: Any, name: str) -> np.ndarray:
+        """The convolution, each number off by (1 + √K/5)·eps·N(0, 1)."""
+        return self._shake(numpy_ops.conv(x, p, name), 1 + sqrt(p[name].matrix.shape[-2]) / 5)
+
+    def settle(self, state: np.ndarray) -> np.ndarray:
+        """A new state, each number off by eps·N(0, 1)."""
+        return self._shake(state, 1.0)
+
+    def _shake(self, a: np.ndarray, size: float) -> np.ndarray:
+        return a * (1 + size * NOISE * self.rng.standard_normal(a.shape))
