@@ -289,5 +289,5 @@ def _positive(name: str, value: object) -> None:
 
 
 def _one_of(name: str, value: object, choices: Sequence[object]) -> None:
-    if isinstance(value, bool) or value not in choices:
+    if type(value) not in {type(choice) for choice in choices} or value not in choices:  # 2.0 is not 2 here
         raise ValueError(f"{name} expected one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -1,0 +1,43 @@
+"""JSON from a stranger: bounded in length and depth, with no key twice and no number that JSON does not have."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+MAX_DEPTH = 32
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
+
+
+def loads(text: str, what: str, max_length: int) -> Any:
+    """The value that ``text`` stands for. Raises ValueError, naming ``what``, for anything unusual."""
+    if len(text) > max_length:
+        raise ValueError(f"{what} expected at most {max_length} characters, got {len(text)}")
+    _check_depth(text, what)
+    try:
+        return json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{what} expected JSON text, got {text[:60]!r}: {error}") from None
+
+
+def _check_depth(text: str, what: str) -> None:
+    # Counted before parsing: how deep a parser may recurse differs between versions of Python.
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"{what} expected JSON at most {MAX_DEPTH} levels deep, got more")
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+    return found
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a JSON number")
