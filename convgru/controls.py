@@ -30,7 +30,7 @@ def _swapped_gates(weights: Weights) -> Weights | None:
         return None
 
     def swap(name: str, array: np.ndarray) -> np.ndarray:
-        if name.rpartition(".")[2] not in ("weight_ih", "weight_hh", "bias"):
+        if name.startswith("readout.") or name.endswith(".bias_hn"):
             return array
         parts = np.split(array, gates)
         return np.concatenate([parts[1], parts[0], *parts[2:]])
@@ -70,7 +70,7 @@ def _wrong_reset(weights: Weights) -> Weights | None:
             {
                 name.replace(".bias", ".bias_hn"): np.zeros_like(array[: len(array) // 3])
                 for name, array in arrays.items()
-                if name.endswith(".bias") and "readout" not in name
+                if name.endswith(".bias") and not name.startswith("readout.")
             }
         )
     if isinstance(weights.spec, ForecasterSpec):

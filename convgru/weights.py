@@ -98,9 +98,9 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float32") -> Weights:
 
 
 def _initial(rng: np.random.Generator, name: str, shape: tuple[int, ...], gates: str) -> np.ndarray:
-    part = name.rpartition(".")[2]
-    if part == "weight":
-        return glorot(rng, shape)
+    owner, _, part = name.rpartition(".")
+    if owner == "readout":
+        return glorot(rng, shape) if part == "weight" else np.zeros(shape)
     if part in ("weight_ih", "weight_hh"):
         gate = (shape[0] // len(gates), *shape[1:])
         draw = glorot if part == "weight_ih" else orthogonal

@@ -1,0 +1,158 @@
+"""Parity without any framework: a stand-in backend shows what the comparison sees and what it does not let pass."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+
+from convgru import cases, parity, reference, registry
+from convgru.budget import budget, conditioning, error
+from convgru.cases import Case
+from convgru.controls import FAULTS, plant
+from convgru.shapes import nest_state, state_leaves
+from convgru.spec import network
+
+SMALL = [case for case in cases.table() if case.name in ("gru-before-2d", "lstm-1d", "forecaster-gru-before-patch")]
+
+
+class Exact:
+    """A backend that is the reference itself, rounded once; ``spoil`` changes what it returns."""
+
+    suffixes: dict[str, str] = {}
+
+    def __init__(self, spoil=lambda name, array: array, unsupported=()):
+        self.spoil, self.unsupported = spoil, unsupported
+
+    def versions(self):
+        return {"exact": "1"}
+
+    def precise(self):
+        return contextlib.nullcontext()
+
+    def execute(self, weights, x, state=None, *, steps=None, cotangents=None, device="cpu"):
+        if str(weights.dtype) in self.unsupported:
+            raise registry.UnsupportedError(f"exact has no {weights.dtype}")
+        y, final = reference.run(weights, x, state, steps=steps)
+        final = nest_state(weights.spec, {n: self.spoil(n, a) for n, a in state_leaves(weights.spec, final)})
+        gradients = {}
+        if cotangents is not None:
+            gradients = reference.gradient(weights, x, state, cotangents, steps=steps)
+            gradients = {name: self.spoil("gradient " + name, array) for name, array in gradients.items()}
+        return self.spoil("output", y), final, gradients
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    def install(exact):
+        monkeypatch.setattr(registry, "get", lambda name: exact)
+        monkeypatch.setattr(registry, "available", lambda: {"exact": exact, "other": "pip install other"})
+
+    return install
+
+
+def test_the_table_has_cases_for_everything():
+    table = cases.table()
+    assert len(table) >= 60 and len({case.name for case in table}) == len(table)
+    assert {case.spec.ndim for case in table} == {1, 2, 3}
+
+
+def test_every_bias_of_a_problem_is_not_zero():
+    for case in cases.table():
+        for name, array in cases.problem(case, "float32").weights.arrays.items():
+            assert "bias" not in name or np.count_nonzero(array) == array.size
+
+
+def test_an_exact_backend_passes(backend):
+    backend(Exact())
+    report = parity.run(SMALL)
+    assert report.ok and report.absent == {"other": "pip install other"}
+    assert len(report.rows) == len(SMALL) * 2 * 3
+    assert len(report.controls) == 2 * len(FAULTS) and all(c.ratio > 10 for c in report.controls)
+
+
+@pytest.mark.parametrize("where", ["output", "state.0.h", "gradient x", "gradient layers.0.fwd.weight_hh"])
+@pytest.mark.parametrize("how", [lambda a: a + 1e-4, lambda a: a * np.nan, lambda a: -a])
+def test_a_spoilt_backend_fails(backend, where, how):
+    backend(Exact(lambda name, array: how(array) if name == where else array))
+    report = parity.run(SMALL[:1], controls=False)
+    assert not report.ok and where.split()[-1] in " ".join(report.failures())
+    json.loads(report.to_json())
+
+
+def test_a_fault_makes_the_run_fail(backend):
+    backend(Exact())
+    for fault in FAULTS:
+        assert not parity.run(fault=fault, dtypes=["float32"]).ok
+    with pytest.raises(ValueError, match="fault expected one of"):
+        parity.run(fault="none")
+
+
+def test_a_fault_that_nobody_notices_fails_the_report(backend, monkeypatch):
+    backend(Exact())
+    monkeypatch.setattr(parity, "plant", lambda fault, weights: weights)
+    report = parity.run(SMALL[:1])
+    assert not report.ok and "was not caught" in report.failures()[0]
+
+
+def test_a_run_that_compared_nothing_fails(backend):
+    backend(Exact(unsupported=("float32", "float64")))
+    report = parity.run(SMALL)
+    assert not report.ok and "exact has no float" in report.failures()[0]
+    backend(Exact())
+    assert not parity.run([]).ok
+
+
+def test_a_dtype_that_is_not_supported_is_named(backend):
+    backend(Exact(unsupported=("float64",)))
+    report = parity.run(SMALL[:1])
+    assert report.ok and report.unsupported == {"exact float64 cpu": "exact has no float64"}
+
+
+def test_compare_takes_given_input(backend):
+    backend(Exact())
+    case = SMALL[0]
+    weights = cases.problem(case, "float32").weights
+    x = np.random.default_rng(0).standard_normal((2, 1, 2, 4, 4))
+    report = parity.compare(weights, x, dtype="float64", gradients=False)
+    assert report.ok and {row.dtype for row in report.rows} == {"float64"}
+    with pytest.raises(ValueError, match="expected 2 input channels on axis 2, got 3"):
+        parity.compare(weights, np.zeros((2, 1, 3, 4, 4)))
+
+
+def test_conditioning_grows_with_the_weights():
+    spec = network("gru", 4, 8, 3)
+    sizes = [conditioning(cases.problem(Case("scaled", spec, (5, 5), time=4, scale=s), "float32")) for s in (1, 2, 4)]
+    assert sizes == sorted(sizes) and sizes[0] >= 1
+
+
+def test_half_precision_has_a_fixed_budget():
+    for dtype, eps in (("float16", 2.0**-10), ("bfloat16", 2.0**-7)):
+        found = budget(cases.problem(SMALL[0], dtype))
+        assert (found.forward, found.gradient) == (4 * eps, 16 * eps)
+
+
+def test_tf32_widens_the_budget_of_float32_alone():
+    for dtype, wider in (("float32", 2.0**13), ("float64", 1)):
+        problem = cases.problem(SMALL[0], dtype)
+        assert budget(problem, tf32=True).forward == pytest.approx(wider * budget(problem).forward)
+
+
+def test_error_is_relative_to_the_largest_number():
+    assert error(np.array([100.5]), np.array([100.0])) == 0.005
+    assert error(np.array([0.5]), np.array([0.25])) == 0.25
+    assert error(np.array([np.nan]), np.array([1.0])) == float("inf")
+    with pytest.raises(ValueError, match="expected shape"):
+        error(np.zeros(2), np.zeros(3))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_do_change_the_weights(fault):
+    planted = 0
+    for case in cases.table():
+        weights = cases.problem(case, "float32").weights
+        faulty = plant(fault, weights)
+        if faulty is not None:
+            planted += 1
+            assert faulty.spec != weights.spec or not faulty.equal(weights), case.name
+    assert planted >= 10

@@ -1,0 +1,190 @@
+"""The float64 reference against things that it was not made from: naive loops, finite differences, algebra."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from convgru import numpy_ops, reference, spec
+from convgru.cases import noisy
+from convgru.padding import Convolution
+from convgru.weights import Weights, init
+
+RNG = np.random.default_rng(5)
+
+
+def naive_convolution(x, weight, geometry):
+    """Cross-correlation of (B, C, *S) with (O, C, *k), one number at a time."""
+    pads = geometry.pads
+    size = [n + grown for n, grown in zip(x.shape[2:], geometry.growth, strict=True)]
+    out = np.zeros((x.shape[0], weight.shape[0], *size))
+    for place in itertools.product(*map(range, size)):
+        for tap in itertools.product(*map(range, weight.shape[2:])):
+            source = [i + t * d - low for i, t, d, (low, _) in zip(place, tap, geometry.dilation, pads, strict=True)]
+            if all(0 <= i < n for i, n in zip(source, x.shape[2:], strict=True)):
+                out[(..., *place)] += x[(..., *source)] @ weight[(..., *tap)].T
+    return out
+
+
+CONVOLUTIONS = [
+    ((7,), Convolution((3,), (1,), "same")),
+    ((7,), Convolution((4,), (2,), "same")),
+    ((5, 6), Convolution((2, 3), (1, 2), "same")),
+    ((5, 6), Convolution((2, 3), (2, 1), "valid")),
+    ((4, 3), Convolution((3, 1), (1, 1), ((0, 2), (1, 0)))),
+    ((3, 4, 3), Convolution((2, 3, 1), (1, 1, 2), "same")),
+]
+
+
+@pytest.mark.parametrize(("size", "geometry"), CONVOLUTIONS)
+def test_convolution_is_cross_correlation(size, geometry):
+    x = RNG.standard_normal((2, 3, *size))
+    weight = RNG.standard_normal((4, 3, *geometry.kernel_size))
+    got = numpy_ops.conv(np.moveaxis(x, 1, -1), {"k": numpy_ops.kernel(weight, geometry)}, "k")
+    np.testing.assert_allclose(np.moveaxis(got, -1, 1), naive_convolution(x, weight, geometry), atol=1e-13)
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def scalar_gru_before(w, x, h):
+    (ir, iz, in_), (hr, hz, hn), (br, bz, bn) = w["weight_ih"], w["weight_hh"], w["bias"]
+    r, z = sigmoid(ir * x + hr * h + br), sigmoid(iz * x + hz * h + bz)
+    return z * h + (1 - z) * np.tanh(in_ * x + bn + hn * (r * h))
+
+
+def scalar_gru_after(w, x, h):
+    (ir, iz, in_), (hr, hz, hn), (br, bz, bn) = w["weight_ih"], w["weight_hh"], w["bias"]
+    r, z = sigmoid(ir * x + hr * h + br), sigmoid(iz * x + hz * h + bz)
+    return z * h + (1 - z) * np.tanh(in_ * x + bn + r * (hn * h + w["bias_hn"][0]))
+
+
+@pytest.mark.parametrize(("reset", "formula"), [("before", scalar_gru_before), ("after", scalar_gru_after)])
+def test_gru_by_hand(reset, formula):
+    weights = noisy(init(spec.network("gru", 1, 1, 1, ndim=1, reset=reset), 3, "float64"), 3)
+    short = {name.rpartition(".")[2]: array.ravel() for name, array in weights.arrays.items()}
+    x, h = RNG.standard_normal(4), 0.7
+    got, _ = reference.run(weights, x.reshape(4, 1, 1, 1), (np.full((1, 1, 1), h),))
+    for frame, value in zip(x, got.ravel(), strict=True):
+        h = formula(short, frame, h)
+        assert value == pytest.approx(h, abs=1e-15)
+
+
+def test_lstm_and_rnn_by_hand():
+    weights = noisy(init(spec.network("lstm", 1, 1, 1, ndim=1), 4, "float64"), 4)
+    ih, hh, b = (a.ravel() for a in weights.arrays.values())
+    x, h, c = 0.3, -0.4, 0.9
+    i, f, g, o = ih * x + hh * h + b
+    c_new = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    state = ((np.full((1, 1, 1), h), np.full((1, 1, 1), c)),)
+    y, ((h_got, c_got),) = reference.run(weights, np.full((1, 1, 1, 1), x), state)
+    assert c_got.item() == pytest.approx(c_new, abs=1e-15)
+    assert y.item() == h_got.item() == pytest.approx(sigmoid(o) * np.tanh(c_new), abs=1e-15)
+
+    weights = noisy(init(spec.network("rnn", 1, 1, 1, ndim=1, activation="relu"), 4, "float64"), 4)
+    ih, hh, b = (a.item() for a in weights.arrays.values())
+    y, _ = reference.run(weights, np.full((1, 1, 1, 1), x), (np.full((1, 1, 1), h),))
+    assert y.item() == pytest.approx(max(0.0, ih * x + hh * h + b), abs=1e-15)
+
+
+NETWORKS = [
+    spec.network("gru", 2, [3, 2], [3, 2]),
+    spec.network("gru", 2, 3, reset="after", ndim=1),
+    spec.network("lstm", 1, 2, (2, 1), padding="valid"),
+    spec.network("rnn", 2, 2, ndim=3),
+    spec.forecaster("gru", 1, 3, patch=2),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda s: s.title)
+def test_gradient_against_finite_differences(network):
+    weights = noisy(init(network, 1, "float64"), 1)
+    steps = 2 if network.title == "Forecaster" else None
+    x = RNG.standard_normal((3, 1, network.in_channels, *(4,) * network.ndim))
+    state = reference.complete_state(network, x)
+    y, final = reference.run(weights, x, state, steps=steps)
+    cotangents = RNG.standard_normal(y.shape), final
+    gradient = reference.gradient(weights, x, state, cotangents, steps=steps)
+    leaves = reference.leaves_of(weights, x, state)
+    for name, leaf in leaves.items():
+        direction = RNG.standard_normal(leaf.shape)
+
+        def loss(amount, name=name, direction=direction):
+            moved = {**leaves, name: leaves[name] + amount * direction}
+            out, end = reference.compute(network, moved, moved["x"], _state(network, moved), steps)
+            total = (out * cotangents[0]).sum()
+            for (_, a), (_, b) in zip(_leaves(network, end), _leaves(network, cotangents[1]), strict=True):
+                total += (a * b).sum()
+            return total
+
+        slope = (loss(1e-5) - loss(-1e-5)) / 2e-5
+        assert (gradient[name] * direction).sum() == pytest.approx(slope, rel=1e-7, abs=1e-8), name
+        along = reference.derivatives(weights, x, state, cotangents, {name: direction[None]}, steps=steps)[name]
+        assert along.item() == pytest.approx((gradient[name] * direction).sum(), rel=1e-12, abs=1e-12)
+
+
+def _state(network, leaves):
+    from convgru.shapes import nest_state
+
+    return nest_state(network, leaves)
+
+
+def _leaves(network, state):
+    from convgru.shapes import state_leaves
+
+    return state_leaves(network, state)
+
+
+def test_patch_is_the_pixel_unshuffle():
+    x = np.arange(2 * 4 * 6 * 3.0).reshape(2, 4, 6, 3)  # (B, H, W, C)
+    cut = numpy_ops.patch(x, (2, 3))
+    assert cut.shape == (2, 2, 2, 18)
+    for c, i, j in itertools.product(range(3), range(2), range(3)):
+        np.testing.assert_array_equal(cut[..., c * 6 + i * 3 + j], x[:, i::2, j::3, c])
+    np.testing.assert_array_equal(numpy_ops.unpatch(cut, (2, 3)), x)
+
+
+def test_a_forecaster_feeds_on_its_own_prediction():
+    network = spec.forecaster("lstm", 1, 3, patch=2)
+    weights = noisy(init(network, 2, "float64"), 2)
+    x = RNG.standard_normal((3, 2, 1, 4, 4))
+    frames, state = reference.run(weights, x, steps=3)
+    first, middle = reference.run(weights, x, steps=1)
+    np.testing.assert_array_equal(frames[:1], first)
+    rest, end = reference.run(weights, first, middle, steps=2)
+    np.testing.assert_allclose(frames[1:], rest, atol=1e-15)
+    np.testing.assert_allclose(state[0][1], end[0][1], atol=1e-15)
+
+
+def test_splitting_time_changes_nothing():
+    weights = noisy(init(spec.network("gru", 2, [3, 4]), 6, "float64"), 6)
+    x = RNG.standard_normal((5, 2, 2, 4, 4))
+    whole, end = reference.run(weights, x)
+    first, state = reference.run(weights, x[:2])
+    second, state = reference.run(weights, x[2:], state)
+    np.testing.assert_array_equal(whole, np.concatenate([first, second]))
+    np.testing.assert_array_equal(end[1], state[1])
+
+
+def test_sigmoid_of_large_numbers_is_silent():
+    with np.errstate(all="raise", under="ignore"):
+        got = numpy_ops.sigmoid(np.array([-800.0, -30.0, 0.0, 30.0, 800.0]))
+    np.testing.assert_allclose(got, [0, np.exp(-30), 0.5, 1, 1], rtol=1e-12, atol=1e-300)
+
+
+def test_bfloat16_weights_are_read_as_they_are():
+    weights = init(spec.network("gru", 1, 2), 0, "bfloat16")
+    x = RNG.standard_normal((2, 1, 1, 3, 3))
+    rounded = Weights(weights.spec, {k: v.astype(np.float64) for k, v in weights.arrays.items()})
+    np.testing.assert_array_equal(reference.run(weights, x)[0], reference.run(rounded, x)[0])
+
+
+def test_integer_steps_belong_to_forecasters():
+    weights = init(spec.network("gru", 1, 2))
+    with pytest.raises(TypeError, match="only a forecaster has a horizon"):
+        reference.run(weights, np.zeros((1, 1, 1, 3, 3)), steps=2)
+    weights = init(spec.forecaster("gru", 1, 2))
+    for steps in (None, 0, -1, True, 1.5):
+        with pytest.raises(ValueError, match="how many frames to forecast"):
+            reference.run(weights, np.zeros((1, 1, 1, 3, 3)), steps=steps)

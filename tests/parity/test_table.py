@@ -1,0 +1,61 @@
+"""Every case of the table on every installed backend: the same problems and budgets as ``convgru parity``."""
+
+from functools import lru_cache
+
+import pytest
+
+from convgru import cases, parity, registry
+from convgru.parity import Oracle
+
+INSTALLED = [name for name, backend in registry.available().items() if not isinstance(backend, str)]
+TABLE = {case.name: case for case in cases.table()}
+HALF = [name for name in TABLE if name.endswith("-2d") or name.endswith("-layers")]
+
+
+@lru_cache(maxsize=None)
+def oracle(name: str, dtype: str) -> Oracle:
+    """Backends share what the reference says of a case."""
+    case = TABLE[name]
+    gradients = case.elementwise
+    return Oracle(cases.problem(case, dtype), case.steps, elementwise=gradients, gradients=True, tf32=False)
+
+
+def check(backend: str, name: str, dtype: str, device: str) -> None:
+    with registry.get(backend).precise():
+        rows = oracle(name, dtype).rows(name, backend, device)
+    assert {row.quantity for row in rows} == {"output", "state", "gradient"}
+    for row in rows:
+        assert row.ok, f"{row.quantity} ({row.leaf}) error {row.error:.3g} over budget {row.budget:.3g}"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_case(backend, name, dtype):
+    check(backend, name, dtype, "cpu")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", HALF)
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_half_precision(backend, name, dtype):
+    try:
+        check(backend, name, dtype, "cpu")
+    except registry.UnsupportedError as reason:
+        assert dtype in str(reason)
+        pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_planted_faults_are_caught(backend):
+    report = parity.run([TABLE["gru-before-1d"]], backends=[backend])
+    assert report.ok, report.failures()
+    assert len(report.controls) == 2 * len(parity.CONTROLS)
+
+
+@pytest.mark.parametrize("fault", parity.FAULTS)
+@pytest.mark.parametrize("backend", INSTALLED)
+def test_a_planted_fault_fails_the_run(backend, fault):
+    names = set(parity.CONTROLS.values())
+    report = parity.run([TABLE[name] for name in sorted(names)], backends=[backend], dtypes=["float32"], fault=fault)
+    assert not report.ok
