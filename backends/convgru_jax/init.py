@@ -1,0 +1,58 @@
+"""Initial parameters with JAX's own random numbers, in the distributions of ``convgru.weights.init``."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import jax
+from jax import numpy as jnp
+
+from convgru.registry import UnsupportedError
+from convgru.shapes import parameter_shapes
+from convgru.spec import GATES, ForecasterSpec, Spec
+from convgru.weights import dtype_of
+
+
+def initial_arrays(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
+    """Initial parameters by canonical name, each gate drawn by itself.
+
+    weight_ih and a readout are Glorot uniform, weight_hh orthogonal, biases zero but for the forget gate's, which is one.
+    Raises WeightsError for a dtype that weights cannot have, UnsupportedError for float64 while JAX has it switched off.
+    """
+    name = str(dtype_of(jnp.dtype(dtype)))
+    if name == "float64" and not jax.config.jax_enable_x64:
+        raise UnsupportedError(
+            f"{spec.title} expected a dtype that JAX computes in, got float64, which needs jax.config.update('jax_enable_x64', True)"
+        )
+    shapes = parameter_shapes(spec)
+    gates = GATES[spec.encoder.cell if isinstance(spec, ForecasterSpec) else spec.cell]
+    keys = jax.random.split(key, len(shapes))
+    wide = jnp.float64 if name == "float64" else jnp.float32
+    drawn = {path: _initial(k, path, shape, gates, wide) for k, (path, shape) in zip(keys, shapes.items(), strict=True)}
+    return {path: array.astype(name) for path, array in drawn.items()}
+
+
+def _initial(key: jax.Array, path: str, shape: tuple[int, ...], gates: str, dtype: Any) -> jax.Array:
+    part = path.rpartition(".")[2]
+    if part == "weight":
+        return _glorot(key, shape, dtype)
+    hidden = shape[0] // len(gates)
+    if part in ("weight_ih", "weight_hh"):
+        draw = _glorot if part == "weight_ih" else _orthogonal
+        return jnp.concatenate([draw(k, (hidden, *shape[1:]), dtype) for k in jax.random.split(key, len(gates))])
+    array = jnp.zeros(shape, dtype)
+    if part == "bias" and "f" in gates:
+        start = gates.index("f") * hidden
+        array = array.at[start : start + hidden].set(1)
+    return array
+
+
+def _glorot(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    bound = (6 / ((shape[0] + shape[1]) * prod(shape[2:]))) ** 0.5
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def _orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    q, r = jnp.linalg.qr(jax.random.normal(key, (prod(shape[1:]), shape[0]), dtype))
+    return (q * jnp.sign(jnp.diagonal(r))).T.reshape(shape)
