@@ -1,1 +1,61 @@
 """convgru: convolutional recurrent networks, defined once, native in PyTorch, JAX, Flax and MindSpore."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from convgru.files import read, write
+from convgru.importers import adopt
+from convgru.port import build, extract, port
+from convgru.registry import UnsupportedError
+from convgru.shapes import parameter_shapes, state_shapes
+from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec, forecaster, network
+from convgru.weights import Weights, WeightsError, init
+
+if TYPE_CHECKING:
+    from convgru import flax as flax
+    from convgru import importers, parity, reference, registry, spec
+    from convgru import jax as jax
+    from convgru import mindspore as mindspore
+    from convgru import torch as torch
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CellSpec",
+    "ForecasterSpec",
+    "NetworkSpec",
+    "UnsupportedError",
+    "Weights",
+    "WeightsError",
+    "adopt",
+    "build",
+    "extract",
+    "forecaster",
+    "importers",
+    "init",
+    "network",
+    "parameter_shapes",
+    "parity",
+    "port",
+    "read",
+    "reference",
+    "registry",
+    "spec",
+    "state_shapes",
+    "write",
+]
+
+_LAZY = ("cases", "flax", "jax", "mindspore", "parity", "reference", "torch")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a submodule when it is first asked for: the faces load their frameworks."""
+    if name in _LAZY:
+        return importlib.import_module(f"convgru.{name}")
+    raise AttributeError(f"module 'convgru' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
