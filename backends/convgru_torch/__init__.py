@@ -1,0 +1,20 @@
+"""The PyTorch room: convolutional recurrent networks as nn.Module, on the equations of convgru."""
+
+from convgru_torch.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
+from convgru_torch.core import forecast, run
+from convgru_torch.forecaster import Forecaster
+from convgru_torch.precision import precise
+from convgru_torch.stacks import ConvGRU, ConvLSTM, ConvRNN
+
+__all__ = [
+    "ConvGRU",
+    "ConvGRUCell",
+    "ConvLSTM",
+    "ConvLSTMCell",
+    "ConvRNN",
+    "ConvRNNCell",
+    "Forecaster",
+    "forecast",
+    "precise",
+    "run",
+]

@@ -1,0 +1,144 @@
+"""The PyTorch backend: what convgru.registry asks of a room."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from convgru.registry import UnsupportedError
+from convgru.shapes import nest_state, state_leaves
+from convgru.spec import ForecasterSpec, Spec
+from convgru.weights import Weights
+from convgru_torch import files
+from convgru_torch.cells import Cell
+from convgru_torch.forecaster import Forecaster
+from convgru_torch.precision import precise, tf32
+from convgru_torch.stacks import STACKS, Stack
+from convgru_torch.tensors import TORCH_DTYPES, to_numpy, to_tensor
+
+__all__ = [
+    "build",
+    "devices",
+    "execute",
+    "extract",
+    "notes",
+    "owns",
+    "precise",
+    "read",
+    "suffixes",
+    "versions",
+    "write",
+]
+
+suffixes = {
+    ".pt": "a PyTorch state dict with canonical names, the spec in its metadata",
+    ".pth": "the same as .pt",
+}
+
+
+def versions() -> dict[str, str]:
+    """Versions of torch, and of CUDA and cuDNN where this build has them."""
+    found = {"torch": str(torch.__version__)}
+    if torch.version.cuda is not None:
+        found["cuda"] = torch.version.cuda
+        found["cudnn"] = str(torch.backends.cudnn.version())
+    return found
+
+
+def devices() -> dict[str, str]:
+    """The CPU and each CUDA GPU."""
+    found = {"cpu": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"}
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            found[f"cuda:{index}"] = torch.cuda.get_device_name(index)
+    return found
+
+
+def notes() -> list[str]:
+    """What would run here."""
+    lines = ["implementation: a loop over time, the input convolution of all frames at once, gradients by autograd"]
+    if torch.cuda.is_available():
+        states = (f"{name} {'may run in TF32' if on else 'full float32'}" for name, on in tf32().items())
+        lines.append(f"float32 on CUDA: {', '.join(states)}")
+    lines.append(f"oneDNN: {'yes' if torch.backends.mkldnn.is_available() else 'no'}")
+    return lines
+
+
+def owns(net: object) -> bool:
+    """Whether ``net`` is a module of this room."""
+    return isinstance(net, (Cell, Stack, Forecaster))
+
+
+def module_of(spec: Spec, **options: Any) -> Any:
+    """The module that a spec describes, with new parameters."""
+    if isinstance(spec, ForecasterSpec):
+        return Forecaster.from_spec(spec, **options)
+    return STACKS[spec.cell].from_spec(spec, **options)
+
+
+def build(weights: Weights, **options: Any) -> Any:
+    """ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights; options: ``batch_first``, ``device``.
+
+    Touches no random generator: the module is made without memory and takes copies of the arrays for its own.
+    """
+    device = options.pop("device", None)
+    net = module_of(weights.spec, device="meta", dtype=TORCH_DTYPES[str(weights.dtype)], **options)
+    target = torch.get_default_device() if device is None else device
+    state = {name: to_tensor(array, target) for name, array in weights.arrays.items()}
+    net.load_state_dict(state, strict=True, assign=True)
+    return net
+
+
+def extract(net: nn.Module) -> Weights:
+    """The weights of a module of this room, byte for byte. Raises TypeError for any other, WeightsError for NaN."""
+    if not isinstance(net, (Cell, Stack, Forecaster)):
+        raise TypeError(f"expected a module of convgru.torch, got {type(net).__module__}.{type(net).__qualname__}")
+    return Weights(net.spec, {name: to_numpy(tensor) for name, tensor in net.arrays().items()})
+
+
+def execute(
+    weights: Weights,
+    x: np.ndarray,
+    state: Any = None,
+    *,
+    steps: int | None = None,
+    cotangents: tuple[np.ndarray, Any] | None = None,
+    device: str = "cpu",
+) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+    """Run the public module on arrays: output, final state, and gradients if there are cotangents (see ``Backend``)."""
+    if device not in devices():
+        raise UnsupportedError(f"PyTorch has no device {device!r} here: only {', '.join(devices())}")
+    net, spec = build(weights, device=device), weights.spec
+    leaves = {"x": to_tensor(x, device)}
+    if state is not None:
+        leaves |= {name: to_tensor(array, device) for name, array in state_leaves(spec, state)}
+    leaves = {name: leaf.requires_grad_(cotangents is not None) for name, leaf in leaves.items()}
+    begin = None if state is None else nest_state(spec, leaves)
+    with torch.set_grad_enabled(cotangents is not None):
+        given = () if steps is None else (steps,)
+        y, final = net(leaves["x"], *given, begin)
+    results = {"y": y, **dict(state_leaves(spec, final))}
+    gradients: dict[str, np.ndarray] = {}
+    if cotangents is not None:
+        given_back = {"y": cotangents[0], **dict(state_leaves(spec, cotangents[1]))}
+        tangents = [to_tensor(given_back[name], device) for name in results]
+        wanted = {**leaves, **dict(net.named_parameters())}
+        found = torch.autograd.grad(list(results.values()), list(wanted.values()), tangents)
+        gradients = {name: to_numpy(gradient) for name, gradient in zip(wanted, found, strict=True)}
+    outputs = {name: to_numpy(result) for name, result in results.items()}
+    return outputs.pop("y"), nest_state(spec, outputs), gradients
+
+
+def read(path: Path) -> Weights:
+    """The weights in a .pt file (see ``convgru_torch.files.read``). Raises WeightsError."""
+    return files.read(Path(path))
+
+
+def write(weights: Weights, path: Path) -> None:
+    """Write a .pt file that torch.load(weights_only=True) reads: the state dict of the module that ``build`` makes."""
+    files.write(build(weights).state_dict(), Path(path))
