@@ -89,7 +89,8 @@ def forecast(
     params = [ops.prepare(cell, arrays, index, "encoder.") for index, cell in enumerate(spec.encoder.layers)]
     readout = ops.prepare_readout(spec, arrays)
     frames = time_first(x, layout)
-    inside = ops.patch(frames.flatten(0, 1), spec.patch).unflatten(0, frames.shape[:2])
+    inside = ops.patch(frames.flatten(0, 1), spec.patch)
+    inside = inside.reshape(frames.shape[:2] + inside.shape[1:])
     top, parts = _sequence(spec.encoder, params, inside, parts)
     predictions = [equations.readout(ops, spec, readout, top[-1], frames[-1])]
     for _ in range(steps - 1):
@@ -114,7 +115,8 @@ def _layer(cell: CellSpec, p: ops.Params, x: Tensor, parts: tuple[Tensor, ...]) 
     """One layer over x (T, B, C, *S): the input convolution of all frames at once, then the steps."""
     dtype = parts[0].dtype
     step = equations.step_of(cell)
-    gates = equations.input_gates(ops, cell, p, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    gates = equations.input_gates(ops, cell, p, x.flatten(0, 1))
+    gates = gates.reshape(x.shape[:2] + gates.shape[1:])
     outputs = []
     for gates_x in gates.unbind(0):
         parts = step(ops, cell, p, gates_x, parts)
@@ -178,4 +180,4 @@ def _check_tensor(owner: str, what: str, dtype: torch.dtype, tensor: Tensor, aut
 
 def _state_of(spec: Spec, parts: Parts) -> State:
     """The state as users see it: h itself where it is alone."""
-    return tuple(entry if len(entry) > 1 else entry[0] for entry in parts)
+    return tuple(entry[0] if len(entry) == 1 else entry for entry in parts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from convgru.atomic import replacing
 from convgru.shapes import layer_prefix, parameter_shapes
 from convgru.spec import Spec
 from convgru.spec_json import from_json
@@ -93,17 +92,5 @@ def _arrays(path: Path, spec: Spec, tensors: Mapping[str, Any]) -> dict[str, np.
 
 def write(state: Mapping[str, Any], path: Path) -> None:
     """Save a state dict, whole or not at all."""
-    path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp's own mode hides the file from everybody else
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        torch.save(state, file)

@@ -30,7 +30,7 @@ class SpecModule(nn.Module):
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.spec = spec
-        self.register_state_dict_post_hook(leave_spec)
+        self.register_state_dict_post_hook(leave_spec)  # type: ignore[no-untyped-call]
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
         """The parameters by canonical name, as they are used: behind parametrisations and functional_call too."""
@@ -93,8 +93,8 @@ def describe(spec: NetworkSpec) -> dict[str, Any]:
             shown[name] = _collapse(values)
     if any(layer.padding != "same" for layer in layers):
         shown["padding"] = _collapse([layer.padding for layer in layers])
-    for name, default in (("bias", True), ("activation", "tanh")):
-        if getattr(first, name) != default:
+    for name, usual in (("bias", True), ("activation", "tanh")):
+        if getattr(first, name) != usual:
             shown[name] = getattr(first, name)
     if first.reset == "after":
         shown["reset"] = "after"

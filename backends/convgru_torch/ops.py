@@ -93,12 +93,18 @@ def split(a: Tensor, n: int) -> tuple[Tensor, ...]:
 def split_rz_n(a: Tensor) -> tuple[Tensor, Tensor]:
     """Cut the channels into the first two thirds and the last third."""
     hidden = a.shape[CHANNELS] // 3
-    rz, n = a.split([2 * hidden, hidden], CHANNELS)
+    rz, n = a.split_with_sizes([2 * hidden, hidden], CHANNELS)
     return rz, n
 
 
-sigmoid = torch.sigmoid
-tanh = torch.tanh
+def sigmoid(a: Tensor) -> Tensor:
+    """1 / (1 + exp(−a))."""
+    return torch.sigmoid(a)
+
+
+def tanh(a: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return torch.tanh(a)
 
 
 def activation(name: str, a: Tensor) -> Tensor:

@@ -8,21 +8,17 @@ from typing import Any
 
 import torch
 
+BACKENDS: Any = torch.backends  # whose stubs know nothing of fp32_precision
+
 
 def _switches() -> list[tuple[Any, str, Any]]:
     """Each setting that lets float32 be less, or kernels differ from run to run: its holder, its name, the safe value."""
-    backends = torch.backends
-    precisions = (
-        backends.cudnn.conv,
-        backends.cudnn.rnn,
-        backends.cuda.matmul,
-        backends.mkldnn.conv,
-        backends.mkldnn.matmul,
-    )  # type: ignore[attr-defined]
+    cudnn, mkldnn = BACKENDS.cudnn, BACKENDS.mkldnn
+    precisions = (cudnn.conv, cudnn.rnn, BACKENDS.cuda.matmul, mkldnn.conv, mkldnn.matmul)
     return [
         *((holder, "fp32_precision", "ieee") for holder in precisions),
-        (backends.cudnn, "deterministic", True),
-        (backends.cudnn, "benchmark", False),
+        (cudnn, "deterministic", True),
+        (cudnn, "benchmark", False),
     ]
 
 
@@ -41,5 +37,5 @@ def precise() -> Iterator[None]:
 
 def tf32() -> dict[str, bool]:
     """Whether float32 convolutions and matrix products on CUDA may run in TF32 now."""
-    holders = {"convolutions": torch.backends.cudnn.conv, "matrix products": torch.backends.cuda.matmul}  # type: ignore[attr-defined]
+    holders = {"convolutions": BACKENDS.cudnn.conv, "matrix products": BACKENDS.cuda.matmul}
     return {name: holder.fp32_precision == "tf32" for name, holder in holders.items()}

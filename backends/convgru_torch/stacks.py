@@ -46,7 +46,7 @@ class Stack(SpecModule):
             cell.reset_parameters()
 
     def _cells(self) -> list[Cell]:
-        return [layer["fwd"] for layer in self.layers]  # type: ignore[index,misc]
+        return [layer["fwd"] for layer in self.layers]  # type: ignore[index]
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
         """The parameters by canonical name, as they are used: behind parametrisations and functional_call too."""
