@@ -20,6 +20,9 @@ NOISE = 2.0**-24
 SEEDS = (0, 1, 2)
 HALF = {"float16": (4.0, 16.0), "bfloat16": (4.0, 16.0)}
 """Dtypes with a fixed budget, in eps: forward, gradient."""
+KINK = 4.0
+"""By how much a ReLU widens the gradient's budget in those: a number that rounds across the kink turns a derivative on or
+off, which no conditioning foresees (measured: up to 34 eps, where the smooth cells stay below 16)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ def budget(problem: Problem, steps: int | None = None, *, tf32: bool = False) ->
     eps = eps_of(dtype, tf32)
     if dtype in HALF:
         forward, gradient = HALF[dtype]
-        return Budget(forward * eps, gradient * eps)
+        kinks = any(layer.activation == "relu" for layer in problem.weights.spec.recurrent.layers)
+        return Budget(forward * eps, gradient * eps * (KINK if kinks else 1.0))
     allowed = 4 * conditioning(problem, steps) * eps
     return Budget(allowed, allowed)
 

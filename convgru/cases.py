@@ -173,7 +173,7 @@ def make_problem(
     if steps is not None:
         output = (steps, batch, spec.in_channels, *size)
     else:
-        top = shapes[-1][0] if spec.layers[-1].cell == "lstm" else shapes[-1]  # type: ignore[union-attr]
+        top = shapes[-1][0] if spec.recurrent.cell == "lstm" else shapes[-1]
         output = (time, *top)
     cotangent = rng.standard_normal(output).astype(target)
     return Problem(weights.astype(target), x.astype(target), initial if state else None, (cotangent, final))

@@ -25,7 +25,7 @@ class Control:
 
 def _swapped_gates(weights: Weights) -> Weights | None:
     """The first two gates change places (r and z, i and f)."""
-    gates = len(GATES[_network(weights).cell])
+    gates = len(GATES[weights.spec.recurrent.cell])
     if gates < 2:
         return None
 
@@ -47,7 +47,9 @@ def _dropped_bias_hn(weights: Weights) -> Weights | None:
 
 def _flipped_kernel(weights: Weights) -> Weights | None:
     """Convolution where cross-correlation is meant: every input kernel is flipped."""
-    if all(array.shape[2:] == (1,) * len(array.shape[2:]) for name, array in weights.arrays.items() if "weight_ih" in name):
+    if all(
+        array.shape[2:] == (1,) * len(array.shape[2:]) for name, array in weights.arrays.items() if "weight_ih" in name
+    ):
         return None
 
     def flip(name: str, array: np.ndarray) -> np.ndarray:
@@ -58,7 +60,7 @@ def _flipped_kernel(weights: Weights) -> Weights | None:
 
 def _wrong_reset(weights: Weights) -> Weights | None:
     """The reset gate acts after the recurrent convolution instead of before, or the other way round."""
-    network = _network(weights)
+    network = weights.spec.recurrent
     if network.cell != "gru":
         return None
     after = network.layers[0].reset == "before"
@@ -96,10 +98,6 @@ CONTROLS = {
 def plant(fault: str, weights: Weights) -> Weights | None:
     """The weights with a fault in them; None where the network has nothing to break in that way."""
     return FAULTS[fault](weights)
-
-
-def _network(weights: Weights) -> NetworkSpec:
-    return weights.spec.encoder if isinstance(weights.spec, ForecasterSpec) else weights.spec
 
 
 def _map(weights: Weights, change: Callable[[str, np.ndarray], np.ndarray]) -> Weights:

@@ -34,7 +34,9 @@ class Oracle:
         y, final = reference.run(weights, x, state, steps=steps)
         self.output, self.final = y, dict(state_leaves(weights.spec, final))
         self.budget = budgets.budget(problem, steps, tf32=tf32)
-        self.leaves = reference.leaves_of(weights, x.astype(np.float64), reference.complete_state(weights.spec, x, state))
+        self.leaves = reference.leaves_of(
+            weights, x.astype(np.float64), reference.complete_state(weights.spec, x, state)
+        )
         if state is None:
             self.leaves = {name: leaf for name, leaf in self.leaves.items() if not name.startswith("state.")}
         self.directions: dict[str, np.ndarray] | None = None
@@ -108,7 +110,9 @@ def run(
         faulty = plant(fault, problem.weights) if fault is not None else problem.weights
         if faulty is None:
             continue  # this cell has nothing to break in that way
-        oracle = Oracle(problem, case.steps, elementwise=case.elementwise, gradients=gradients and fault is None, tf32=tf32)
+        oracle = Oracle(
+            problem, case.steps, elementwise=case.elementwise, gradients=gradients and fault is None, tf32=tf32
+        )
         _compare(report, oracle, case.name, device, tf32, faulty)
     if controls and fault is None:
         for dtype in dtypes:

@@ -10,7 +10,7 @@ import numpy as np
 
 from convgru import equations, numpy_ops
 from convgru.shapes import check_input, check_state, check_steps, nest_state, state_leaves, state_shapes
-from convgru.spec import ForecasterSpec, NetworkSpec, Spec
+from convgru.spec import ForecasterSpec, Spec
 from convgru.weights import Weights
 
 Arrays = Mapping[str, np.ndarray]

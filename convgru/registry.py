@@ -119,7 +119,9 @@ def owner_of(net: object) -> str:
         for name, package in ROOMS.items():
             if kind.__module__.split(".")[0] == package:
                 return name
-    raise TypeError(f"expected a network of convgru.{', convgru.'.join(ROOMS)}, got {type(net).__module__}.{type(net).__qualname__}")
+    raise TypeError(
+        f"expected a network of convgru.{', convgru.'.join(ROOMS)}, got {type(net).__module__}.{type(net).__qualname__}"
+    )
 
 
 def _get_or_reason(name: str) -> Backend | str:

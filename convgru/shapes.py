@@ -92,13 +92,19 @@ def check_input(owner: str, channels: int, ndim: int, shape: Sequence[int], layo
     shape = tuple(shape)
     axes = layout.replace("S", "DHW"[-ndim:])
     if len(shape) != len(axes):
-        raise ValueError(f"{owner} expected an input of {len(axes)} axes ({', '.join(axes)}), got {len(shape)} (input shape {shape})")
+        raise ValueError(
+            f"{owner} expected an input of {len(axes)} axes ({', '.join(axes)}), got {len(shape)} (input shape {shape})"
+        )
     axis = axes.index("C")
     if shape[axis] != channels:
-        raise ValueError(f"{owner} expected {channels} input channels on axis {axis}, got {shape[axis]} (input shape {shape})")
+        raise ValueError(
+            f"{owner} expected {channels} input channels on axis {axis}, got {shape[axis]} (input shape {shape})"
+        )
     for axis, name in enumerate(axes):
         if name != "B" and shape[axis] < 1:
-            raise ValueError(f"{owner} expected at least 1 on axis {axis} ({AXES.get(name, name)}), got {shape[axis]} (input shape {shape})")
+            raise ValueError(
+                f"{owner} expected at least 1 on axis {axis} ({AXES.get(name, name)}), got {shape[axis]} (input shape {shape})"
+            )
     start = layout.index("S")
     return shape[axes.index("B")], shape[start : start + ndim]
 
@@ -110,7 +116,9 @@ def check_state(owner: str, expected: Sequence[Any], state: Any, layout: str = "
     TypeError, naming the layer and the part.
     """
     if not isinstance(state, (tuple, list)):
-        raise TypeError(f"{owner} expected a state that is a tuple of {len(expected)} (one entry for each layer), got {type(state).__name__}")
+        raise TypeError(
+            f"{owner} expected a state that is a tuple of {len(expected)} (one entry for each layer), got {type(state).__name__}"
+        )
     if len(state) != len(expected):
         raise ValueError(f"{owner} expected a state of {len(expected)} (one entry for each layer), got {len(state)}")
     for index, (want, got) in enumerate(zip(expected, state, strict=True)):
@@ -139,13 +147,14 @@ def check_dtype(owner: str, what: str, expected: object, got: object) -> None:
 def check_steps(owner: str, steps: object) -> None:
     """Raise ValueError unless ``steps``, how many frames to forecast, is a positive integer."""
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise ValueError(f"{owner} expected steps, how many frames to forecast, to be a positive integer, got {steps!r}")
+        raise ValueError(
+            f"{owner} expected steps, how many frames to forecast, to be a positive integer, got {steps!r}"
+        )
 
 
 def state_leaves(spec: Spec, state: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """Each array of a state with its name: ``state.0.h``, ``state.0.c``."""
-    network = spec.encoder if isinstance(spec, ForecasterSpec) else spec
-    for index, (layer, entry) in enumerate(zip(network.layers, state, strict=True)):
+    for index, (layer, entry) in enumerate(zip(spec.recurrent.layers, state, strict=True)):
         parts = entry if len(layer.state_names) > 1 else (entry,)
         for name, array in zip(layer.state_names, parts, strict=True):
             yield f"state.{index}.{name}", array
@@ -153,9 +162,8 @@ def state_leaves(spec: Spec, state: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 
 def nest_state(spec: Spec, leaves: Mapping[str, Any]) -> tuple[Any, ...]:
     """The state whose arrays ``state_leaves`` named."""
-    network = spec.encoder if isinstance(spec, ForecasterSpec) else spec
     entries: list[Any] = []
-    for index, layer in enumerate(network.layers):
+    for index, layer in enumerate(spec.recurrent.layers):
         parts = tuple(leaves[f"state.{index}.{name}"] for name in layer.state_names)
         entries.append(parts if len(parts) > 1 else parts[0])
     return tuple(entries)

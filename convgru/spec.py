@@ -119,6 +119,11 @@ class NetworkSpec:
                 )
 
     @property
+    def recurrent(self) -> NetworkSpec:
+        """The layers with a state: itself, as a forecaster's ``recurrent`` is its encoder."""
+        return self
+
+    @property
     def cell(self) -> str:
         """``gru``, ``lstm`` or ``rnn``."""
         return self.layers[0].cell
@@ -175,6 +180,11 @@ class ForecasterSpec:
                 )
 
     title = "Forecaster"
+
+    @property
+    def recurrent(self) -> NetworkSpec:
+        """The layers with a state."""
+        return self.encoder
 
     @property
     def ndim(self) -> int:
@@ -266,7 +276,9 @@ def _count_layers(title: str, given: Mapping[str, Any], num_layers: int | None) 
     _positive(f"{title} num_layers", count)
     for name, length in lengths.items():
         if length != count:
-            raise ValueError(f"{title} {name} expected a list of {count} (one for each layer), got {length}: {given[name]!r}")
+            raise ValueError(
+                f"{title} {name} expected a list of {count} (one for each layer), got {length}: {given[name]!r}"
+            )
     return count
 
 

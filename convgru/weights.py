@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from convgru.shapes import parameter_shapes
-from convgru.spec import GATES, ForecasterSpec, Spec
+from convgru.spec import GATES, Spec
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "float64": np.dtype(np.float64),
@@ -49,18 +49,26 @@ class Weights:
         arrays = {name: np.asarray(array) for name, array in self.arrays.items()}
         missing, strange = sorted(expected.keys() - arrays.keys()), sorted(arrays.keys() - expected.keys())
         if missing or strange:
-            raise WeightsError(f"{self.spec.title} weights: missing {missing or 'nothing'}, unexpected {strange or 'nothing'}")
+            raise WeightsError(
+                f"{self.spec.title} weights: missing {missing or 'nothing'}, unexpected {strange or 'nothing'}"
+            )
         for name, shape in expected.items():
             if arrays[name].shape != shape:
-                raise WeightsError(f"{self.spec.title} weights: {name} expected shape {shape}, got {arrays[name].shape}")
+                raise WeightsError(
+                    f"{self.spec.title} weights: {name} expected shape {shape}, got {arrays[name].shape}"
+                )
         dtypes = {str(array.dtype) for array in arrays.values()}
         if len(dtypes) != 1:
-            raise WeightsError(f"{self.spec.title} weights: expected one dtype for all arrays, got {', '.join(sorted(dtypes))}")
+            raise WeightsError(
+                f"{self.spec.title} weights: expected one dtype for all arrays, got {', '.join(sorted(dtypes))}"
+            )
         dtype_of(dtypes.pop())
         for name, array in arrays.items():
             bad = array.size - int(np.count_nonzero(np.isfinite(array)))
             if bad:
-                raise WeightsError(f"{self.spec.title} weights: {name} expected finite numbers, got {bad} of {array.size} that are not")
+                raise WeightsError(
+                    f"{self.spec.title} weights: {name} expected finite numbers, got {bad} of {array.size} that are not"
+                )
         object.__setattr__(self, "arrays", {name: arrays[name] for name in expected})
 
     @property
@@ -92,7 +100,7 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float32") -> Weights:
         raise ValueError(f"init expected a seed that is an integer >= 0, got {seed!r}")
     rng = np.random.Generator(np.random.Philox(int(seed)))
     shapes = parameter_shapes(spec)
-    gates = GATES[spec.encoder.cell if isinstance(spec, ForecasterSpec) else spec.cell]
+    gates = GATES[spec.recurrent.cell]
     arrays = {name: _initial(rng, name, shape, gates) for name, shape in shapes.items()}
     return Weights(spec, {name: array.astype(dtype_of(dtype)) for name, array in arrays.items()})
 

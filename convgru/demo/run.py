@@ -1,0 +1,174 @@
+"""The demo from beginning to end, as a user would write it, with tables and progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from convgru import atomic, files, parity, registry
+from convgru.demo import data, plot, skill
+from convgru.report import Report
+from convgru.spec import ForecasterSpec, forecaster
+from convgru.weights import Weights
+
+SHOWN = 6
+"""Lead time of the picture and of the headline, in frames: 30 minutes."""
+FACTOR = 0.7
+"""At that lead time the error should be at most this much of persistence's."""
+
+
+def nowcaster() -> ForecasterSpec:
+    """The demo's network: pixels in patches of 4x4, two ConvGRU layers of 24 channels, the change of the frame read out."""
+    return forecaster("gru", channels=1, hidden_channels=[24, 24], kernel_size=3, patch=4)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the forecasts of one day are worth: curves by lead time."""
+
+    errors: dict[str, np.ndarray]
+    csi: dict[float, dict[str, np.ndarray]]
+    spread: float
+
+    @property
+    def ratio(self) -> np.ndarray:
+        """Worst framework's error over persistence's, by lead time."""
+        curves = [curve for name, curve in self.errors.items() if name != "persistence"]
+        return np.max(curves, axis=0) / self.errors["persistence"]
+
+    @property
+    def good(self) -> bool:
+        """Whether persistence is beaten at every lead time, and clearly after half an hour."""
+        return bool((self.ratio < 1).all() and self.ratio[SHOWN - 1] <= FACTOR)
+
+
+def run(out: Path, *, seconds: float, seed: int, json_path: Path | None = None) -> int:
+    """Train in PyTorch, forecast in every framework, print skill and agreement, write the files; the exit code."""
+    console = Console()
+    out.mkdir(parents=True, exist_ok=True)
+    for name, reason in missing().items():
+        console.print(f"[yellow]left out:[/] {name} ({reason})")
+    weights = _train(console, seconds, seed)
+    path = out / "nowcaster.safetensors"
+    files.write(weights, path)
+    console.print(f"wrote {path}")
+
+    weights = files.read(path)
+    given, truth = data.windows(data.load(data.TEST_DAY))
+    forecasts = _forecasts(console, weights, given)
+    found = verify(given, truth, forecasts)
+    _print_skill(console, found)
+    with console.status("float64 reference and its conditioning …"):
+        x = given[:, :1] / data.SCALE
+        report = parity.compare(weights, x, steps=data.AHEAD, backends=list(forecasts), gradients=False)
+    _print_agreement(console, report, found.spread)
+
+    picture = out / "nowcast.png"
+    shown = {name: frames[SHOWN - 1, 0, 0] for name, frames in forecasts.items()}
+    plot.draw(picture, given[-1, 0, 0], truth[SHOWN - 1, 0, 0], shown, found.errors, SHOWN)
+    console.print(f"wrote {picture}\n{data.CREDIT}")
+    if json_path is not None:
+        with atomic.replacing(json_path) as part:
+            part.write_text(json.dumps(summary(found, report), indent=1))
+    for failure in report.failures():
+        console.print(f"[red]{failure}[/]")
+    if not found.good:
+        console.print(f"[red]error over persistence, by lead time: {np.round(found.ratio, 2).tolist()}[/]")
+    return 0 if report.ok and found.good else 1
+
+
+def missing() -> dict[str, str]:
+    """The frameworks that are not installed, each with the command that installs it."""
+    return {name: backend for name, backend in registry.available().items() if isinstance(backend, str)}
+
+
+def verify(given: np.ndarray, truth: np.ndarray, forecasts: Mapping[str, np.ndarray]) -> Verification:
+    """Score every forecast, and persistence, against the truth; all (T, B, 1, H, W) in dBZ."""
+    rivals = {"persistence": skill.persistence(given, len(truth)), **forecasts}
+    errors = {name: skill.mse(frames, truth) for name, frames in rivals.items()}
+    csi = {t: {name: skill.csi(frames, truth, t) for name, frames in rivals.items()} for t in skill.THRESHOLDS}
+    several = list(forecasts.values())
+    spread = max(float(np.abs(frames - several[0]).max()) for frames in several)
+    return Verification(errors, csi, spread)
+
+
+def summary(found: Verification, report: Report) -> dict[str, Any]:
+    """The figures as plain data."""
+    return {
+        "lead_minutes": [data.MINUTES * (i + 1) for i in range(data.AHEAD)],
+        "mse": {name: curve.tolist() for name, curve in found.errors.items()},
+        "csi": {str(t): {n: np.nan_to_num(c).tolist() for n, c in each.items()} for t, each in found.csi.items()},
+        "spread_dbz": found.spread,
+        "good": found.good,
+        "agreement": {
+            row.backend: {"error": row.error, "budget": row.budget, "ratio": row.ratio} for row in report.rows
+        },
+        "versions": report.versions,
+    }
+
+
+def _train(console: Console, seconds: float, seed: int) -> Weights:
+    """Train in PyTorch, the one framework that the demo cannot do without."""
+    training = registry.room("torch", "nowcast")
+    frames = data.load(data.TRAINING_DAY) / data.SCALE
+    columns = (TextColumn("training in PyTorch"), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=1.0)
+
+        def show(done: float, steps: int, loss: float) -> None:
+            progress.update(task, completed=done, description=f"step {steps}, loss {loss * data.SCALE**2:.1f} dBZ²")
+
+        trained = training.train(nowcaster(), frames, data.GIVEN, seconds=seconds, seed=seed, report=show)
+    assert isinstance(trained, Weights)
+    return trained
+
+
+def _forecasts(console: Console, weights: Weights, given: np.ndarray) -> dict[str, np.ndarray]:
+    """The same file, forecast by every installed framework: (T, B, 1, H, W) in dBZ."""
+    found: dict[str, np.ndarray] = {}
+    installed = {name: b for name, b in registry.available().items() if not isinstance(b, str)}
+    columns = (TextColumn("forecasting in {task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=len(installed))
+        for name, backend in installed.items():
+            progress.update(task, description=registry.FRAMEWORKS[name])
+            frames, _, _ = backend.execute(weights, given / data.SCALE, steps=data.AHEAD)
+            found[name] = frames * data.SCALE
+            progress.advance(task)
+        progress.update(task, description="all frameworks")
+    return found
+
+
+def _print_skill(console: Console, found: Verification) -> None:
+    first = next(name for name in found.errors if name != "persistence")
+    table = Table(title=f"Skill on {data.TEST_DAY}, a day not seen in training (forecast / persistence)")
+    table.add_column("lead [min]", justify="right")
+    table.add_column("MSE [dBZ²]", justify="right")
+    table.add_column("ratio", justify="right")
+    for threshold in found.csi:
+        table.add_column(f"CSI ≥ {threshold:g} dBZ", justify="right")
+    for index, ratio in enumerate(found.ratio):
+        cells = [f"{found.errors[first][index]:.1f} / {found.errors['persistence'][index]:.1f}", f"{ratio:.2f}"]
+        cells += [f"{each[first][index]:.2f} / {each['persistence'][index]:.2f}" for each in found.csi.values()]
+        table.add_row(str((index + 1) * data.MINUTES), *cells)
+    console.print(table)
+
+
+def _print_agreement(console: Console, report: Report, spread: float) -> None:
+    table = Table(title="Agreement with the float64 reference, float32, one forecast of an hour")
+    for column in ("framework", "quantity", "error", "budget", "achieved/budget", ""):
+        table.add_column(column)
+    for row in report.rows:
+        verdict = "[green]ok[/]" if row.ok else "[red]misses[/]"
+        cells = (row.quantity, f"{row.error:.2e}", f"{row.budget:.2e}", f"{row.ratio:.2f}", verdict)
+        table.add_row(registry.FRAMEWORKS[row.backend], *cells)
+    console.print(table)
+    console.print(f"largest difference between any two frameworks' forecasts: {spread:.2g} dBZ")
