@@ -103,7 +103,7 @@ def _correlate(x: jax.Array, w: jax.Array, pads: Pads, dilation: tuple[int, ...]
 
 
 def _stack_depth(x: jax.Array, taps: int, pads: tuple[int, int], dilation: int) -> jax.Array:
-    """x (B, D, H, W, C) as (B, D', H, W, taps·C): what every depth tap sees, side by side on the channels."""
+    """Turn x (B, D, H, W, C) into (B, D', H, W, taps·C): what every depth tap sees, side by side on the channels."""
     padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (*pads, 0), *[(0, 0, 0)] * 3])
     depth = padded.shape[1] - dilation * (taps - 1)
     return jnp.concatenate([padded[:, k * dilation : k * dilation + depth] for k in range(taps)], axis=-1)

@@ -20,6 +20,7 @@ from convgru.shapes import (
     check_state,
     check_steps,
     layer_prefix,
+    nest_state,
     parameter_shapes,
     state_leaves,
     state_shapes,
@@ -34,7 +35,9 @@ State = tuple[Any, ...]
 DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
-def run(spec: NetworkSpec, arrays: Arrays, x: Any, state: Any = None, *, method: str = "fast") -> tuple[jax.Array, State]:
+def run(
+    spec: NetworkSpec, arrays: Arrays, x: Any, state: Any = None, *, method: str = "fast"
+) -> tuple[jax.Array, State]:
     """Run a network on x (T, B, *S, C): output (T, B, *S, H) and final state, h (B, *S, H) or (h, c) for each layer.
 
     Raises ValueError or TypeError, naming what was expected and what came, and UnsupportedError for float64 while
@@ -44,7 +47,9 @@ def run(spec: NetworkSpec, arrays: Arrays, x: Any, state: Any = None, *, method:
     return _run(spec, arrays, x, state, method)
 
 
-def step(spec: NetworkSpec, arrays: Arrays, x: Any, state: Any = None, *, method: str = "fast") -> tuple[jax.Array, State]:
+def step(
+    spec: NetworkSpec, arrays: Arrays, x: Any, state: Any = None, *, method: str = "fast"
+) -> tuple[jax.Array, State]:
     """Run a network on one frame x (B, *S, C): output (B, *S, H) and the next state. Raises as ``run`` does."""
     arrays, x, state = _checked(spec, arrays, x, state, "BSC", method)
     return _step(spec, arrays, x, state, method)
@@ -71,7 +76,9 @@ def zero_state(spec: Spec, batch: int, size: tuple[int, ...], dtype: Any) -> Sta
     """The state before the first frame, for an input of spatial ``size``."""
     zeros = partial(jnp.zeros, dtype=dtype)
     return tuple(
-        tuple(zeros(_channels_last(part)) for part in entry) if isinstance(entry[0], tuple) else zeros(_channels_last(entry))
+        tuple(zeros(_channels_last(part)) for part in entry)
+        if isinstance(entry[0], tuple)
+        else zeros(_channels_last(entry))
         for entry in state_shapes(spec, batch, size)
     )
 
@@ -98,21 +105,20 @@ def check_arrays(title: str, shapes: Mapping[str, tuple[int, ...]], arrays: Mapp
 
 
 def as_jax(title: str, what: str, array: Any) -> jax.Array:
-    """The array on JAX, in its own dtype. Raises UnsupportedError where JAX would round it to float32 in silence."""
-    if isinstance(array, jax.Array):
-        return array
+    """The array on JAX, in its own dtype. Raises UnsupportedError where JAX would compute in float32 in silence."""
     if not hasattr(array, "dtype"):
         raise TypeError(f"{title} expected {what} to be an array, got {type(array).__name__}")
-    native = jnp.asarray(array)
-    if native.dtype != array.dtype:
+    if str(array.dtype) == "float64" and jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         raise UnsupportedError(
             f"{title} got {what} of dtype {array.dtype}, which JAX computes only with jax_enable_x64: "
             "jax.config.update('jax_enable_x64', True)"
         )
-    return native
+    return jnp.asarray(array)
 
 
-def _checked(spec: Spec, arrays: Arrays, x: Any, state: Any, layout: str, method: str) -> tuple[Arrays, jax.Array, State]:
+def _checked(
+    spec: Spec, arrays: Arrays, x: Any, state: Any, layout: str, method: str
+) -> tuple[Arrays, jax.Array, State]:
     if method not in CONVOLUTIONS:
         raise ValueError(f"{spec.title} method expected one of {', '.join(map(repr, CONVOLUTIONS))}, got {method!r}")
     arrays = check_arrays(spec.title, parameter_shapes(spec), arrays)
@@ -126,9 +132,10 @@ def _checked(spec: Spec, arrays: Arrays, x: Any, state: Any, layout: str, method
     if state is None:
         return arrays, x, zero_state(spec, batch, size, dtype)
     check_state(spec.title, shapes, state, "BSC")
-    for name, leaf in state_leaves(spec, state):
-        check_dtype(spec.title, name, dtype, np.dtype(leaf.dtype))
-    return arrays, x, jax.tree.map(jnp.asarray, tuple(tuple(e) if isinstance(e, list) else e for e in state))
+    leaves = {name: as_jax(spec.title, name, leaf) for name, leaf in state_leaves(spec, state)}
+    for name, leaf in leaves.items():
+        check_dtype(spec.title, name, dtype, leaf.dtype)
+    return arrays, x, nest_state(spec, leaves)
 
 
 def _own(arrays: Arrays, layer: int, prefix: str, cell: CellSpec) -> dict[str, jax.Array]:

@@ -1,0 +1,187 @@
+"""The JAX backend: what convgru.registry asks of a room. A network is the pair (spec, params)."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+import numpy as np
+
+from convgru.registry import UnsupportedError
+from convgru.shapes import nest_state, parameter_shapes, state_leaves
+from convgru.spec import ForecasterSpec, NetworkSpec, Spec
+from convgru.weights import Weights, WeightsError
+from convgru_jax import api
+
+Network = tuple[Spec, dict[str, jax.Array]]
+
+suffixes: dict[str, str] = {}
+
+
+def versions() -> dict[str, str]:
+    """Versions of jax and jaxlib."""
+    return {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
+
+
+def devices() -> dict[str, str]:
+    """Every device that JAX sees: ``cpu``, and ``cuda:0`` … where there are GPUs."""
+    return {name: device.device_kind for name, device in _devices().items()}
+
+
+def _devices() -> dict[str, jax.Device]:
+    found = {"cpu": jax.devices("cpu")[0]}
+    try:
+        gpus = jax.devices("gpu")
+    except RuntimeError:  # JAX's way of saying that there is none
+        return found
+    return found | {f"cuda:{device.id}": device for device in gpus}
+
+
+def notes() -> list[str]:
+    """What would run here."""
+    precision = jax.config.jax_default_matmul_precision or "default (TF32 where a GPU has it)"
+    return [
+        "implementation: lax.scan over time, the input convolution of all frames at once; "
+        "on CPU gradients with XLA's fast convolution labels, on GPUs XLA's own",
+        f"float64: {'on' if x64_is_on() else 'off'} (jax_enable_x64)",
+        f"float32 matmul and convolution precision: {precision}",
+    ]
+
+
+def x64_is_on() -> bool:
+    """Whether JAX computes in float64 here and now."""
+    return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
+
+
+def precision_of(dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
+    """A context in which JAX holds arrays of this dtype as they are: float64 is switched on within it if need be."""
+    if dtype != np.float64 or x64_is_on():
+        return nullcontext()
+    scoped = getattr(jax, "enable_x64", None)
+    if scoped is None:  # jax before 0.8
+        from jax.experimental import enable_x64 as scoped
+    return scoped(True)  # type: ignore[no-any-return]
+
+
+def precise() -> AbstractContextManager[Any]:
+    """Within it float32 means float32: no TF32 and no bfloat16 passes in matrix products and convolutions."""
+    return jax.default_matmul_precision("highest")
+
+
+def owns(net: object) -> bool:
+    """Whether ``net`` is a pair (spec, params) with JAX arrays."""
+    if not isinstance(net, tuple) or len(net) != 2:
+        return False
+    spec, params = net
+    kind = isinstance(spec, (NetworkSpec, ForecasterSpec)) and isinstance(params, dict)
+    return kind and all(isinstance(array, jax.Array) for array in params.values())
+
+
+def device(name: str) -> jax.Device:
+    """The device called ``name`` in ``devices``. Raises UnsupportedError for any other."""
+    found = _devices()
+    if name not in found:
+        raise UnsupportedError(f"JAX has no device {name!r} here: only {', '.join(found)}")
+    return found[name]
+
+
+_find = device  # where an argument called device hides the function
+
+
+def build(weights: Weights, *, device: str | None = None) -> Network:
+    """Return (spec, params), the arrays byte for byte; option: ``device``, one of ``devices``.
+
+    float64 arrays stay float64; JAX computes with them once jax_enable_x64 is on.
+    """
+    target = None if device is None else _find(device)
+    with precision_of(weights.dtype):
+        # device_put may alias NumPy's memory on CPU; the parameters must outlive a change of the weights.
+        params = {name: jax.device_put(array.copy(), target) for name, array in weights.arrays.items()}
+    return weights.spec, params
+
+
+def extract(net: Any) -> Weights:
+    """The weights of a pair (spec, params), byte for byte. Raises TypeError for anything else, WeightsError for NaN."""
+    if not owns(net):
+        raise TypeError(f"expected a pair (spec, params) of convgru.jax, got {type(net).__name__}")
+    spec, params = net
+    return Weights(spec, {name: np.array(array) for name, array in params.items()})
+
+
+def execute(
+    weights: Weights,
+    x: np.ndarray,
+    state: Any = None,
+    *,
+    steps: int | None = None,
+    cotangents: tuple[np.ndarray, Any] | None = None,
+    device: str = "cpu",
+) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+    """Run ``apply`` or ``forecast`` on arrays: output, final state, and gradients if there are cotangents (see ``Backend``)."""
+    spec, target = weights.spec, _find(device)
+    leaves = {"x": np.moveaxis(x, 2, -1)}
+    if state is not None:
+        leaves |= {name: np.moveaxis(np.asarray(a), 1, -1) for name, a in state_leaves(spec, state)}
+    leaves |= weights.arrays
+
+    def call(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        params = {name: leaves[name] for name in parameter_shapes(spec)}
+        begin = None if state is None else nest_state(spec, leaves)
+        y, final = _public(spec, params, leaves["x"], steps, begin)
+        return {"y": y, **dict(state_leaves(spec, final))}
+
+    with precision_of(weights.dtype), jax.default_device(target):
+        given = jax.device_put(leaves, target)
+        gradients: dict[str, np.ndarray] = {}
+        if cotangents is None:
+            found = _to_numpy(jax.jit(call)(given))
+        else:
+            moved = {"y": np.moveaxis(cotangents[0], 2, -1)}
+            moved |= {name: np.moveaxis(np.asarray(a), 1, -1) for name, a in state_leaves(spec, cotangents[1])}
+            results, slopes = jax.jit(_pulled(call))(given, jax.device_put(moved, target))
+            found, gradients = _to_numpy(results), _to_numpy(slopes)
+    return found.pop("y"), nest_state(spec, found), gradients
+
+
+def _public(spec: Spec, params: Any, x: jax.Array, steps: int | None, state: Any) -> tuple[jax.Array, api.State]:
+    if isinstance(spec, ForecasterSpec):
+        return api.forecast(spec, params, x, steps, state)  # type: ignore[arg-type]
+    if steps is not None:
+        raise TypeError(f"{spec.title} expected no steps: only a forecaster has a horizon, got steps={steps!r}")
+    return api.apply(spec, params, x, state)
+
+
+def _pulled(call: Any) -> Any:
+    """A function of leaves and cotangents: the results of ``call`` and the gradients of the leaves."""
+
+    def both(leaves: Any, cotangents: Any) -> tuple[Any, Any]:
+        results, pull = jax.vjp(call, leaves)
+        return results, pull(cotangents)[0]
+
+    return both
+
+
+def _to_numpy(arrays: dict[str, jax.Array]) -> dict[str, np.ndarray]:
+    """Channels first again, but for the parameters, which have one form everywhere."""
+    axis = {"x": 2, "y": 2}
+    return {
+        name: np.moveaxis(np.asarray(array), -1, axis.get(name, 1)) if _is_image(name) else np.asarray(array)
+        for name, array in arrays.items()
+    }
+
+
+def _is_image(name: str) -> bool:
+    return name in ("x", "y") or name.startswith("state.")
+
+
+def read(path: Path) -> Weights:
+    """JAX has no file format of its own. Raises WeightsError, which says what to use."""
+    raise WeightsError(f"{path}: JAX has no checkpoint format of its own; use .safetensors or .npz (convgru.read)")
+
+
+def write(weights: Weights, path: Path) -> None:
+    """JAX has no file format of its own. Raises WeightsError, which says what to use."""
+    raise WeightsError(f"{path}: JAX has no checkpoint format of its own; use .safetensors or .npz (convgru.write)")

@@ -1,0 +1,12 @@
+"""The JAX face: the public names of the room convgru_jax."""
+
+from __future__ import annotations
+
+from convgru.registry import explain
+
+try:
+    from convgru_jax.api import Params, State, apply, forecast, init, step, zero_state
+except ModuleNotFoundError as error:
+    raise explain("jax", error) from error
+
+__all__ = ["Params", "State", "apply", "forecast", "init", "step", "zero_state"]
