@@ -1,0 +1,1 @@
+"""The Flax NNX backend: modules that hold parameters and run the JAX backend's pure functions."""

@@ -1,0 +1,170 @@
+"""What the rest of convgru asks of Flax: build, extract, execute, and msgpack files. Devices and precision are JAX's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from convgru.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
+from convgru.spec import ForecasterSpec, Spec
+from convgru.weights import Weights
+from convgru_flax.cells import ConvCell
+from convgru_flax.checkpoint import read, write
+from convgru_flax.forecasting import Forecaster
+from convgru_flax.stacks import STACKS, ConvStack
+from convgru_jax import backend as on_jax
+
+__all__ = [
+    "build",
+    "devices",
+    "execute",
+    "extract",
+    "notes",
+    "owns",
+    "precise",
+    "read",
+    "suffixes",
+    "versions",
+    "write",
+]
+
+suffixes = {".msgpack": "flax.serialization: a dict of spec (JSON text) and params (canonical name -> array)"}
+OPTIONS = ("time_major", "dtype", "method", "device")
+Network = ConvCell | ConvStack | Forecaster
+
+
+def versions() -> dict[str, str]:
+    """Versions of Flax and of what it stands on."""
+    return {"flax": flax.__version__, **on_jax.versions()}
+
+
+def devices() -> dict[str, str]:
+    """JAX's devices."""
+    return on_jax.devices()
+
+
+def notes() -> list[str]:
+    """What would run here: what JAX would."""
+    return on_jax.notes()
+
+
+def precise() -> AbstractContextManager[Any]:
+    """Within it float32 means float32, as on JAX."""
+    return on_jax.precise()
+
+
+def owns(net: object) -> bool:
+    """Whether ``net`` is a module of convgru.flax."""
+    return isinstance(net, Network)
+
+
+def build(weights: Weights, **options: Any) -> ConvStack | Forecaster:
+    """The module with these weights. Options: ``time_major``, ``dtype`` (to compute in), ``method``, ``device``."""
+    strange = sorted(set(options) - set(OPTIONS))
+    if strange:
+        raise ValueError(f"flax build expected options among {', '.join(OPTIONS)}, got {', '.join(strange)}")
+    device = options.pop("device", None)
+    with _x64(weights):
+        place = on_jax.device(device) if isinstance(device, str) else device
+        arrays = {name: jax.device_put(array, place) for name, array in weights.arrays.items()}
+        if isinstance(weights.spec, ForecasterSpec):
+            return Forecaster.from_spec(weights.spec, arrays=arrays, **options)
+        return STACKS[weights.spec.cell].from_spec(weights.spec, arrays=arrays, **options)
+
+
+def extract(net: Any) -> Weights:
+    """The weights of a module of convgru.flax, byte for byte; of a cell, as a network of one layer."""
+    if not isinstance(net, Network):
+        raise TypeError(f"extract expected a module of convgru.flax, got {type(net).__name__}")
+    prefix = layer_prefix(0) if isinstance(net, ConvCell) else ""
+    return Weights(net.spec, {prefix + name: np.array(array) for name, array in _by_path(nnx.state(net, nnx.Param))})
+
+
+def execute(
+    weights: Weights,
+    x: np.ndarray,
+    state: Any = None,
+    *,
+    steps: int | None = None,
+    cotangents: tuple[np.ndarray, Any] | None = None,
+    device: str = "cpu",
+) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+    """Run the module on NumPy arrays, in its default layout (B, T, *S, C); see ``convgru.registry.Backend``."""
+    spec = weights.spec
+    with _x64(weights), jax.default_device(on_jax.device(device)):
+        net = build(weights, device=device)
+        graphdef, params = nnx.split(net)
+
+        @jax.jit
+        def call(params: Any, x: Any, state: Any) -> Any:
+            module: Any = nnx.merge(graphdef, params)
+            return module(x, state) if steps is None else module(x, steps, state)
+
+        @jax.jit
+        def call_back(inputs: Any, cotangents: Any) -> Any:
+            results, pull = jax.vjp(call, *inputs)
+            return results, pull(cotangents)
+
+        inputs = (params, jnp.asarray(_to_flax(x)), _convert(spec, state, _state_to_flax))
+        if cotangents is None:
+            (y, final), slopes = call(*inputs), None
+        else:
+            given = _to_flax(cotangents[0]), _convert(spec, cotangents[1], _state_to_flax)
+            (y, final), slopes = call_back(inputs, jax.tree.map(jnp.asarray, given))
+        return _to_numpy(y), _convert(spec, final, _state_to_numpy), _gradients(spec, slopes)
+
+
+def _gradients(spec: Spec, slopes: Any) -> dict[str, np.ndarray]:
+    if slopes is None:
+        return {}
+    params, x, state = slopes
+    found = {"x": _to_numpy(x)}
+    if state is not None:
+        found |= dict(state_leaves(spec, _convert(spec, state, _state_to_numpy)))
+    arrays = dict(_by_path(params))
+    return found | {name: np.array(arrays[name]) for name in parameter_shapes(spec)}
+
+
+def _by_path(state: Any) -> Iterator[tuple[str, jax.Array]]:
+    """Each variable of an nnx state, its path joined with dots: for our modules that is the canonical name."""
+    for path, variable in nnx.to_flat_state(state):
+        yield ".".join(map(str, path)), variable[...]
+
+
+def _convert(spec: Spec, state: Any, one: Any) -> Any:
+    return None if state is None else nest_state(spec, {name: one(leaf) for name, leaf in state_leaves(spec, state)})
+
+
+def _to_flax(x: np.ndarray) -> np.ndarray:
+    """(T, B, C, *S) to (B, T, *S, C)."""
+    return np.moveaxis(x, 2, -1).swapaxes(0, 1)
+
+
+def _to_numpy(y: jax.Array) -> np.ndarray:
+    """(B, T, *S, C) to (T, B, C, *S)."""
+    return np.ascontiguousarray(np.moveaxis(np.asarray(y).swapaxes(0, 1), -1, 2))
+
+
+def _state_to_flax(h: np.ndarray) -> jax.Array:
+    return jnp.asarray(np.moveaxis(h, 1, -1))
+
+
+def _state_to_numpy(h: jax.Array) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(np.asarray(h), -1, 1))
+
+
+@contextmanager
+def _x64(weights: Weights) -> Iterator[None]:
+    """JAX's 64-bit mode while float64 weights are at work; left alone for the others."""
+    if weights.dtype != np.float64:
+        yield
+        return
+    with jax.enable_x64(True):
+        yield

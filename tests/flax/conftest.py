@@ -1,0 +1,44 @@
+"""What the Flax tests share: random weights with biases that are not zero, and one measure of error."""
+
+import numpy as np
+import pytest
+
+from convgru.shapes import nest_state, parameter_shapes, state_leaves, state_shapes
+from convgru.weights import Weights
+
+
+def _weights(spec, seed=0, dtype="float32"):
+    rng = np.random.default_rng(seed)
+    arrays = {n: 0.3 * rng.standard_normal(shape) for n, shape in parameter_shapes(spec).items()}
+    return Weights(spec, arrays).astype(dtype)
+
+
+def _state(spec, batch, size, seed=1):
+    """A random state, channels last as Flax has it."""
+    rng = np.random.default_rng(seed)
+    shapes = dict(state_leaves(spec, state_shapes(spec, batch, size)))
+    return nest_state(spec, {n: rng.standard_normal((s[0], *s[2:], s[1])).astype("float32") for n, s in shapes.items()})
+
+
+def _error(got, want):
+    got, want = np.asarray(got, dtype=np.float64), np.asarray(want, dtype=np.float64)
+    assert got.shape == want.shape
+    return np.abs(got - want).max() / max(1.0, np.abs(want).max())
+
+
+@pytest.fixture
+def weights():
+    """A function (spec, seed, dtype) -> Weights, every number random."""
+    return _weights
+
+
+@pytest.fixture
+def random_state():
+    """A function (spec, batch, size, seed) -> state in float32, channels last."""
+    return _state
+
+
+@pytest.fixture
+def error():
+    """max|got − want| / max(1, max|want|)."""
+    return _error
