@@ -24,7 +24,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
-        _flush(temporary, os.O_RDWR)
+        _flush(temporary, os.O_RDONLY if os.name == "posix" else os.O_RDWR)  # some writers leave a read-only file
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
