@@ -1,0 +1,159 @@
+"""MindSpore as one of the library's backends: build, extract, execute, its checkpoint files, and what would run here."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+
+from convgru.registry import UnsupportedError
+from convgru.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
+from convgru.spec import ForecasterSpec
+from convgru.weights import Weights
+from convgru_mindspore import checkpoint, prime
+from convgru_mindspore.cells import Cell
+from convgru_mindspore.flat import Flat
+from convgru_mindspore.forecaster import Forecaster
+from convgru_mindspore.stacks import STACKS, Stack
+
+suffixes = {".ckpt": "MindSpore checkpoint: the parameters by canonical name, and convgru's spec"}
+NO_GPU = (
+    "MindSpore runs on cpu here: the CUDA plugin of its wheels is built for CUDA 11, which present GPUs and drivers have "
+    "left behind; use PyTorch or JAX for the GPU"
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of MindSpore and NumPy."""
+    return {"mindspore": ms.__version__, "numpy": np.__version__}
+
+
+def devices() -> dict[str, str]:
+    """The one device: cpu."""
+    return {"cpu": f"CPU through oneDNN. {NO_GPU}"}
+
+
+def notes() -> list[str]:
+    """Mode, priming, accuracy, and why there is no GPU."""
+    absorbed = "absorbed" if prime.ABSORBED else "not met"
+    return [
+        prime.STATUS,
+        f"the SystemError of MindSpore's first operation under NumPy 2: {absorbed}",
+        f"mode: {mode()}; convolutions: oneDNN in float32 and float16, matrix products tap by tap in float64",
+        "sigmoid and tanh in float64, rounded once (accurate=True); MindSpore's own are off by 8e-7 and 1e-4 in float32",
+        "bfloat16 does not compute on CPU",
+        NO_GPU,
+    ]
+
+
+def mode() -> str:
+    """``graph`` or ``PyNative``, as the context stands."""
+    return "graph" if ms.get_context("mode") == ms.GRAPH_MODE else "PyNative"
+
+
+def owns(net: object) -> bool:
+    """Whether ``net`` is one of this room's modules."""
+    return isinstance(net, (Cell, Stack, Forecaster))
+
+
+def build(weights: Weights, **options: Any) -> Any:
+    """The native module with these weights; options: ``batch_first``, ``accurate``. Raises UnsupportedError for bfloat16."""
+    if isinstance(weights.spec, ForecasterSpec):
+        return Forecaster.from_spec(weights.spec, weights=weights, **options)
+    return STACKS[weights.spec.cell].from_spec(weights.spec, weights=weights, **options)
+
+
+def extract(net: Any) -> Weights:
+    """The weights of a module of this room, copied, byte for byte. A bare cell gives a network of one layer."""
+    if not owns(net):
+        raise TypeError(f"expected a module of convgru.mindspore, got {type(net).__module__}.{type(net).__qualname__}")
+    prefix = layer_prefix(0) if isinstance(net, Cell) else ""
+    found = {prefix + name: np.array(p.asnumpy(), copy=True) for name, p in net.parameters_and_names()}
+    return Weights(net.spec, found)
+
+
+def execute(
+    weights: Weights,
+    x: np.ndarray,
+    state: Any = None,
+    *,
+    steps: int | None = None,
+    cotangents: tuple[np.ndarray, Any] | None = None,
+    device: str = "cpu",
+) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+    """Run the public module on arrays of the weights' dtype: output, final state, gradients; see ``registry.Backend``."""
+    if device != "cpu":
+        raise UnsupportedError(f"MindSpore does not compute on {device!r}. {NO_GPU}")
+    net = build(weights)
+    spec = weights.spec
+    leaves = {} if state is None else dict(state_leaves(spec, state))
+    tensors = {name: tensor(array) for name, array in {"x": x, **leaves}.items()}
+    if cotangents is not None:
+        return _differentiate(net, steps, tensors, cotangents)
+    given = nest_state(spec, tensors) if leaves else None
+    y, final = net(tensors["x"], given) if steps is None else net(tensors["x"], steps, given)
+    return (*_to_numpy(spec, y, final), {})
+
+
+def _differentiate(
+    net: Any, steps: int | None, tensors: dict[str, Any], cotangents: tuple[np.ndarray, Any]
+) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+    """Output, final state and gradients, through flat tensors."""
+    spec, dtype = net.spec, net.dtype
+    weighing = [cotangents[0], *(part for _, part in state_leaves(spec, cotangents[1]))]
+    loss = _Loss(Flat(net, steps), [tensor(part).astype(dtype) for part in weighing])
+    parameters = dict(net.parameters_and_names())
+    derive = ms.value_and_grad(loss, tuple(range(len(tensors))), tuple(parameters.values()), has_aux=True)
+    (_, *results), (inputs, rest) = derive(*tensors.values())
+    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+    found = {**dict(zip(tensors, inputs, strict=True)), **dict(zip(parameters, rest, strict=True))}
+    named = dict(zip((name for name, _ in state_leaves(spec, cotangents[1])), results[1:], strict=True))
+    y, final = _to_numpy(spec, results[0], nest_state(spec, named))
+    expected = [*tensors, *parameter_shapes(spec)]
+    return y, final, {name: np.array(found[name].asnumpy(), copy=True) for name in expected}
+
+
+class _Loss(ms.nn.Cell):
+    """Sum of results times cotangents, and the results."""
+
+    def __init__(self, net: Any, weighing: list[Any]) -> None:
+        super().__init__()
+        self.net, self.weighing = net, tuple(weighing)
+
+    def construct(self, *flat: Any) -> Any:
+        results = self.net(*flat)
+        total = (results[0] * self.weighing[0]).sum()
+        for index in range(1, len(results)):
+            total = total + (results[index] * self.weighing[index]).sum()
+        return (total, *results)
+
+
+def tensor(array: np.ndarray) -> Any:
+    """A MindSpore tensor that holds a copy of the array. Raises UnsupportedError for bfloat16."""
+    array = np.asarray(array)
+    if str(array.dtype) == "bfloat16":
+        raise UnsupportedError("MindSpore does not compute in bfloat16 on CPU: use float32, float16 or float64")
+    return ms.Tensor(np.array(array, order="C", copy=True))
+
+
+def _to_numpy(spec: Any, y: Any, final: Any) -> tuple[np.ndarray, Any]:
+    leaves = {name: np.array(part.asnumpy(), copy=True) for name, part in state_leaves(spec, final)}
+    return np.array(y.asnumpy(), copy=True), nest_state(spec, leaves)
+
+
+def precise() -> Any:
+    """Nothing to change: on CPU float32 means float32."""
+    return contextlib.nullcontext()
+
+
+def read(path: Path) -> Weights:
+    """The weights in a .ckpt file that ``write`` wrote. Raises WeightsError."""
+    return checkpoint.read(path)
+
+
+def write(weights: Weights, path: Path) -> None:
+    """Write a .ckpt file, whole or not at all."""
+    checkpoint.write(weights, path)

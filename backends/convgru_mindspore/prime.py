@@ -1,0 +1,70 @@
+"""Makes MindSpore on CPU usable before its first operation: quiet, past NumPy 2's first error, on the fast kernels."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import os
+import platform
+import warnings
+from pathlib import Path
+
+os.environ.setdefault("GLOG_v", "3")  # before the import: MindSpore reads it once
+
+import mindspore as ms
+
+AVX2 = 0x7
+"""oneDNN's bit mask for AVX2, the widest instruction set for which MindSpore's build has its fast convolutions."""
+
+
+def absorb_first_error() -> bool:
+    """Run one throw-away operation; True if it raised.
+
+    MindSpore's extension was built against NumPy 1; under NumPy 2 its first operation raises SystemError, the second
+    one works. NumPy's long warning about it goes to stderr and is swallowed with it.
+    """
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            ms.ops.add(ms.Tensor([1.0]), 1).asnumpy()
+        except SystemError:
+            return True
+    return False
+
+
+def library() -> ctypes.CDLL | None:
+    """MindSpore's own oneDNN, which is not the one of any other framework in the process; None if there is none."""
+    path = Path(ms.__file__).parent / "lib" / "libdnnl.so.3"
+    if not path.is_file():
+        return None
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError:
+        return None
+
+
+def cap_isa() -> str:
+    """Keep MindSpore's oneDNN to AVX2 and say in one line how that went.
+
+    With AVX-512 it takes a reference convolution, 50 to 100 times slower. The environment variable would reach the
+    oneDNN of other frameworks too, so the library is asked directly; it listens only before its first convolution.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return f"oneDNN is left as it is on {platform.machine()}"
+    dnnl = library()
+    if dnnl is None:
+        return "MindSpore's oneDNN was not found: its instruction set is not capped, and convolutions may be slow"
+    dnnl.dnnl_set_max_cpu_isa(AVX2)
+    effective = int(dnnl.dnnl_get_effective_cpu_isa())
+    if effective & ~AVX2:
+        late = (
+            "convgru.mindspore was imported after MindSpore's first convolution, too late to keep its oneDNN to AVX2: "
+            "convolutions may be 50 to 100 times slower; import convgru.mindspore first"
+        )
+        warnings.warn(late, RuntimeWarning, stacklevel=2)
+        return late
+    return f"MindSpore's oneDNN was primed in time and capped at instruction set {effective:#x} (AVX2 is {AVX2:#x})"
+
+
+ABSORBED = absorb_first_error()
+STATUS = cap_isa()

@@ -1,0 +1,25 @@
+"""MindSpore: ConvGRU, ConvLSTM, ConvRNN, their cells and the forecaster as mindspore.nn.Cell."""
+
+from __future__ import annotations
+
+from convgru.registry import explain
+
+try:
+    from convgru_mindspore.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
+    from convgru_mindspore.core import forecast, run
+    from convgru_mindspore.forecaster import Forecaster
+    from convgru_mindspore.stacks import ConvGRU, ConvLSTM, ConvRNN
+except ModuleNotFoundError as error:
+    raise explain("mindspore", error) from error
+
+__all__ = [
+    "ConvGRU",
+    "ConvGRUCell",
+    "ConvLSTM",
+    "ConvLSTMCell",
+    "ConvRNN",
+    "ConvRNNCell",
+    "Forecaster",
+    "forecast",
+    "run",
+]
