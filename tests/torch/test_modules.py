@@ -1,0 +1,252 @@
+"""The modules as shells: parameters, initial values, printing, copying, streaming, layouts, dtypes."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+import convgru
+from convgru import reference, shapes
+from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNCell, Forecaster
+from convgru_torch import backend
+
+NETS = {
+    "gru": lambda **o: ConvGRU(2, 3, **o),
+    "gru-after": lambda **o: ConvGRU(2, [3, 2], kernel_size=[3, (2, 1)], reset="after", **o),
+    "lstm": lambda **o: ConvLSTM(2, 3, 4, num_layers=2, **o),
+    "rnn": lambda **o: ConvRNN(2, 3, (5, 2), activation="relu", bias=False, **o),
+    "gru-valid": lambda **o: ConvGRU(
+        2, [3, 2], 2, padding=["valid", (1, (0, 2))], recurrent_kernel_size=3, dilation=(1, 2), **o
+    ),
+    "forecaster": lambda **o: Forecaster("lstm", 2, [3, 4], patch=(2, 1), residual=False, **o),
+}
+CELLS = {
+    "gru": lambda **o: ConvGRUCell(2, 3, **o),
+    "gru-after": lambda **o: ConvGRUCell(2, 3, reset="after", recurrent_kernel_size=5, **o),
+    "lstm": lambda **o: ConvLSTMCell(2, 3, (2, 3), **o),
+    "rnn": lambda **o: ConvRNNCell(2, 3, activation="relu", **o),
+}
+
+
+def call(net, x, state=None):
+    return net(x, 2, state) if isinstance(net, Forecaster) else net(x, state)
+
+
+def leaves(net, state):
+    return [leaf for _, leaf in shapes.state_leaves(net.spec, state)]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_names_and_shapes_are_canonical(name):
+    net = NETS[name]()
+    want = shapes.parameter_shapes(net.spec)
+    assert {key: tuple(value.shape) for key, value in net.state_dict().items()} == want
+    assert [key for key, _ in net.named_parameters()] == list(want)
+    assert list(net.arrays()) == list(want)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_repr_makes_the_same_network(name):
+    net = NETS[name](batch_first=True)
+    again = eval(repr(net))
+    assert again.spec == net.spec
+    assert again.batch_first
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_repr_makes_the_same_cell(name):
+    cell = CELLS[name]()
+    assert eval(repr(cell)).spec == cell.spec
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("how", ["pickle", "deepcopy", "state dict"])
+def test_copies_compute_the_same(name, how):
+    net, x = NETS[name](), torch.randn(3, 2, 2, 6, 5)
+    if how == "state dict":
+        other = type(net).from_spec(net.spec)
+        assert not torch.equal(call(other, x)[0], call(net, x)[0])
+        other.load_state_dict(net.state_dict(), strict=True)
+    else:
+        other = copy.deepcopy(net) if how == "deepcopy" else pickle.loads(pickle.dumps(net))
+    assert torch.equal(call(other, x)[0], call(net, x)[0])
+    assert other.spec == net.spec
+    assert other.state_dict()._metadata == net.state_dict()._metadata
+
+
+def test_loading_is_strict():
+    with pytest.raises(RuntimeError, match="bias_hn"):
+        ConvGRU(2, 3).load_state_dict(ConvGRU(2, 3, reset="after").state_dict())
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        ConvGRU(2, 3).load_state_dict(ConvGRU(2, 3, 5).state_dict())
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_batch_first_is_a_transpose(name):
+    net, other = NETS[name](), NETS[name](batch_first=True)
+    other.load_state_dict(net.state_dict())
+    x = torch.randn(3, 2, 2, 6, 5)
+    (y, state), (z, other_state) = call(net, x), call(other, x.transpose(0, 1))
+    assert torch.equal(y, z.transpose(0, 1))
+    assert all(map(torch.equal, leaves(net, state), leaves(net, other_state)))
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if name != "forecaster"])
+def test_steps_equal_the_sequence(name):
+    net, x = NETS[name](dtype=torch.float64), torch.randn(4, 2, 2, 6, 5, dtype=torch.float64)
+    y, final = net(x)
+    state = None
+    for frame, want in zip(x, y, strict=True):
+        got, state = net.step(frame, state)
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-14)
+    for got, want in zip(leaves(net, state), leaves(net, final), strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_cell_is_a_network_of_one_layer(name):
+    cell = CELLS[name](dtype=torch.float64)
+    net = backend.build(backend.extract(cell))
+    x, state = torch.randn(3, 2, 2, 6, 5, dtype=torch.float64), None
+    y, (final,) = net(x)
+    for frame, want in zip(x, y, strict=True):
+        got, stepped = cell.step(frame, state)
+        state = cell(frame, state)
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-14)
+    for other in (state, stepped):
+        torch.testing.assert_close(other, final, rtol=0, atol=1e-14)
+
+
+def test_forecaster_streams():
+    """Frame by frame, then its own predictions: what one call gives."""
+    net, x = NETS["forecaster"](dtype=torch.float64), torch.randn(3, 2, 2, 6, 5, dtype=torch.float64)
+    frames, final = net(x, 3)
+    state = None
+    for frame in x:
+        prediction, state = net.step(frame, state)
+    for want in frames[:-1]:
+        torch.testing.assert_close(prediction, want, rtol=0, atol=1e-14)
+        prediction, state = net.step(prediction, state)
+    torch.testing.assert_close(prediction, frames[-1], rtol=0, atol=1e-14)
+    torch.testing.assert_close(leaves(net, state), leaves(net, final), rtol=0, atol=1e-14)
+
+
+def test_patch_is_torchs_pixel_unshuffle():
+    from convgru_torch import ops
+
+    x = torch.randn(2, 3, 6, 8)
+    assert torch.equal(ops.patch(x, (2, 2)), torch.nn.functional.pixel_unshuffle(x, 2))
+    for sizes, image in (((3,), (6,)), ((2, 4), (6, 8)), ((2, 1, 3), (4, 5, 6))):
+        x = torch.randn(2, 3, *image)
+        assert torch.equal(ops.unpatch(ops.patch(x, sizes), sizes), x)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_dtypes_follow_input_and_parameters(ndim, dtype):
+    """Against the float64 reference on the rounded numbers, even kernels included; nothing is cast on the way."""
+    spec = convgru.network("gru", 2, [3, 2], kernel_size=[2, 3], ndim=ndim)
+    weights = convgru.init(spec, 1, dtype)
+    x = np.random.default_rng(0).standard_normal((3, 2, 2, *(5, 4, 6)[:ndim])).astype(weights.dtype)
+    y, final, gradients = backend.execute(weights, x, None, cotangents=cotangents(spec, x))
+    want, want_final = reference.run(weights, x)
+    eps = {"float64": 2.3e-16, "float32": 1.2e-7, "float16": 9.8e-4, "bfloat16": 7.9e-3}[dtype]
+    assert y.dtype == weights.dtype
+    assert {array.dtype for array in (*final, *gradients.values())} == {weights.dtype}
+    for got, ref in ((y, want), *zip(final, want_final, strict=True)):
+        assert np.abs(got.astype(np.float64) - ref).max() <= 8 * eps * max(1, np.abs(ref).max())
+
+
+def cotangents(spec, x):
+    states = shapes.state_shapes(spec, x.shape[1], x.shape[3:])
+    return np.ones((x.shape[0], *states[-1]), x.dtype), tuple(np.ones(shape, x.dtype) for shape in states)
+
+
+def test_default_dtype_is_only_a_default():
+    net, x = ConvLSTM(2, 3, dtype=torch.float64), torch.randn(2, 1, 2, 4, 4, dtype=torch.float64)
+    y, ((h, c),) = net(x)
+    assert {y.dtype, h.dtype, c.dtype} == {torch.float64}
+    assert net.to(torch.float32)(x.float())[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_meta_construction(name):
+    """Large networks are made without memory, and filled in place."""
+    net = NETS[name](device="meta")
+    assert all(p.is_meta for p in net.parameters())
+    assert call(net, torch.empty(3, 2, 2, 6, 5, device="meta"))[0].is_meta
+    net.to_empty(device="cpu").reset_parameters()
+    assert all(torch.isfinite(p).all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_initial_values(dtype):
+    net = ConvLSTM(5, 16, 3, dtype=dtype)
+    cell = net.layers[0]["fwd"]
+    bound = (6 / ((5 + 16) * 9)) ** 0.5
+    assert 0.95 * bound < cell.weight_ih.detach().abs().max().item() <= bound * (1 + torch.finfo(dtype).eps)
+    for gate in cell.weight_hh.detach().double().reshape(4, 16, -1):
+        torch.testing.assert_close(
+            gate @ gate.T, torch.eye(16, dtype=torch.float64), rtol=0, atol=8 * torch.finfo(dtype).eps
+        )
+    assert cell.bias.tolist() == [0.0] * 16 + [1.0] * 16 + [0.0] * 32
+    before = copy.deepcopy(net.state_dict())
+    net.reset_parameters()
+    assert not torch.equal(before["layers.0.fwd.weight_ih"], cell.weight_ih)
+
+
+def test_readout_starts_as_init_says():
+    net = Forecaster("gru", 1, 16, patch=4)
+    bound = (6 / (16 + 16)) ** 0.5
+    assert 0.9 * bound < net.readout.weight.detach().abs().max().item() <= bound
+    assert not net.readout.bias.any()
+
+
+def test_parameters_may_be_parametrised():
+    """A parametrisation acts on what is computed, though the modules read their parameters by name."""
+    net, x = ConvGRU(2, 3), torch.randn(3, 1, 2, 4, 4)
+    plain = net(x)[0]
+    cell = net.layers[0]["fwd"]
+    torch.nn.utils.parametrizations.spectral_norm(cell, "weight_hh")
+    assert not torch.allclose(net(x)[0], plain)
+    net(x)[0].sum().backward()
+    assert cell.parametrizations.weight_hh.original.grad is not None
+
+
+def test_frozen_parameters():
+    net, x = ConvGRU(2, 3), torch.randn(3, 1, 2, 4, 4, requires_grad=True)
+    net.requires_grad_(False)
+    net(x)[0].sum().backward()
+    assert x.grad is not None
+    assert all(p.grad is None for p in net.parameters())
+    assert not net(x.detach())[0].requires_grad
+
+
+def test_an_empty_batch():
+    y, (h,) = ConvGRU(2, 3)(torch.zeros(4, 0, 2, 5, 5))
+    assert (tuple(y.shape), tuple(h.shape)) == ((4, 0, 3, 5, 5), (0, 3, 5, 5))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_from_spec_and_build(name):
+    """The registry's way and the user's give the same module; building draws no random numbers."""
+    net = NETS[name]()
+    weights = backend.extract(net)
+    before = torch.random.get_rng_state()
+    other = backend.build(weights, batch_first=True)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert type(other) is type(net)
+    assert other.batch_first
+    assert backend.owns(other)
+    assert all(p.requires_grad and p.is_leaf for p in other.parameters())
+    assert backend.extract(other).equal(weights)
+    next(other.parameters()).data.zero_()
+    assert not next(iter(backend.extract(net).arrays.values())).max() == 0
+
+
+def test_bytes_survive_in_every_dtype():
+    for dtype in convgru.weights.DTYPES:
+        weights = convgru.init(convgru.network("lstm", 2, [3, 2]), 3, dtype)
+        assert backend.extract(backend.build(weights)).equal(weights)
