@@ -30,9 +30,9 @@ MAX_NOTE = 1 << 20
 
 _UNSOUND = (
     *(ValueError, KeyError, TypeError, SyntaxError, EOFError, OverflowError, MemoryError, RecursionError),
-    *(NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError),
+    *(NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError, OSError),
 )
-"""What zipfile and NumPy's header parser raise when bytes are not what they should be."""
+"""What zipfile and NumPy's header parser raise when bytes are not what they should be: OSError where an offset is absurd."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,364 @@
+"""Files of weights: there and back to the byte, whole or not at all, and nothing hostile gets in."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+import convgru
+from convgru import atomic, safetensors_io
+from convgru.spec_json import to_json
+from convgru.weights import DTYPES
+
+SPECS = {
+    "gru": convgru.network("gru", 2, [3, 2], reset="after"),
+    "lstm": convgru.network("lstm", 1, 2, (2, 3), bias=False),
+    "rnn": convgru.network("rnn", 1, 2, 2, ndim=3),
+    "forecaster": convgru.forecaster("gru", 1, 2, patch=2),
+}
+SUFFIXES = (".safetensors", ".npz")
+SPEC = convgru.network("rnn", 1, 2, 1, ndim=1)
+WEIGHTS = convgru.init(SPEC)
+GOOD = safetensors_io.to_bytes(WEIGHTS)
+NAMES = list(WEIGHTS.arrays)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", SPECS)
+def test_there_and_back_to_the_byte(tmp_path, name, dtype, suffix):
+    weights = convgru.init(SPECS[name], seed=3, dtype=dtype)
+    path = tmp_path / f"w{suffix}"
+    convgru.write(weights, path)
+    back = convgru.read(path)
+    assert back.equal(weights)
+    assert back.dtype == weights.dtype
+    assert all(array.flags.writeable and array.flags.aligned for array in back.arrays.values())
+    first = path.read_bytes()
+    convgru.write(back, path)
+    assert path.read_bytes() == first  # equal weights give equal bytes
+
+
+def test_the_package_safetensors_reads_our_files(tmp_path):
+    weights = convgru.init(SPECS["forecaster"])
+    convgru.write(weights, tmp_path / "w.safetensors")
+    with safe_open(tmp_path / "w.safetensors", "np") as file:
+        assert sorted(file.keys()) == sorted(weights.arrays)
+        assert all((file.get_tensor(name) == array).all() for name, array in weights.arrays.items())
+        assert file.metadata() == {"convgru_format": "1", "convgru_spec": to_json(weights.spec)}
+
+
+def test_numpy_reads_our_npz(tmp_path):
+    weights = convgru.init(SPECS["gru"])
+    convgru.write(weights, tmp_path / "w.npz")
+    with np.load(tmp_path / "w.npz", allow_pickle=False) as archive:
+        assert all((archive[name] == array).all() for name, array in weights.arrays.items())
+
+
+def test_strided_arrays_are_written_as_they_read(tmp_path):
+    arrays = {name: np.asfortranarray(array) for name, array in WEIGHTS.arrays.items()}
+    for suffix in SUFFIXES:
+        convgru.write(convgru.Weights(SPEC, arrays), tmp_path / f"w{suffix}")
+        assert convgru.read(tmp_path / f"w{suffix}").equal(WEIGHTS)
+
+
+def _header(change) -> bytes:
+    """A file with the header changed by ``change(dict)``, which may return text instead."""
+    length = int.from_bytes(GOOD[:8], "little")
+    header = json.loads(GOOD[8 : 8 + length])
+    text = change(header)
+    text = (text if isinstance(text, str) else json.dumps(header)).encode()
+    return len(text).to_bytes(8, "little") + text + GOOD[8 + length :]
+
+
+def _set(name, **fields):
+    return _header(lambda header: header[name].update(fields))
+
+
+def _meta(**fields):
+    return _header(lambda header: header["__metadata__"].update(fields))
+
+
+def _spec(spec):
+    return _meta(convgru_spec=spec if isinstance(spec, str) else to_json(spec))
+
+
+def _numbers(value):
+    arrays = {name: array.copy() for name, array in WEIGHTS.arrays.items()}
+    data = safetensors_io.to_bytes(WEIGHTS)
+    arrays[NAMES[0]].flat[0] = value
+    return data[: -sum(a.nbytes for a in arrays.values())] + b"".join(a.tobytes() for a in arrays.values())
+
+
+TEXT = GOOD[8 : 8 + int.from_bytes(GOOD[:8], "little")].decode()
+HOSTILE = {
+    "empty": b"",
+    "seven bytes": GOOD[:7],
+    "length only": GOOD[:8],
+    "length zero": bytes(8) + GOOD[8:],
+    "length beyond the file": (len(GOOD)).to_bytes(8, "little") + GOOD[8:],
+    "length of an exabyte": (2**60).to_bytes(8, "little") + GOOD[8:],
+    "length all ones": b"\xff" * 8 + GOOD[8:],
+    "header cut": GOOD[:20],
+    "data cut by one": GOOD[:-1],
+    "data cut to nothing": GOOD[: 8 + len(TEXT)],
+    "one byte more": GOOD + b"\0",
+    "not JSON": _header(lambda _: "{" + "x" * 40),
+    "not UTF-8": (4).to_bytes(8, "little") + b"\xff\xfe\xfd\xfc",
+    "a list": _header(lambda _: "[]"),
+    "deep lists": _header(lambda _: "[" * 100_000),
+    "deep objects": _header(lambda _: '{"a":' * 100_000),
+    "deep inside metadata": _header(lambda _: '{"__metadata__":' + "[" * 5000 + "]" * 5000 + "}"),
+    "array twice": _header(lambda h: TEXT.rstrip()[:-1] + f',"{NAMES[0]}":{json.dumps(h[NAMES[0]])}}}'),
+    "metadata twice": _header(lambda h: TEXT.rstrip()[:-1] + ',"__metadata__":{}}'),
+    "shape twice": _header(lambda h: TEXT.replace('"shape":', '"shape":[1],"shape":', 1)),
+    "spec key twice": _spec(to_json(SPEC).replace('"ndim": 1', '"ndim": 1, "ndim": 1')),
+    "no metadata": _header(lambda h: h.pop("__metadata__") and None),
+    "metadata a list": _header(lambda h: h.update(__metadata__=[])),
+    "metadata with a number": _meta(convgru_format=1),
+    "format of the future": _meta(convgru_format="2"),
+    "spec missing": _header(lambda h: h["__metadata__"].pop("convgru_spec") and None),
+    "spec not JSON": _spec("pancake"),
+    "spec too long": _spec(to_json(SPEC) + " " * (1 << 20)),
+    "spec deep": _spec("[" * 5000 + "]" * 5000),
+    "spec with NaN": _spec(to_json(SPEC).replace('"hidden_channels": 2', '"hidden_channels": NaN')),
+    "spec with a float": _spec(to_json(SPEC).replace('"ndim": 1', '"ndim": 1.0')),
+    "spec with a huge number": _spec(to_json(SPEC).replace('"hidden_channels": 2', '"hidden_channels": 1' + "0" * 4000)),
+    "spec of a billion channels": _spec(convgru.network("rnn", 1, 10**9, 1, ndim=1)),
+    "spec of another cell": _spec(convgru.network("gru", 1, 2, 1, ndim=1)),
+    "spec of another size": _spec(convgru.network("rnn", 1, 3, 1, ndim=1)),
+    "array missing": _header(lambda h: h.pop(NAMES[0]) and None),
+    "array too many": _header(lambda h: h.update(more={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]})),
+    "array renamed": _header(lambda h: h.update(other=h.pop(NAMES[0]))),
+    "array not an object": _header(lambda h: h.update({NAMES[0]: 3})),
+    "array with one field more": _set(NAMES[0], comment="hello"),
+    "array with one field less": _header(lambda h: h[NAMES[0]].pop("shape") and None),
+    "dtype unknown": _set(NAMES[0], dtype="F31"),
+    "dtype a number": _set(NAMES[0], dtype=32),
+    "dtype a list": _set(NAMES[0], dtype=["F32"]),
+    "dtype integer": _header(lambda h: [h[name].update(dtype="I32") for name in NAMES] and None),
+    "dtypes mixed": _set(NAMES[0], dtype="I32"),
+    "shape other": _set(NAMES[0], shape=[1, 2, 1]),
+    "shape negative": _set(NAMES[0], shape=[-2, -1, 1]),
+    "shape floating": _set(NAMES[0], shape=[2.0, 1, 1]),
+    "shape boolean": _set(NAMES[0], shape=[2, True, 1]),
+    "shape a text": _set(NAMES[0], shape="211"),
+    "shape huge": _set(NAMES[0], shape=[2**40, 2**40, 2**40]),
+    "shape of many axes": _set(NAMES[0], shape=[2] + [1] * 5000),
+    "offsets swapped": _set(NAMES[0], data_offsets=[8, 0]),
+    "offsets negative": _set(NAMES[0], data_offsets=[-8, 0]),
+    "offsets overlapping": _set(NAMES[1], data_offsets=[0, 16]),
+    "offsets beyond the end": _set(NAMES[0], data_offsets=[1000, 1008]),
+    "offsets huge": _set(NAMES[0], data_offsets=[2**70, 2**70 + 8]),
+    "offsets of three": _set(NAMES[0], data_offsets=[0, 8, 8]),
+    "offsets floating": _set(NAMES[0], data_offsets=[0.0, 8.0]),
+    "a number with 5000 digits": _header(lambda h: TEXT.replace("[0,8]", "[0,8" + "0" * 5000 + "]", 1)),
+    "NaN": _numbers(np.nan),
+    "infinite": _numbers(-np.inf),
+    "pickle": b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.",
+}
+
+
+def test_the_sound_file_is_sound(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(_header(lambda _: None))
+    assert convgru.read(tmp_path / "w.safetensors").equal(WEIGHTS)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_bytes_are_weights_errors(tmp_path, name):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(HOSTILE[name])
+    with pytest.raises(convgru.WeightsError):
+        convgru.read(path)
+
+
+def test_a_header_that_promises_much_costs_nothing(tmp_path):
+    path = tmp_path / "w.safetensors"
+    with path.open("wb") as file:  # sparse: 1 GiB of holes after a length of 512 MiB
+        file.write((1 << 29).to_bytes(8, "little"))
+        file.truncate(1 << 30)
+    with pytest.raises(convgru.WeightsError, match="header of at most"):
+        convgru.read(path)
+
+
+def _refuses_or_reads(path, data):
+    path.write_bytes(data)
+    try:
+        convgru.read(path)
+    except convgru.WeightsError:
+        pass
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """The bytes of a sound file, by suffix."""
+    folder = tmp_path_factory.mktemp("sound")
+    for suffix in SUFFIXES:
+        convgru.write(WEIGHTS, folder / f"w{suffix}")
+    return {suffix: (folder / f"w{suffix}").read_bytes() for suffix in SUFFIXES}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_truncation_is_a_weights_error(tmp_path, sound, suffix):
+    path, good = tmp_path / f"w{suffix}", sound[suffix]
+    for length in range(len(good)):
+        path.write_bytes(good[:length])
+        with pytest.raises(convgru.WeightsError):
+            convgru.read(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_flipped_bytes_are_weights_errors_or_other_numbers(tmp_path, sound, suffix):
+    path, good = tmp_path / f"w{suffix}", sound[suffix]
+    for position in range(len(good)):
+        for value in (0, 0xFF, good[position] ^ 1, good[position] ^ 0x80, ord("9"), ord('"'), ord("[")):
+            _refuses_or_reads(path, good[:position] + bytes([value]) + good[position + 1 :])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_spliced_bytes_are_weights_errors_or_other_numbers(tmp_path_factory, sound, suffix, data):
+    path, good = tmp_path_factory.getbasetemp() / f"spliced{suffix}", sound[suffix]
+    start, stop = sorted(data.draw(st.tuples(st.integers(0, len(good)), st.integers(0, len(good)))))
+    middle = data.draw(st.one_of(st.binary(max_size=40), st.text('[]{}":,0123456789e-.', max_size=40).map(str.encode)))
+    _refuses_or_reads(path, good[:start] + middle + good[stop:])
+
+
+def _npz(entries, note=True, **options) -> bytes:
+    """A zip archive of these entries, by default with a sound note for WEIGHTS."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", **options) as archive:
+        if note:
+            text = {"convgru_format": "1", "dtype": "float32", "convgru_spec": to_json(SPEC)}
+            archive.writestr("convgru.json", json.dumps(text | (note if isinstance(note, dict) else {})))
+        for name, content in entries:
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _npy(array, **options) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, **options)
+    return buffer.getvalue()
+
+
+ENTRIES = [(f"{name}.npy", _npy(array)) for name, array in WEIGHTS.arrays.items()]
+PROMISE = _npy(np.zeros((2, 1, 1), np.float32)).replace(b"(2, 1, 1)", b"(9999999,)")
+HOSTILE_NPZ = {
+    "not a zip": b"PK\x03\x04" + bytes(40),
+    "no note, no known layout": _npz(ENTRIES, note=False),
+    "note not JSON": _npz([("convgru.json", "{"), *ENTRIES], note=False),
+    "note too long": _npz([("convgru.json", " " * (1 << 21)), *ENTRIES], note=False),
+    "note of the future": _npz(ENTRIES, {"convgru_format": "2"}),
+    "note with more": _npz(ENTRIES, {"more": "1"}),
+    "note with a number": _npz(ENTRIES, {"dtype": 4}),
+    "dtype other": _npz(ENTRIES, {"dtype": "float64"}),
+    "dtype bfloat16 of float32": _npz(ENTRIES, {"dtype": "bfloat16"}),
+    "spec not one": _npz(ENTRIES, {"convgru_spec": "{}"}),
+    "entry missing": _npz(ENTRIES[1:]),
+    "entry strange": _npz([*ENTRIES, ("run.sh", "rm")]),
+    "entry compressed in a strange way": _npz(ENTRIES, compression=zipfile.ZIP_BZIP2),
+    "entry not .npy": _npz([(ENTRIES[0][0], b"hello"), *ENTRIES[1:]]),
+    "entry promises more than it holds": _npz([(ENTRIES[0][0], PROMISE), *ENTRIES[1:]]),
+    "objects, which would be pickle": _npz([(ENTRIES[0][0], _npy(np.array([{}], dtype=object))), *ENTRIES[1:]]),
+    "texts": _npz([(ENTRIES[0][0], _npy(np.array(["a"]))), *ENTRIES[1:]]),
+    "NaN": _npz([(ENTRIES[0][0], _npy(np.full((2, 1, 1), np.nan, np.float32))), *ENTRIES[1:]]),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_NPZ)
+def test_hostile_npz_are_weights_errors(tmp_path, name):
+    path = tmp_path / "w.npz"
+    path.write_bytes(HOSTILE_NPZ[name])
+    with pytest.raises(convgru.WeightsError):
+        convgru.read(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_npz_with_an_entry_twice_is_a_weights_error(tmp_path):
+    (tmp_path / "w.npz").write_bytes(_npz([*ENTRIES, ENTRIES[0]]))
+    with pytest.raises(convgru.WeightsError, match="twice"):
+        convgru.read(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize("name", ["w", "w.txt", "w.pkl", "w.h5"])
+def test_an_unknown_suffix_is_a_weights_error_that_lists_the_known(tmp_path, name):
+    for attempt in (lambda: convgru.read(tmp_path / name), lambda: convgru.write(WEIGHTS, tmp_path / name)):
+        with pytest.raises(convgru.WeightsError, match=r"\.safetensors, \.npz, \.pt, \.pth, \.msgpack, \.ckpt"):
+            attempt()
+
+
+def test_no_such_file_is_an_os_error(tmp_path):
+    for suffix in SUFFIXES:
+        with pytest.raises(FileNotFoundError):
+            convgru.read(tmp_path / f"none{suffix}")
+        (tmp_path / f"folder{suffix}").mkdir()
+        with pytest.raises(OSError):  # noqa: PT011: which one is the system's choice
+            convgru.read(tmp_path / f"folder{suffix}")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_at_once(tmp_path):
+    for suffix in SUFFIXES:
+        os.mkfifo(tmp_path / f"w{suffix}")
+        with pytest.raises(convgru.WeightsError, match="pipe"):
+            convgru.read(tmp_path / f"w{suffix}")
+
+
+def test_writing_what_is_no_weights_is_a_type_error(tmp_path):
+    with pytest.raises(TypeError, match=r"expected convgru\.Weights, got dict"):
+        convgru.write({}, tmp_path / "w.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"w{suffix}"
+    convgru.write(WEIGHTS, path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        convgru.write(convgru.init(SPEC, seed=1), path)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_replacing_follows_a_link_and_cleans_up(tmp_path):
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real" / "w.safetensors", tmp_path / "w.safetensors"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    with pytest.raises(RuntimeError), atomic.replacing(link) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert target.read_bytes() == b"old"
+    with atomic.replacing(link) as temporary:
+        assert temporary.suffix == ".safetensors"
+        temporary.write_bytes(b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert [each.name for each in target.parent.iterdir()] == [target.name]
+
+
+def test_foreign_safetensors_are_read_with_every_plain_dtype(tmp_path):
+    from safetensors.numpy import save_file
+
+    arrays = {"a": np.arange(3, dtype=np.int64), "b": np.ones((2, 1), ml_dtypes.bfloat16), "c": np.ones(1, np.uint8)}
+    save_file(arrays, tmp_path / "f.safetensors")
+    found, metadata = safetensors_io.read_arrays(tmp_path / "f.safetensors")
+    assert metadata == {}
+    assert all((found[name] == array).all() and found[name].dtype == array.dtype for name, array in arrays.items())
