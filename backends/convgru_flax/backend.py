@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import flax
@@ -71,12 +71,11 @@ def build(weights: Weights, **options: Any) -> ConvStack | Forecaster:
     if strange:
         raise ValueError(f"flax build expected options among {', '.join(OPTIONS)}, got {', '.join(strange)}")
     device = options.pop("device", None)
-    with _x64(weights):
-        place = on_jax.device(device) if isinstance(device, str) else device
-        arrays = {name: jax.device_put(array, place) for name, array in weights.arrays.items()}
-        if isinstance(weights.spec, ForecasterSpec):
-            return Forecaster.from_spec(weights.spec, arrays=arrays, **options)
-        return STACKS[weights.spec.cell].from_spec(weights.spec, arrays=arrays, **options)
+    spec, arrays = on_jax.build(weights, device=device)
+    with on_jax.precision_of(weights.dtype):
+        if isinstance(spec, ForecasterSpec):
+            return Forecaster.from_spec(spec, arrays=arrays, **options)
+        return STACKS[spec.cell].from_spec(spec, arrays=arrays, **options)
 
 
 def extract(net: Any) -> Weights:
@@ -98,14 +97,13 @@ def execute(
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
     """Run the module on NumPy arrays, in its default layout (B, T, *S, C); see ``convgru.registry.Backend``."""
     spec = weights.spec
-    with _x64(weights), jax.default_device(on_jax.device(device)):
+    with on_jax.precision_of(weights.dtype), jax.default_device(on_jax.device(device)):
         net = build(weights, device=device)
         graphdef, params = nnx.split(net)
 
         @jax.jit
         def call(params: Any, x: Any, state: Any) -> Any:
-            module: Any = nnx.merge(graphdef, params)
-            return module(x, state) if steps is None else module(x, steps, state)
+            return _called(nnx.merge(graphdef, params), x, steps, state)
 
         @jax.jit
         def call_back(inputs: Any, cotangents: Any) -> Any:
@@ -119,6 +117,14 @@ def execute(
             given = _to_flax(cotangents[0]), _convert(spec, cotangents[1], _state_to_flax)
             (y, final), slopes = call_back(inputs, jax.tree.map(jnp.asarray, given))
         return _to_numpy(y), _convert(spec, final, _state_to_numpy), _gradients(spec, slopes)
+
+
+def _called(net: Any, x: Any, steps: Any, state: Any) -> Any:
+    if isinstance(net, Forecaster):
+        return net(x, steps, state)
+    if steps is not None:
+        raise TypeError(f"{net.spec.title} expected no steps: only a forecaster has a horizon, got steps={steps!r}")
+    return net(x, state)
 
 
 def _gradients(spec: Spec, slopes: Any) -> dict[str, np.ndarray]:
@@ -158,13 +164,3 @@ def _state_to_flax(h: np.ndarray) -> jax.Array:
 
 def _state_to_numpy(h: jax.Array) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(np.asarray(h), -1, 1))
-
-
-@contextmanager
-def _x64(weights: Weights) -> Iterator[None]:
-    """JAX's 64-bit mode while float64 weights are at work; left alone for the others."""
-    if weights.dtype != np.float64:
-        yield
-        return
-    with jax.enable_x64(True):
-        yield

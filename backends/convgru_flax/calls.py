@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from convgru.registry import UnsupportedError
@@ -59,7 +60,9 @@ def given_or_initial(
     """The arrays given, checked against the spec and on JAX; without any, initial ones drawn from ``rngs``."""
     if arrays is None:
         return initial(owner, spec, rngs, param_dtype)
-    return core.check_arrays(spec.title, parameter_shapes(spec), arrays)
+    # JAX may share memory with a NumPy array, which the caller may change.
+    own = {name: array.copy() if isinstance(array, np.ndarray) else array for name, array in arrays.items()}
+    return core.check_arrays(spec.title, parameter_shapes(spec), own)
 
 
 def initial(owner: str, spec: Spec, rngs: object, param_dtype: Any) -> Arrays:

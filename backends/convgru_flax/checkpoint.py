@@ -30,7 +30,8 @@ HEAD = b"\x82\xa4spec"
 def write(weights: Weights, path: Path) -> None:
     """Write ``{"spec": JSON text, "params": {canonical name: array}}``, whole or not at all."""
     tree = {"spec": to_json(weights.spec), "params": dict(weights.arrays)}
-    data = serialization.msgpack_serialize(tree)
+    # in_place, or flax sorts the keys: the spec must come first.
+    data = serialization.msgpack_serialize(tree, in_place=True)
     with atomic.replacing(path) as temporary:
         temporary.write_bytes(data)
 

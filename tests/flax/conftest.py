@@ -1,10 +1,18 @@
-"""What the Flax tests share: random weights with biases that are not zero, and one measure of error."""
+"""What the Flax tests share: random weights and states, one measure of error; left out where Flax is not installed."""
+
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 from convgru.shapes import nest_state, parameter_shapes, state_leaves, state_shapes
 from convgru.weights import Weights
+
+collect_ignore_glob = [] if find_spec("flax") else ["test_*.py"]
+
+
+def pytest_report_header():
+    return None if find_spec("flax") else "tests/flax: left out, flax is not installed"
 
 
 def _weights(spec, seed=0, dtype="float32"):

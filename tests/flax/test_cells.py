@@ -1,13 +1,11 @@
 """The cells inside flax's own nnx.RNN and nnx.Bidirectional, and against flax's own cells where the equations coincide."""
 
-import numpy as np
-import pytest
-
-nnx = pytest.importorskip("flax.nnx", reason="needs Flax")
-
 import flax.linen
 import jax
 import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
 
 import convgru.flax as cf
 from convgru import reference
@@ -98,7 +96,9 @@ def test_initial_carry():
     h, c = cell.initialize_carry((4, 5, 6, 2), nnx.Rngs(carry=1), draw)
     assert np.std(h) > 0
     assert not np.array_equal(h, c)
-    assert cf.ConvGRUCell(2, 3, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)).initialize_carry((1, 2, 2, 2)).dtype == jnp.bfloat16
+    assert (
+        cf.ConvGRUCell(2, 3, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)).initialize_carry((1, 2, 2, 2)).dtype == jnp.bfloat16
+    )
     with pytest.raises(ValueError, match="initialize_carry expected rngs with carry_init, got None"):
         cell.initialize_carry((4, 5, 6, 2), carry_init=draw)
     assert cell.num_feature_axes == 3
@@ -130,19 +130,29 @@ def ours(spec, **arrays):
 def matrices_gru(cell):
     spec = network("gru", 3, 4, 1, reset="after")
     return ours(
-        spec, weight_ih=kernels(cell.dense_i), weight_hh=kernels(cell.dense_h), bias=cell.dense_i.bias[...], bias_hn=np.zeros(4)
+        spec,
+        weight_ih=kernels(cell.dense_i),
+        weight_hh=kernels(cell.dense_h),
+        bias=cell.dense_i.bias[...],
+        bias_hn=np.zeros(4),
     )
 
 
 def matrices_simple(cell):
     return ours(
-        network("rnn", 3, 4, 1), weight_ih=kernels(cell.dense_i), weight_hh=kernels(cell.dense_h), bias=cell.dense_i.bias[...]
+        network("rnn", 3, 4, 1),
+        weight_ih=kernels(cell.dense_i),
+        weight_hh=kernels(cell.dense_h),
+        bias=cell.dense_i.bias[...],
     )
 
 
 def matrices_optimized(cell):
     return ours(
-        network("lstm", 3, 4, 1), weight_ih=kernels(cell.dense_i), weight_hh=kernels(cell.dense_h), bias=cell.dense_h.bias[...]
+        network("lstm", 3, 4, 1),
+        weight_ih=kernels(cell.dense_i),
+        weight_hh=kernels(cell.dense_h),
+        bias=cell.dense_h.bias[...],
     )
 
 

@@ -1,0 +1,90 @@
+"""The forecaster: against the reference, its layouts, its streaming step, its gradient through its own predictions."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import convgru.flax as cf
+from convgru import reference
+from convgru.shapes import parameter_shapes
+from convgru.spec import forecaster
+
+SPECS = {
+    "gru-patch": forecaster("gru", 2, [4, 3], patch=(2, 3)),
+    "lstm": forecaster("lstm", 1, 3, residual=False),
+    "rnn-1d": forecaster("rnn", 2, 3, ndim=1, patch=2),
+}
+SIZES = {1: (8,), 2: (4, 6)}
+
+
+def frames(spec, batch=2, time=3):
+    shape = (batch, time, *SIZES[spec.ndim], spec.channels)
+    return np.random.default_rng(8).standard_normal(shape).astype("float32")
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("name", SPECS)
+def test_reference(name, steps, weights, random_state, error):
+    spec = SPECS[name]
+    net, x = cf.Forecaster.from_spec(spec, arrays=weights(spec).arrays), frames(spec)
+    got, carry = net(x, steps)
+    want, last = reference.run(weights(spec), np.moveaxis(x.swapaxes(0, 1), -1, 2), steps=steps)
+    assert error(np.moveaxis(np.asarray(got).swapaxes(0, 1), -1, 2), want) < 1e-5
+    h, ref = (carry[0][0], last[0][0]) if name == "lstm" else (carry[0], last[0])
+    assert error(np.moveaxis(np.asarray(h), -1, 1), ref) < 1e-5
+
+
+def test_time_major_and_carry(weights, random_state, error):
+    spec = SPECS["gru-patch"]
+    net, x = cf.Forecaster.from_spec(spec, arrays=weights(spec).arrays), frames(spec)
+    state = random_state(spec, 2, SIZES[2])
+    want, _ = net(x, 3, state)
+    turned = cf.Forecaster.from_spec(spec, arrays=weights(spec).arrays, time_major=True)
+    assert error(turned(x.swapaxes(0, 1), 3, state)[0].swapaxes(0, 1), want) < 1e-6
+    assert error(net(x, 3)[0], want) > 1e-3
+    assert net.initialize_carry(x[:, 0].shape)[0].shape == (2, 2, 2, 4)
+
+
+def test_steps_one_by_one(weights, error):
+    spec = SPECS["gru-patch"]
+    net, x = cf.Forecaster.from_spec(spec, arrays=weights(spec).arrays), frames(spec)
+    want, last = net(x, 3)
+    carry = None
+    for t in range(x.shape[1]):
+        frame, carry = net.step(x[:, t], carry)
+    for t in range(3):
+        assert error(frame, want[:, t]) < 1e-6
+        if t < 2:
+            frame, carry = net.step(frame, carry)
+    assert error(carry[1], last[1]) < 1e-6
+
+
+def test_names_and_repr():
+    net = cf.Forecaster("lstm", 1, [4, 3], patch=2, rngs=nnx.Rngs(0))
+    paths = {".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(net))}
+    assert paths == set(parameter_shapes(net.spec)) == set(net.arrays())
+    assert net.spec == forecaster("lstm", 1, [4, 3], patch=2)
+    assert isinstance(net.encoder, cf.ConvLSTM)
+    assert "patch=(2, 2)" in repr(net)
+
+
+def test_training_through_its_own_predictions():
+    """Frames that move by one pixel a step; what the second prediction costs trains the readout and the encoder."""
+    net = cf.Forecaster("gru", 1, 8, rngs=nnx.Rngs(0))
+    start = np.random.default_rng(1).standard_normal((4, 8, 8)).astype("float32")
+    movie = jnp.stack([jnp.roll(start, t, axis=2) for t in range(6)], axis=1)[..., None]
+    optimizer = nnx.Optimizer(net, optax.adam(2e-2), wrt=nnx.Param)
+
+    @nnx.jit
+    def train(net, optimizer):
+        def loss(net):
+            return jnp.mean((net(movie[:, :4], steps=2)[0][:, 1] - movie[:, 5]) ** 2)
+
+        value, slopes = nnx.value_and_grad(loss)(net)
+        optimizer.update(net, slopes)
+        return value
+
+    losses = [float(train(net, optimizer)) for _ in range(40)]
+    assert losses[-1] < 0.7 * losses[0]
