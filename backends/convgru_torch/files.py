@@ -30,7 +30,11 @@ def read(path: Path) -> Weights:
     tensors = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
     if "weight_ih" in tensors:  # a bare cell: the network of that layer alone
         tensors = {layer_prefix(0) + name: value for name, value in tensors.items()}
-    return Weights(spec, _arrays(path, spec, tensors))
+    arrays = _arrays(path, spec, tensors)
+    try:
+        return Weights(spec, arrays)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
 
 
 def load(path: Path) -> Mapping[str, Any]:
