@@ -6,16 +6,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
 from convgru.parity import Progress as Callback
 from convgru.report import Report
 from convgru.shapes import count_parameters
 from convgru.spec import ForecasterSpec
 from convgru.weights import Weights
+
+try:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
+except ModuleNotFoundError as error:  # a checkout that is not installed
+    raise ImportError(f"tables need rich: pip install rich ({error}); --json does without") from error
 
 
 @contextmanager

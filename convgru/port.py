@@ -37,7 +37,9 @@ def extract(net: Any) -> Weights:
     8
     """
     for name, package in registry.ROOMS.items():
-        if package in sys.modules:  # whoever holds a network of a framework has imported its room; the others stay asleep
+        if (
+            package in sys.modules
+        ):  # whoever holds a network of a framework has imported its room; the others stay asleep
             registry.get(name)
     return registry.get(registry.owner_of(net)).extract(net)
 

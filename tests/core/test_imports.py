@@ -36,11 +36,16 @@ print(y.shape)
     assert result.stdout == "(2, 1, 2, 4, 4)\n", result.stderr
 
 
-@pytest.mark.parametrize(("name", "title"), [("torch", "PyTorch"), ("jax", "JAX"), ("flax", "Flax"), ("mindspore", "MindSpore")])
+@pytest.mark.parametrize(
+    ("name", "title"), [("torch", "PyTorch"), ("jax", "JAX"), ("flax", "Flax"), ("mindspore", "MindSpore")]
+)
 def test_a_missing_framework_is_one_sentence_with_the_command(python, name, title):
     result = python(f"import convgru.{name}", blocked=(name,))
     assert result.returncode == 1
-    assert result.stderr.strip().splitlines()[-1] == f"ImportError: convgru.{name} needs {title}: pip install 'convgru[{name}]'"
+    assert (
+        result.stderr.strip().splitlines()[-1]
+        == f"ImportError: convgru.{name} needs {title}: pip install 'convgru[{name}]'"
+    )
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
@@ -73,9 +78,15 @@ convgru.nonsense
 
 def test_every_module_of_the_core_is_under_the_import_contract():
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
     listed = set(next(each for each in contracts if "by name" in each["name"])["source_modules"])
-    found = {f"convgru.{path.stem}" for path in (ROOT / "convgru").iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    found = {
+        f"convgru.{path.stem}"
+        for path in (ROOT / "convgru").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    }
     assert found - {"convgru.__init__"} - {f"convgru.{name}" for name in FRAMEWORKS} == listed
 
 

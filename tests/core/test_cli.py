@@ -1,0 +1,215 @@
+"""The command line as users run it: in a process of its own, by exit code, stdout and stderr."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import convgru
+from convgru import importers
+
+FRAMEWORKS = ("torch", "jax", "flax", "mindspore")
+SPEC = convgru.network("gru", 2, [3, 4], [3, (1, 5)], padding="valid")
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file of weights in the folder in which the command line runs."""
+    convgru.write(convgru.init(SPEC), tmp_path / "w.safetensors")
+    return tmp_path / "w.safetensors"
+
+
+def _fails(result, message, code=1):
+    assert result.returncode == code
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return True
+
+
+def test_inspect_shows_the_network(convgru_cli, file):
+    result = convgru_cli("inspect", "w.safetensors")
+    assert result.returncode == 0, result.stderr
+    for text in (
+        "ConvGRU, 2-D, 846 parameters of float32",
+        "layers.1.fwd.weight_hh",
+        "(12, 4, 1, 5)",
+        "reset before",
+        "valid",
+    ):
+        assert text in result.stdout
+
+
+def test_inspect_shows_a_forecaster(convgru_cli, tmp_path):
+    convgru.write(convgru.init(convgru.forecaster("lstm", 1, 2, patch=4)), tmp_path / "f.npz")
+    result = convgru_cli("inspect", "f.npz")
+    assert "Forecaster of ConvLSTM layers" in result.stdout
+    assert "frames of 1 channels, patch (4, 4)" in result.stdout
+
+
+def test_inspect_json_is_json_and_nothing_else(convgru_cli, file):
+    found = json.loads(convgru_cli("inspect", "w.safetensors", "--json").stdout)
+    assert found["network"] == "ConvGRU"
+    assert found["dtype"] == "float32"
+    assert found["parameters"] == 846
+    assert found["spec"]["layers"][1]["kernel_size"] == [1, 5]
+    assert found["arrays"]["layers.0.fwd.weight_ih"] == [9, 2, 3, 3]
+
+
+def test_inspect_recognises_foreign_files(convgru_cli, tmp_path):
+    weights = convgru.init(convgru.network("rnn", 1, 2, activation="relu"))
+    np.savez(tmp_path / "f.npz", **importers.export(weights, "convolutional_rnn"))
+    found = json.loads(convgru_cli("inspect", "f.npz", "--json", "--hint", "nonlinearity=relu").stdout)
+    assert found["spec"]["layers"][0]["activation"] == "relu"
+
+
+def test_convert_verifies_and_says_so(convgru_cli, file, tmp_path):
+    result = convgru_cli("convert", "w.safetensors", "v.npz")
+    assert result.returncode == 0, result.stderr
+    assert "equal byte for byte" in result.stdout
+    assert "same numbers" in result.stdout
+    assert convgru.read(tmp_path / "v.npz").equal(convgru.read(file))
+
+
+def test_convert_reads_a_foreign_layout(convgru_cli, tmp_path):
+    weights = convgru.init(convgru.network("gru", 1, 2))
+    foreign = importers.export(weights, "pytorch_convgru")
+    np.savez(tmp_path / "f.npz", **{f"net/{name}": array for name, array in foreign.items()}, other=np.ones(3))
+    arguments = (
+        "--layout",
+        "pytorch_convgru",
+        "--prefix",
+        "net/",
+        "--hint",
+        "input_size=1",
+        "--hint",
+        "hidden_sizes=[2]",
+    )
+    assert convgru_cli("convert", "f.npz", "w.safetensors", *arguments).returncode == 0
+    assert convgru.read(tmp_path / "w.safetensors").equal(weights)
+
+
+def test_convert_never_overwrites_without_force(convgru_cli, file, tmp_path):
+    (tmp_path / "v.npz").write_bytes(b"mine")
+    assert _fails(convgru_cli("convert", "w.safetensors", "v.npz"), "v.npz exists: --force overwrites it")
+    assert (tmp_path / "v.npz").read_bytes() == b"mine"
+    assert convgru_cli("convert", "w.safetensors", "v.npz", "--force").returncode == 0
+    assert convgru.read(tmp_path / "v.npz").equal(convgru.read(file))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("none.safetensors", "v.npz", "none.safetensors"),
+        ("broken.safetensors", "v.npz", "broken.safetensors: expected a safetensors header of at most"),
+        ("nan.npz", "v.safetensors", "expected finite numbers, got 1"),
+        ("strange.npz", "v.safetensors", "no known layout fits the arrays 'a'"),
+        ("w.safetensors", "v.txt", "v.txt: expected a suffix of .safetensors"),
+        ("w.safetensors", "nowhere/v.npz", "nowhere"),
+    ],
+)
+def test_a_failed_conversion_leaves_no_file(convgru_cli, file, tmp_path, source, target, message):
+    (tmp_path / "broken.safetensors").write_bytes(file.read_bytes()[:9] + b"\xff" * 100)
+    foreign = importers.export(convgru.init(convgru.network("gru", 1, 2)), "pytorch_convgru")
+    foreign["ConvGRUCell_00.out_gate.bias"][0] = np.nan
+    np.savez(tmp_path / "nan.npz", **foreign)
+    np.savez(tmp_path / "strange.npz", a=np.ones(2))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert _fails(convgru_cli("convert", source, target), message)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_convert_to_another_framework_than_the_suffix_says_is_refused(convgru_cli, file, tmp_path):
+    assert _fails(convgru_cli("convert", "w.safetensors", "v.pt", "--to", "flax"), "a file of PyTorch, not of Flax")
+    assert not (tmp_path / "v.pt").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("dance",),
+        ("inspect",),
+        ("inspect", "a", "--colour"),
+        ("inspect", "a", "--hint", "nothing"),
+        ("convert", "a.npz"),
+        ("convert", "a.npz", "b.npz", "--to", "tensorflow"),
+        ("parity", "--backends", "torch,tensorflow"),
+        ("parity", "--dtype", "int8"),
+        ("parity", "--control", "pancake"),
+        ("parity", "w.npz", "--size", "a,b"),
+        ("doctor", "now"),
+    ],
+)
+def test_bad_usage_is_exit_code_2(convgru_cli, arguments):
+    assert _fails(convgru_cli(*arguments), "usage: convgru", code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("parity", "--steps", "3"), "go with a FILE"),
+        (("parity", "w.safetensors", "--control", "swapped-gates"), "goes with the table of cases"),
+        (("parity", "w.safetensors", "--dtype", "float32,float64"), "compared in one dtype"),
+        (("parity", "w.safetensors", "--input", "w.safetensors"), "expected an array as numpy.save writes it"),
+        (("inspect", "none.npz"), "none.npz"),
+    ],
+)
+def test_bad_input_is_exit_code_1(convgru_cli, file, arguments, message):
+    assert _fails(convgru_cli(*arguments), message)
+
+
+def test_version_and_help(convgru_cli):
+    assert convgru_cli("--version").stdout.strip() == f"convgru {convgru.__version__}"
+    shown = convgru_cli("--help").stdout
+    assert all(command in shown for command in ("inspect", "convert", "parity", "doctor", "demo"))
+
+
+NO_FRAMEWORK = """
+import sys
+from convgru.cli import main
+sys.exit(main({arguments!r}))
+"""
+
+
+def test_doctor_without_frameworks_says_how_to_install_them(python):
+    result = python(NO_FRAMEWORK.format(arguments=["doctor", "--json"]), blocked=FRAMEWORKS)
+    assert result.returncode == 0, result.stderr
+    backends = json.loads(result.stdout)["backends"]
+    assert [backend["available"] for backend in backends.values()] == [False] * 4
+    assert all(f"pip install 'convgru[{name}]'" in backends[name]["reason"] for name in FRAMEWORKS)
+    table = python(NO_FRAMEWORK.format(arguments=["doctor"]), blocked=FRAMEWORKS)
+    assert table.returncode == 0
+    assert "mindspore: convgru.mindspore needs MindSpore: pip install 'convgru[mindspore]'" in table.stdout
+
+
+BROKEN = """
+import importlib
+import convgru.commands
+def broken(name):
+    raise OSError("libtorch.so: cannot open shared object file")
+importlib.import_module = broken
+"""
+
+
+def test_doctor_survives_a_broken_framework(python):
+    result = python(BROKEN + NO_FRAMEWORK.format(arguments=["doctor", "--json"]))
+    assert result.returncode == 0, result.stderr
+    assert "PyTorch does not load: OSError: libtorch.so" in json.loads(result.stdout)["backends"]["torch"]["reason"]
+
+
+def test_a_parity_run_that_compared_nothing_fails(python):
+    result = python(NO_FRAMEWORK.format(arguments=["parity", "--json", "-"]), blocked=FRAMEWORKS)
+    assert result.returncode == 1, result.stderr
+    assert json.loads(result.stdout)["ok"] is False
+    asked = python(NO_FRAMEWORK.format(arguments=["parity", "--backends", "torch"]), blocked=FRAMEWORKS)
+    assert _fails(asked, "pip install 'convgru[torch]'")
+
+
+def test_machines_need_no_rich_and_people_are_told(python, file):
+    blocked = (*FRAMEWORKS, "rich")
+    assert python(NO_FRAMEWORK.format(arguments=["inspect", str(file), "--json"]), blocked=blocked).returncode == 0
+    result = python(NO_FRAMEWORK.format(arguments=["inspect", str(file)]), blocked=blocked)
+    assert _fails(result, "tables need rich: pip install rich")
