@@ -71,13 +71,13 @@ class ConvStack(nnx.Module):
     def _fill(
         self, spec: NetworkSpec, arrays: Arrays, *, prefix: str, time_major: bool, dtype: Any, method: str
     ) -> None:
+        self.time_major = time_major
+        self.dtype = None if dtype is None else calls.usable(spec.title, dtype)
+        self.method = calls.check_method(spec.title, method)
         self.layers = nnx.List(
             Layer(filled(cell, arrays, prefix=prefix + layer_prefix(index), dtype=dtype, method=method))
             for index, cell in enumerate(spec.layers)
         )
-        self.time_major = time_major
-        self.dtype = None if dtype is None else calls.usable(spec.title, dtype)
-        self.method = calls.check_method(spec.title, method)
 
     @classmethod
     def from_spec(
