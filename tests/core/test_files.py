@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -194,10 +195,8 @@ def test_a_header_that_promises_much_costs_nothing(tmp_path):
 
 def _refuses_or_reads(path, data):
     path.write_bytes(data)
-    try:
+    with contextlib.suppress(convgru.WeightsError):
         convgru.read(path)
-    except convgru.WeightsError:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +304,7 @@ def test_no_such_file_is_an_os_error(tmp_path):
         with pytest.raises(FileNotFoundError):
             convgru.read(tmp_path / f"none{suffix}")
         (tmp_path / f"folder{suffix}").mkdir()
-        with pytest.raises(OSError):  # noqa: PT011: which one is the system's choice
+        with pytest.raises(OSError, match="folder"):
             convgru.read(tmp_path / f"folder{suffix}")
 
 
@@ -344,9 +343,9 @@ def test_replacing_follows_a_link_and_cleans_up(tmp_path):
     target, link = tmp_path / "real" / "w.safetensors", tmp_path / "w.safetensors"
     target.write_bytes(b"old")
     link.symlink_to(target)
-    with pytest.raises(RuntimeError), atomic.replacing(link) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError
+    with pytest.raises(FileNotFoundError), atomic.replacing(link) as temporary:
+        temporary.rename(temporary.with_name("elsewhere")).write_bytes(b"half")
+    (target.parent / "elsewhere").unlink()
     assert target.read_bytes() == b"old"
     with atomic.replacing(link) as temporary:
         assert temporary.suffix == ".safetensors"

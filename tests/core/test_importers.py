@@ -154,7 +154,7 @@ def test_prefix_chooses_one_of_several_networks():
         convgru.adopt(arrays)
     assert convgru.adopt(arrays, prefix="encoder.").equal(one)
     assert convgru.adopt(arrays, prefix="decoder.").equal(two)
-    with pytest.raises(convgru.WeightsError, match="names begin with 'middle.'"):
+    with pytest.raises(convgru.WeightsError, match=r"names begin with 'middle\.'"):
         convgru.adopt(arrays, prefix="middle.")
 
 
@@ -201,7 +201,7 @@ REFUSED = {
         {},
         r"expected shape \(4, 7, 3, 3\), got \(4, 8",
     ),
-    "weight without axes": (_with(**{"ConvGRUCell_00__reset_gate__weight": np.ones(4)}), {}, r"has shape \(4,\)"),
+    "weight without axes": (_with(ConvGRUCell_00__reset_gate__weight=np.ones(4)), {}, r"has shape \(4,\)"),
     "even kernel": (
         {k: (a[..., :2, :2] if a.ndim == 4 else a) for k, a in _foreign().items()},
         {},
