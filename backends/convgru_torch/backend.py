@@ -61,7 +61,7 @@ def devices() -> dict[str, str]:
 
 def notes() -> list[str]:
     """What would run here."""
-    lines = ["implementation: a loop over time, the input convolution of all frames at once, gradients by autograd"]
+    lines = ["implementation: a loop over time, the input convolution of many frames at once, gradients by autograd"]
     if torch.cuda.is_available():
         states = (f"{name} {'may run in TF32' if on else 'full float32'}" for name, on in tf32().items())
         lines.append(f"float32 on CUDA: {', '.join(states)}")

@@ -10,7 +10,7 @@ import torch
 import convgru
 from convgru import reference, shapes
 from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNCell, Forecaster
-from convgru_torch import backend
+from convgru_torch import backend, core
 
 NETS = {
     "gru": lambda **o: ConvGRU(2, 3, **o),
@@ -131,6 +131,22 @@ def test_forecaster_streams():
         prediction, state = net.step(prediction, state)
     torch.testing.assert_close(prediction, frames[-1], rtol=0, atol=1e-14)
     torch.testing.assert_close(leaves(net, state), leaves(net, final), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 10])
+def test_frames_convolved_at_once_change_nothing(frames, monkeypatch):
+    """Chunks of the input convolution that do and do not divide the sequence; the same numbers, gradients included."""
+    net, x = NETS["gru-valid"](dtype=torch.float64), torch.randn(7, 2, 2, 6, 5, dtype=torch.float64)
+    want = torch.autograd.grad(net(x)[0].square().sum(), list(net.parameters()))
+    seen = []
+    convolve = core.equations.input_gates
+    monkeypatch.setattr(core, "CHUNK", frames * 2 * 30 * 9 * 8)
+    monkeypatch.setattr(core.equations, "input_gates", lambda o, c, p, x: seen.append(x.shape) or convolve(o, c, p, x))
+    got = torch.autograd.grad(net(x)[0].square().sum(), list(net.parameters()))
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    assert [shape[0] // 2 for shape in seen if shape[1] == 2][: -(-7 // frames)] == [
+        min(frames, 7 - t) for t in range(0, 7, frames)
+    ]
 
 
 def test_patch_is_torchs_pixel_unshuffle():
