@@ -119,7 +119,7 @@ def _layer(cell: CellSpec, p: ops.Params, x: Tensor, parts: tuple[Tensor, ...]) 
     dtype = parts[0].dtype
     step = equations.step_of(cell)
     outputs = []
-    for chunk in x.split(_frames_at_once(cell, x)):  # type: ignore[no-untyped-call]
+    for chunk in x.split(_frames_at_once(cell, x)):
         gates = equations.input_gates(ops, cell, p, chunk.flatten(0, 1))
         for gates_x in gates.reshape(chunk.shape[:2] + gates.shape[1:]).unbind(0):
             parts = step(ops, cell, p, gates_x, parts)
