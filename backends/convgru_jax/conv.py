@@ -31,19 +31,31 @@ def plain(geometry: Convolution, x: jax.Array, w: jax.Array) -> jax.Array:
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def correlate(geometry: Convolution, x: jax.Array, w: jax.Array) -> jax.Array:
     """Cross-correlation of x (B, *S, C) with w (*k, C, O): Σ_k x[s + d·k] w[k]. Reverse mode only."""
-    return lax.platform_dependent(x, w, cpu=partial(_correlate_cpu, geometry), default=partial(plain, geometry))
+    return _by_platform(_correlate_cpu, plain, geometry, x, w)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def spread(geometry: Convolution, w: jax.Array, g: jax.Array) -> jax.Array:
     """The transpose of ``correlate`` in x: g (B, *S', O) to (B, *S, C)."""
-    return lax.platform_dependent(w, g, cpu=partial(_spread_cpu, geometry), default=partial(_spread, geometry))
+    return _by_platform(_spread_cpu, _spread, geometry, w, g)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def collect(geometry: Convolution, x: jax.Array, g: jax.Array) -> jax.Array:
     """The transpose of ``correlate`` in w: x (B, *S, C) and g (B, *S', O) to (*k, C, O)."""
-    return lax.platform_dependent(x, g, cpu=partial(_collect_cpu, geometry), default=partial(_collect, geometry))
+    return _by_platform(_collect_cpu, _collect, geometry, x, g)
+
+
+def _by_platform(cpu: Any, default: Any, geometry: Convolution, a: jax.Array, b: jax.Array) -> jax.Array:
+    """One form on CPU, another elsewhere: both are right anywhere, so that the default device of the moment may decide.
+
+    Not lax.platform_dependent: in a scan that is differentiated twice, JAX 0.10 makes the index of the platform a
+    residual of the derivative rules above, and then takes their residuals for one another.
+    """
+    device = jax.config.jax_default_device
+    platform = jax.default_backend() if device is None else getattr(device, "platform", device)
+    form = cpu if platform == "cpu" else default
+    return form(geometry, a, b)  # type: ignore[no-any-return]
 
 
 def _keep(function: Any) -> Any:

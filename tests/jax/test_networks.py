@@ -137,7 +137,7 @@ def test_spec_as_a_static_argument_does_not_trace_again(net):
         return face.apply(spec, params, x)
 
     compiled = jax.jit(traced, static_argnums=0)
-    for spec in (one.spec, network("gru", 2, [3, 2]), network("gru", 2, [3, 2], padding="valid")):
+    for spec in (one.spec, network("gru", 2, [3, 2]), network("gru", 2, [3, 2], padding=1)):
         compiled(spec, one.params, one.x)
     assert len(traces) == 2
 
