@@ -25,27 +25,35 @@ class Ops(Protocol):
 
     def conv(self, x: Array, p: Params, name: str) -> Array:
         """Cross-correlate ``x`` with the kernel ``name``: ``ih`` or ``readout``; ``hh`` (all gates of weight_hh), or its rows ``hh_rz`` and ``hh_n``."""
+        ...
 
     def add_channel(self, a: Array, p: Params, name: str) -> Array:
         """Add the vector ``name`` (``bias``, ``bias_hn``, ``readout_bias``) along the channels of ``a``."""
+        ...
 
     def split(self, a: Array, n: int) -> tuple[Array, ...]:
         """Cut the channels of ``a`` into ``n`` equal parts."""
+        ...
 
     def split_rz_n(self, a: Array) -> tuple[Array, Array]:
         """Cut the channels of ``a`` into the first two thirds and the last third."""
+        ...
 
     def sigmoid(self, a: Array) -> Array:
         """1 / (1 + exp(−a))."""
+        ...
 
     def tanh(self, a: Array) -> Array:
         """The hyperbolic tangent."""
+        ...
 
     def activation(self, name: str, a: Array) -> Array:
         """The activation called ``name``: one of ``convgru.spec.ACTIVATIONS``."""
+        ...
 
     def unpatch(self, a: Array, patch: tuple[int, ...]) -> Array:
         """Move channels back to pixels: the inverse of the pixel unshuffle, (c, i, j) being the order of the channels."""
+        ...
 
 
 def input_gates(ops: Ops, spec: CellSpec, p: Params, x: Array) -> Array:
