@@ -52,7 +52,7 @@ def _by_platform(cpu: Any, default: Any, geometry: Convolution, a: jax.Array, b:
     Not lax.platform_dependent: in a scan that is differentiated twice, JAX 0.10 makes the index of the platform a
     residual of the derivative rules above, and then takes their residuals for one another.
     """
-    device = jax.config.jax_default_device
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
     platform = jax.default_backend() if device is None else getattr(device, "platform", device)
     form = cpu if platform == "cpu" else default
     return form(geometry, a, b)  # type: ignore[no-any-return]
@@ -164,4 +164,4 @@ def _collect_products(x: jax.Array, g: jax.Array, geometry: Convolution) -> jax.
     return jnp.stack(taps).reshape(*geometry.kernel_size, x.shape[-1], g.shape[-1])
 
 
-CONVOLUTIONS = {"fast": correlate, "plain": plain}
+CONVOLUTIONS: dict[str, Any] = {"fast": correlate, "plain": plain}
