@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -77,10 +78,11 @@ def conv(x: np.ndarray, p: Params, name: str) -> np.ndarray:
     widths = [(0, 0)] * (x.ndim - ndim - 1) + list(geometry.pads) + [(0, 0)]
     spans = tuple(d * (k - 1) + 1 for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True))
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, widths), spans, axis=axes)
-    windows = windows[(..., *(slice(None, None, d) for d in geometry.dilation))]
+    taps: tuple[Any, ...] = (..., *(slice(None, None, d) for d in geometry.dilation))
+    windows = windows[taps]
     images = windows.shape[: x.ndim - 1]  # (..., B, *S), then C and the taps
     columns = windows.reshape(*images[: -(ndim + 1)], prod(images[-(ndim + 1) :]), -1)
-    out = columns @ weights.matrix
+    out: np.ndarray = columns @ weights.matrix
     return out.reshape(*out.shape[:-2], *images[-(ndim + 1) :], out.shape[-1])
 
 
@@ -104,19 +106,19 @@ def split_rz_n(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def sigmoid(a: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(−a)), without overflow for either sign."""
-    positive = a.real >= 0
+    positive = np.real(a) >= 0
     t = np.exp(np.where(positive, -a, a))
     return np.where(positive, 1 / (1 + t), t / (1 + t))
 
 
 def tanh(a: np.ndarray) -> np.ndarray:
     """The hyperbolic tangent."""
-    return np.tanh(a)
+    return np.asarray(np.tanh(a))
 
 
 def relu(a: np.ndarray) -> np.ndarray:
     """The positive part, by the sign of the real one."""
-    return np.where(a.real > 0, a, 0)
+    return np.where(np.real(a) > 0, a, 0)
 
 
 def activation(name: str, a: np.ndarray) -> np.ndarray:

@@ -87,7 +87,7 @@ class _Loop:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         entries: list[Any] = []
         for cell, p, entry in zip(self.layers, self.params, self.state, strict=True):
-            parts = entry if isinstance(entry, tuple) else (entry,)
+            parts: tuple[np.ndarray, ...] = entry if isinstance(entry, tuple) else (entry,)
             gates_x = equations.input_gates(self.ops, cell, p, x)
             parts = equations.step_of(cell)(self.ops, cell, p, gates_x, parts)
             if self.settle is not None:
@@ -102,8 +102,7 @@ def _forecast(
     spec: ForecasterSpec, arrays: Arrays, frames: Sequence[np.ndarray], steps: int, loop: _Loop
 ) -> list[np.ndarray]:
     readout = numpy_ops.prepare_readout(spec, arrays)
-    for frame in frames:
-        top = loop(numpy_ops.patch(frame, spec.patch))
+    top = [loop(numpy_ops.patch(frame, spec.patch)) for frame in frames][-1]
     predictions = [equations.readout(loop.ops, spec, readout, top, frames[-1])]
     for _ in range(steps - 1):
         top = loop(numpy_ops.patch(predictions[-1], spec.patch))
@@ -176,7 +175,7 @@ def _derivatives(
 
 def _contract(result: np.ndarray, cotangent: Any, count: int) -> np.ndarray:
     """Sum of imaginary part times cotangent, for each of the leading perturbations."""
-    parts = (result.imag / STEP).reshape(-1, prod(np.shape(cotangent)))
+    parts = (np.imag(result) / STEP).reshape(-1, prod(np.shape(cotangent)))
     return np.broadcast_to(parts @ np.asarray(cotangent, np.float64).ravel(), (count,))
 
 
@@ -184,7 +183,7 @@ def _float64(owner: str, what: str, array: Any) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype.kind not in "fiuV" or (array.dtype.kind == "V" and array.dtype.name != "bfloat16"):
         raise TypeError(f"{owner} expected {what} to hold real numbers, got dtype {array.dtype}")
-    return array.astype(np.float64)
+    return np.asarray(array, np.float64)
 
 
 __all__ = ["complete_state", "compute", "derivatives", "gradient", "leaves_of", "run"]

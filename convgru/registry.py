@@ -72,6 +72,7 @@ class Backend(Protocol):
         sum(cotangents · results) by name: ``x``, ``state.0.h`` … and every parameter; else an empty dict. TF32 is as
         the caller left it. Raises UnsupportedError.
         """
+        ...
 
     def precise(self) -> Any:
         """A context manager within which float32 means float32: TF32 off, deterministic kernels; all put back after."""

@@ -133,7 +133,7 @@ def check_state(owner: str, expected: Sequence[Any], state: Any, layout: str = "
 def _check_state_part(name: str, shape: Shape, array: Any, layout: str) -> None:
     if not hasattr(array, "shape"):
         raise TypeError(f"{name} expected an array, got {type(array).__name__}")
-    want = shape if layout == "BCS" else (shape[0], *shape[2:], shape[1])
+    want = shape if layout == "BCS" else (*shape[:1], *shape[2:], *shape[1:2])
     if tuple(array.shape) != want:
         raise ValueError(f"{name} expected shape {want}, got {tuple(array.shape)}")
 

@@ -14,9 +14,7 @@ GATES: Mapping[str, str] = {"gru": "rzn", "lstm": "ifgo", "rnn": "h"}
 TITLES: Mapping[str, str] = {"gru": "ConvGRU", "lstm": "ConvLSTM", "rnn": "ConvRNN"}
 ACTIVATIONS = ("tanh", "relu")
 RESETS = ("before", "after")
-
-Ints = int | tuple[int, ...]
-"""One number for all spatial dimensions, or one for each."""
+Ints = int | tuple[int, ...]  # one number for all spatial dimensions, or one for each
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class NetworkSpec:
 
     @property
     def recurrent(self) -> NetworkSpec:
-        """The layers with a state: itself, as a forecaster's ``recurrent`` is its encoder."""
+        """The layers with a state: itself."""
         return self
 
     @property
@@ -145,7 +143,7 @@ class NetworkSpec:
 
     @property
     def out_channels(self) -> int:
-        """Channels of the output: the last layer's hidden_channels."""
+        """Channels of the output."""
         return self.layers[-1].hidden_channels
 
 
@@ -153,7 +151,7 @@ class NetworkSpec:
 class ForecasterSpec:
     """Frames in, the frames that follow out: pixel unshuffle by ``patch``, ``encoder``, 1x1 readout, pixel shuffle.
 
-    After the last given frame the forecaster feeds on its own predictions. A ``residual`` one predicts the change of the frame.
+    After the last given frame it feeds on its own predictions. A ``residual`` one predicts the change of the frame.
     """
 
     encoder: NetworkSpec
@@ -183,7 +181,7 @@ class ForecasterSpec:
 
     @property
     def recurrent(self) -> NetworkSpec:
-        """The layers with a state."""
+        """The layers with a state: the encoder."""
         return self.encoder
 
     @property
@@ -260,7 +258,6 @@ def forecaster(
     **options: Any,
 ) -> ForecasterSpec:
     """Describe a forecaster of frames with ``channels`` channels; the other arguments are those of ``network``."""
-    _one_of("ndim", ndim, (1, 2, 3))
     patches = _per_dimension(patch, ndim)
     for number in patches if isinstance(patches, tuple) else (patches,):
         _positive("Forecaster patch", number)
@@ -276,9 +273,7 @@ def _count_layers(title: str, given: Mapping[str, Any], num_layers: int | None) 
     _positive(f"{title} num_layers", count)
     for name, length in lengths.items():
         if length != count:
-            raise ValueError(
-                f"{title} {name} expected a list of {count} (one for each layer), got {length}: {given[name]!r}"
-            )
+            raise ValueError(f"{title} {name} expected a list of {count} (one for each layer), got {length}")
     return count
 
 

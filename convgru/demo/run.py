@@ -42,7 +42,7 @@ class Verification:
     def ratio(self) -> np.ndarray:
         """Worst framework's error over persistence's, by lead time."""
         curves = [curve for name, curve in self.errors.items() if name != "persistence"]
-        return np.max(curves, axis=0) / self.errors["persistence"]
+        return np.asarray(np.max(curves, axis=0) / self.errors["persistence"])
 
     @property
     def good(self) -> bool:
