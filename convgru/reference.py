@@ -92,7 +92,7 @@ class _Loop:
             parts = equations.step_of(cell)(self.ops, cell, p, gates_x, parts)
             if self.settle is not None:
                 parts = tuple(map(self.settle, parts))
-            entries.append(parts if len(parts) > 1 else parts[0])
+            entries.append(parts[0] if len(parts) == 1 else parts)
             x = parts[0]
         self.state = tuple(entries)
         return x

@@ -165,7 +165,7 @@ def nest_state(spec: Spec, leaves: Mapping[str, Any]) -> tuple[Any, ...]:
     entries: list[Any] = []
     for index, layer in enumerate(spec.recurrent.layers):
         parts = tuple(leaves[f"state.{index}.{name}"] for name in layer.state_names)
-        entries.append(parts if len(parts) > 1 else parts[0])
+        entries.append(parts[0] if len(parts) == 1 else parts)
     return tuple(entries)
 
 

@@ -34,7 +34,7 @@ def draw(
     images |= {f"{name}, +{minutes} min": image for name, image in forecasts.items()}
     figure = Figure(figsize=(3.0 * len(images), 6.6), layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(1.2, 1)))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.2, 1))[:, 0]
     axes = above.subplots(1, len(images), squeeze=False)[0]
     shown = []
     for axis, (title, image) in zip(axes, images.items(), strict=True):
