@@ -13,7 +13,6 @@ GATES: Mapping[str, str] = {"gru": "rzn", "lstm": "ifgo", "rnn": "h"}
 """The gates of each cell, in the order in which their rows stand in every weight."""
 TITLES: Mapping[str, str] = {"gru": "ConvGRU", "lstm": "ConvLSTM", "rnn": "ConvRNN"}
 ACTIVATIONS = ("tanh", "relu")
-RESETS = ("before", "after")
 Ints = int | tuple[int, ...]  # one number for all spatial dimensions, or one for each
 
 
@@ -50,7 +49,7 @@ class CellSpec:
             raise TypeError(f"{self.title} bias expected True or False, got {self.bias!r}")
         _one_of(f"{self.title} activation", self.activation, ACTIVATIONS)
         if self.cell == "gru":
-            _one_of("ConvGRU reset", self.reset, RESETS)
+            _one_of("ConvGRU reset", self.reset, ("before", "after"))
         elif self.reset is not None:
             raise ValueError(f"{self.title} has no reset gate: reset expected None, got {self.reset!r}")
 
@@ -273,7 +272,8 @@ def _count_layers(title: str, given: Mapping[str, Any], num_layers: int | None) 
     _positive(f"{title} num_layers", count)
     for name, length in lengths.items():
         if length != count:
-            raise ValueError(f"{title} {name} expected a list of {count} (one for each layer), got {length}")
+            text = f"{title} {name} expected a list of {count} (one for each layer), got {length}: {given[name]!r}"
+            raise ValueError(text)
     return count
 
 

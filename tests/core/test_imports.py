@@ -76,20 +76,6 @@ convgru.nonsense
     assert python(code).stderr.strip().endswith("AttributeError: module 'convgru' has no attribute 'nonsense'")
 
 
-def test_every_module_of_the_core_is_under_the_import_contract():
-    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
-        "contracts"
-    ]
-    listed = set(next(each for each in contracts if "by name" in each["name"])["source_modules"])
-    found = {
-        f"convgru.{path.stem}"
-        for path in (ROOT / "convgru").iterdir()
-        if path.suffix == ".py" or (path / "__init__.py").is_file()
-    }
-    assert found - {"convgru.__init__"} - {f"convgru.{name}" for name in FRAMEWORKS} == listed
-
-
 def test_every_file_of_the_core_begins_with_a_sentence_and_is_at_most_300_lines():
     files = [path for folder in ("convgru", "backends") for path in (ROOT / folder).rglob("*.py")]
     assert len(files) > 20
