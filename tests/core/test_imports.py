@@ -21,7 +21,7 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
     loaded = set(json.loads(python(code).stdout))
     rooms = {f"convgru_{name}" for name in FRAMEWORKS}
     assert "numpy" in loaded
-    assert not loaded & {*FRAMEWORKS, *rooms, "jaxlib", "rich", "matplotlib", "safetensors"}
+    assert not loaded & {*FRAMEWORKS, *rooms, "jaxlib", "rich", "matplotlib"}
 
 
 def test_the_core_works_without_any_framework_and_without_rich(python):
