@@ -10,7 +10,7 @@ from zlib import crc32
 
 import numpy as np
 
-from convgru.shapes import count_parameters, nest_state, state_leaves, state_shapes
+from convgru.shapes import check_input, count_parameters, nest_state, state_leaves, state_shapes
 from convgru.spec import Spec, forecaster, network
 from convgru.weights import Weights, dtype_of, init
 
@@ -162,7 +162,10 @@ def make_problem(
     spec, rng, target = weights.spec, np.random.default_rng([seed, 2]), dtype_of(dtype)
     if x is None:
         x = rng.standard_normal((time, batch, spec.in_channels, *size))
-    time, batch, size = x.shape[0], x.shape[1], x.shape[3:]
+    batch, size = check_input(spec.title, spec.in_channels, spec.ndim, x.shape, "TBCS")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{spec.title}: a comparison needs finite numbers, the input holds others")
+    time = x.shape[0]
     shapes = state_shapes(spec, batch, size)
 
     def draw(wanted: Any) -> tuple[Any, ...]:

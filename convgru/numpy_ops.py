@@ -81,7 +81,7 @@ def conv(x: np.ndarray, p: Params, name: str) -> np.ndarray:
     taps: tuple[Any, ...] = (..., *(slice(None, None, d) for d in geometry.dilation))
     windows = windows[taps]
     images = windows.shape[: x.ndim - 1]  # (..., B, *S), then C and the taps
-    columns = windows.reshape(*images[: -(ndim + 1)], prod(images[-(ndim + 1) :]), -1)
+    columns = windows.reshape(*images[: -(ndim + 1)], prod(images[-(ndim + 1) :]), prod(windows.shape[x.ndim - 1 :]))
     out: np.ndarray = columns @ weights.matrix
     return out.reshape(*out.shape[:-2], *images[-(ndim + 1) :], out.shape[-1])
 
@@ -118,7 +118,7 @@ def tanh(a: np.ndarray) -> np.ndarray:
 
 def relu(a: np.ndarray) -> np.ndarray:
     """The positive part, by the sign of the real one."""
-    return np.where(np.real(a) > 0, a, 0)
+    return np.where(np.real(a) <= 0, 0, a)  # NaN stays NaN
 
 
 def activation(name: str, a: np.ndarray) -> np.ndarray:

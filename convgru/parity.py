@@ -52,9 +52,15 @@ class Oracle:
         """Error of one leaf's gradient: elementwise, or of its derivatives along the random directions."""
         if got.shape != self.leaves[name].shape:
             raise ValueError(f"gradient of {name} expected shape {self.leaves[name].shape}, got {got.shape}")
+        if got.dtype != self.problem.x.dtype:
+            return float("inf")
         if self.directions is not None:
             got = np.tensordot(self.directions[name], got.astype(np.float64), axes=got.ndim)
         return budgets.error(got, self.gradients[name])
+
+    def error(self, got: np.ndarray, want: np.ndarray) -> float:
+        """``budget.error``; infinite where the result is not of the problem's dtype: float32 may not pose as float64."""
+        return budgets.error(got, want) if got.dtype == self.problem.x.dtype else float("inf")
 
     def rows(self, case: str, backend: str, device: str, weights: Weights | None = None) -> list[Row]:
         """Run one backend on the problem (or on other weights, where a fault is planted) and compare."""
@@ -67,9 +73,9 @@ class Oracle:
             cotangents=cotangents,
             device=device,
         )
-        found = {"output": budgets.error(y, self.output)}
+        found = {"output": self.error(y, self.output)}
         spec = self.problem.weights.spec
-        states = {n: budgets.error(a, self.final[n]) for n, a in state_leaves(spec, final)}
+        states = {n: self.error(a, self.final[n]) for n, a in state_leaves(spec, final)}
         slopes = {n: self.gradient_error(n, gradients[n]) for n in self.leaves} if cotangents is not None else {}
         dtype, allowed = str(self.problem.weights.dtype), self.budget
         rows = [Row(case, backend, dtype, device, "output", "output", found["output"], allowed.forward)]
@@ -99,6 +105,7 @@ def run(
     compute a dtype on the device stands in the report with its reason; one that was asked for and compared nothing fails.
     """
     chosen = list(cases) if cases is not None else table.table()
+    dtypes = [dtypes] if isinstance(dtypes, str) else dtypes
     if fault is not None and fault not in FAULTS:
         raise ValueError(f"fault expected one of {', '.join(map(repr, FAULTS))}, got {fault!r}")
     report = _start(backends, device, tf32)
@@ -164,6 +171,8 @@ def compare(
 
 def _start(backends: Sequence[str] | None, device: str, tf32: bool) -> Report:
     """An empty report that says what will be compared, with what versions, and what is not there."""
+    if isinstance(backends, str):
+        backends = [backends]
     report = Report(device=device, tf32=tf32, platform=f"{platform.system()} {platform.machine()}")
     report.versions = {"python": platform.python_version(), "numpy": np.__version__}
     for name, backend in registry.available().items():
@@ -203,7 +212,8 @@ def _controls(report: Report, dtype: str, device: str, tf32: bool) -> None:
             with nullcontext() if tf32 else registry.get(name).precise():
                 try:
                     rows = oracle.rows(case_name, name, device, faulty)
-                except registry.UnsupportedError:
-                    continue  # its reason stands in the report already
+                except registry.UnsupportedError as reason:
+                    report.unsupported[f"{name} {dtype} {device}"] = str(reason)
+                    continue
             ratio = rows[0].ratio
             report.controls.append(Control(control, case_name, name, dtype, ratio, ratio >= CAUGHT))

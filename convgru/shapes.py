@@ -47,6 +47,8 @@ def parameter_shapes(spec: Spec) -> dict[str, Shape]:
 
 def layer_sizes(spec: NetworkSpec, size: Sequence[int]) -> list[Shape]:
     """Spatial size of each layer's state for an input of that spatial size. Raises ValueError where nothing is left."""
+    if len(size) != spec.ndim:
+        raise ValueError(f"{spec.title} expected {spec.ndim} spatial sizes, got {len(size)}: {tuple(size)}")
     sizes: list[Shape] = []
     for index, layer in enumerate(spec.layers):
         grown = []
@@ -75,6 +77,8 @@ def state_shapes(spec: Spec, batch: int, size: Sequence[int]) -> tuple[Any, ...]
 
 def patched_size(spec: ForecasterSpec, size: Sequence[int]) -> Shape:
     """Spatial size inside a forecaster. Raises ValueError if ``size`` is not a multiple of the patch."""
+    if len(size) != spec.ndim:
+        raise ValueError(f"Forecaster expected {spec.ndim} spatial sizes, got {len(size)}: {tuple(size)}")
     for dimension, (n, p) in enumerate(zip(size, spec.patch, strict=True)):
         if n % p:
             raise ValueError(

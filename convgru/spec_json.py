@@ -6,7 +6,10 @@ import json
 from dataclasses import asdict, fields
 from typing import Any
 
+from convgru import strict_json
 from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec, Spec
+
+MAX_LENGTH = 1 << 20
 
 
 def to_json(spec: Spec) -> str:
@@ -17,10 +20,7 @@ def to_json(spec: Spec) -> str:
 
 def from_json(text: str) -> Spec:
     """The spec that ``to_json`` wrote. Raises ValueError for anything else, unknown fields included."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"spec expected JSON text, got {text[:60]!r}: {error}") from None
+    data = strict_json.loads(text, "spec", MAX_LENGTH)
     if not isinstance(data, dict) or data.get("kind") not in ("network", "forecaster"):
         raise ValueError(f"spec expected an object with kind 'network' or 'forecaster', got {text[:60]!r}")
     kind = data.pop("kind")

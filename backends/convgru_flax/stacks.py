@@ -183,7 +183,7 @@ class ConvGRU(ConvStack):
         time_major: x and output are (T, B, *S, C) instead of (B, T, *S, C).
         dtype: what to compute in: parameters, input and carry are cast to it. None: all must have the parameters' dtype.
         param_dtype: of the parameters.
-        method: ``fast``, or ``plain`` for what the fast gradient cannot do (forward mode, second derivatives).
+        method: ``fast``, or ``plain`` for what the fast gradient cannot do (forward mode).
         rngs: draws the initial parameters, from its stream ``params``: weight_ih Glorot uniform, weight_hh orthogonal, gate by gate.
 
     Raises:

@@ -53,7 +53,10 @@ class Cell(nn.Cell):
         """Check the call, then run ``construct``."""
         given = None if state is None else (state,)
         given = checked_call(self.spec, x, given, self.weight_ih.dtype, "BCS")
-        return super().__call__(x) if given is None else super().__call__(x, given[0])
+        if given is None:
+            return super().__call__(x)
+        # Taken out of the mutable tuple, an inner tuple is a constant again: each new state would compile anew.
+        return super().__call__(x, ms.mutable(given[0]) if isinstance(given[0], tuple) else given[0])
 
     def construct(self, x: Any, state: Any = None) -> Any:
         """The new state, h or (h, c), after the frame x (B, C, *S)."""

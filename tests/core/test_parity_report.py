@@ -12,7 +12,10 @@ from convgru.cases import Case
 from convgru.controls import CONTROLS, FAULTS, plant
 from convgru.shapes import nest_state, state_leaves
 from convgru.spec import network
+from convgru.weights import Weights
 
+RNN = [f"layers.0.fwd.{name}" for name in ("weight_ih", "weight_hh", "bias")]
+OVERFLOW = [[[[[1e300]]]], [[[[1e300]]]], [1.0]]
 SMALL = [case for case in cases.table() if case.name in ("gru-before-2d", "lstm-1d", "forecaster-gru-before-patch")]
 
 
@@ -37,7 +40,9 @@ class Exact:
         if cotangents is not None:
             gradients = reference.gradient(weights, x, state, cotangents, steps=steps)
             gradients = {name: self.spoil("gradient " + name, array) for name, array in gradients.items()}
-        return self.spoil("output", y), final, gradients
+        rounded = nest_state(weights.spec, {n: a.astype(x.dtype) for n, a in state_leaves(weights.spec, final)})
+        gradients = {name: array.astype(x.dtype) for name, array in gradients.items()}
+        return self.spoil("output", y).astype(x.dtype), rounded, gradients
 
 
 @pytest.fixture
@@ -113,6 +118,40 @@ def test_a_dtype_that_is_not_supported_is_named(backend):
     report = parity.run(SMALL[:1])
     assert report.ok
     assert report.unsupported == {"exact float64 cpu": "exact has no float64"}
+
+
+def test_a_backend_that_refuses_some_cases_fails(backend):
+    class Partly(Exact):
+        def execute(self, weights, x, *args, **options):
+            if weights.spec.ndim == 1:
+                raise registry.UnsupportedError("one dimension is too few")
+            return super().execute(weights, x, *args, **options)
+
+    backend(Partly())
+    report = parity.run(SMALL, controls=False)
+    assert not report.ok
+    assert "refused others: one dimension is too few" in report.failures()[0]
+
+
+def test_float32_does_not_pose_as_float64(backend):
+    class Coarse(Exact):
+        def execute(self, weights, x, *args, **options):
+            y, final, gradients = super().execute(weights, x, *args, **options)
+            return y.astype(np.float32), final, gradients
+
+    backend(Coarse())
+    assert parity.run(SMALL[:1], dtypes="float32", controls=False).ok
+    assert not parity.run(SMALL[:1], dtypes="float64", controls=False).ok
+
+
+def test_numbers_that_are_not_finite_are_no_agreement(backend):
+    backend(Exact())
+    weights = cases.problem(SMALL[0], "float32").weights
+    with pytest.raises(ValueError, match="a comparison needs finite numbers"):
+        parity.compare(weights, np.full((2, 1, 2, 4, 4), np.nan))
+    huge = Weights(network("rnn", 1, 1, 1, activation="relu"), dict(zip(RNN, map(np.array, OVERFLOW), strict=True)))
+    with np.errstate(all="ignore"):
+        assert not parity.compare(huge, np.ones((2, 1, 1, 2, 2)), gradients=False).ok
 
 
 def test_compare_takes_given_input(backend):
