@@ -16,7 +16,7 @@ from convgru import atomic, files, reference, registry
 from convgru import parity as parities
 from convgru.shapes import count_parameters
 from convgru.spec import ForecasterSpec, Spec
-from convgru.spec_json import to_json
+from convgru.spec import to_json
 from convgru.weights import Weights, WeightsError
 
 

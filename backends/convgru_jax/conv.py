@@ -17,7 +17,7 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
-from convgru.padding import Convolution, Pads
+from convgru.convolution import Convolution, Pads
 
 SPATIAL = {1: "0", 2: "01", 3: "012"}
 

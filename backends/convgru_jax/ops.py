@@ -9,7 +9,7 @@ from math import prod
 import jax
 from jax import numpy as jnp
 
-from convgru.padding import Convolution
+from convgru.convolution import Convolution
 from convgru.spec import CellSpec, ForecasterSpec
 from convgru_jax.conv import CONVOLUTIONS
 

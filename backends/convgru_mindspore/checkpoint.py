@@ -12,7 +12,7 @@ import mindspore as ms
 import numpy as np
 
 from convgru.registry import UnsupportedError
-from convgru.spec_json import from_json, to_json
+from convgru.spec import from_json, to_json
 from convgru.weights import Weights, WeightsError
 from convgru_mindspore.parameters import parameter
 

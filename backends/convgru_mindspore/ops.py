@@ -7,7 +7,7 @@ from typing import Any
 import mindspore as ms
 from mindspore.ops import constexpr
 
-from convgru.padding import Convolution
+from convgru.convolution import Convolution
 from convgru.shapes import layer_prefix
 
 Tensor = Any

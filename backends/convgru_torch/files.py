@@ -13,7 +13,7 @@ from torch import Tensor
 from convgru.atomic import replacing
 from convgru.shapes import layer_prefix, parameter_shapes
 from convgru.spec import Spec
-from convgru.spec_json import from_json
+from convgru.spec import from_json
 from convgru.weights import Weights, WeightsError
 from convgru_torch.modules import FORMAT, METADATA
 from convgru_torch.tensors import TORCH_DTYPES, to_numpy

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from convgru.shapes import cell_parameter_shapes
 from convgru.spec import GATES, CellSpec, NetworkSpec, Spec
-from convgru.spec_json import to_json
+from convgru.spec import to_json
 
 METADATA = "convgru"
 """The key of a state dict's ``_metadata`` under which a module leaves its spec."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convgru.padding import Convolution
+from convgru.convolution import Convolution
 from convgru.shapes import layer_prefix
 from convgru.spec import CellSpec, ForecasterSpec
 

@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 import convgru
 from convgru import atomic, safetensors_io
-from convgru.spec_json import to_json
+from convgru.spec import to_json
 from convgru.weights import DTYPES
 
 SPECS = {

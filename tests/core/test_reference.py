@@ -7,7 +7,7 @@ import pytest
 
 from convgru import numpy_ops, reference, spec
 from convgru.cases import noisy
-from convgru.padding import Convolution
+from convgru.convolution import Convolution
 from convgru.weights import Weights, init
 
 RNG = np.random.default_rng(5)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convgru.spec import forecaster, network
-from convgru.spec_json import from_json, to_json
+from convgru.spec import from_json, to_json
 
 SPECS = [
     network("gru", 3, 8),

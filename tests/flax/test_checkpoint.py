@@ -9,7 +9,7 @@ from flax import serialization
 
 from convgru import registry
 from convgru.spec import network
-from convgru.spec_json import to_json
+from convgru.spec import to_json
 from convgru.weights import WeightsError
 
 backend = registry.get("flax")

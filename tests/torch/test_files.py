@@ -117,7 +117,7 @@ def state_of(change=None, metadata=None):
 
 
 def note_of(spec):
-    return {"format": 1, "spec": convgru.spec_json.to_json(spec)}
+    return {"format": 1, "spec": convgru.spec.to_json(spec)}
 
 
 class Evil:
