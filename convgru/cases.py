@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 
-from convgru.shapes import count_parameters, nest_state, state_leaves, state_shapes
-from convgru.spec import Spec, forecaster, network
+from convgru.extras import Extras
+from convgru.shapes import context_shapes, count_parameters, mask_shapes, nest_state, state_leaves, state_shapes
+from convgru.spec import ForecasterSpec, Spec, forecaster, network
 from convgru.weights import Weights, dtype_of, init
 
 
@@ -20,7 +21,8 @@ class Case:
     """One network and the call that is made of it.
 
     ``state`` False starts from zeros that nobody hands in; ``scale`` multiplies the initial weights: trained ones are
-    larger and conditioned worse; ``steps`` is a forecaster's horizon.
+    larger and conditioned worse; ``steps`` is a forecaster's horizon. ``lengths`` come with NaN in the padding; ``context`` is
+    ``fixed`` or ``timed``; ``train`` hands masks in; ``forced`` teaches a forecaster, half of its steps.
     """
 
     name: str
@@ -31,6 +33,10 @@ class Case:
     state: bool = True
     scale: float = 1.0
     steps: int | None = None
+    lengths: tuple[int, ...] | None = None
+    context: str | None = None
+    train: bool = False
+    forced: bool = False
 
     @property
     def elementwise(self) -> bool:
@@ -41,12 +47,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Problem:
-    """A case made concrete: weights, input, initial state and cotangents, rounded to a dtype."""
+    """A case made concrete: weights, input, initial state, the call's other arguments and cotangents, rounded to a dtype."""
 
     weights: Weights
     x: np.ndarray
     state: tuple[Any, ...] | None
     cotangents: tuple[np.ndarray, tuple[Any, ...]]
+    extras: Extras = Extras()  # noqa: RUF009 - frozen
 
 
 CELLS: dict[str, dict[str, Any]] = {
@@ -81,6 +88,65 @@ WIDE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "wide-twice": ({"in_channels": 8, "hidden_channels": 32, "kernel_size": 3}, {"size": (6, 6), "scale": 2.0}),
 }
 
+# What a whole network can do, and the pairs that interact; on the cells named.
+GRU, ALL = ("gru-before", "gru-after"), ("gru-before", "gru-after", "lstm", "rnn-tanh")
+LENGTHS = {"time": 4, "batch": 3, "lengths": (2, 4, 0)}
+WHOLE: dict[str, tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]] = {
+    "bidirectional": (ALL, {"hidden_channels": [3, 2], "bidirectional": True}, {}),
+    "bidirectional-sum": (("gru-after", "lstm"), {"hidden_channels": [2, 2], "bidirectional": True, "merge": "sum"}, {}),
+    "bidirectional-mean": (("gru-before",), {"bidirectional": True, "merge": "mean", "ndim": 1}, {}),
+    "bidirectional-mul": (("rnn-tanh",), {"bidirectional": True, "merge": "mul"}, {"state": False}),
+    "stack": (("gru-before", "lstm"), {"hidden_channels": [3, 2], "bidirectional": "stack"}, {}),
+    "stack-mul": (("gru-after",), {"hidden_channels": [3, 2], "bidirectional": "stack", "merge": "mul"}, {}),
+    "bidirectional-one-frame": (("lstm",), {"bidirectional": True}, {"time": 1, "batch": 1}),
+    "lengths": (ALL, {}, LENGTHS),
+    "lengths-bidirectional": (ALL, {"hidden_channels": [3, 2], "bidirectional": True}, LENGTHS),
+    "lengths-stack": (("gru-before",), {"hidden_channels": [2, 3], "bidirectional": "stack", "merge": "sum"}, LENGTHS),
+    "lengths-norm": (("gru-after",), {"norm": 1}, LENGTHS),
+    "lengths-train": (("lstm",), {"hidden_channels": [2, 2], "zoneout": 0.3, "dropout": 0.3}, {**LENGTHS, "train": True}),
+    "strided": (ALL, {"stride": 2}, {"size": (6, 5)}),
+    "strided-even": (("gru-before", "lstm"), {"stride": (2, 3), "kernel_size": (2, 4)}, {"size": (5, 7)}),
+    "strided-valid": (("gru-after",), {"stride": 2, "padding": "valid"}, {"size": (7, 6)}),
+    "strided-1d": (("rnn-tanh",), {"stride": 3, "ndim": 1, "kernel_size": 4}, {}),
+    "strided-3d": (("gru-before",), {"stride": (1, 2, 2), "ndim": 3}, {"size": (2, 4, 3)}),
+    "strided-dilated": (("lstm",), {"stride": 2, "dilation": 2, "recurrent_dilation": 1}, {"size": (7, 6)}),
+    "strided-state": (("gru-after",), {"recurrent_stride": 2, "recurrent_kernel_size": 3}, {}),
+    "preserve": (("lstm",), {"stride": 2, "recurrent_stride": 2, "dilation": 2, "padding": "preserve"}, {}),
+    "groups": (ALL, {"in_channels": 4, "hidden_channels": 4, "groups": 2}, {}),
+    "groups-dilated": (("gru-after",), {"in_channels": 2, "hidden_channels": 4, "groups": 2, "dilation": 2}, {}),
+    "groups-strided": (("lstm",), {"in_channels": 4, "hidden_channels": 2, "groups": 2, "stride": 2}, {}),
+    "groups-1d": (("gru-before",), {"in_channels": 2, "hidden_channels": 4, "groups": 2, "ndim": 1}, {}),
+    "groups-3d": (("gru-before",), {"in_channels": 2, "hidden_channels": 2, "groups": 2, "ndim": 3}, {"size": (2, 3, 3)}),
+    "depthwise": (("gru-before",), {"in_channels": 3, "hidden_channels": 3, "groups": 3}, {}),
+    "reflect": (ALL[:3], {"padding_mode": "reflect"}, {}),
+    "replicate": (("gru-before", "lstm"), {"padding_mode": "replicate", "kernel_size": (2, 3)}, {}),
+    "circular": (("gru-after", "rnn-tanh"), {"padding_mode": "circular"}, {}),
+    "circular-1d": (("lstm",), {"padding_mode": "circular", "ndim": 1, "stride": 2, "kernel_size": 4}, {}),
+    "reflect-3d": (("gru-before",), {"padding_mode": "reflect", "ndim": 3}, {"size": (2, 3, 3)}),
+    "output-size": (("gru-before", "lstm"), {"output_size": (3, 2)}, {"size": (7, 5)}),
+    "peephole-channel": (("lstm",), {"peephole": "hadamard"}, {}),
+    "peephole-image": (("lstm",), {"peephole": "hadamard", "state_size": (5, 4)}, {}),
+    "peephole-conv": (("lstm",), {"peephole": "conv"}, {}),
+    "peephole-3d": (("lstm",), {"peephole": "conv", "ndim": 3, "kernel_size": 2}, {"size": (2, 3, 3)}),
+    "peephole-groups": (("lstm",), {"peephole": "conv", "groups": 2, "in_channels": 2, "hidden_channels": 4}, {}),
+    "peephole-bidirectional": (("lstm",), {"peephole": "hadamard", "bidirectional": True}, LENGTHS),
+    "norm": (ALL, {"norm": 1, "hidden_channels": 2}, {}),
+    "group-norm": (("gru-before",), {"norm": (4, 2), "hidden_channels": 4}, {}),
+    "norm-peephole": (("lstm",), {"norm": 4, "peephole": "hadamard"}, {}),
+    "norm-3d": (("gru-after",), {"norm": 1, "ndim": 3, "kernel_size": 2}, {"size": (2, 3, 2)}),
+    "context": (ALL, {}, {"context": "fixed"}),
+    "context-timed": (("gru-after", "lstm"), {"hidden_channels": [2, 3], "bidirectional": True}, {"context": "timed"}),
+    "context-norm": (("gru-before",), {"norm": 1}, {"context": "fixed"}),
+    "updates": (GRU, {"updates": ((1, 5), (5, 1))}, {}),
+    "updates-context": (("lstm",), {"updates": ((1, 3), (3, 1))}, {"context": "fixed"}),
+    "leaky": (("gru-before",), {"activation": "leaky_relu"}, {}),
+    "hard": (("lstm", "gru-after"), {"recurrent_activation": "hard_sigmoid"}, {}),
+    "hard-0.2": (("lstm",), {"recurrent_activation": "hard_sigmoid_0.2", "activation": "sigmoid"}, {}),
+    "train": (ALL, {"hidden_channels": [3, 2], "dropout": 0.4, "recurrent_dropout": 0.3, "zoneout": 0.2}, {"train": True}),
+    "train-stack": (("gru-before",), {"hidden_channels": [2, 2], "dropout": 0.4, "bidirectional": "stack"}, {"train": True}),
+    "zoneout-eval": (("lstm", "gru-before"), {"zoneout": 0.2, "dropout": 0.3, "recurrent_dropout": 0.3}, {}),
+}
+
 FORECASTERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "patch": ({"patch": 2}, {"size": (6, 4), "steps": 3}),
     "oblong-patch": ({"patch": (1, 2), "hidden_channels": [3, 2]}, {"size": (3, 6), "steps": 2}),
@@ -88,6 +154,10 @@ FORECASTERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "one-step": ({"patch": 2}, {"size": (4, 4), "steps": 1, "state": False}),
     "1d": ({"patch": 3, "ndim": 1}, {"size": (9,), "steps": 2}),
     "3d": ({"patch": (1, 2, 1), "ndim": 3, "kernel_size": 2}, {"size": (2, 4, 3), "steps": 2, "time": 2}),
+    "decoder": ({"patch": 2, "decoder": True, "hidden_channels": [3, 2]}, {"size": (4, 6), "steps": 3}),
+    "blind": ({"patch": 2, "decoder": True, "feedback": False}, {"size": (4, 4), "steps": 2}),
+    "blind-encoder": ({"patch": 2, "feedback": False}, {"size": (4, 4), "steps": 3}),
+    "forced": ({"patch": 2, "decoder": True}, {"size": (4, 4), "steps": 4, "forced": True}),
 }
 
 
@@ -105,6 +175,9 @@ def _table() -> Iterator[Case]:
                 yield _network(f"{cell}-{option}", {**fixed, **arguments}, call)
         for option, (arguments, call) in WIDE.items():
             yield _network(f"{cell}-{option}", {**fixed, **arguments}, call)
+    for option, (cells, arguments, call) in WHOLE.items():
+        for cell in cells:
+            yield _network(f"{cell}-{option}", {**CELLS[cell], **arguments}, call)
     yield _network("gru-relu", {**CELLS["gru-before"], "activation": "relu"}, {})
     yield _network("lstm-relu", {**CELLS["lstm"], "activation": "relu"}, {})
     for option, (arguments, call) in FORECASTERS.items():
@@ -124,7 +197,7 @@ def _network(name: str, arguments: dict[str, Any], call: dict[str, Any]) -> Case
 def problem(case: Case, dtype: str) -> Problem:
     """Make a case concrete: weights from ``init`` with biases that are not zero, everything else N(0, 1)."""
     seed = crc32(case.name.encode())
-    return make_problem(
+    made = make_problem(
         noisy(init(case.spec, seed, "float64"), seed, case.scale),
         case.size,
         dtype,
@@ -134,13 +207,42 @@ def problem(case: Case, dtype: str) -> Problem:
         state=case.state,
         seed=seed,
     )
+    extras = _extras(case, seed, dtype_of(dtype))
+    x = made.x
+    if case.lengths is not None:
+        past = np.arange(case.time)[:, None] >= np.asarray(case.lengths)
+        x = np.where(past.reshape(*past.shape, *(1,) * (x.ndim - 2)), np.nan, x).astype(x.dtype)
+    return replace(made, x=x, extras=extras)
+
+
+def _extras(case: Case, seed: int, dtype: np.dtype[Any]) -> Extras:
+    """The call's other arguments: context N(0, 1), masks of zeros and factors, targets N(0, 1) forced every other step."""
+    rng, spec = np.random.default_rng([seed, 3]), case.spec
+    if isinstance(spec, ForecasterSpec):
+        if not case.forced or case.steps is None:
+            return Extras()
+        targets = rng.standard_normal((case.steps, case.batch, spec.channels, *case.size)).astype(dtype)
+        return Extras(targets=targets, forced=(np.indices((case.steps, case.batch)).sum(0) % 2).astype(bool))
+    context = masks = None
+    if case.context is not None:
+        lead = (case.time,) if case.context == "timed" else ()
+        shapes = context_shapes(spec, case.batch, case.size)
+        context = [rng.standard_normal((*lead, *shape)).astype(dtype) for shape in shapes]
+    if case.train:
+        masks = {}
+        for name, shape in mask_shapes(spec, case.time, case.batch, case.size).items():
+            kept = (rng.random(shape) < 0.7).astype(dtype)
+            masks[name] = kept if name.startswith("zoneout") else (kept * dtype.type(1.5)).astype(dtype)
+    lengths = None if case.lengths is None else np.asarray(case.lengths)
+    return Extras(lengths, context, masks)
 
 
 def noisy(weights: Weights, seed: int, scale: float = 1.0) -> Weights:
-    """Scaled weights, with N(0, 0.25) added to every bias: a bias of zero would hide whether it is read at all."""
+    """Scaled weights, with N(0, 0.25) added to what starts as a constant: a bias of zero would hide whether it is read."""
     rng = np.random.default_rng([seed, 1])
+    constant = ("bias", "peephole", "norm")
     arrays = {
-        name: array + 0.5 * rng.standard_normal(array.shape) if "bias" in name else scale * array
+        name: array + 0.5 * rng.standard_normal(array.shape) if any(c in name for c in constant) else scale * array
         for name, array in weights.arrays.items()
     }
     return Weights(weights.spec, arrays)
@@ -174,6 +276,6 @@ def make_problem(
         output = (steps, batch, spec.in_channels, *size)
     else:
         top = shapes[-1][0] if spec.recurrent.cell == "lstm" else shapes[-1]
-        output = (time, *top)
+        output = (time, top[0], spec.recurrent.out_channels, *top[2:])
     cotangent = rng.standard_normal(output).astype(target)
     return Problem(weights.astype(target), x.astype(target), initial if state else None, (cotangent, final))

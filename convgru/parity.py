@@ -30,23 +30,26 @@ class Oracle:
 
     def __init__(self, problem: Problem, steps: int | None, *, elementwise: bool, gradients: bool, tf32: bool) -> None:
         self.problem, self.steps = problem, steps
-        weights, x, state = problem.weights, problem.x, problem.state
-        y, final = reference.run(weights, x, state, steps=steps)
-        self.output, self.final = y, dict(state_leaves(weights.spec, final))
+        weights, spec, state = problem.weights, problem.weights.spec, problem.state
+        x = problem.x.astype(np.float64)
+        extras = reference.complete_extras(spec, x, problem.extras, steps)
+        start = reference.complete_state(spec, x, state)
+        self.leaves = reference.leaves_of(weights, x, start, extras)
+        layers, final = reference.compute(spec, self.leaves, x, start, steps, extras)
+        self.output, self.final = layers[-1], dict(state_leaves(spec, final))
         self.budget = budgets.budget(problem, steps, tf32=tf32)
-        self.leaves = reference.leaves_of(
-            weights, x.astype(np.float64), reference.complete_state(weights.spec, x, state)
-        )
         if state is None:
             self.leaves = {name: leaf for name, leaf in self.leaves.items() if not name.startswith("state.")}
         self.directions: dict[str, np.ndarray] | None = None
         self.gradients: dict[str, np.ndarray] = {}
         if gradients and elementwise:
-            self.gradients = reference.gradient(weights, x, state, problem.cotangents, steps=steps)
+            self.gradients = reference.gradient(weights, x, state, problem.cotangents, steps=steps, extras=extras)
         elif gradients:
             rng = np.random.default_rng(0)
             self.directions = {n: rng.standard_normal((DIRECTIONS, *a.shape)) for n, a in self.leaves.items()}
-            self.gradients = reference.derivatives(weights, x, state, problem.cotangents, self.directions, steps=steps)
+            self.gradients = reference.derivatives(
+                weights, x, state, problem.cotangents, self.directions, steps=steps, extras=extras
+            )
 
     def gradient_error(self, name: str, got: np.ndarray) -> float:
         """Error of one leaf's gradient: elementwise, or of its derivatives along the random directions."""
@@ -64,6 +67,7 @@ class Oracle:
             self.problem.x,
             self.problem.state,
             steps=self.steps,
+            extras=self.problem.extras,
             cotangents=cotangents,
             device=device,
         )
