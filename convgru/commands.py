@@ -14,6 +14,7 @@ import numpy as np
 import convgru
 from convgru import atomic, files, reference, registry
 from convgru import parity as parities
+from convgru.report import Report
 from convgru.shapes import count_parameters
 from convgru.spec import ForecasterSpec, Spec
 from convgru.spec import to_json
@@ -96,7 +97,7 @@ def parity(args: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def _compare_table(args: argparse.Namespace, quiet: bool) -> parities.Report:
+def _compare_table(args: argparse.Namespace, quiet: bool) -> Report:
     options: dict[str, Any] = {"backends": args.backends, "device": args.device, "gradients": args.gradients}
     options |= {"dtypes": args.dtype or parities.DTYPES, "fault": args.control, "tf32": args.tf32}
     if quiet:
@@ -107,7 +108,7 @@ def _compare_table(args: argparse.Namespace, quiet: bool) -> parities.Report:
         return parities.run(progress=progress, **options)
 
 
-def _compare_file(args: argparse.Namespace) -> parities.Report:
+def _compare_file(args: argparse.Namespace) -> Report:
     if args.control:
         raise ValueError("--control goes with the table of cases, not with a FILE")
     weights = files.read(args.file)

@@ -27,30 +27,39 @@ class Ops(Protocol):
 
     def conv(self, x: Array, p: Params, name: str) -> Array:
         """Cross-correlate ``x`` with the kernel ``name``: ``ih`` or ``readout``; ``hh`` (all gates of weight_hh), or its rows ``hh_rz`` and ``hh_n``."""
+        ...
 
     def add_channel(self, a: Array, p: Params, name: str) -> Array:
         """Add the vector ``name`` (``bias``, ``bias_hn``, ``readout_bias``) along the channels of ``a``."""
+        ...
 
     def peep(self, c: Array, p: Params, name: str) -> Array:
         """P·c for the peephole ``name`` (``peephole_i`` …): elementwise, or a convolution without bias."""
+        ...
 
     def norm(self, a: Array, p: Params, part: str) -> Array:
         """Group norm of ``a``, which holds the gates ``part`` (one of ``convgru.spec.NORMED``), then weight and bias by channel."""
+        ...
 
     def split(self, a: Array, n: int) -> tuple[Array, ...]:
         """Cut the channels of ``a`` into ``n`` equal parts."""
+        ...
 
     def split_rz_n(self, a: Array) -> tuple[Array, Array]:
         """Cut the channels of ``a`` into the first two thirds and the last third."""
+        ...
 
     def concat(self, a: Array, b: Array) -> Array:
         """Put the channels of ``b`` behind those of ``a``."""
+        ...
 
     def activation(self, name: str, a: Array) -> Array:
         """The activation called ``name``: one of ``convgru.spec.ACTIVATIONS``."""
+        ...
 
     def unpatch(self, a: Array, patch: tuple[int, ...]) -> Array:
         """Move channels back to pixels: the inverse of the pixel unshuffle, (c, i, j) being the order of the channels."""
+        ...
 
 
 def input_gates(ops: Ops, spec: CellSpec, p: Params, x: Array) -> Array:

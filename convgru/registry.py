@@ -34,21 +34,27 @@ class Backend(Protocol):
 
     def versions(self) -> dict[str, str]:
         """Versions of the framework and of what it stands on."""
+        ...
 
     def devices(self) -> dict[str, str]:
         """The devices that can be asked for, each with a description: ``{"cpu": "..."}``, perhaps ``"cuda:0"``."""
+        ...
 
     def notes(self) -> list[str]:
         """One line each on what would run here: implementation, TF32, priming. For ``convgru doctor``."""
+        ...
 
     def owns(self, net: object) -> bool:
         """Whether ``net`` is what ``build`` of this backend returns."""
+        ...
 
     def build(self, weights: Weights, **options: Any) -> Any:
         """The native module (for JAX: spec and params) with these weights; options as in the native constructor."""
+        ...
 
     def extract(self, net: Any) -> Weights:
         """The weights of what ``build`` returned, byte for byte."""
+        ...
 
     def execute(
         self,
@@ -71,12 +77,15 @@ class Backend(Protocol):
 
     def precise(self) -> Any:
         """A context manager within which float32 means float32: TF32 off, deterministic kernels; all put back after."""
+        ...
 
     def read(self, path: Path) -> Weights:
         """The weights in one of the framework's own checkpoints, with the spec that ``write`` left there. Raises WeightsError."""
+        ...
 
     def write(self, weights: Weights, path: Path) -> None:
         """Write one of the framework's own checkpoints, readable by its own loader; whole or not at all."""
+        ...
 
 
 def get(name: str) -> Backend:

@@ -106,11 +106,14 @@ def enter(
             for name, leaf in state_leaves(spec, state):
                 check_dtype(owner, name, own, leaf.dtype)
         state = _cast(tuple(tuple(entry) if isinstance(entry, list) else entry for entry in state), own)
-    return _cast(dict(arrays), own), jnp.asarray(x, own), state
+    return _cast(dict(arrays), own), _cast(x, own), state
 
 
 def _cast(tree: Any, dtype: Any) -> Any:
-    return jax.tree.map(lambda array: jnp.asarray(array, dtype), tree)
+    def one(array: Any) -> Any:
+        return array if isinstance(array, jax.Array) and array.dtype == dtype else jnp.asarray(array, dtype)
+
+    return jax.tree.map(one, tree)
 
 
 def values(module: nnx.Module, names: Iterable[str]) -> dict[str, jax.Array]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
-import jaxlib
 import numpy as np
 
 from convgru.registry import UnsupportedError
@@ -23,7 +23,7 @@ suffixes: dict[str, str] = {}
 
 def versions() -> dict[str, str]:
     """Versions of jax and jaxlib."""
-    return {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
+    return {"jax": jax.__version__, "jaxlib": metadata.version("jaxlib")}
 
 
 def devices() -> dict[str, str]:
@@ -31,7 +31,7 @@ def devices() -> dict[str, str]:
     return {name: device.device_kind for name, device in _devices().items()}
 
 
-def _devices() -> dict[str, jax.Device]:
+def _devices() -> dict[str, Any]:
     found = {"cpu": jax.devices("cpu")[0]}
     try:
         gpus = jax.devices("gpu")
@@ -42,7 +42,7 @@ def _devices() -> dict[str, jax.Device]:
 
 def notes() -> list[str]:
     """What would run here."""
-    precision = jax.config.jax_default_matmul_precision or "default (TF32 where a GPU has it)"
+    precision = jax.config.jax_default_matmul_precision or "default (TF32 where a GPU has it)"  # type: ignore[attr-defined]
     return [
         "implementation: lax.scan over time, the input convolution of all frames at once; "
         "on CPU gradients with XLA's fast convolution labels, on GPUs XLA's own",
@@ -60,15 +60,14 @@ def precision_of(dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
     """A context in which JAX holds arrays of this dtype as they are: float64 is switched on within it if need be."""
     if dtype != np.float64 or x64_is_on():
         return nullcontext()
-    scoped = getattr(jax, "enable_x64", None)
-    if scoped is None:  # jax before 0.8
-        from jax.experimental import enable_x64 as scoped
-    return scoped(True)  # type: ignore[no-any-return]
+    scoped: AbstractContextManager[Any] = jax.enable_x64(True)
+    return scoped
 
 
 def precise() -> AbstractContextManager[Any]:
     """Within it float32 means float32: no TF32 and no bfloat16 passes in matrix products and convolutions."""
-    return jax.default_matmul_precision("highest")
+    highest: AbstractContextManager[Any] = jax.default_matmul_precision("highest")
+    return highest
 
 
 def owns(net: object) -> bool:
@@ -80,7 +79,7 @@ def owns(net: object) -> bool:
     return kind and all(isinstance(array, jax.Array) for array in params.values())
 
 
-def device(name: str) -> jax.Device:
+def device(name: str) -> Any:
     """The device called ``name`` in ``devices``. Raises UnsupportedError for any other."""
     found = _devices()
     if name not in found:

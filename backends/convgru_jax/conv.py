@@ -10,6 +10,7 @@ reverse-mode derivative stays fast.
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -30,19 +31,31 @@ def plain(geometry: Convolution, x: jax.Array, w: jax.Array) -> jax.Array:
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def correlate(geometry: Convolution, x: jax.Array, w: jax.Array) -> jax.Array:
     """Cross-correlation of x (B, *S, C) with w (*k, C, O): Σ_k x[s + d·k] w[k]. Reverse mode only."""
-    return lax.platform_dependent(x, w, cpu=partial(_correlate_cpu, geometry), default=partial(plain, geometry))
+    return _by_platform(_correlate_cpu, plain, geometry, x, w)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def spread(geometry: Convolution, w: jax.Array, g: jax.Array) -> jax.Array:
     """The transpose of ``correlate`` in x: g (B, *S', O) to (B, *S, C)."""
-    return lax.platform_dependent(w, g, cpu=partial(_spread_cpu, geometry), default=partial(_spread, geometry))
+    return _by_platform(_spread_cpu, _spread, geometry, w, g)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def collect(geometry: Convolution, x: jax.Array, g: jax.Array) -> jax.Array:
     """The transpose of ``correlate`` in w: x (B, *S, C) and g (B, *S', O) to (*k, C, O)."""
-    return lax.platform_dependent(x, g, cpu=partial(_collect_cpu, geometry), default=partial(_collect, geometry))
+    return _by_platform(_collect_cpu, _collect, geometry, x, g)
+
+
+def _by_platform(cpu: Any, default: Any, geometry: Convolution, a: jax.Array, b: jax.Array) -> jax.Array:
+    """One form on CPU, another elsewhere: both are right anywhere, so that the default device of the moment may decide.
+
+    Not lax.platform_dependent: in a scan that is differentiated twice, JAX 0.10 makes the index of the platform a
+    residual of the derivative rules above, and then takes their residuals for one another.
+    """
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    platform = jax.default_backend() if device is None else getattr(device, "platform", device)
+    form = cpu if platform == "cpu" else default
+    return form(geometry, a, b)  # type: ignore[no-any-return]
 
 
 def _keep(function: Any) -> Any:
@@ -118,21 +131,37 @@ def _spread_cpu(geometry: Convolution, w: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def _collect_cpu(geometry: Convolution, x: jax.Array, g: jax.Array) -> jax.Array:
-    pads, dilation = geometry.pads, geometry.dilation
-    if len(dilation) == 3:
-        taps, channels = geometry.kernel_size[0], x.shape[-1]
-        planes = _stack_depth(x, taps, pads[0], dilation[0])
-        flat = planes.reshape(prod(planes.shape[:2]), *planes.shape[2:])
-        w = _collect_taps(flat, g.reshape(prod(g.shape[:2]), *g.shape[2:]), pads[1:], dilation[1:])
-        return jnp.moveaxis(w.reshape(*w.shape[:2], taps, channels, -1), 2, 0)
-    return _collect_taps(x, g, pads, dilation)
+    if len(geometry.dilation) < 3:
+        return _collect_taps(x, g, geometry)
+    taps, channels = geometry.kernel_size[0], x.shape[-1]
+    planes = _stack_depth(x, taps, geometry.pads[0], geometry.dilation[0])
+    flat = planes.reshape(prod(planes.shape[:2]), *planes.shape[2:])
+    within = Convolution(geometry.kernel_size[1:], geometry.dilation[1:], geometry.pads[1:])
+    w = _collect_taps(flat, g.reshape(prod(g.shape[:2]), *g.shape[2:]), within)
+    return jnp.moveaxis(w.reshape(*w.shape[:2], taps, channels, -1), 2, 0)
 
 
-def _collect_taps(x: jax.Array, g: jax.Array, pads: Pads, dilation: tuple[int, ...]) -> jax.Array:
+def _collect_taps(x: jax.Array, g: jax.Array, geometry: Convolution) -> jax.Array:
     """The weights' gradient as a convolution whose batch is the input channels and whose kernel is the image g."""
-    ones = (1,) * len(dilation)
-    out = _native(jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2), pads, ones, dilation)
+    if any(more > 0 for more in geometry.growth):
+        return _collect_products(x, g, geometry)
+    ones = (1,) * len(geometry.dilation)
+    out = _native(jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2), geometry.pads, ones, geometry.dilation)
     return jnp.moveaxis(out, 0, -2)
 
 
-CONVOLUTIONS = {"fast": correlate, "plain": plain}
+def _collect_products(x: jax.Array, g: jax.Array, geometry: Convolution) -> jax.Array:
+    """The weights' gradient as a matrix product for each tap: where g is larger than x, XLA would swap the two and lose its labels."""
+    padded = lax.pad(
+        x, jnp.zeros((), x.dtype), [(0, 0, 0), *((low, high, 0) for low, high in geometry.pads), (0, 0, 0)]
+    )
+    axes = tuple(range(g.ndim - 1))
+    taps = []
+    for tap in product(*map(range, geometry.kernel_size)):
+        starts = [k * d for k, d in zip(tap, geometry.dilation, strict=True)]
+        windows = (slice(start, start + n) for start, n in zip(starts, g.shape[1:-1], strict=True))
+        taps.append(lax.dot_general(padded[(slice(None), *windows)], g, ((axes, axes), ((), ()))))
+    return jnp.stack(taps).reshape(*geometry.kernel_size, x.shape[-1], g.shape[-1])
+
+
+CONVOLUTIONS: dict[str, Any] = {"fast": correlate, "plain": plain}

@@ -44,7 +44,8 @@ def run(
     JAX has it switched off.
     """
     arrays, x, state = _checked(spec, arrays, x, state, "TBSC", method)
-    return _run(spec, arrays, x, state, method)
+    result: tuple[jax.Array, State] = _run(spec, arrays, x, state, method)
+    return result
 
 
 def step(
@@ -52,7 +53,8 @@ def step(
 ) -> tuple[jax.Array, State]:
     """Run a network on one frame x (B, *S, C): output (B, *S, H) and the next state. Raises as ``run`` does."""
     arrays, x, state = _checked(spec, arrays, x, state, "BSC", method)
-    return _step(spec, arrays, x, state, method)
+    result: tuple[jax.Array, State] = _step(spec, arrays, x, state, method)
+    return result
 
 
 def forecast(
@@ -64,12 +66,14 @@ def forecast(
     """
     check_steps(spec.title, steps)
     arrays, x, state = _checked(spec, arrays, x, state, "TBSC", method)
-    return _forecast(spec, arrays, x, steps, state, method)
+    result: tuple[jax.Array, State] = _forecast(spec, arrays, x, steps, state, method)
+    return result
 
 
 def cell_step(cell: CellSpec, arrays: Arrays, x: jax.Array, state: State, *, method: str = "fast") -> State:
     """One step of a bare cell on x (B, *S, C): arrays by their short names, the state always a tuple. Nothing is checked."""
-    return _cell_step(cell, dict(arrays), x, tuple(state), method)
+    result: State = _cell_step(cell, dict(arrays), x, tuple(state), method)
+    return result
 
 
 def zero_state(spec: Spec, batch: int, size: tuple[int, ...], dtype: Any) -> State:
@@ -181,7 +185,7 @@ def _input_gates(cell: CellSpec, p: ops.Params, x: jax.Array) -> jax.Array:
 
 
 def _entry(parts: State) -> Any:
-    return parts if len(parts) > 1 else parts[0]
+    return parts[0] if len(parts) == 1 else parts
 
 
 @partial(jax.jit, static_argnums=(0, 4))

@@ -21,7 +21,7 @@ def initial_arrays(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> dict
     Raises WeightsError for a dtype that weights cannot have, UnsupportedError for float64 while JAX has it switched off.
     """
     name = str(dtype_of(jnp.dtype(dtype)))
-    if name == "float64" and not jax.config.jax_enable_x64:
+    if str(jax.dtypes.canonicalize_dtype(name)) != name:
         raise UnsupportedError(
             f"{spec.title} expected a dtype that JAX computes in, got float64, which needs jax.config.update('jax_enable_x64', True)"
         )

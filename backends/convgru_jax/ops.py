@@ -54,7 +54,8 @@ def conv(x: jax.Array, p: Params, name: str) -> jax.Array:
     """Cross-correlation of x (B, *S, C) with the kernel ``name``."""
     kernel = p[name]
     assert isinstance(kernel, Kernel)
-    return CONVOLUTIONS[kernel.method](kernel.geometry, x, kernel.weight)
+    out: jax.Array = CONVOLUTIONS[kernel.method](kernel.geometry, x, kernel.weight)
+    return out
 
 
 def add_channel(a: jax.Array, p: Params, name: str) -> jax.Array:

@@ -8,10 +8,10 @@ import mindspore as ms
 from mindspore import nn
 
 from convgru.shapes import cell_parameter_shapes, layer_prefix
-from convgru.spec import CellSpec, NetworkSpec, network
+from convgru.spec import TITLES, CellSpec, NetworkSpec, network
 from convgru.weights import Weights
 from convgru_mindspore import core
-from convgru_mindspore.parameters import checked_call, describe, parameter, starting_weights
+from convgru_mindspore.parameters import checked_call, checked_cell, describe, parameter, starting_weights
 
 PREFIX = layer_prefix(0)
 
@@ -20,6 +20,7 @@ class Cell(nn.Cell):
     """What the three cells share; ``spec`` is a network of one layer, parameters have its short names."""
 
     spec: NetworkSpec
+    kind: str
 
     @classmethod
     def from_spec(
@@ -37,6 +38,7 @@ class Cell(nn.Cell):
         return net
 
     def _hold(self, spec: NetworkSpec, weights: Weights | None, dtype: Any, accurate: bool) -> None:
+        checked_cell(f"{TITLES[self.kind]}Cell", self.kind, spec)
         if len(spec.layers) != 1:
             raise ValueError(f"{spec.title}Cell expected a spec of one layer, got {len(spec.layers)}")
         weights = starting_weights(spec, dtype, weights)
@@ -59,13 +61,16 @@ class Cell(nn.Cell):
         _, final = core.compute(self.spec, self.arrays(), ms.ops.expand_dims(x, 0), given, self.accurate)
         return final[0]
 
-    def arrays(self) -> dict[str, Any]:
-        """The parameters by their names in a network of one layer."""
-        arrays = {PREFIX + "weight_ih": self.weight_ih, PREFIX + "weight_hh": self.weight_hh}
+    def arrays(self, layer: int = 0) -> dict[str, Any]:
+        """The parameters by their canonical names as this layer of a network."""
+        arrays = {
+            core.canonical(layer, "weight_ih"): self.weight_ih,
+            core.canonical(layer, "weight_hh"): self.weight_hh,
+        }
         if self.bias is not None:
-            arrays[PREFIX + "bias"] = self.bias
+            arrays[core.canonical(layer, "bias")] = self.bias
         if self.bias_hn is not None:
-            arrays[PREFIX + "bias_hn"] = self.bias_hn
+            arrays[core.canonical(layer, "bias_hn")] = self.bias_hn
         return arrays
 
     def __repr__(self) -> str:
@@ -86,6 +91,8 @@ class ConvGRUCell(Cell):
         >>> cell = ConvGRUCell(3, 8)
         >>> h = cell(ms.ops.ones((2, 3, 16, 16), ms.float32))
     """
+
+    kind = "gru"
 
     def __init__(
         self,
@@ -127,6 +134,8 @@ class ConvLSTMCell(Cell):
         >>> h, c = cell(ms.ops.ones((2, 3, 16, 16), ms.float32))
     """
 
+    kind = "lstm"
+
     def __init__(
         self,
         in_channels: int,
@@ -162,6 +171,8 @@ class ConvRNNCell(Cell):
         >>> cell = ConvRNNCell(3, 8, activation="relu")
         >>> h = cell(ms.ops.ones((2, 3, 16, 16), ms.float32))
     """
+
+    kind = "rnn"
 
     def __init__(
         self,

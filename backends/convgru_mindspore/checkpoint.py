@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
+import zlib
+from math import prod
 from pathlib import Path
-from typing import Any
 
 import mindspore as ms
 import numpy as np
+from google.protobuf import message
+from mindspore.train.checkpoint_pb2 import Checkpoint
 
 from convgru.registry import UnsupportedError
+from convgru.shapes import parameter_shapes
 from convgru.spec import from_json, to_json
 from convgru.weights import Weights, WeightsError
 from convgru_mindspore.parameters import parameter
 
 KEY = "convgru_spec"
 """Where the spec stands among the entries of the file, as JSON text."""
+CHECKSUM = b"crc_num"
+"""What MindSpore puts before the checksum, the last ten bytes."""
+TYPES = {"Float64": np.dtype("<f8"), "Float32": np.dtype("<f4"), "Float16": np.dtype("<f2")}
+"""What MindSpore calls the dtypes that weights may have here."""
 
 
 def write(weights: Weights, path: Path) -> None:
@@ -31,7 +38,7 @@ def write(weights: Weights, path: Path) -> None:
     entries = [{"name": name, "data": parameter(array, name)} for name, array in weights.arrays.items()]
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         draft = Path(folder) / "draft.ckpt"
-        ms.save_checkpoint(entries, str(draft), append_dict={KEY: to_json(weights.spec)})
+        ms.save_checkpoint(entries, str(draft), append_dict={KEY: to_json(weights.spec)}, crc_check=True)
         mask = os.umask(0)
         os.umask(mask)
         draft.chmod(0o666 & ~mask)  # MindSpore leaves it read-only
@@ -43,41 +50,58 @@ def write(weights: Weights, path: Path) -> None:
 def read(path: Path) -> Weights:
     """The weights that ``write`` wrote. Raises WeightsError for whatever else the bytes are, OSError if there is no file."""
     path = Path(path)
-    with path.open("rb"):
-        pass
-    with _readable_suffix(path) as name:
-        try:
-            entries = ms.load_checkpoint(str(name))
-        except Exception as error:  # MindSpore raises ValueError, TypeError, RuntimeError, protobuf's own and more
-            raise WeightsError(f"{path.name} is not a MindSpore checkpoint: {_first_line(error)}") from error
-    return _weights(path.name, entries)
-
-
-@contextlib.contextmanager
-def _readable_suffix(path: Path) -> Any:
-    """A path that ends in .ckpt, which MindSpore insists upon."""
-    if path.suffix == ".ckpt":
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder) / "link.ckpt"
-        link.symlink_to(path.resolve())
-        yield link
-
-
-def _weights(name: str, entries: dict[str, Any]) -> Weights:
-    text = entries.pop(KEY, None)
-    if not isinstance(text, str):
-        raise WeightsError(
-            f"{name} is a MindSpore checkpoint without convgru's spec (entry {KEY!r}): convgru.mindspore did not write it"
-        )
+    content = path.read_bytes()
     try:
-        spec = from_json(text)
-        arrays = {key: np.array(entry.asnumpy(), copy=True) for key, entry in entries.items()}
-    except Exception as error:
-        raise WeightsError(f"{name} does not hold weights that convgru can read: {_first_line(error)}") from error
+        return _weights(_entries(_checked(content)))
+    except WeightsError as error:
+        raise WeightsError(f"{path.name}: {error}") from error
+    except (ValueError, TypeError, RecursionError, message.Error) as error:
+        raise WeightsError(f"{path.name} is not a MindSpore checkpoint that convgru can read: {error}") from error
+
+
+def _checked(content: bytes) -> bytes:
+    """The content without its trailing checksum, if there is one and it is right."""
+    mark = len(content) - len(CHECKSUM) - 10
+    if content[max(mark, 0) :][: len(CHECKSUM)] != CHECKSUM:
+        return content
+    told = int.from_bytes(content[-10:], "big")
+    if zlib.crc32(content[:mark]) != told:
+        raise WeightsError("the checksum does not fit: the file is damaged")
+    return content[:mark]
+
+
+def _entries(content: bytes) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    """Type, dims and bytes of each entry by name.
+
+    Read through MindSpore's own protobuf schema but not its loader, which trusts the dims that the file states and reads
+    memory beyond a short entry. A long entry comes in pieces, one after the other under one name.
+    """
+    pieces: dict[str, tuple[str, tuple[int, ...], list[bytes]]] = {}
+    last = None
+    for element in Checkpoint.FromString(content).value:
+        tag, tensor = element.tag, element.tensor
+        head = (tensor.tensor_type, tuple(tensor.dims))
+        if tag in pieces and (tag != last or pieces[tag][:2] != head):
+            raise WeightsError(f"the entry {tag!r} is there twice")
+        pieces.setdefault(tag, (*head, []))[2].append(tensor.tensor_content)
+        last = tag
+    return {tag: (kind, dims, b"".join(parts)) for tag, (kind, dims, parts) in pieces.items()}
+
+
+def _weights(entries: dict[str, tuple[str, tuple[int, ...], bytes]]) -> Weights:
+    kind, _, text = entries.pop(KEY, ("", (), b""))
+    if kind != "str":
+        raise WeightsError(f"no spec (entry {KEY!r}): convgru.mindspore did not write this checkpoint")
+    spec = from_json(text.decode("utf-32-le"))
+    shapes = parameter_shapes(spec)
+    arrays = {}
+    for name, (kind, dims, data) in entries.items():
+        dtype = TYPES.get(kind)
+        if dtype is None:
+            raise WeightsError(f"{name} expected one of {', '.join(TYPES)}, got {kind!r}")
+        if name in shapes and dims != shapes[name]:
+            raise WeightsError(f"{name} expected shape {shapes[name]}, got {dims}")
+        if len(data) != prod(dims) * dtype.itemsize:
+            raise WeightsError(f"{name} expected {prod(dims) * dtype.itemsize} bytes, got {len(data)}")
+        arrays[name] = np.frombuffer(data, dtype).reshape(dims).copy()
     return Weights(spec, arrays)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

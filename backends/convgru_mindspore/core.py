@@ -9,7 +9,7 @@ from mindspore.ops import constexpr
 
 from convgru import equations
 from convgru.registry import UnsupportedError
-from convgru.shapes import check_dtype, check_input, check_state, check_steps, state_leaves, state_shapes
+from convgru.shapes import check_dtype, check_input, check_state, check_steps, layer_prefix, state_leaves, state_shapes
 from convgru_mindspore import native_ops, ops
 
 Tensor = Any
@@ -129,6 +129,12 @@ def checked_shapes(spec: Any, shape: Any, dtype: Any, state: Any, expected: Any,
 
 
 @constexpr
+def canonical(layer: int, name: str) -> str:
+    """The canonical name of one layer's parameter."""
+    return layer_prefix(layer) + name
+
+
+@constexpr
 def checked_steps(title: str, steps: int) -> int:
     """``steps`` once it has been found to be a positive integer."""
     check_steps(title, steps)
@@ -166,4 +172,6 @@ def check_call(spec: Any, x: Any, state: Any, expected: Any, layout: str) -> tup
             check_dtype(spec.title, name, dtype_name(expected), dtype_name(part.dtype))
     if x.dtype == ms.bfloat16:
         raise UnsupportedError(BFLOAT16)
+    if batch == 0:
+        raise UnsupportedError(f"MindSpore does not compute on an empty batch (input shape {tuple(x.shape)})")
     return shapes

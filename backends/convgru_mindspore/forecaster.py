@@ -12,7 +12,7 @@ from convgru.shapes import check_steps
 from convgru.spec import ForecasterSpec
 from convgru.weights import Weights
 from convgru_mindspore import core
-from convgru_mindspore.parameters import checked_call, describe, parameter, part_of, starting_weights
+from convgru_mindspore.parameters import brief, checked_call, describe, parameter, part_of, starting_weights
 from convgru_mindspore.stacks import STACKS
 
 
@@ -100,14 +100,20 @@ class Forecaster(nn.Cell):
         net._hold(spec, weights, batch_first, dtype, accurate)
         return net
 
-    def _hold(self, spec: ForecasterSpec, weights: Weights | None, batch_first: bool, dtype: Any, accurate: bool) -> None:
+    def _hold(
+        self, spec: ForecasterSpec, weights: Weights | None, batch_first: bool, dtype: Any, accurate: bool
+    ) -> None:
         weights = starting_weights(spec, dtype, weights)
         self.spec, self.batch_first, self.accurate = spec, bool(batch_first), bool(accurate)
         self.layout = "BTCS" if batch_first else "TBCS"
         inside = part_of(weights, spec.encoder, "encoder.")
         self.encoder = STACKS[spec.encoder.cell].from_spec(spec.encoder, weights=inside, accurate=accurate)
         self.readout = Readout(weights.arrays["readout.weight"], weights.arrays["readout.bias"])
-        self.dtype = self.readout.weight.dtype
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the parameters, which x and state must have."""
+        return self.readout.weight.dtype
 
     def __call__(self, x: Any, steps: int, state: Any = None) -> Any:
         """Check the call, then run ``construct``."""
@@ -136,7 +142,7 @@ class Forecaster(nn.Cell):
 
     def __repr__(self) -> str:
         options = {
-            "patch": self.spec.patch,
+            "patch": brief([self.spec.patch]),
             "residual": self.spec.residual,
             "batch_first": self.batch_first or None,
             "accurate": None if self.accurate else False,

@@ -88,9 +88,7 @@ def _taps(shape: Any, weight: Any, pads: Any, dilation: Any) -> Any:
     """Pad widths (last dimension first), where each tap's slice starts, output size, order of the weight's axes, pixels."""
     kernel, ndim = weight[2:], len(weight) - 2
     widths = tuple(n for axis in reversed(range(ndim)) for n in pads[2 * axis : 2 * axis + 2])
-    size = tuple(
-        shape[2 + i] + pads[2 * i] + pads[2 * i + 1] - dilation[i] * (kernel[i] - 1) for i in range(ndim)
-    )
+    size = tuple(shape[2 + i] + pads[2 * i] + pads[2 * i + 1] - dilation[i] * (kernel[i] - 1) for i in range(ndim))
     starts: list[tuple[int, ...]] = [(0, 0)]
     for i in range(ndim):
         starts = [(*start, tap * dilation[i]) for start in starts for tap in range(kernel[i])]

@@ -71,30 +71,40 @@ def checked_call(spec: Spec, x: Any, state: Any, dtype: Any, layout: str) -> Any
 
 
 def describe(spec: Spec, dtype: Any, **options: Any) -> str:
-    """One line: ``ConvGRU(2, [8, 4], kernel_size=(3, 3), reset='before', dtype=float32)``."""
+    """One line: ``ConvGRU(2, [8, 4], kernel_size=3, reset='before', dtype=float32)``; what is as usual is left out."""
     network = spec.encoder if isinstance(spec, ForecasterSpec) else spec
-    first = network.layers[0]
-    parts = [str(spec.in_channels), str(_each([layer.hidden_channels for layer in network.layers]))]
-    for name in ("kernel_size", "recurrent_kernel_size", "dilation", "recurrent_dilation", "padding"):
-        values = [getattr(layer, name) for layer in network.layers]
-        base = {"recurrent_kernel_size": "kernel_size", "recurrent_dilation": "dilation"}.get(name)
-        usual = [getattr(layer, base) for layer in network.layers] if base else [_USUAL.get(name, {}).get(network.ndim)] * len(values)
+    layers, first = network.layers, network.layers[0]
+    parts = [str(spec.in_channels), repr(brief([layer.hidden_channels for layer in layers]))]
+    parts.append(f"kernel_size={brief([layer.kernel_size for layer in layers])!r}")
+    for name, usual in (
+        ("recurrent_kernel_size", [layer.kernel_size for layer in layers]),
+        ("dilation", [(1,) * network.ndim] * len(layers)),
+        ("recurrent_dilation", [layer.dilation for layer in layers]),
+        ("padding", ["same"] * len(layers)),
+    ):
+        values = [getattr(layer, name) for layer in layers]
         if values != usual:
-            parts.append(f"{name}={_each(values)!r}")
-    if not first.bias:
-        parts.append("has_bias=False")
-    if first.reset is not None:
-        parts.append(f"reset={first.reset!r}")
-    if first.activation != "tanh":
-        parts.append(f"activation={first.activation!r}")
-    parts += [f"{name}={value!r}" for name, value in options.items() if value is not None]
+            parts.append(f"{name}={brief(values)!r}")
+    told = {
+        "ndim": None if network.ndim == 2 else network.ndim,
+        "has_bias": None if first.bias else False,
+        "reset": first.reset,
+        "activation": None if first.activation == "tanh" else first.activation,
+        **options,
+    }
+    parts += [f"{name}={value!r}" for name, value in told.items() if value is not None]
     title = f"Forecaster('{network.cell}', " if isinstance(spec, ForecasterSpec) else f"{spec.title}("
     return f"{title}{', '.join(parts)}, dtype={dtype_name(dtype)})"
 
 
-_USUAL: dict[str, dict[int, Any]] = {"dilation": {n: (1,) * n for n in (1, 2, 3)}, "padding": dict.fromkeys((1, 2, 3), "same")}
+def brief(values: list[Any]) -> Any:
+    """The one value of all layers, as a number where it is the same in all dimensions; else the list."""
+    short = [v[0] if isinstance(v, tuple) and len(set(v)) == 1 and isinstance(v[0], int) else v for v in values]
+    alike = isinstance(values[0], tuple) and all(value == values[0] for value in values)
+    return short[0] if alike or len(short) == 1 else short
 
 
-def _each(values: list[Any]) -> Any:
-    """The value of the only layer, or the list of all layers' values."""
-    return values[0] if len(values) == 1 else values
+def checked_cell(title: str, expected: str, spec: NetworkSpec) -> None:
+    """Raise ValueError unless ``spec`` is of the cell that the class called ``title`` is for."""
+    if spec.cell != expected:
+        raise ValueError(f"{title} expected a spec of cell {expected!r}, got {spec.cell!r}")

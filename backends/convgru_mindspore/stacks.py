@@ -8,11 +8,11 @@ import mindspore as ms
 from mindspore import nn
 
 from convgru.shapes import layer_prefix
-from convgru.spec import NetworkSpec, network
+from convgru.spec import TITLES, NetworkSpec, network
 from convgru.weights import Weights
 from convgru_mindspore import core
 from convgru_mindspore.cells import CELLS
-from convgru_mindspore.parameters import checked_call, describe, starting_weights
+from convgru_mindspore.parameters import checked_call, checked_cell, describe, starting_weights
 
 
 class Layer(nn.Cell):
@@ -31,6 +31,7 @@ class Stack(nn.Cell):
     """What the three stacks share."""
 
     spec: NetworkSpec
+    kind: str
 
     @classmethod
     def from_spec(
@@ -49,6 +50,7 @@ class Stack(nn.Cell):
         return net
 
     def _hold(self, spec: NetworkSpec, weights: Weights | None, batch_first: bool, dtype: Any, accurate: bool) -> None:
+        checked_cell(TITLES[self.kind], self.kind, spec)
         weights = starting_weights(spec, dtype, weights)
         self.spec, self.batch_first, self.accurate = spec, bool(batch_first), bool(accurate)
         self.layout = "BTCS" if batch_first else "TBCS"
@@ -59,7 +61,11 @@ class Stack(nn.Cell):
                       for name, array in weights.arrays.items() if name.startswith(layer_prefix(index))}  # fmt: skip
             layers.append(Layer(CELLS[cell.cell].from_spec(own, weights=Weights(own, arrays), accurate=accurate)))
         self.layers = nn.CellList(layers)
-        self.dtype = self.layers[0].fwd.weight_ih.dtype
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the parameters, which x and state must have."""
+        return self.layers[0].fwd.weight_ih.dtype
 
     def __call__(self, x: Any, state: Any = None) -> Any:
         """Check the call, then run ``construct``."""
@@ -81,21 +87,23 @@ class Stack(nn.Cell):
 
         Raises what the sequence call raises. Example: ``y, state = net.step(frame, state)``.
         """
-        time = 1 if self.batch_first else 0
-        y, state = self(ms.ops.expand_dims(x, time), state)
-        return ms.ops.squeeze(y, time), state
+        state = core.ready_state(self.spec, x, state, self.dtype, "BCS")
+        y, state = core.compute(self.spec, self.arrays(), ms.ops.expand_dims(x, 0), state, self.accurate)
+        return ms.ops.squeeze(y, 0), state
 
     def arrays(self) -> dict[str, Any]:
         """The parameters by their canonical names."""
         arrays = {}
         for index, layer in enumerate(self.layers):
-            own = layer.fwd.arrays()
+            own = layer.fwd.arrays(index)
             for name in own:
-                arrays[name.replace(layer_prefix(0), layer_prefix(index))] = own[name]
+                arrays[name] = own[name]
         return arrays
 
     def __repr__(self) -> str:
-        return describe(self.spec, self.dtype, batch_first=self.batch_first or None, accurate=None if self.accurate else False)
+        return describe(
+            self.spec, self.dtype, batch_first=self.batch_first or None, accurate=None if self.accurate else False
+        )
 
 
 class ConvGRU(Stack):
@@ -129,6 +137,8 @@ class ConvGRU(Stack):
         >>> y, state = net(ms.ops.ones((4, 2, 3, 32, 32), ms.float32))
         >>> y, state = net(ms.ops.ones((4, 2, 3, 32, 32), ms.float32), state)
     """
+
+    kind = "gru"
 
     def __init__(
         self,
@@ -170,6 +180,8 @@ class ConvLSTM(Stack):
         >>> y, ((h, c),) = net(ms.ops.ones((4, 2, 3, 32, 32), ms.float32))
     """
 
+    kind = "lstm"
+
     def __init__(
         self,
         in_channels: int,
@@ -206,6 +218,8 @@ class ConvRNN(Stack):
         >>> net = ConvRNN(3, 8, activation="relu")
         >>> y, (h,) = net(ms.ops.ones((4, 2, 3, 32, 32), ms.float32))
     """
+
+    kind = "rnn"
 
     def __init__(
         self,

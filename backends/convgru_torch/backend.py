@@ -46,7 +46,7 @@ def versions() -> dict[str, str]:
     found = {"torch": str(torch.__version__)}
     if torch.version.cuda is not None:
         found["cuda"] = torch.version.cuda
-        found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
+        found["cudnn"] = str(torch.backends.cudnn.version())
     return found
 
 
@@ -61,11 +61,11 @@ def devices() -> dict[str, str]:
 
 def notes() -> list[str]:
     """What would run here."""
-    lines = ["implementation: a loop over time, the input convolution of all frames at once, gradients by autograd"]
+    lines = ["implementation: a loop over time, the input convolution of many frames at once, gradients by autograd"]
     if torch.cuda.is_available():
         states = (f"{name} {'may run in TF32' if on else 'full float32'}" for name, on in tf32().items())
         lines.append(f"float32 on CUDA: {', '.join(states)}")
-    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    onednn = torch.backends.mkldnn.is_available()
     lines.append(f"convolutions on the CPU: {'oneDNN' if onednn else 'without oneDNN, slow'}")
     return lines
 

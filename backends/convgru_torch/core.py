@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ State = tuple[Any, ...]
 """One entry for each layer: h (B, H, *S), or (h, c)."""
 CASTABLE = (torch.float32, torch.float16, torch.bfloat16)
 """What autocast casts; it leaves float64 alone."""
+CHUNK = 8 << 20
+"""How many bytes of input gates to compute at once on a CPU."""
 
 
 def run(
@@ -112,18 +115,27 @@ def _sequence(spec: NetworkSpec, params: Sequence[ops.Params], x: Tensor, state:
 
 
 def _layer(cell: CellSpec, p: ops.Params, x: Tensor, parts: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One layer over x (T, B, C, *S): the input convolution of all frames at once, then the steps."""
+    """One layer over x (T, B, C, *S): the input convolution of many frames at once, then the steps."""
     dtype = parts[0].dtype
     step = equations.step_of(cell)
-    gates = equations.input_gates(ops, cell, p, x.flatten(0, 1))
-    gates = gates.reshape(x.shape[:2] + gates.shape[1:])
     outputs = []
-    for gates_x in gates.unbind(0):
-        parts = step(ops, cell, p, gates_x, parts)
-        # Without a bias, autocast would let the state fall to the convolution's own precision.
-        parts = tuple(part.to(dtype) for part in parts)
-        outputs.append(parts[0])
+    for chunk in x.split(_frames_at_once(cell, x)):
+        gates = equations.input_gates(ops, cell, p, chunk.flatten(0, 1))
+        for gates_x in gates.reshape(chunk.shape[:2] + gates.shape[1:]).unbind(0):
+            parts = step(ops, cell, p, gates_x, parts)
+            # Without a bias, autocast would let the state fall to the convolution's own precision.
+            parts = tuple(part.to(dtype) for part in parts)
+            outputs.append(parts[0])
     return torch.stack(outputs), parts
+
+
+def _frames_at_once(cell: CellSpec, x: Tensor) -> int:
+    """How many frames to convolve at once: on a CPU large buffers cost more, in page faults, than they save."""
+    time = x.shape[0]
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return time
+    frame = x.shape[1] * prod(x.shape[3:]) * cell.gates * cell.hidden_channels * x.element_size()
+    return max(1, min(time, CHUNK // max(1, frame)))
 
 
 def time_first(x: Tensor, layout: str) -> Tensor:

@@ -11,14 +11,14 @@ from convgru.weights import DTYPES
 TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES}
 
 
-def to_tensor(array: np.ndarray, device: object = "cpu") -> Tensor:
+def to_tensor(array: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
     """A tensor of the same dtype that shares nothing with the array."""
     name = str(array.dtype)
     if name == "bfloat16":  # NumPy has no such dtype of its own: its bytes travel as integers
         tensor = torch.from_numpy(np.array(array, order="C").view(np.int16)).view(torch.bfloat16)
     else:
         tensor = torch.from_numpy(np.array(array, order="C"))
-    return tensor.to(device)  # type: ignore[call-overload,no-any-return]
+    return tensor.to(device)
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:

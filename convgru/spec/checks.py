@@ -26,7 +26,7 @@ def sizes(name: str, value: object, ndim: int) -> None:
 
 def one_of(name: str, value: object, choices: Sequence[object]) -> None:
     """Raise ValueError unless ``value`` is one of ``choices``."""
-    if isinstance(value, bool) or value not in choices:
+    if type(value) not in {type(choice) for choice in choices} or value not in choices:  # 2.0 is not 2 here
         raise ValueError(f"{name} expected one of {', '.join(map(repr, choices))}, got {value!r}")
 
 

@@ -11,14 +11,15 @@ import zipfile
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors import safe_open
 
 import convgru
 from convgru import atomic, safetensors_io
 from convgru.spec import to_json
 from convgru.weights import DTYPES
+
+hypothesis = pytest.importorskip("hypothesis")
+safe_open = pytest.importorskip("safetensors").safe_open
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 SPECS = {
     "gru": convgru.network("gru", 2, [3, 2], reset="after"),

@@ -38,13 +38,20 @@ def pair(weights, name):
 def test_rnn_of_the_cell_is_the_stack(name, weights, error):
     cell, stack, x = pair(weights, name)
     want, (last,) = stack(x)
-    assert error(nnx.RNN(cell)(x), want) < 1e-6
     carry, got = nnx.RNN(cell, return_carry=True)(x)
     assert error(got, want) < 1e-6
     assert jax.tree.structure(carry) == jax.tree.structure(last)
     assert all(error(a, b) < 1e-6 for a, b in zip(jax.tree.leaves(carry), jax.tree.leaves(last), strict=True))
+
+
+def test_rnn_options(weights, error):
+    cell, stack, x = pair(weights, "gru-after-valid")
+    want, _ = stack(x)
+    assert error(nnx.RNN(cell)(x), want) < 1e-6
     turned = nnx.RNN(cell, time_major=True)(x.swapaxes(0, 1))
     assert error(turned.swapaxes(0, 1), want) < 1e-6
+    backward = nnx.RNN(cell, reverse=True, keep_order=True)(x)
+    assert error(backward[:, ::-1], stack(x[:, ::-1])[0]) < 1e-6
 
 
 def test_rnn_takes_a_carry_and_jit(weights, random_state, error):

@@ -9,19 +9,24 @@ from flax import nnx
 import convgru.flax as cf
 from convgru.registry import UnsupportedError
 from convgru.spec import forecaster, network
+from convgru.weights import init
 
 
 def zeros(*shape, dtype="float32"):
     return np.zeros(shape, dtype)
 
 
-GRU = cf.ConvGRU(3, [4, 2], rngs=nnx.Rngs(0))
-TIME_MAJOR = cf.ConvGRU(3, 2, time_major=True, rngs=nnx.Rngs(0))
-LSTM = cf.ConvLSTM(3, 2, ndim=1, rngs=nnx.Rngs(0))
-VALID = cf.ConvRNN(1, 2, 5, padding="valid", rngs=nnx.Rngs(0))
-FORECASTER = cf.Forecaster("gru", 1, 2, patch=2, rngs=nnx.Rngs(0))
-CELL = cf.ConvGRUCell(3, 2, rngs=nnx.Rngs(0))
-LSTM_CELL = cf.ConvLSTMCell(3, 2, rngs=nnx.Rngs(0))
+def make(kind, spec, **options):
+    return kind.from_spec(spec, arrays=init(spec).arrays, **options)
+
+
+GRU = make(cf.ConvGRU, network("gru", 3, [4, 2]))
+TIME_MAJOR = make(cf.ConvGRU, network("gru", 3, 2), time_major=True)
+LSTM = make(cf.ConvLSTM, network("lstm", 3, 2, ndim=1))
+VALID = make(cf.ConvRNN, network("rnn", 1, 2, 5, padding="valid"))
+FORECASTER = make(cf.Forecaster, forecaster("gru", 1, 2, patch=2))
+CELL = make(cf.ConvGRUCell, network("gru", 3, 2))
+LSTM_CELL = make(cf.ConvLSTMCell, network("lstm", 3, 2))
 X = zeros(2, 4, 5, 6, 3)
 H = (zeros(2, 5, 6, 4), zeros(2, 5, 6, 2))
 

@@ -10,7 +10,7 @@ import torch
 import convgru
 from convgru import reference, shapes
 from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNCell, Forecaster
-from convgru_torch import backend
+from convgru_torch import backend, core
 
 NETS = {
     "gru": lambda **o: ConvGRU(2, 3, **o),
@@ -133,6 +133,22 @@ def test_forecaster_streams():
     torch.testing.assert_close(leaves(net, state), leaves(net, final), rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3, 10])
+def test_frames_convolved_at_once_change_nothing(frames, monkeypatch):
+    """Chunks of the input convolution that do and do not divide the sequence; the same numbers, gradients included."""
+    net, x = NETS["gru-valid"](dtype=torch.float64), torch.randn(7, 2, 2, 6, 5, dtype=torch.float64)
+    want = torch.autograd.grad(net(x)[0].square().sum(), list(net.parameters()))
+    seen = []
+    convolve = core.equations.input_gates
+    monkeypatch.setattr(core, "CHUNK", frames * 2 * 30 * 9 * 8)
+    monkeypatch.setattr(core.equations, "input_gates", lambda o, c, p, x: seen.append(x.shape) or convolve(o, c, p, x))
+    got = torch.autograd.grad(net(x)[0].square().sum(), list(net.parameters()))
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    assert [shape[0] // 2 for shape in seen if shape[1] == 2][: -(-7 // frames)] == [
+        min(frames, 7 - t) for t in range(0, 7, frames)
+    ]
+
+
 def test_patch_is_torchs_pixel_unshuffle():
     from convgru_torch import ops
 
@@ -234,16 +250,20 @@ def test_from_spec_and_build(name):
     """The registry's way and the user's give the same module; building draws no random numbers."""
     net = NETS[name]()
     weights = backend.extract(net)
-    before = torch.random.get_rng_state()
+    drawn = torch.random.get_rng_state()
     other = backend.build(weights, batch_first=True)
-    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(drawn, torch.random.get_rng_state())
     assert type(other) is type(net)
     assert other.batch_first
     assert backend.owns(other)
     assert all(p.requires_grad and p.is_leaf for p in other.parameters())
     assert backend.extract(other).equal(weights)
-    next(other.parameters()).data.zero_()
-    assert next(iter(backend.extract(net).arrays.values())).any()
+    before = {key: array.copy() for key, array in weights.arrays.items()}
+    with torch.no_grad():
+        for module in (net, other):
+            for parameter in module.parameters():
+                parameter.zero_()
+    assert all((weights.arrays[key] == array).all() for key, array in before.items())  # nothing is shared
 
 
 def test_bytes_survive_in_every_dtype():

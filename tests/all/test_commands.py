@@ -1,0 +1,96 @@
+"""Commands that need frameworks: conversions to each framework's own file, parity of a file, doctor."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import convgru
+from convgru import files, registry
+from convgru.cli import main
+
+INSTALLED = [name for name, found in registry.available().items() if not isinstance(found, str)]
+SUFFIXES = [suffix for suffix, owner in files.FRAMEWORKS.items() if owner in INSTALLED]
+
+
+@pytest.fixture
+def file(tmp_path):
+    convgru.write(convgru.init(convgru.forecaster("gru", 1, [3, 4], patch=2)), tmp_path / "w.safetensors")
+    return tmp_path / "w.safetensors"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_there_and_back_through_a_frameworks_own_file(file, tmp_path, capsys, suffix):
+    there, back = tmp_path / f"w{suffix}", tmp_path / "back.safetensors"
+    assert main(["convert", str(file), str(there)]) == 0
+    shown = capsys.readouterr().out
+    assert "equal byte for byte" in shown
+    assert f"{files.FRAMEWORKS[suffix]} against the reference: output off by" in shown
+    assert main(["convert", str(there), str(back)]) == 0
+    assert back.read_bytes() == file.read_bytes()
+    assert main(["convert", str(file), str(there)]) == 1  # not without --force
+    assert main(["convert", str(file), str(there), "--force"]) == 0
+    assert convgru.read(there).equal(convgru.read(file))
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_to_runs_the_file_in_that_framework(file, tmp_path, capsys, name):
+    assert main(["convert", str(file), str(tmp_path / "v.npz"), "--to", name]) == 0
+    assert f"{name} against the reference: state off by" in capsys.readouterr().out
+
+
+def test_a_framework_that_misses_leaves_no_file(file, tmp_path, capsys, monkeypatch):
+    backend = registry.get(INSTALLED[0])
+    execute = backend.execute
+
+    def wrong(*arguments, **options):
+        y, state, gradients = execute(*arguments, **options)
+        return y + 1, state, gradients
+
+    monkeypatch.setattr(backend, "execute", wrong)
+    assert main(["convert", str(file), str(tmp_path / "v.npz"), "--to", INSTALLED[0]]) == 1
+    assert "misses the reference: output off by" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["w.safetensors"]
+
+
+def test_parity_of_a_file_on_given_input(file, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((2, 1, 1, 8, 8)))
+    command = [
+        "parity",
+        str(file),
+        "--backends",
+        ",".join(INSTALLED),
+        "--input",
+        str(tmp_path / "x.npy"),
+        "--steps",
+        "2",
+    ]
+    assert main([*command, "--json", "-"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is True
+    assert {row["backend"] for row in report["rows"]} == set(INSTALLED)
+    assert {row["quantity"] for row in report["rows"]} == {"output", "state", "gradient"}
+    assert all(0 <= row["ratio"] <= 1 for row in report["rows"])
+    assert main([*command, "--json", str(tmp_path / "report.json"), "--no-gradients"]) == 0
+    assert "within budget" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["ok"] is True
+
+
+def test_parity_of_a_file_on_unfit_input_is_exit_code_1(file, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((2, 1, 3, 8, 8)))
+    assert main(["parity", str(file), "--input", str(tmp_path / "x.npy")]) == 1
+    assert "Forecaster expected 1 input channels on axis 2, got 3" in capsys.readouterr().err
+
+
+def test_doctor_knows_what_is_installed(capsys):
+    assert main(["doctor", "--json"]) == 0
+    backends = json.loads(capsys.readouterr().out)["backends"]
+    assert [name for name, found in backends.items() if found["available"]] == INSTALLED
+    for name in INSTALLED:
+        assert "cpu" in backends[name]["devices"]
+        assert backends[name]["versions"]
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in registry.ROOMS)

@@ -1,0 +1,63 @@
+"""What the JAX tests share: random problems with biases that are not zero, channels last, and one measure of error."""
+
+import jax
+import numpy as np
+import pytest
+
+from convgru.cases import make_problem, noisy
+from convgru.shapes import nest_state, state_leaves
+from convgru.weights import init
+
+
+class Net:
+    """A network in JAX's layout: spec, params, x (T, B, *S, C), state, and the problem in the neutral one."""
+
+    def __init__(self, spec, size, dtype="float32", **options):
+        self.spec = spec
+        self.problem = make_problem(noisy(init(spec, 3, "float64"), 3), size, dtype, **options)
+        self.params = {name: jax.numpy.asarray(array) for name, array in self.problem.weights.arrays.items()}
+        self.x = np.moveaxis(self.problem.x, 2, -1)
+        self.state = last(spec, self.problem.state)
+
+
+def last(spec, state):
+    """A state (B, H, *S) as (B, *S, H)."""
+    leaves = dict(state_leaves(spec, state))
+    return nest_state(spec, {name: np.moveaxis(np.asarray(leaf), 1, -1) for name, leaf in leaves.items()})
+
+
+def _error(got, want):
+    """Largest error over all leaves of two trees, relative to each wanted leaf's largest number, or to one."""
+    got, want = jax.tree.leaves(got), jax.tree.leaves(want)
+    assert [np.shape(a) for a in got] == [np.shape(a) for a in want]
+    return max(_one(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(got, want, strict=True))
+
+
+def _one(got, want):
+    assert np.isfinite(got).all()
+    return np.abs(got - want).max() / max(1.0, np.abs(want).max())
+
+
+@pytest.fixture
+def net():
+    """A function (spec, size, dtype, **options of make_problem) -> Net."""
+    return Net
+
+
+@pytest.fixture
+def channels_last():
+    """A function (spec, state) -> state, channels last."""
+    return last
+
+
+@pytest.fixture
+def error():
+    """A function of two trees of arrays: max|got − want| / max(1, max|want|) over all leaves."""
+    return _error
+
+
+@pytest.fixture
+def x64():
+    """Float64 in JAX for one test."""
+    with jax.enable_x64(True):
+        yield

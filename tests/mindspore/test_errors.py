@@ -1,0 +1,117 @@
+"""What a wrong call or a wrong constructor says, word for word, in both modes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+import convgru.mindspore as cm
+from convgru.registry import UnsupportedError
+from convgru.spec import network
+from convgru.weights import init
+from convgru_mindspore import backend
+
+
+def zeros(*shape: int, dtype: Any = np.float32) -> Any:
+    """A tensor of zeros."""
+    return ms.Tensor(np.zeros(shape, dtype))
+
+
+NETS: dict[str, Any] = {
+    "gru": lambda: cm.ConvGRU(3, [4, 2]),
+    "lstm": lambda: cm.ConvLSTM(3, 4),
+    "first": lambda: cm.ConvRNN(3, 4, batch_first=True),
+    "valid": lambda: cm.ConvGRU(3, 4, 5, padding="valid"),
+    "cell": lambda: cm.ConvGRUCell(3, 4),
+    "pair": lambda: cm.ConvLSTMCell(3, 4),
+    "forecaster": lambda: cm.Forecaster("gru", 1, 4, patch=2),
+}
+X, H, L = (2, 1, 3, 5, 5), (1, 4, 5, 5), (1, 2, 5, 5)
+
+CALLS: list[tuple[str, Any, type[Exception], str]] = [
+    ("gru", lambda: (zeros(8, 2, 4, 16, 16),), ValueError, "ConvGRU expected 3 input channels on axis 2, got 4 (input shape (8, 2, 4, 16, 16))"),
+    ("gru", lambda: (zeros(2, 3, 5, 5),), ValueError, "ConvGRU expected an input of 5 axes (T, B, C, H, W), got 4 (input shape (2, 3, 5, 5))"),
+    ("first", lambda: (zeros(1, 2, 4, 5, 5),), ValueError, "ConvRNN expected 3 input channels on axis 2, got 4 (input shape (1, 2, 4, 5, 5))"),
+    ("first", lambda: (zeros(1, 3, 5, 5),), ValueError, "ConvRNN expected an input of 5 axes (B, T, C, H, W), got 4 (input shape (1, 3, 5, 5))"),
+    ("gru", lambda: (zeros(*X, dtype=np.float64),), TypeError, "ConvGRU expected x of dtype float32 (that of its parameters), got float64"),
+    ("gru", lambda: (zeros(*X, dtype=np.int32),), TypeError, "ConvGRU expected x of dtype float32 (that of its parameters), got int32"),
+    ("gru", lambda: (np.zeros(X, np.float32),), TypeError, "ConvGRU expected x to be a mindspore.Tensor, got ndarray"),
+    ("gru", lambda: (zeros(0, 1, 3, 5, 5),), ValueError, "ConvGRU expected at least 1 on axis 0 (time), got 0 (input shape (0, 1, 3, 5, 5))"),
+    ("gru", lambda: (zeros(2, 0, 3, 5, 5),), UnsupportedError, "MindSpore does not compute on an empty batch (input shape (2, 0, 3, 5, 5))"),
+    ("gru", lambda: (zeros(*X), zeros(*H)), TypeError, "ConvGRU expected a state that is a tuple of 2 (one entry for each layer), got Tensor"),
+    ("gru", lambda: (zeros(*X), (zeros(*H),)), ValueError, "ConvGRU expected a state of 2 (one entry for each layer), got 1"),
+    ("gru", lambda: (zeros(*X), (zeros(*H), zeros(*H))), ValueError, "ConvGRU state[1] (h) expected shape (1, 2, 5, 5), got (1, 4, 5, 5)"),
+    ("gru", lambda: (zeros(*X), (zeros(*H), zeros(*L, dtype=np.float16))), TypeError,
+        "ConvGRU expected state.1.h of dtype float32 (that of its parameters), got float16"),
+    ("gru", lambda: (zeros(*X), (zeros(*H), np.zeros(L, np.float32))), TypeError, "ConvGRU expected state.1.h to be a mindspore.Tensor, got ndarray"),
+    ("gru", lambda: (zeros(*X), (zeros(*H), None)), TypeError, "ConvGRU state[1] (h) expected an array, got NoneType"),
+    ("lstm", lambda: (zeros(*X), (zeros(*H),)), TypeError, "ConvLSTM expected state[0] to be a pair (h, c), got Tensor"),
+    ("lstm", lambda: (zeros(*X), ((zeros(*H), zeros(*L)),)), ValueError, "ConvLSTM state[0] (c) expected shape (1, 4, 5, 5), got (1, 2, 5, 5)"),
+    ("valid", lambda: (zeros(2, 1, 3, 5, 4),), ValueError, "ConvGRU expected at least 5 pixels in spatial dimension 1 of the input of layer 0"),
+    ("cell", lambda: (zeros(1, 2, 5, 5),), ValueError, "ConvGRU expected 3 input channels on axis 1, got 2 (input shape (1, 2, 5, 5))"),
+    ("cell", lambda: (zeros(1, 3, 5, 5), zeros(*L)), ValueError, "ConvGRU state[0] (h) expected shape (1, 4, 5, 5), got (1, 2, 5, 5)"),
+    ("pair", lambda: (zeros(1, 3, 5, 5), zeros(*H)), TypeError, "ConvLSTM expected state[0] to be a pair (h, c), got Tensor"),
+    ("forecaster", lambda: (zeros(2, 1, 1, 4, 4), 0), ValueError, "Forecaster expected steps, how many frames to forecast, to be a positive integer, got 0"),
+    ("forecaster", lambda: (zeros(2, 1, 1, 4, 4), True), ValueError,
+        "Forecaster expected steps, how many frames to forecast, to be a positive integer, got True"),
+    ("forecaster", lambda: (zeros(2, 1, 2, 4, 4), 1), ValueError, "Forecaster expected 1 input channels on axis 2, got 2 (input shape (2, 1, 2, 4, 4))"),
+    ("forecaster", lambda: (zeros(2, 1, 1, 4, 5), 1), ValueError,
+        "Forecaster expected a multiple of 2 (patch (2, 2)) in spatial dimension 1, got 5 (size (4, 5))"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("net", "arguments", "kind", "sentence"), CALLS, ids=[f"{c[0]}-{i}" for i, c in enumerate(CALLS)]
+)
+def test_wrong_calls(net: str, arguments: Any, kind: type[Exception], sentence: str, mode: str) -> None:
+    with pytest.raises(kind) as caught:
+        NETS[net]()(*arguments())
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith(sentence)
+
+
+def test_step_speaks_of_the_frame(mode: str) -> None:
+    net = NETS["gru"]()
+    with pytest.raises(
+        ValueError, match=re.escape("ConvGRU expected 3 input channels on axis 1, got 2 (input shape (1, 2, 5, 5))")
+    ):
+        net.step(zeros(1, 2, 5, 5))
+    with pytest.raises(ValueError, match=re.escape("ConvGRU expected a state of 2 (one entry for each layer), got 1")):
+        net.step(zeros(1, 3, 5, 5), (zeros(*H),))
+
+
+BFLOAT16 = "MindSpore does not compute in bfloat16 on CPU: use float32, float16 or float64"
+CONSTRUCTORS: list[tuple[Any, type[Exception], str]] = [
+    (lambda: cm.ConvGRU(3, 4, dtype=ms.bfloat16), UnsupportedError, BFLOAT16),
+    (lambda: cm.ConvLSTMCell(3, 4, dtype=ms.bfloat16), UnsupportedError, BFLOAT16),
+    (lambda: cm.Forecaster("gru", 3, 4, dtype=ms.bfloat16), UnsupportedError, BFLOAT16),
+    (lambda: cm.ConvGRU(3, 4, dtype=ms.int32), TypeError,
+        "dtype expected one of mindspore.float64, mindspore.float32, mindspore.float16, got mindspore.int32"),
+    (lambda: cm.ConvGRU(3, 4, 0), ValueError, "ConvGRU kernel_size expected a positive integer, got 0"),
+    (lambda: cm.ConvGRU(3, [4, 2], num_layers=3), ValueError, "ConvGRU hidden_channels expected a list of 3 (one for each layer), got 2: [4, 2]"),
+    (lambda: cm.ConvGRU(3, 4, ndim=4), ValueError, "ndim expected one of 1, 2, 3, got 4"),
+    (lambda: cm.ConvGRU(3, 4, padding="full"), ValueError, "ConvGRU padding expected one of 'same', 'valid', got 'full'"),
+    (lambda: cm.ConvGRU(3, 4, has_bias=1), TypeError, "ConvGRU bias expected True or False, got 1"),
+    (lambda: cm.ConvGRU(3, 4, reset="never"), ValueError, "ConvGRU reset expected one of 'before', 'after', got 'never'"),
+    (lambda: cm.ConvRNN(3, 4, activation="gelu"), ValueError, "ConvRNN activation expected one of 'tanh', 'relu', got 'gelu'"),
+    (lambda: cm.Forecaster("lstm", 3, 4, reset="before"), ValueError, "ConvLSTM has no reset gate: reset expected None, got 'before'"),
+    (lambda: cm.ConvGRUCell.from_spec(network("gru", 2, [3, 3])), ValueError, "ConvGRUCell expected a spec of one layer, got 2"),
+    (lambda: cm.ConvGRU.from_spec(network("gru", 2, 3), weights=init(network("gru", 2, 4))), ValueError,
+        "ConvGRU expected weights of its own spec, got those of"),
+    (lambda: cm.ConvGRU.from_spec(network("lstm", 2, 3)), ValueError, "ConvGRU expected a spec of cell 'gru', got 'lstm'"),
+    (lambda: cm.ConvLSTMCell.from_spec(network("gru", 2, 3)), ValueError, "ConvLSTMCell expected a spec of cell 'lstm', got 'gru'"),
+    (lambda: backend.extract(ms.nn.Dense(2, 2)), TypeError, "expected a module of convgru.mindspore, got mindspore.nn"),
+    (lambda: backend.execute(init(network("gru", 2, 3)), np.zeros((1, 1, 2, 3, 3), np.float32), device="cuda:0"), UnsupportedError,
+        "MindSpore does not compute on 'cuda:0'. MindSpore runs on cpu here: the CUDA plugin"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "kind", "sentence"), CONSTRUCTORS, ids=range(len(CONSTRUCTORS)))
+def test_wrong_constructors(make: Any, kind: type[Exception], sentence: str) -> None:
+    with pytest.raises(kind) as caught:
+        make()
+    assert str(caught.value).startswith(sentence)

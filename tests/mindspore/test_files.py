@@ -1,0 +1,204 @@
+"""Checkpoint files: MindSpore's own loader reads ours, ours refuses whatever is not ours."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import mindspore as ms
+import ml_dtypes
+import numpy as np
+import pytest
+from mindspore.train.checkpoint_pb2 import Checkpoint
+
+import convgru.mindspore as cm
+from convgru.registry import UnsupportedError
+from convgru.spec import forecaster, network
+from convgru.weights import WeightsError, init
+from convgru_mindspore import backend, checkpoint
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_round_trip_is_byte_equal(named: Any, dtype: str, tmp_path: Path) -> None:
+    weights = named(dtype).weights
+    path = tmp_path / "net.ckpt"
+    for _ in range(2):  # the second time over the first
+        backend.write(weights, path)
+        assert backend.read(path).equal(weights)
+    assert [p.name for p in tmp_path.iterdir()] == ["net.ckpt"]
+    assert path.stat().st_mode & 0o200, "MindSpore leaves its files read-only; ours can be written again"
+
+
+def test_an_array_longer_than_mindspores_pieces(tmp_path: Path) -> None:
+    weights = init(network("gru", 64, 64, 5), 0, "float64")
+    assert max(a.nbytes for a in weights.arrays.values()) > 2 * 512 * 1024
+    backend.write(weights, tmp_path / "net.ckpt")
+    assert backend.read(tmp_path / "net.ckpt").equal(weights)
+
+
+def test_mindspores_own_loader_reads_it(tmp_path: Path) -> None:
+    weights = init(forecaster("gru", 1, [4, 3], patch=2), 5)
+    backend.write(weights, tmp_path / "net.ckpt")
+    entries = ms.load_checkpoint(str(tmp_path / "net.ckpt"), crc_check=True)
+    net = cm.Forecaster("gru", 1, [4, 3], patch=2)
+    spec = entries.pop(checkpoint.KEY)
+    assert isinstance(spec, str)
+    assert ms.load_param_into_net(net, entries, strict_load=True) == ([], [])
+    assert backend.extract(net).equal(weights)
+
+
+def test_a_checkpoint_of_a_users_own_is_not_ours(tmp_path: Path) -> None:
+    path = tmp_path / "own.ckpt"
+    ms.save_checkpoint(cm.ConvGRU(2, 3), str(path))
+    with pytest.raises(WeightsError, match=r"^own.ckpt: no spec \(entry 'convgru_spec'\)"):
+        backend.read(path)
+
+
+def test_bfloat16_is_refused(tmp_path: Path) -> None:
+    weights = init(network("gru", 2, 3), 0, "bfloat16")
+    path = tmp_path / "net.ckpt"
+    with pytest.raises(UnsupportedError, match="bfloat16"):
+        backend.write(weights, path)
+    assert not path.exists()
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net.ckpt"
+    old = init(network("gru", 2, 3), 0)
+    backend.write(old, path)
+
+    def fail(entries: Any, name: str, **_: Any) -> None:
+        Path(name).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(ms, "save_checkpoint", fail)
+    with pytest.raises(OSError, match="disk full"):
+        backend.write(init(network("gru", 2, 3), 1), path)
+    assert backend.read(path).equal(old)
+    assert [p.name for p in tmp_path.iterdir()] == ["net.ckpt"]
+
+
+def rewritten(content: bytes, change: Any) -> bytes:
+    """The checkpoint with its entries changed, without a checksum."""
+    told = Checkpoint.FromString(content[:-17])
+    change(told.value)
+    return bytes(told.SerializeToString())
+
+
+def entry(values: Any, tag: str) -> Any:
+    """The entry of this name."""
+    return next(value for value in values if value.tag == tag)
+
+
+BIAS = "layers.0.fwd.bias"
+
+
+def stretch(values: Any) -> None:
+    entry(values, BIAS).tensor.dims[:] = [2**40]
+
+
+def negative(values: Any) -> None:
+    entry(values, BIAS).tensor.dims[:] = [-9]
+
+
+def shorten(values: Any) -> None:
+    held = entry(values, BIAS).tensor
+    held.tensor_content = held.tensor_content[:-4]
+
+
+def strange_type(values: Any) -> None:
+    entry(values, BIAS).tensor.tensor_type = "Int32"
+
+
+def mixed_type(values: Any) -> None:
+    held = entry(values, BIAS).tensor
+    held.tensor_type, held.tensor_content = "Float64", bytes(8 * held.dims[0])
+
+
+def rename(values: Any) -> None:
+    entry(values, BIAS).tag = "layers.0.fwd.bais"
+
+
+def repeat(values: Any) -> None:
+    values.add().CopyFrom(entry(values, BIAS))
+
+
+def not_finite(values: Any) -> None:
+    held = entry(values, BIAS).tensor
+    held.tensor_content = np.full(held.dims[0], np.nan, np.float32).tobytes()
+
+
+def other_spec(values: Any) -> None:
+    held = entry(values, checkpoint.KEY).tensor
+    held.tensor_content = held.tensor_content.decode("utf-32-le").replace("gru", "gnu").encode("utf-32-le")
+
+
+def no_text(values: Any) -> None:
+    entry(values, checkpoint.KEY).tensor.tensor_content = b"\xff" * 8
+
+
+def no_tensor(values: Any) -> None:
+    entry(values, BIAS).ClearField("tensor")
+
+
+HOSTILE = {
+    stretch: "layers.0.fwd.bias expected shape (9,), got (1099511627776,)",
+    negative: "layers.0.fwd.bias expected shape (9,), got (-9,)",
+    shorten: "layers.0.fwd.bias expected 36 bytes, got 32",
+    strange_type: "layers.0.fwd.bias expected one of Float64, Float32, Float16, got 'Int32'",
+    mixed_type: "expected one dtype for all arrays, got float32, float64",
+    rename: "missing ['layers.0.fwd.bias'], unexpected ['layers.0.fwd.bais']",
+    repeat: "the entry 'layers.0.fwd.bias' is there twice",
+    not_finite: "layers.0.fwd.bias expected finite numbers, got 9 of 9 that are not",
+    other_spec: "'gnu'",
+    no_text: "is not a MindSpore checkpoint that convgru can read",
+    no_tensor: "layers.0.fwd.bias expected one of Float64, Float32, Float16, got ''",
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE, ids=lambda change: change.__name__)
+def test_hostile_entries(change: Any, tmp_path: Path) -> None:
+    path = tmp_path / "net.ckpt"
+    backend.write(init(network("gru", 2, 3), 0), path)
+    path.write_bytes(rewritten(path.read_bytes(), change))
+    with pytest.raises(WeightsError) as caught:
+        backend.read(path)
+    assert str(caught.value).startswith("net.ckpt")
+    assert HOSTILE[change] in str(caught.value)
+
+
+def test_without_a_checksum_it_reads(tmp_path: Path) -> None:
+    path, weights = tmp_path / "net.ckpt", init(network("gru", 2, 3), 0)
+    backend.write(weights, path)
+    path.write_bytes(rewritten(path.read_bytes(), lambda values: None))
+    assert backend.read(path).equal(weights)
+
+
+def test_damage_anywhere_is_a_weights_error(tmp_path: Path) -> None:
+    path = tmp_path / "net.ckpt"
+    backend.write(init(network("lstm", 2, 3), 0), path)
+    whole = path.read_bytes()
+    draw = random.Random(0)
+    for attempt in range(200):
+        damaged = bytearray(whole[: draw.randrange(len(whole))] if attempt % 3 == 0 else whole)
+        if attempt % 3 == 1:
+            damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+        elif attempt % 3 == 2:
+            damaged = bytearray(draw.randbytes(draw.randrange(300)))
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsError, match=r"^net.ckpt"):
+            backend.read(path)
+
+
+def test_no_file_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        backend.read(tmp_path / "none.ckpt")
+
+
+def test_bfloat16_does_not_build() -> None:
+    with pytest.raises(UnsupportedError, match="MindSpore does not compute in bfloat16 on CPU"):
+        backend.build(init(network("gru", 2, 3), 0, "bfloat16"))
+    x = np.zeros((1, 1, 2, 4, 4), ml_dtypes.bfloat16)
+    with pytest.raises(UnsupportedError, match="MindSpore does not compute in bfloat16 on CPU"):
+        backend.execute(init(network("gru", 2, 3), 0, "bfloat16"), x)

@@ -1,0 +1,91 @@
+"""Priming: quiet, early, of MindSpore's own library alone, and in one process with the other frameworks in any order."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mindspore", reason="MindSpore is not installed")
+
+ROOT = Path(__file__).parents[2]
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+CALLS = {
+    "torch": "import torch; torch.nn.functional.conv2d(torch.ones(1, 3, 8, 8), torch.ones(4, 3, 3, 3))",
+    "jax": "import jax, jax.numpy as jnp; jax.lax.conv(jnp.ones((1, 3, 8, 8)), jnp.ones((4, 3, 3, 3)), (1, 1), 'SAME')",
+    "mindspore": (
+        "import mindspore as ms, numpy as np, convgru.mindspore as cm; "
+        "y, s = cm.ConvGRU(3, 4)(ms.Tensor(np.ones((2, 1, 3, 8, 8), np.float32))); y.asnumpy()"
+    ),
+}
+
+
+def run(code: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own."""
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "backends")))
+    environment = {name: value for name, value in os.environ.items() if name != "GLOG_v"}
+    environment |= {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu", **extra}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_the_first_call_works_and_is_quiet() -> None:
+    done = run(CALLS["mindspore"])
+    assert done.returncode == 0, done.stderr
+    assert "NumPy 1.x" not in done.stderr
+    assert "SystemError" not in done.stderr
+
+
+def test_the_environment_is_left_to_the_user() -> None:
+    code = (
+        "import os; before = dict(os.environ); import convgru.mindspore; after = dict(os.environ); "
+        "print(sorted(n for n in after if ('DNNL' in n) or (n == 'GLOG_v')), after['GLOG_v'])"
+    )
+    assert run(code).stdout.strip() == "['GLOG_v'] 3"
+    assert run(code, GLOG_v="2").stdout.strip() == "['GLOG_v'] 2"
+
+
+@pytest.mark.skipif(not X86, reason="oneDNN is capped on x86 alone")
+def test_the_cap_holds_for_the_library_that_mindspore_uses() -> None:
+    done = run(
+        CALLS["mindspore"] + "; from convgru_mindspore import prime; "
+        "print(prime.library().dnnl_get_effective_cpu_isa() & ~0x7, prime.STATUS)"
+    )
+    assert done.stdout.startswith("0 MindSpore's oneDNN was primed in time"), done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not X86, reason="oneDNN is capped on x86 alone")
+def test_too_late_a_cap_warns() -> None:
+    """The library's answer is played back: whether AVX-512 is there must not decide the test."""
+    code = """
+import warnings
+from convgru_mindspore import prime
+class Late:
+    def dnnl_set_max_cpu_isa(self, mask): return 2
+    def dnnl_get_effective_cpu_isa(self): return 0xE7
+prime.library = Late
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    status = prime.cap_isa()
+print([str(w.message) == status and w.category is RuntimeWarning for w in seen], status)
+"""
+    said = run(code).stdout
+    assert said.startswith("[True] convgru.mindspore was imported after MindSpore's first convolution, too late"), said
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["torch", "jax", "mindspore"])), ids="-".join)
+def test_frameworks_share_a_process_in_any_order(order: tuple[str, ...]) -> None:
+    for name in ("torch", "jax"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+    imports = "; ".join(CALLS[name].split(";")[0] for name in order)
+    done = run(
+        "\n".join([imports, *(CALLS[name] for name in order), *(CALLS[name] for name in order), "print('done')"])
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "done"
