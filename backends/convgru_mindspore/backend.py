@@ -8,6 +8,7 @@ from typing import Any
 
 import mindspore as ms
 import numpy as np
+from mindspore import nn
 
 from convgru.registry import UnsupportedError
 from convgru.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
@@ -106,7 +107,8 @@ def _differentiate(
     weighing = [cotangents[0], *(part for _, part in state_leaves(spec, cotangents[1]))]
     loss = _Loss(Flat(net, steps), [tensor(part).astype(dtype) for part in weighing])
     parameters = dict(net.parameters_and_names())
-    derive = ms.value_and_grad(loss, tuple(range(len(tensors))), tuple(parameters.values()), has_aux=True)
+    positions: Any = tuple(range(len(tensors)))
+    derive: Any = ms.value_and_grad(loss, positions, tuple(parameters.values()), has_aux=True)
     (_, *results), (inputs, rest) = derive(*tensors.values())
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     found = {**dict(zip(tensors, inputs, strict=True)), **dict(zip(parameters, rest, strict=True))}
@@ -116,7 +118,7 @@ def _differentiate(
     return y, final, {name: np.array(found[name].asnumpy(), copy=True) for name in expected}
 
 
-class _Loss(ms.nn.Cell):
+class _Loss(nn.Cell):
     """Sum of results times cotangents, and the results."""
 
     def __init__(self, net: Any, weighing: list[Any]) -> None:

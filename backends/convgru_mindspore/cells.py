@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import mindspore as ms
+import mindspore.ops as mops
 from mindspore import nn
 
 from convgru.shapes import cell_parameter_shapes, layer_prefix
@@ -58,7 +59,7 @@ class Cell(nn.Cell):
         """The new state, h or (h, c), after the frame x (B, C, *S)."""
         given = None if state is None else (state,)
         given = core.ready_state(self.spec, x, given, self.weight_ih.dtype, "BCS")
-        _, final = core.compute(self.spec, self.arrays(), ms.ops.expand_dims(x, 0), given, self.accurate)
+        _, final = core.compute(self.spec, self.arrays(), mops.expand_dims(x, 0), given, self.accurate)
         return final[0]
 
     def arrays(self, layer: int = 0) -> dict[str, Any]:

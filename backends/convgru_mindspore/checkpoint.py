@@ -7,11 +7,12 @@ import tempfile
 import zlib
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import mindspore as ms
 import numpy as np
 from google.protobuf import message
-from mindspore.train.checkpoint_pb2 import Checkpoint
+from mindspore.train import checkpoint_pb2
 
 from convgru.registry import UnsupportedError
 from convgru.shapes import parameter_shapes
@@ -19,11 +20,12 @@ from convgru.spec import from_json, to_json
 from convgru.weights import Weights, WeightsError
 from convgru_mindspore.parameters import parameter
 
+schema: Any = checkpoint_pb2  # its classes come into being at import, out of sight of type checkers
 KEY = "convgru_spec"
 """Where the spec stands among the entries of the file, as JSON text."""
 CHECKSUM = b"crc_num"
 """What MindSpore puts before the checksum, the last ten bytes."""
-TYPES = {"Float64": np.dtype("<f8"), "Float32": np.dtype("<f4"), "Float16": np.dtype("<f2")}
+TYPES: dict[str, np.dtype[Any]] = {"Float64": np.dtype("<f8"), "Float32": np.dtype("<f4"), "Float16": np.dtype("<f2")}
 """What MindSpore calls the dtypes that weights may have here."""
 
 
@@ -78,7 +80,7 @@ def _entries(content: bytes) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     """
     pieces: dict[str, tuple[str, tuple[int, ...], list[bytes]]] = {}
     last = None
-    for element in Checkpoint.FromString(content).value:
+    for element in schema.Checkpoint.FromString(content).value:
         tag, tensor = element.tag, element.tensor
         head = (tensor.tensor_type, tuple(tensor.dims))
         if tag in pieces and (tag != last or pieces[tag][:2] != head):
@@ -94,7 +96,7 @@ def _weights(entries: dict[str, tuple[str, tuple[int, ...], bytes]]) -> Weights:
         raise WeightsError(f"no spec (entry {KEY!r}): convgru.mindspore did not write this checkpoint")
     spec = from_json(text.decode("utf-32-le"))
     shapes = parameter_shapes(spec)
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, (kind, dims, data) in entries.items():
         dtype = TYPES.get(kind)
         if dtype is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import mindspore as ms
+import mindspore.ops as mops
 from mindspore.ops import constexpr
 
 from convgru import equations
@@ -57,10 +58,10 @@ def compute_forecast(spec: Any, arrays: Any, x: Tensor, steps: int, state: Any, 
             images = ops.patch(frame, spec.patch)
         top, state = _sequence(spec.encoder, params, images, batch, state, accurate)
         if index == 0 and time > 1:
-            top = ms.ops.split(top, batch, 0)[time - 1]
+            top = mops.split(top, batch, 0)[time - 1]
         frame = equations.readout(ops, spec, readout, top, frame)
         frames.append(frame)
-    return ms.ops.stack(frames), state
+    return mops.stack(frames), state
 
 
 def prepare(spec: Any, arrays: Any, prefix: str) -> Any:
@@ -89,10 +90,10 @@ def _layer(module: Any, cell: Any, p: Any, x: Tensor, batch: int, entry: Any) ->
     pair = cell.cell == "lstm"
     parts = (entry[0], entry[1]) if pair else (entry,)
     outputs = []
-    for frame in ms.ops.split(gates, batch, 0):
+    for frame in mops.split(gates, batch, 0):
         parts = equations.step_of(cell)(module, cell, p, frame, parts)
         outputs.append(parts[0])
-    return ms.ops.concat(outputs, 0), (parts if pair else parts[0])
+    return mops.concat(outputs, 0), (parts if pair else parts[0])
 
 
 def ready_state(spec: Any, x: Tensor, state: Any, dtype: Any, layout: str) -> Any:
@@ -116,9 +117,9 @@ def _zeros(shapes: Any, dtype: Any) -> Any:
     state = []
     for shape in shapes:
         if isinstance(shape[0], tuple):
-            state.append((ms.ops.zeros(shape[0], dtype), ms.ops.zeros(shape[1], dtype)))
+            state.append((mops.zeros(shape[0], dtype), mops.zeros(shape[1], dtype)))
         else:
-            state.append(ms.ops.zeros(shape, dtype))
+            state.append(mops.zeros(shape, dtype))
     return tuple(state)
 
 

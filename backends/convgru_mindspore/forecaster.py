@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import mindspore as ms
+import mindspore.ops as mops
 from mindspore import nn
 
 from convgru import spec as specs
@@ -126,10 +127,10 @@ class Forecaster(nn.Cell):
         state = core.ready_state(self.spec, x, state, self.dtype, self.layout)
         steps = core.checked_steps(self.spec.title, steps)
         if self.batch_first:
-            x = ms.ops.swapaxes(x, 0, 1)
+            x = mops.swapaxes(x, 0, 1)
         frames, state = core.compute_forecast(self.spec, self.arrays(), x, steps, state, self.accurate)
         if self.batch_first:
-            frames = ms.ops.swapaxes(frames, 0, 1)
+            frames = mops.swapaxes(frames, 0, 1)
         return frames, state
 
     def arrays(self) -> dict[str, Any]:

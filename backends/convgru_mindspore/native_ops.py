@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import mindspore as ms
+import mindspore.ops as mops
 
 from convgru_mindspore.ops import add_channel, conv, split, split_rz_n, unpatch
 
@@ -15,16 +15,16 @@ Tensor = Any
 
 def sigmoid(a: Tensor) -> Tensor:
     """1 / (1 + exp(−a)), MindSpore's kernel."""
-    return ms.ops.sigmoid(a)
+    return mops.sigmoid(a)
 
 
 def tanh(a: Tensor) -> Tensor:
     """The hyperbolic tangent, MindSpore's kernel."""
-    return ms.ops.tanh(a)
+    return mops.tanh(a)
 
 
 def activation(name: str, a: Tensor) -> Tensor:
     """The activation called ``name``."""
     if name == "tanh":
         return tanh(a)
-    return ms.ops.relu(a)
+    return mops.relu(a)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import mindspore as ms
+import mindspore.ops as mops
 from mindspore.ops import constexpr
 
 from convgru.convolution import Convolution
@@ -60,26 +61,26 @@ def conv(x: Tensor, p: Any, name: str) -> Tensor:
     weight, pads, dilation = p[name]
     flat = len(x.shape) == 3
     if flat:
-        x, weight = ms.ops.expand_dims(x, 2), ms.ops.expand_dims(weight, 2)
+        x, weight = mops.expand_dims(x, 2), mops.expand_dims(weight, 2)
     if x.dtype == ms.float64:
         y = _conv_by_taps(x, weight, pads, dilation)
     elif len(x.shape) == 4:
-        y = ms.ops.Conv2D(weight.shape[0], weight.shape[2:], pad_mode="pad", pad=pads, dilation=dilation)(x, weight)
+        y = mops.Conv2D(weight.shape[0], weight.shape[2:], pad_mode="pad", pad=pads, dilation=dilation)(x, weight)
     else:
-        y = ms.ops.Conv3D(weight.shape[0], weight.shape[2:], pad_mode="pad", pad=pads, dilation=dilation)(x, weight)
-    return y.squeeze(2) if flat else y
+        y = mops.Conv3D(weight.shape[0], weight.shape[2:], pad_mode="pad", pad=pads, dilation=dilation)(x, weight)
+    return mops.squeeze(y, 2) if flat else y
 
 
 def _conv_by_taps(x: Tensor, weight: Tensor, pads: Any, dilation: Any) -> Tensor:
     """Cross-correlation as one matrix product over the shifted images: MindSpore's kernels refuse float64."""
     widths, starts, size, order, pixels = _taps(x.shape, weight.shape, pads, dilation)
-    x = ms.ops.pad(x, widths)
+    x = mops.pad(x, widths)
     batch, channels = x.shape[0], x.shape[1]
     columns = []
     for start in starts:
-        columns.append(ms.ops.slice(x, start, (batch, channels, *size)).reshape((batch, channels, pixels)))
-    rows = ms.ops.transpose(weight, order).reshape((weight.shape[0], -1))
-    product = ms.ops.matmul(rows, ms.ops.concat(columns, 1))
+        columns.append(mops.slice(x, start, (batch, channels, *size)).reshape((batch, channels, pixels)))
+    rows = mops.transpose(weight, order).reshape((weight.shape[0], -1))
+    product = mops.matmul(rows, mops.concat(columns, 1))
     return product.reshape((batch, weight.shape[0], *size))
 
 
@@ -105,42 +106,42 @@ def add_channel(a: Tensor, p: Any, name: str) -> Tensor:
 
 def split(a: Tensor, n: int) -> Any:
     """Cut the channels into n equal parts."""
-    return ms.ops.split(a, a.shape[1] // n, 1)
+    return mops.split(a, a.shape[1] // n, 1)
 
 
 def split_rz_n(a: Tensor) -> Any:
     """Cut the channels into the first two thirds and the last third."""
     third = a.shape[1] // 3
-    return ms.ops.split(a, (2 * third, third), 1)
+    return mops.split(a, (2 * third, third), 1)
 
 
 def sigmoid(a: Tensor) -> Tensor:
     """1 / (1 + exp(−a)) in float64, rounded once: the native float32 kernel is off by 6e-7."""
-    return ms.ops.sigmoid(a.astype(ms.float64)).astype(a.dtype)
+    return mops.sigmoid(a.astype(ms.float64)).astype(a.dtype)
 
 
 def tanh(a: Tensor) -> Tensor:
     """The hyperbolic tangent in float64, rounded once: the native float32 kernel is off by 1e-4."""
-    return ms.ops.tanh(a.astype(ms.float64)).astype(a.dtype)
+    return mops.tanh(a.astype(ms.float64)).astype(a.dtype)
 
 
 def activation(name: str, a: Tensor) -> Tensor:
     """The activation called ``name``."""
     if name == "tanh":
         return tanh(a)
-    return ms.ops.relu(a)
+    return mops.relu(a)
 
 
 def patch(x: Tensor, sizes: Any) -> Tensor:
     """Pixel unshuffle: (N, c, *S) to (N, c·∏p, *S/p), channels in the order (c, i, j)."""
     inside, order, outside = _shuffle(x.shape, sizes)
-    return ms.ops.transpose(x.reshape(inside), order).reshape(outside)
+    return mops.transpose(x.reshape(inside), order).reshape(outside)
 
 
 def unpatch(a: Tensor, patch: Any) -> Tensor:
     """Pixel shuffle: the inverse of ``patch``."""
     inside, order, outside = _unshuffle(a.shape, patch)
-    return ms.ops.transpose(a.reshape(inside), order).reshape(outside)
+    return mops.transpose(a.reshape(inside), order).reshape(outside)
 
 
 @constexpr

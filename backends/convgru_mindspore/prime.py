@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ.setdefault("GLOG_v", "3")  # before the import: MindSpore reads it once
 
 import mindspore as ms
+import mindspore.ops as mops
 
 AVX2 = 0x7
 """oneDNN's bit mask for AVX2, the widest instruction set for which MindSpore's build has its fast convolutions."""
@@ -26,7 +27,7 @@ def absorb_first_error() -> bool:
     """
     with contextlib.redirect_stderr(io.StringIO()):
         try:
-            ms.ops.add(ms.Tensor([1.0]), 1).asnumpy()
+            mops.add(ms.Tensor([1.0]), 1).asnumpy()
         except SystemError:
             return True
     return False
@@ -34,7 +35,7 @@ def absorb_first_error() -> bool:
 
 def library() -> ctypes.CDLL | None:
     """MindSpore's own oneDNN, which is not the one of any other framework in the process; None if there is none."""
-    path = Path(ms.__file__).parent / "lib" / "libdnnl.so.3"
+    path = Path(str(ms.__file__)).parent / "lib" / "libdnnl.so.3"
     if not path.is_file():
         return None
     try:

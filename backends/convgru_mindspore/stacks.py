@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import mindspore as ms
+import mindspore.ops as mops
 from mindspore import nn
 
 from convgru.shapes import layer_prefix
@@ -76,10 +77,10 @@ class Stack(nn.Cell):
         """Output and final state for the sequence x."""
         state = core.ready_state(self.spec, x, state, self.dtype, self.layout)
         if self.batch_first:
-            x = ms.ops.swapaxes(x, 0, 1)
+            x = mops.swapaxes(x, 0, 1)
         y, state = core.compute(self.spec, self.arrays(), x, state, self.accurate)
         if self.batch_first:
-            y = ms.ops.swapaxes(y, 0, 1)
+            y = mops.swapaxes(y, 0, 1)
         return y, state
 
     def step(self, x: Any, state: Any = None) -> Any:
@@ -88,8 +89,8 @@ class Stack(nn.Cell):
         Raises what the sequence call raises. Example: ``y, state = net.step(frame, state)``.
         """
         state = core.ready_state(self.spec, x, state, self.dtype, "BCS")
-        y, state = core.compute(self.spec, self.arrays(), ms.ops.expand_dims(x, 0), state, self.accurate)
-        return ms.ops.squeeze(y, 0), state
+        y, state = core.compute(self.spec, self.arrays(), mops.expand_dims(x, 0), state, self.accurate)
+        return mops.squeeze(y, 0), state
 
     def arrays(self) -> dict[str, Any]:
         """The parameters by their canonical names."""

@@ -76,6 +76,12 @@ def _named(name: str) -> Callable[..., Made]:
     return lambda dtype="float32": Made(spec, size, dtype, steps)
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in an empty folder: where a graph does not compile, MindSpore leaves its analysis in the current one."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("rank"))
+
+
 @pytest.fixture
 def make() -> Callable[..., Made]:
     """A maker of any network."""
