@@ -42,7 +42,10 @@ class Convolution:
         steps = list(zip(size, self.kernel_size, self.stride, self.dilation, strict=True))
         if self.padding == "same":
             # At stride 1 this is d·(k−1) whatever the size, so that a size that is not known yet may stand here.
-            return [d * (k - 1) if s == 1 else max(((n + s - 1) // s - 1) * s + d * (k - 1) + 1 - n, 0) for n, k, s, d in steps]
+            return [
+                d * (k - 1) if s == 1 else max(((n + s - 1) // s - 1) * s + d * (k - 1) + 1 - n, 0)
+                for n, k, s, d in steps
+            ]
         if self.padding == "preserve":
             return [d * (k - 1) if s == 1 else (s - 1) * (n - 1) + d * (k - 1) for n, k, s, d in steps]
         return [0 for _ in steps]
@@ -98,3 +101,9 @@ class Convolution:
 
 def _halves(total: int) -> tuple[int, int]:
     return total // 2, total - total // 2
+
+
+def pool_matrix(n: int, m: int) -> tuple[tuple[float, ...], ...]:
+    """What pools n pixels to m as a matrix product (n, m): output i is the mean of inputs ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉ − 1."""
+    spans = [(i * n // m, -((-(i + 1) * n) // m)) for i in range(m)]
+    return tuple(tuple(1 / (stop - start) if start <= j < stop else 0.0 for start, stop in spans) for j in range(n))

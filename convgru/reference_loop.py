@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from convgru import equations, numpy_ops
+from convgru.convolution import pool_matrix
 from convgru.shapes import layer_prefix, step_prefixes
 from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec
 
@@ -44,7 +45,7 @@ def run(
         ones = (1,) * (spec.ndim + 1)
         valid = [(call.lengths > t).reshape(-1, *ones) for t in range(len(frames))]
         frames = [np.where(v, frame, 0) for v, frame in zip(valid, frames, strict=True)]
-    heads = {direction: frames for direction in spec.directions}
+    heads = dict.fromkeys(spec.directions, frames)
     layers: list[Frames] = []
     final: list[Parts] = []
     for index, cell in enumerate(spec.layers):
@@ -55,7 +56,7 @@ def run(
             final.append(parts)
         layers.append(_merged(spec, heads, call.ops, valid))
         if spec.bidirectional == "layer":
-            heads = {direction: layers[-1] for direction in spec.directions}
+            heads = dict.fromkeys(spec.directions, layers[-1])
         heads = {d: _dropped(spec, index, d, head, call) for d, head in heads.items()}
     return layers, final
 
@@ -121,17 +122,8 @@ def _own(arrays: Arrays, prefix: str) -> Arrays:
 def pool(x: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Adaptive average pooling of (..., *S, C): output i is the mean of inputs ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉ − 1."""
     for axis, m in enumerate(size, start=x.ndim - 1 - len(size)):
-        x = np.moveaxis(np.moveaxis(x, axis, -1) @ pool_matrix(x.shape[axis], m), -1, axis)
+        x = np.moveaxis(np.moveaxis(x, axis, -1) @ np.array(pool_matrix(x.shape[axis], m)), -1, axis)
     return x
-
-
-def pool_matrix(n: int, m: int) -> np.ndarray:
-    """What pools n pixels to m: (n, m)."""
-    matrix = np.zeros((n, m))
-    for i in range(m):
-        start, stop = i * n // m, -((-(i + 1) * n) // m)
-        matrix[start:stop, i] = 1 / (stop - start)
-    return matrix
 
 
 def forecast(
