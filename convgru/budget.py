@@ -53,7 +53,10 @@ def budget(problem: Problem, steps: int | None = None, *, tf32: bool = False) ->
     eps = eps_of(dtype, tf32)
     if dtype in HALF:
         forward, gradient = HALF[dtype]
-        kinks = any(layer.activation in KINKED or layer.recurrent_activation in KINKED for layer in problem.weights.spec.recurrent.layers)
+        kinks = any(
+            layer.activation in KINKED or layer.recurrent_activation in KINKED
+            for layer in problem.weights.spec.recurrent.layers
+        )
         return Budget(forward * eps, gradient * eps * (KINK if kinks else 1.0))
     response = conditioning(problem, steps)
     pixels = problem.x.size // problem.x.shape[2]

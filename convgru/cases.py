@@ -93,7 +93,11 @@ GRU, ALL = ("gru-before", "gru-after"), ("gru-before", "gru-after", "lstm", "rnn
 LENGTHS = {"time": 4, "batch": 3, "lengths": (2, 4, 0)}
 WHOLE: dict[str, tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]] = {
     "bidirectional": (ALL, {"hidden_channels": [3, 2], "bidirectional": True}, {}),
-    "bidirectional-sum": (("gru-after", "lstm"), {"hidden_channels": [2, 2], "bidirectional": True, "merge": "sum"}, {}),
+    "bidirectional-sum": (
+        ("gru-after", "lstm"),
+        {"hidden_channels": [2, 2], "bidirectional": True, "merge": "sum"},
+        {},
+    ),
     "bidirectional-mean": (("gru-before",), {"bidirectional": True, "merge": "mean", "ndim": 1}, {}),
     "bidirectional-mul": (("rnn-tanh",), {"bidirectional": True, "merge": "mul"}, {"state": False}),
     "stack": (("gru-before", "lstm"), {"hidden_channels": [3, 2], "bidirectional": "stack"}, {}),
@@ -103,7 +107,11 @@ WHOLE: dict[str, tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]] = {
     "lengths-bidirectional": (ALL, {"hidden_channels": [3, 2], "bidirectional": True}, LENGTHS),
     "lengths-stack": (("gru-before",), {"hidden_channels": [2, 3], "bidirectional": "stack", "merge": "sum"}, LENGTHS),
     "lengths-norm": (("gru-after",), {"norm": 1}, LENGTHS),
-    "lengths-train": (("lstm",), {"hidden_channels": [2, 2], "zoneout": 0.3, "dropout": 0.3}, {**LENGTHS, "train": True}),
+    "lengths-train": (
+        ("lstm",),
+        {"hidden_channels": [2, 2], "zoneout": 0.3, "dropout": 0.3},
+        {**LENGTHS, "train": True},
+    ),
     "strided": (ALL, {"stride": 2}, {"size": (6, 5)}),
     "strided-even": (("gru-before", "lstm"), {"stride": (2, 3), "kernel_size": (2, 4)}, {"size": (5, 7)}),
     "strided-valid": (("gru-after",), {"stride": 2, "padding": "valid"}, {"size": (7, 6)}),
@@ -116,7 +124,11 @@ WHOLE: dict[str, tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]] = {
     "groups-dilated": (("gru-after",), {"in_channels": 2, "hidden_channels": 4, "groups": 2, "dilation": 2}, {}),
     "groups-strided": (("lstm",), {"in_channels": 4, "hidden_channels": 2, "groups": 2, "stride": 2}, {}),
     "groups-1d": (("gru-before",), {"in_channels": 2, "hidden_channels": 4, "groups": 2, "ndim": 1}, {}),
-    "groups-3d": (("gru-before",), {"in_channels": 2, "hidden_channels": 2, "groups": 2, "ndim": 3}, {"size": (2, 3, 3)}),
+    "groups-3d": (
+        ("gru-before",),
+        {"in_channels": 2, "hidden_channels": 2, "groups": 2, "ndim": 3},
+        {"size": (2, 3, 3)},
+    ),
     "depthwise": (("gru-before",), {"in_channels": 3, "hidden_channels": 3, "groups": 3}, {}),
     "reflect": (ALL[:3], {"padding_mode": "reflect"}, {}),
     "replicate": (("gru-before", "lstm"), {"padding_mode": "replicate", "kernel_size": (2, 3)}, {}),
@@ -142,8 +154,16 @@ WHOLE: dict[str, tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]] = {
     "leaky": (("gru-before",), {"activation": "leaky_relu"}, {}),
     "hard": (("lstm", "gru-after"), {"recurrent_activation": "hard_sigmoid"}, {}),
     "hard-0.2": (("lstm",), {"recurrent_activation": "hard_sigmoid_0.2", "activation": "sigmoid"}, {}),
-    "train": (ALL, {"hidden_channels": [3, 2], "dropout": 0.4, "recurrent_dropout": 0.3, "zoneout": 0.2}, {"train": True}),
-    "train-stack": (("gru-before",), {"hidden_channels": [2, 2], "dropout": 0.4, "bidirectional": "stack"}, {"train": True}),
+    "train": (
+        ALL,
+        {"hidden_channels": [3, 2], "dropout": 0.4, "recurrent_dropout": 0.3, "zoneout": 0.2},
+        {"train": True},
+    ),
+    "train-stack": (
+        ("gru-before",),
+        {"hidden_channels": [2, 2], "dropout": 0.4, "bidirectional": "stack"},
+        {"train": True},
+    ),
     "zoneout-eval": (("lstm", "gru-before"), {"zoneout": 0.2, "dropout": 0.3, "recurrent_dropout": 0.3}, {}),
 }
 

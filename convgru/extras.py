@@ -31,10 +31,12 @@ class Extras:
     @property
     def given(self) -> list[str]:
         """The names of what is there."""
-        return [name for name in ("lengths", "context", "masks", "targets", "forced") if getattr(self, name) is not None]
+        return [
+            name for name in ("lengths", "context", "masks", "targets", "forced") if getattr(self, name) is not None
+        ]
 
     def leaves(self) -> dict[str, np.ndarray]:
-        """What a gradient may be taken with respect to, by name: ``context.0`` …"""
+        """What a gradient may be taken with respect to, by name (``context.0`` …)."""
         return {f"context.{i}": array for i, array in enumerate(self.context or ())}
 
 
@@ -42,12 +44,18 @@ def check_lengths(owner: str, lengths: Any, time: int, batch: int) -> None:
     """Raise ValueError or TypeError unless ``lengths`` are ``batch`` integers from 0 to ``time``."""
     array = np.asarray(lengths)
     if array.dtype.kind not in "iu" or array.shape != (batch,):
-        raise ValueError(f"{owner} expected lengths to be {batch} integers (one for each sample), got {array.dtype} of shape {array.shape}")
+        raise ValueError(
+            f"{owner} expected lengths to be {batch} integers (one for each sample), got {array.dtype} of shape {array.shape}"
+        )
     if array.size and (array.min() < 0 or array.max() > time):
-        raise ValueError(f"{owner} expected lengths from 0 to {time} (the time steps of the input), got {array.tolist()}")
+        raise ValueError(
+            f"{owner} expected lengths from 0 to {time} (the time steps of the input), got {array.tolist()}"
+        )
 
 
-def check_extras(spec: Spec, extras: Extras, time: int, batch: int, size: Sequence[int], steps: int | None = None) -> None:
+def check_extras(
+    spec: Spec, extras: Extras, time: int, batch: int, size: Sequence[int], steps: int | None = None
+) -> None:
     """Check everything against the spec and the input's sizes. Raises ValueError or TypeError, naming what is wrong."""
     forecaster = isinstance(spec, ForecasterSpec)
     allowed = ("targets", "forced") if forecaster else ("lengths", "context", "masks")
@@ -74,7 +82,9 @@ def check_extras(spec: Spec, extras: Extras, time: int, batch: int, size: Sequen
 def check_context(owner: str, expected: Sequence[tuple[int, ...]], context: Any, time: int) -> None:
     """Check a context, each array with or without time in front, against what ``context_shapes`` says."""
     if not isinstance(context, (tuple, list)) or len(context) != len(expected):
-        raise ValueError(f"{owner} expected a context of {len(expected)} arrays (one for each layer and direction), got {type(context).__name__} of {len(context)}")
+        raise ValueError(
+            f"{owner} expected a context of {len(expected)} arrays (one for each layer and direction), got {type(context).__name__} of {len(context)}"
+        )
     for index, (shape, array) in enumerate(zip(expected, context, strict=True)):
         check_shape(f"{owner} context[{index}]", (time, *shape) if array.ndim > len(shape) else shape, array)
 

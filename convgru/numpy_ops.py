@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,8 @@ def prepare(spec: CellSpec, own: Mapping[str, np.ndarray]) -> Params:
 
 
 def _rows(weight: np.ndarray, ndim: int, start: int, stop: int | None) -> np.ndarray:
-    return weight[(..., slice(start, stop), *(slice(None),) * (ndim + 1))]
+    rows: tuple[Any, ...] = (..., slice(start, stop), *(slice(None),) * (ndim + 1))
+    return np.asarray(weight[rows])
 
 
 def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, np.ndarray]) -> Params:
@@ -112,11 +114,12 @@ def conv(x: np.ndarray, p: Params, name: str) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=axes)
     steps = [slice(None, None, s) for s in geometry.stride]
     taps = [slice(None, None, d) for d in geometry.dilation]
-    windows = windows[(..., *steps, slice(None), *taps)]
+    chosen: tuple[Any, ...] = (..., *steps, slice(None), *taps)
+    windows = windows[chosen]
     images = windows.shape[: x.ndim - 1]  # (..., B, *S), then C and the taps
     lead, pixels = images[: -(ndim + 1)], images[-(ndim + 1) :]
     columns = windows.reshape(*lead, prod(pixels), geometry.groups, -1)
-    out = np.moveaxis(columns, -2, -3) @ weights.matrix  # (..., groups, pixels, gates · rows)
+    out: np.ndarray = np.moveaxis(columns, -2, -3) @ weights.matrix  # (..., groups, pixels, gates · rows)
     cut = out.reshape(*out.shape[:-1], geometry.gates, -1)  # then back to (..., pixels, gates, groups, rows)
     whole = np.moveaxis(cut, -4, -2)
     return whole.reshape(*whole.shape[:-4], *pixels, -1)
@@ -136,7 +139,7 @@ def norm(a: np.ndarray, p: Params, part: str) -> np.ndarray:
     cut = a.reshape(*a.shape[:-1], own.groups, -1)
     centred = cut - cut.mean(axis=axes, keepdims=True)
     scaled = centred / np.sqrt((centred * centred).mean(axis=axes, keepdims=True) + own.eps)
-    return scaled.reshape(a.shape) * own.weight + own.bias
+    return np.asarray(scaled.reshape(a.shape) * own.weight + own.bias)
 
 
 def add_channel(a: np.ndarray, p: Params, name: str) -> np.ndarray:
@@ -165,7 +168,7 @@ def concat(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _sigmoid(a: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(−a)), without overflow for either sign."""
-    positive = a.real >= 0
+    positive = np.real(a) >= 0
     t = np.exp(np.where(positive, -a, a))
     return np.where(positive, 1 / (1 + t), t / (1 + t))
 
@@ -175,15 +178,15 @@ def _ramp(slope: float) -> Callable[[np.ndarray], np.ndarray]:
 
     def ramp(a: np.ndarray) -> np.ndarray:
         line = slope * a + 0.5
-        return np.where(line.real <= 0, 0, np.where(line.real >= 1, 1, line))
+        return np.where(np.real(line) <= 0, 0, np.where(np.real(line) >= 1, 1, line))
 
     return ramp
 
 
 ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": np.tanh,
-    "relu": lambda a: np.where(a.real > 0, a, 0),
-    "leaky_relu": lambda a: np.where(a.real > 0, a, 0.01 * a),
+    "relu": lambda a: np.where(np.real(a) > 0, a, 0),
+    "leaky_relu": lambda a: np.where(np.real(a) > 0, a, 0.01 * a),
     "sigmoid": _sigmoid,
     "hard_sigmoid": _ramp(1 / 6),
     "hard_sigmoid_0.2": _ramp(0.2),

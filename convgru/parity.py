@@ -15,7 +15,7 @@ from convgru import reference, registry
 from convgru.cases import Case, Problem
 from convgru.controls import CONTROLS, FAULTS, Control, plant
 from convgru.report import Report, Row
-from convgru.shapes import nest_state, state_leaves
+from convgru.shapes import fitting_size, nest_state, state_leaves
 from convgru.weights import Weights
 
 Progress = Callable[[int, int, str], None]
@@ -143,7 +143,7 @@ def compare(
 ) -> Report:
     """Compare every backend with the reference on anybody's weights, on x (T, B, C, *S) or on random input of ``size``.
 
-    Gradients are compared along random directions. ``dtype`` defaults to that of the weights. The default size is 16 in
+    Gradients are compared along random directions. ``dtype`` defaults to that of the weights. The default size is about 16 in
     every dimension, and a forecaster's ``steps`` three.
     """
     from convgru.spec import ForecasterSpec
@@ -151,8 +151,7 @@ def compare(
     spec = weights.spec
     if isinstance(spec, ForecasterSpec) and steps is None:
         steps = 3
-    factors = spec.patch if isinstance(spec, ForecasterSpec) else (1,) * spec.ndim
-    size = tuple(16 * factor for factor in factors) if size is None else tuple(size)
+    size = fitting_size(spec, 16) if size is None else tuple(size)
     dtype = str(weights.dtype) if dtype is None else dtype
     array = None if x is None else np.asarray(x)
     problem = table.make_problem(weights, size, dtype, steps=steps, state=False, seed=seed, x=array)

@@ -64,7 +64,7 @@ def run(
 def _last(y: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
     """Each sample's last valid frame of y (T, B, …); zeros where there is none, as y holds past the end."""
     if lengths is None:
-        return y[-1]
+        return np.asarray(y[-1])
     frames = [y[n - 1, b] if n else np.zeros_like(y[0, b]) for b, n in enumerate(lengths)]
     return np.stack(frames)
 
@@ -134,7 +134,9 @@ def compute(
         check_steps(spec.title, steps)
         assert steps is not None
         targets = None if extras.targets is None else split(extras.targets)
-        forced = None if extras.forced is None else list(extras.forced.reshape(*extras.forced.shape, *(1,) * (ndim + 1)))
+        forced = (
+            None if extras.forced is None else list(extras.forced.reshape(*extras.forced.shape, *(1,) * (ndim + 1)))
+        )
         frames, end = reference_loop.forecast(spec, arrays, split(x), steps, begin, call, targets, forced)
         layers = [frames]
     elif steps is not None:
@@ -142,12 +144,15 @@ def compute(
     else:
         layers, end = reference_loop.run(spec, arrays, "", split(x), begin, call)
     outputs = [np.stack([first(out) for out in np.broadcast_arrays(*frames)], axis=-(ndim + 3)) for frames in layers]
-    final = tuple(tuple(map(first, parts)) if len(parts) > 1 else first(parts[0]) for parts in end)
+    final = tuple(first(parts[0]) if len(parts) == 1 else tuple(map(first, parts)) for parts in end)
     return outputs, final
 
 
 def leaves_of(
-    weights: Weights, x: np.ndarray, state: tuple[Any, ...], extras: Extras = Extras()  # noqa: B008 - frozen
+    weights: Weights,
+    x: np.ndarray,
+    state: tuple[Any, ...],
+    extras: Extras = Extras(),  # noqa: B008 - frozen
 ) -> dict[str, np.ndarray]:
     """All that a gradient may be taken with respect to, by name: ``x``, ``state.0.h`` …, ``context.0`` …, each parameter."""
     arrays = {name: array.astype(np.float64) for name, array in weights.arrays.items()}
@@ -221,7 +226,7 @@ def _derivatives(
 
 def _contract(result: np.ndarray, cotangent: Any, count: int) -> np.ndarray:
     """Sum of imaginary part times cotangent, for each of the leading perturbations."""
-    parts = (result.imag / STEP).reshape(-1, prod(np.shape(cotangent)))
+    parts = (np.imag(result) / STEP).reshape(-1, prod(np.shape(cotangent)))
     return np.broadcast_to(parts @ np.asarray(cotangent, np.float64).ravel(), (count,))
 
 
@@ -229,7 +234,7 @@ def _float64(owner: str, what: str, array: Any) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype.kind not in "fiuV" or (array.dtype.kind == "V" and array.dtype.name != "bfloat16"):
         raise TypeError(f"{owner} expected {what} to hold real numbers, got dtype {array.dtype}")
-    return array.astype(np.float64)
+    return np.asarray(array, np.float64)
 
 
 __all__ = ["complete_state", "compute", "derivatives", "gradient", "leaves_of", "run"]

@@ -70,10 +70,11 @@ class Backend(Protocol):
         """Run on NumPy arrays of the weights' dtype: output, final state, gradients.
 
         Runs the room's public module (what ``build`` returns), in the layout of the call that is its default. ``steps``
-        goes with forecasters; ``extras`` are the call's other arguments, in the reference's form. With ``cotangents``, of the shapes of output and final state, the gradients of
-        sum(cotangents · results) by name: ``x``, ``state.0.h`` …, ``context.0`` … and every parameter; else an empty dict. TF32 is as
-        the caller left it. Raises UnsupportedError.
+        goes with forecasters; ``extras`` are the call's other arguments. With ``cotangents``, of the shapes of output and
+        final state, the gradients of sum(cotangents · results) by name (``x``, ``state.0.h`` …, ``context.0`` … and
+        every parameter); else an empty dict. TF32 is as the caller left it. Raises UnsupportedError.
         """
+        ...
 
     def precise(self) -> Any:
         """A context manager within which float32 means float32: TF32 off, deterministic kernels; all put back after."""

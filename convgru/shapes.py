@@ -18,7 +18,7 @@ def layer_prefix(layer: int, direction: str = "fwd") -> str:
 
 
 def step_prefixes(cell: CellSpec) -> tuple[str, ...]:
-    """How the short names of each of ``cell.steps`` begin: nothing, or ``updates.0.`` …"""
+    """How the short names of each of ``cell.steps`` begin: nothing, or ``updates.0.`` and so on."""
     return tuple(f"updates.{index}." for index in range(len(cell.updates))) or ("",)
 
 
@@ -77,6 +77,7 @@ def layer_sizes(spec: NetworkSpec, size: Sequence[int]) -> list[Shape]:
     size = tuple(size) if spec.output_size is None else spec.output_size
     for index, layer in enumerate(spec.layers):
         owner = f"{spec.title} layer {index}"
+        out = size
         for step in layer.steps:
             out = step.input_convolution.output_size(size)
             for dimension, (n, m) in enumerate(zip(size, out, strict=True)):
@@ -88,10 +89,28 @@ def layer_sizes(spec: NetworkSpec, size: Sequence[int]) -> list[Shape]:
             step.input_convolution.check_pads(owner, size)
             step.recurrent_convolution(1).check_pads(f"{owner} (state)", out)
         if layer.state_size is not None and tuple(out) != layer.state_size:
-            raise ValueError(f"{owner} expected a state of spatial size {layer.state_size} (state_size, its peephole's), got {tuple(out)}")
+            raise ValueError(
+                f"{owner} expected a state of spatial size {layer.state_size} (state_size, its peephole's), got {tuple(out)}"
+            )
         size = out
         sizes.append(size)
     return sizes
+
+
+def fitting_size(spec: Spec, pixels: int) -> Shape:
+    """A spatial size of about so many pixels in each dimension that a network of this spec can read."""
+    if isinstance(spec, ForecasterSpec):
+        return tuple(pixels * p for p in spec.patch)
+    tied = spec.layers[0].state_size
+    if tied is not None:
+        return tuple(n * s for n, s in zip(tied, spec.layers[0].stride, strict=True))
+    for n in range(pixels, 64 * pixels):
+        try:
+            layer_sizes(spec, (n,) * spec.ndim)
+        except ValueError:
+            continue
+        return (n,) * spec.ndim
+    raise ValueError(f"{spec.title}: no image of up to {64 * pixels} pixels fits its layers")
 
 
 def _grows(cell: CellSpec, dimension: int) -> bool:
@@ -142,7 +161,9 @@ def mask_shapes(spec: NetworkSpec, time: int, batch: int, size: Sequence[int]) -
             if spec.recurrent_dropout:
                 shapes[f"recurrent.{i}"] = (batch, layer.hidden_channels, *own)
             if spec.zoneout:
-                shapes |= {f"zoneout.{i}.{part}": (time, batch, layer.hidden_channels, *own) for part in layer.state_names}
+                shapes |= {
+                    f"zoneout.{i}.{part}": (time, batch, layer.hidden_channels, *own) for part in layer.state_names
+                }
     return shapes
 
 
@@ -248,7 +269,7 @@ def nest_state(spec: Spec, leaves: Mapping[str, Any]) -> tuple[Any, ...]:
     entries: list[Any] = []
     for index, names in enumerate(_entry_names(spec)):
         parts = tuple(leaves[f"state.{index}.{name}"] for name in names)
-        entries.append(parts if len(parts) > 1 else parts[0])
+        entries.append(parts[0] if len(parts) == 1 else parts)
     return tuple(entries)
 
 

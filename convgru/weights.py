@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from convgru.shapes import parameter_shapes
-from convgru.spec import GATES, CellSpec, Spec
+from convgru.spec import GATES, CellSpec, NetworkSpec, Spec
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "float64": np.dtype(np.float64),
@@ -109,8 +109,8 @@ def _cell_of(spec: Spec, name: str) -> CellSpec | None:
     owner, found, rest = name.partition("layers.")
     if not found:
         return None
-    network = getattr(spec, owner[:-1]) if owner else spec
-    cell: CellSpec = network.layers[int(rest.partition(".")[0])]
+    network: NetworkSpec = getattr(spec, owner[:-1]) if owner else spec.recurrent
+    cell = network.layers[int(rest.partition(".")[0])]
     return cell
 
 

@@ -28,7 +28,7 @@ def load(day: str) -> np.ndarray:
         if (place / name).is_file():
             with np.load(place / name, allow_pickle=False) as archive:
                 frames = archive["frames"]
-            return np.maximum((frames.astype(np.float32) - 64) / 2, 0)
+            return np.asarray(np.maximum((frames.astype(np.float32) - 64) / 2, 0))
     raise FileNotFoundError(f"radar data {name} expected in {' or '.join(map(str, places))}")
 
 

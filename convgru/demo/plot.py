@@ -34,12 +34,14 @@ def draw(
     images |= {f"{name}, +{minutes} min": image for name, image in forecasts.items()}
     figure = Figure(figsize=(3.0 * len(images), 6.6), layout="constrained")
     FigureCanvasAgg(figure)
-    above, below = figure.subfigures(2, 1, height_ratios=(1.2, 1))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.2, 1))[:, 0]
     axes = above.subplots(1, len(images), squeeze=False)[0]
+    shown = []
     for axis, (title, image) in zip(axes, images.items(), strict=True):
-        shown = axis.imshow(np.ma.masked_less(image, 1.0), vmin=0, vmax=40, cmap="turbo", interpolation="nearest")
+        rain = np.ma.masked_less(image, 1.0)
+        shown.append(axis.imshow(rain, vmin=0, vmax=40, cmap="turbo", interpolation="nearest"))
         axis.set(title=title, xticks=[], yticks=[], facecolor="0.93")
-    above.colorbar(shown, ax=axes, label="reflectivity [dBZ]", shrink=0.8)
+    above.colorbar(shown[0], ax=axes, label="reflectivity [dBZ]", shrink=0.8)
     axis = below.subplots()
     for index, (name, curve) in enumerate(errors.items()):
         times = MINUTES * np.arange(1, len(curve) + 1)

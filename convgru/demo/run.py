@@ -42,7 +42,7 @@ class Verification:
     def ratio(self) -> np.ndarray:
         """Worst framework's error over persistence's, by lead time."""
         curves = [curve for name, curve in self.errors.items() if name != "persistence"]
-        return np.max(curves, axis=0) / self.errors["persistence"]
+        return np.asarray(np.max(curves, axis=0) / self.errors["persistence"])
 
     @property
     def good(self) -> bool:
@@ -72,8 +72,9 @@ def run(out: Path, *, seconds: float, seed: int, json_path: Path | None = None) 
     _print_agreement(console, report, found.spread)
 
     picture = out / "nowcast.png"
-    shown = {name: frames[SHOWN - 1, 0, 0] for name, frames in forecasts.items()}
-    plot.draw(picture, given[-1, 0, 0], truth[SHOWN - 1, 0, 0], shown, found.errors, SHOWN)
+    shown = {registry.FRAMEWORKS[name]: frames[SHOWN - 1, 0, 0] for name, frames in forecasts.items()}
+    curves = {registry.FRAMEWORKS.get(name, name): curve for name, curve in found.errors.items()}
+    plot.draw(picture, given[-1, 0, 0], truth[SHOWN - 1, 0, 0], shown, curves, SHOWN)
     console.print(f"wrote {picture}\n{data.CREDIT}")
     if json_path is not None:
         with atomic.replacing(json_path) as part:

@@ -10,7 +10,7 @@ THRESHOLDS = (10.0, 20.0)
 
 def mse(forecast: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Mean squared error in dBZ² for each lead time; both (T, B, 1, H, W)."""
-    return ((forecast.astype(np.float64) - truth) ** 2).mean(axis=(1, 2, 3, 4))
+    return np.asarray(((forecast.astype(np.float64) - truth) ** 2).mean(axis=(1, 2, 3, 4)))
 
 
 def csi(forecast: np.ndarray, truth: np.ndarray, threshold: float) -> np.ndarray:

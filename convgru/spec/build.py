@@ -55,7 +55,8 @@ def network(
     """
     one_of("cell", cell, tuple(GATES))
     one_of("ndim", ndim, (1, 2, 3))
-    bidirectional = {True: "layer", False: None}.get(bidirectional, bidirectional)  # type: ignore[arg-type]
+    if isinstance(bidirectional, bool):
+        bidirectional = "layer" if bidirectional else None
     one_of(f"{TITLES[cell]} bidirectional", bidirectional, BIDIRECTIONAL)
     one_of(f"{TITLES[cell]} merge", merge, MERGES)
     given = {

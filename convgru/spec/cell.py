@@ -73,7 +73,9 @@ class CellSpec:
                 sizes(f"{self.title} {name}", getattr(self, name), self.ndim)
         for name in ("in_channels", "hidden_channels"):
             if getattr(self, name) % self.groups:
-                raise ValueError(f"{self.title} {name} expected a multiple of groups ({self.groups}), got {getattr(self, name)}")
+                raise ValueError(
+                    f"{self.title} {name} expected a multiple of groups ({self.groups}), got {getattr(self, name)}"
+                )
         self._check_padding()
         flag(f"{self.title} bias", self.bias)
         one_of(f"{self.title} activation", self.activation, ACTIVATIONS)
@@ -101,33 +103,49 @@ class CellSpec:
     def _check_peephole(self) -> None:
         if self.peephole is not None:
             if self.cell != "lstm":
-                raise ValueError(f"{self.title} has no cell state to peep at: peephole expected None, got {self.peephole!r}")
+                raise ValueError(
+                    f"{self.title} has no cell state to peep at: peephole expected None, got {self.peephole!r}"
+                )
             one_of("ConvLSTM peephole", self.peephole, PEEPHOLES)
         if self.state_size is not None:
             if self.peephole != "hadamard":
-                raise ValueError(f"{self.title} state_size belongs to peephole 'hadamard', got {self.state_size!r} with {self.peephole!r}")
+                raise ValueError(
+                    f"{self.title} state_size belongs to peephole 'hadamard', got {self.state_size!r} with {self.peephole!r}"
+                )
             sizes("ConvLSTM state_size", self.state_size, self.ndim)
 
     def _check_norm(self) -> None:
         if self.norm is None:
             return
         parts = NORMED[self.cell]
-        if not isinstance(self.norm, Norm) or not isinstance(self.norm.groups, tuple) or len(self.norm.groups) != len(parts):
-            raise ValueError(f"{self.title} norm expected Norm(groups) with a tuple of {len(parts)} ({', '.join(parts)}), got {self.norm!r}")
+        if (
+            not isinstance(self.norm, Norm)
+            or not isinstance(self.norm.groups, tuple)
+            or len(self.norm.groups) != len(parts)
+        ):
+            raise ValueError(
+                f"{self.title} norm expected Norm(groups) with a tuple of {len(parts)} ({', '.join(parts)}), got {self.norm!r}"
+            )
         for part, groups in zip(parts, self.norm.groups, strict=True):
             positive(f"{self.title} norm groups of {part}", groups)
             if len(part) * self.hidden_channels % groups:
-                raise ValueError(f"{self.title} norm groups of {part} expected a divisor of {len(part) * self.hidden_channels} channels, got {groups}")
+                raise ValueError(
+                    f"{self.title} norm groups of {part} expected a divisor of {len(part) * self.hidden_channels} channels, got {groups}"
+                )
         if isinstance(self.norm.eps, bool) or not isinstance(self.norm.eps, (int, float)) or not 0 < self.norm.eps < 1:
             raise ValueError(f"{self.title} norm eps expected a number in (0, 1), got {self.norm.eps!r}")
 
     def _check_updates(self) -> None:
         if not isinstance(self.updates, tuple) or len(self.updates) == 1:
-            raise ValueError(f"{self.title} updates expected () or a tuple of at least two kernel sizes, got {self.updates!r}")
+            raise ValueError(
+                f"{self.title} updates expected () or a tuple of at least two kernel sizes, got {self.updates!r}"
+            )
         for kernel in self.updates:
             sizes(f"{self.title} updates", kernel, self.ndim)
         if self.updates and self.padding != "same":
-            raise ValueError(f"{self.title} updates expected padding 'same', for all work on one state, got {self.padding!r}")
+            raise ValueError(
+                f"{self.title} updates expected padding 'same', for all work on one state, got {self.padding!r}"
+            )
 
     @property
     def title(self) -> str:

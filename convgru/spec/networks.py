@@ -131,7 +131,12 @@ class ForecasterSpec:
 
     def _check_decoder(self, decoder: NetworkSpec) -> None:
         """The decoder reads what the encoder reads, and starts from states of the encoder's kinds and channels."""
-        wanted = (self.encoder.cell, self.ndim, self.encoder.in_channels, [c.hidden_channels for c in self.encoder.layers])
+        wanted = (
+            self.encoder.cell,
+            self.ndim,
+            self.encoder.in_channels,
+            [c.hidden_channels for c in self.encoder.layers],
+        )
         got = (decoder.cell, decoder.ndim, decoder.in_channels, [c.hidden_channels for c in decoder.layers])
         if wanted != got:
             raise ValueError(
@@ -161,7 +166,9 @@ class ForecasterSpec:
 def _check_inside(name: str, network: NetworkSpec) -> None:
     """A forecaster's networks run forward and keep the image size, or their predictions could not be fed back."""
     if network.bidirectional is not None or network.output_size is not None:
-        raise ValueError(f"Forecaster {name} expected neither bidirectional nor output_size, got {network.bidirectional!r}, {network.output_size!r}")
+        raise ValueError(
+            f"Forecaster {name} expected neither bidirectional nor output_size, got {network.bidirectional!r}, {network.output_size!r}"
+        )
     for index, layer in enumerate(network.layers):
         for size in ((16,) * layer.ndim, (23,) * layer.ndim):
             if layer.input_convolution.output_size(size) != size:
