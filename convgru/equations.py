@@ -145,8 +145,13 @@ def step_of(spec: CellSpec) -> Step:
 
 
 def zoneout(mask: Array, old: State, new: State) -> State:
-    """Zoneout (Krueger et al. 2017, arXiv:1606.01305): m∘old + (1−m)∘new for each part of the state; in evaluation m is its mean."""
-    return tuple(m * a + (1 - m) * b for m, a, b in zip(mask, old, new, strict=True))
+    """Zoneout (Krueger et al. 2017, arXiv:1606.01305) of each part of the state; in evaluation a mask is its mean."""
+    return tuple(kept(m, a, b) for m, a, b in zip(mask, old, new, strict=True))
+
+
+def kept(mask: Array, old: Array, new: Array) -> Array:
+    """m∘old + (1−m)∘new: zoneout of one part of the state."""
+    return mask * old + (1 - mask) * new
 
 
 def merge(ops: Ops, name: str, forward: Array, backward: Array) -> Array:
