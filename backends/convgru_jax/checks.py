@@ -115,9 +115,7 @@ def _own(title: str, what: str, array: Any, dtype: Any) -> jax.Array:
     return array
 
 
-def checked_extras(
-    spec: NetworkSpec, call: Call, lengths: Any, context: Any, masks: Any
-) -> Extras:
+def checked_extras(spec: NetworkSpec, call: Call, lengths: Any, context: Any, masks: Any) -> Extras:
     """Lengths, context (with or without time) and masks (time first) on JAX. Raises as ``checked`` does."""
     title, (time, batch, size, dtype, _) = spec.title, call
     if lengths is not None:

@@ -78,10 +78,7 @@ def depthwise(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
     """
     image = _zeros(x, [(*pair, 0) for pair in window.pads])
     rows = w.reshape(*window.kernel_size, x.shape[-1], -1)
-    total = sum(
-        _tap(window, image, tap)[..., None] * rows[tap]
-        for tap in product(*map(range, window.kernel_size))
-    )
+    total = sum(_tap(window, image, tap)[..., None] * rows[tap] for tap in product(*map(range, window.kernel_size)))
     assert not isinstance(total, int)
     return total.reshape(*total.shape[:-2], -1)
 

@@ -151,9 +151,7 @@ def _run(
         context = tuple(_swapped(a, options.time) if a.ndim > spec.ndim + 2 else a for a in extras.context)
         extras = extras._replace(context=context)
     extras = _drawn(spec, x, extras, key)
-    outputs, final = loop.run(
-        spec, params, x, _begin(spec, x, state), extras, every=options.every, last=options.last
-    )
+    outputs, final = loop.run(spec, params, x, _begin(spec, x, state), extras, every=options.every, last=options.last)
     if not options.last:
         outputs = [_swapped(y, options.time) for y in outputs]
     return (tuple(outputs) if options.every else outputs[-1]), final

@@ -38,9 +38,7 @@ Params = Mapping[str, "Kernel | NormPart | jax.Array"]
 
 def prepare(spec: CellSpec, arrays: Mapping[str, jax.Array], method: str) -> Params:
     """The parameters of one plain cell, given by their short names, in the form that the functions below take."""
-    p: dict[str, Kernel | NormPart | jax.Array] = {
-        "ih": _kernel(arrays["weight_ih"], spec.input_convolution, method)
-    }
+    p: dict[str, Kernel | NormPart | jax.Array] = {"ih": _kernel(arrays["weight_ih"], spec.input_convolution, method)}
     if spec.reset == "before":
         cut = 2 * spec.hidden_channels
         p["hh_rz"] = _kernel(arrays["weight_hh"][:cut], spec.recurrent_convolution(2), method)
