@@ -65,7 +65,7 @@ def run(
     parts = call.state(state)
     valid = call.valid(lengths)
     extras = Call(Masks(spec, call.masks(masks), training), valid, call.context(context, valid))
-    layers = prepare(spec, arrays, "", call.size)
+    layers = prepare(spec, arrays, "", call.size, parts)
     outputs, final = network(spec, layers, call.x, parts, extras, every=return_all_layers, last=last_only)
     found = [y if last_only else from_time_first(y, layout) for y in outputs]
     return tuple(found) if return_all_layers else found[-1], state_of(final)

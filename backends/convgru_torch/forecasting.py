@@ -56,13 +56,13 @@ def forecast(
     teacher = call.teacher(targets, forced, steps)
     size = patched_size(spec, call.size)
     masks = Masks(spec.encoder, training=training)
-    layers = prepare(spec.encoder, arrays, "encoder.", size)
+    layers = prepare(spec.encoder, arrays, "encoder.", size, parts)
     inside = ops.patch(call.x.flatten(0, 1), spec.patch).unflatten(0, call.x.shape[:2])
     (top,), encoded = network(spec.encoder, layers, inside, parts, Call(masks), last=True)
     tops = [top]
     if spec.decoder is not None:
         masks, tops = Masks(spec.decoder, training=training), []
-        layers = prepare(spec.decoder, arrays, "decoder.", size)
+        layers = prepare(spec.decoder, arrays, "decoder.", size, encoded)
     reader = _Reader(spec, layers, ops.prepare_readout(spec, arrays), Call(masks), teacher)
     frames, final = (reader.fed if spec.feedback else reader.blind)(tops, encoded, call.x[-1], steps)
     return from_time_first(torch.stack(frames), layout), state_of(encoded if layout == "BCS" else final)

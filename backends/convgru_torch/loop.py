@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from convgru import equations
-from convgru.shapes import layer_prefix, layer_sizes, step_prefixes
+from convgru.shapes import layer_prefix, step_prefixes
 from convgru.spec import CellSpec, NetworkSpec
 from convgru_torch import ops
 from convgru_torch.masks import Masks
@@ -44,21 +44,25 @@ class Call:
     context: Sequence[Tensor] | None = None
 
 
-def prepare(spec: NetworkSpec, arrays: Mapping[str, Tensor], prefix: str, size: Sequence[int]) -> list[list[Layer]]:
-    """The layers, each in all its directions, for input of ``size``. Runs once a call."""
-    sizes = [tuple(size) if spec.output_size is None else spec.output_size, *layer_sizes(spec, size)]
+def prepare(
+    spec: NetworkSpec, arrays: Mapping[str, Tensor], prefix: str, size: Sequence[int], state: Sequence[Parts]
+) -> list[list[Layer]]:
+    """The layers, each in all its directions, for input of ``size`` and states like these. Runs once a call."""
+    if spec.output_size is not None:
+        size = spec.output_size
     count = len(spec.directions)
     layers: list[list[Layer]] = []
     for index, cell in enumerate(spec.layers):
         layers.append([])
+        own = state[index * count][0].shape[2:]
         for d, direction in enumerate(spec.directions):
-            own = prefix + layer_prefix(index, direction)
-            prefixes = [own + inner for inner in step_prefixes(cell)]
+            prefixes = [prefix + layer_prefix(index, direction) + inner for inner in step_prefixes(cell)]
             steps = [
-                (step, ops.prepare(step, arrays, name, sizes[index]))
+                (step, ops.prepare(step, arrays, name, size, own))
                 for step, name in zip(cell.steps, prefixes, strict=True)
             ]
             layers[-1].append(Layer(cell, steps, index * count + d, direction == "bwd"))
+        size = own
     return layers
 
 

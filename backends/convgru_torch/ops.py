@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -21,17 +21,22 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "c
 """What F.pad calls the padding modes."""
 
 
-def _hard_sigmoid_02(a: Tensor) -> Tensor:
-    return F.hardtanh(0.2 * a + 0.5, 0.0, 1.0)
+def _ramp(slope: float) -> Callable[[Tensor], Tensor]:
+    """slope·x + 0.5, clipped to [0, 1]. Not F.hardsigmoid, whose derivative is a float32 sixth in float64 too."""
+
+    def ramp(a: Tensor) -> Tensor:
+        return F.hardtanh(slope * a + 0.5, 0.0, 1.0)
+
+    return ramp
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "relu": torch.relu,
     "leaky_relu": F.leaky_relu,
     "sigmoid": torch.sigmoid,
-    "hard_sigmoid": F.hardsigmoid,
-    "hard_sigmoid_0.2": _hard_sigmoid_02,
+    "hard_sigmoid": _ramp(1 / 6),
+    "hard_sigmoid_0.2": _ramp(0.2),
 }
 
 
@@ -39,11 +44,16 @@ class Kernel(NamedTuple):
     """A convolution's weights and its geometry for images of one size, in the form that torch takes."""
 
     weight: Tensor
-    geometry: Convolution
+    stride: tuple[int, ...]
     padding: tuple[int, ...]
     """Zeros on both sides of each dimension, which the convolution adds without a copy."""
+    dilation: tuple[int, ...]
+    groups: int
     extra: tuple[int, ...]
     """What F.pad has to add, last dimension first; empty where there is nothing."""
+    mode: str
+    gates: int
+    """Into how many gates the output's rows have to be put back; 0 where they stand right."""
 
 
 class NormPart(NamedTuple):
@@ -63,9 +73,10 @@ class Params(NamedTuple):
     norms: dict[str, NormPart]
 
 
-def prepare(spec: CellSpec, arrays: Mapping[str, Tensor], prefix: str, size: Sequence[int]) -> Params:
-    """Slice one plain cell's parameters, whose names begin with ``prefix``, for input of ``size``. Runs once a call."""
-    state = spec.input_convolution.output_size(size)
+def prepare(
+    spec: CellSpec, arrays: Mapping[str, Tensor], prefix: str, size: Sequence[int], state: Sequence[int]
+) -> Params:
+    """Slice one plain cell's parameters, whose names begin with ``prefix``, for input and state of these sizes. Runs once a call."""
 
     def recurrent(weight: Tensor, gates: int) -> Kernel:
         return kernel(weight, spec.recurrent_convolution(gates), state)
@@ -111,14 +122,16 @@ def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, Tensor]) -> Param
 
 def kernel(weight: Tensor, geometry: Convolution, size: Sequence[int]) -> Kernel:
     """Rows in the order that a grouped convolution takes, and the pads for images of ``size``."""
-    if geometry.reorders:  # what Convolution.row_order says: (gates, groups, …) becomes (groups, gates, …)
-        weight = _exchange(weight, 0, geometry.gates, geometry.groups)
+    gates = geometry.gates if geometry.reorders else 0
+    if gates:  # what Convolution.row_order says: (gates, groups, …) becomes (groups, gates, …)
+        weight = _exchange(weight, 0, gates, geometry.groups)
     pads = geometry.pads(size)
-    if geometry.padding_mode != "zeros":
-        return Kernel(weight, geometry, (0,) * len(pads), _flat(pads))
-    shared = tuple(min(low, high) for low, high in pads)
-    one_sided = tuple((low - both, high - both) for both, (low, high) in zip(shared, pads, strict=True))
-    return Kernel(weight, geometry, shared, _flat(one_sided))
+    shared = (0,) * len(pads)
+    if geometry.padding_mode == "zeros":
+        shared = tuple(min(low, high) for low, high in pads)
+        pads = tuple((low - both, high - both) for both, (low, high) in zip(shared, pads, strict=True))
+    mode = MODES[geometry.padding_mode]
+    return Kernel(weight, geometry.stride, shared, geometry.dilation, geometry.groups, _flat(pads), mode, gates)
 
 
 def _flat(pads: Pads) -> tuple[int, ...]:
@@ -134,12 +147,11 @@ def _exchange(a: Tensor, axis: int, outer: int, inner: int) -> Tensor:
 
 def conv(x: Tensor, p: Params, name: str) -> Tensor:
     """Cross-correlation without bias."""
-    weight, geometry, padding, extra = p.kernels[name]
+    weight, stride, padding, dilation, groups, extra, mode, gates = p.kernels[name]
     if extra:
-        x = F.pad(x, extra, MODES[geometry.padding_mode])
-    convolve = CONVOLUTIONS[len(padding) - 1]
-    out = convolve(x, weight, None, geometry.stride, padding, geometry.dilation, geometry.groups)
-    return _exchange(out, CHANNELS, geometry.groups, geometry.gates) if geometry.reorders else out
+        x = F.pad(x, extra, mode)
+    out = CONVOLUTIONS[len(padding) - 1](x, weight, None, stride, padding, dilation, groups)
+    return _exchange(out, CHANNELS, groups, gates) if gates else out
 
 
 def peep(c: Tensor, p: Params, name: str) -> Tensor:
