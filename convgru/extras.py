@@ -81,16 +81,26 @@ def check_extras(
 
 def check_context(owner: str, expected: Sequence[tuple[int, ...]], context: Any, time: int) -> None:
     """Check a context, each array with or without time in front, against what ``context_shapes`` says."""
-    if not isinstance(context, (tuple, list)) or len(context) != len(expected):
+    if not isinstance(context, (tuple, list)):
+        raise TypeError(
+            f"{owner} expected a context of {len(expected)} arrays (one for each layer and direction), got {type(context).__name__}"
+        )
+    if len(context) != len(expected):
         raise ValueError(
-            f"{owner} expected a context of {len(expected)} arrays (one for each layer and direction), got {type(context).__name__} of {len(context)}"
+            f"{owner} expected a context of {len(expected)} arrays (one for each layer and direction), got {len(context)}"
         )
     for index, (shape, array) in enumerate(zip(expected, context, strict=True)):
-        check_shape(f"{owner} context[{index}]", (time, *shape) if array.ndim > len(shape) else shape, array)
+        check_shape(
+            f"{owner} context[{index}]",
+            (time, *shape) if len(getattr(array, "shape", ())) > len(shape) else shape,
+            array,
+        )
 
 
 def check_masks(owner: str, expected: Mapping[str, tuple[int, ...]], masks: Mapping[str, Any]) -> None:
     """Check masks by name and shape against what ``mask_shapes`` says."""
+    if not isinstance(masks, Mapping):
+        raise TypeError(f"{owner} expected masks to be a mapping from names to arrays, got {type(masks).__name__}")
     missing, strange = sorted(expected.keys() - masks.keys()), sorted(masks.keys() - expected.keys())
     if missing or strange:
         raise ValueError(f"{owner} masks: missing {missing or 'nothing'}, unexpected {strange or 'nothing'}")

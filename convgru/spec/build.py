@@ -88,8 +88,8 @@ def network(
         for name in set(sizes) - {"hidden_channels", "groups"}:
             sizes[name] = per_dimension(sizes[name], ndim, pairs=name == "padding")
         channels = double * layers[-1].hidden_channels if layers else in_channels
-        if shared["updates"]:
-            sizes["kernel_size"] = sizes["recurrent_kernel_size"] = shared["updates"][0]
+        if isinstance(updates, tuple) and updates:
+            sizes["kernel_size"] = sizes["recurrent_kernel_size"] = per_dimension(updates[0], ndim)
         layers.append(CellSpec(cell, ndim, channels, **sizes, **shared))
     size = per_dimension(output_size, ndim)
     return NetworkSpec(tuple(layers), bidirectional, merge, dropout, recurrent_dropout, zoneout, size)

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from convgru.spec import forecaster, network
-from convgru.spec import from_json, to_json
+from convgru.spec import forecaster, from_json, network, to_json
 
 hypothesis = pytest.importorskip("hypothesis")
 given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
