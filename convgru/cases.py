@@ -253,8 +253,7 @@ def _extras(case: Case, seed: int, dtype: np.dtype[Any]) -> Extras:
         for name, shape in mask_shapes(spec, case.time, case.batch, case.size).items():
             kept = (rng.random(shape) < 0.7).astype(dtype)
             masks[name] = kept if name.startswith("zoneout") else (kept * dtype.type(1.5)).astype(dtype)
-    lengths = None if case.lengths is None else np.asarray(case.lengths)
-    return Extras(lengths, context, masks)
+    return Extras(None if case.lengths is None else np.asarray(case.lengths), context, masks)
 
 
 def noisy(weights: Weights, seed: int, scale: float = 1.0) -> Weights:

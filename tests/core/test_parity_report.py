@@ -10,10 +10,13 @@ from convgru import cases, parity, reference, registry
 from convgru.budget import budget, conditioning, error
 from convgru.cases import Case
 from convgru.controls import CONTROLS, FAULTS, plant
+from convgru.extras import Extras
 from convgru.shapes import nest_state, state_leaves
-from convgru.spec import network
+from convgru.spec import forecaster, network
+from convgru.weights import init
 
-SMALL = [case for case in cases.table() if case.name in ("gru-before-2d", "lstm-1d", "forecaster-gru-before-patch")]
+CHOSEN = ("gru-before-2d", "lstm-1d", "forecaster-gru-before-patch", "gru-after-context-timed", "lstm-lengths-train")
+SMALL = [case for case in cases.table() if case.name in (*CHOSEN, "forecaster-gru-before-forced")]
 
 
 class Exact:
@@ -28,14 +31,15 @@ class Exact:
     def precise(self):
         return contextlib.nullcontext()
 
-    def execute(self, weights, x, state=None, *, steps=None, cotangents=None, device="cpu"):
+    def execute(self, weights, x, state=None, *, steps=None, extras=None, cotangents=None, device="cpu"):
         if str(weights.dtype) in self.unsupported:
             raise registry.UnsupportedError(f"exact has no {weights.dtype}")
-        y, final = reference.run(weights, x, state, steps=steps)
+        extras = extras or Extras()
+        y, final = reference.run(weights, x, state, steps=steps, **vars(extras))
         final = nest_state(weights.spec, {n: self.spoil(n, a) for n, a in state_leaves(weights.spec, final)})
         gradients = {}
         if cotangents is not None:
-            gradients = reference.gradient(weights, x, state, cotangents, steps=steps)
+            gradients = reference.gradient(weights, x, state, cotangents, steps=steps, extras=extras)
             gradients = {name: self.spoil("gradient " + name, array) for name, array in gradients.items()}
         return self.spoil("output", y), final, gradients
 
@@ -51,7 +55,7 @@ def backend(monkeypatch):
 
 def test_the_table_has_cases_for_everything():
     table = cases.table()
-    assert len(table) >= 60
+    assert len(table) >= 150
     assert len({case.name for case in table}) == len(table)
     assert {case.spec.ndim for case in table} == {1, 2, 3}
 
@@ -164,3 +168,48 @@ def test_faults_do_change_the_weights(fault):
             planted += 1
             assert faulty.spec != weights.spec or not faulty.equal(weights), case.name
     assert planted >= 10
+
+
+PLANTED = {
+    "gru": network("gru", 2, [2, 2], reset="after", norm=1, bidirectional=True),
+    "updates": network("gru", 2, 2, updates=((1, 3), (3, 1)), groups=2),
+    "lstm": network("lstm", 2, 2, peephole="conv", norm=4, bidirectional="stack"),
+    "hadamard": network("lstm", 2, 2, peephole="hadamard", state_size=3, stride=2),
+    "decoder": forecaster("gru", 1, 2, patch=2, decoder=True, norm=2, reset="after"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", PLANTED)
+def test_faults_are_faults_in_whole_networks_too(name, fault):
+    """Each changes the output, or says by None that there is nothing to break."""
+    spec = PLANTED[name]
+    weights = cases.noisy(init(spec, 3, "float64"), 3)
+    faulty = plant(fault, weights)
+    has = {
+        "swapped-gates": True,
+        "flipped-kernel": True,
+        "dropped-bias_hn": any(n.endswith("bias_hn") for n in weights.arrays),
+        "wrong-reset": spec.recurrent.cell == "gru",
+    }
+    assert (faulty is not None) == has[fault]
+    if faulty is not None:
+        x = np.random.default_rng(0).standard_normal((3, 1, spec.in_channels, 6, 6))
+        steps = 2 if spec.title == "Forecaster" else None
+        before, after = (reference.run(w, x, steps=steps)[0] for w in (weights, faulty))
+        assert np.abs(before - after).max() > 1e-3
+
+
+def test_swapped_gates_take_their_peepholes_with_them():
+    weights = cases.noisy(init(PLANTED["lstm"], 3, "float64"), 3)
+    swapped = plant("swapped-gates", weights)
+    for direction in ("fwd", "bwd"):
+        here, there = (f"layers.0.{direction}.peephole_{gate}" for gate in "if")
+        np.testing.assert_array_equal(weights.arrays[here], swapped.arrays[there])
+        np.testing.assert_array_equal(weights.arrays[there], swapped.arrays[here])
+    assert plant("swapped-gates", swapped).equal(weights)
+
+
+def test_a_wrong_reset_comes_back():
+    weights = cases.noisy(init(PLANTED["updates"], 3, "float64"), 3)
+    assert plant("wrong-reset", plant("wrong-reset", weights)).equal(weights)
