@@ -87,7 +87,7 @@ class Admission:
                 check_lengths(self.owner, lengths, self.time, self.batch)
             lengths = torch.as_tensor(lengths)
         times = torch.arange(self.time, device=self.device)
-        inside = times[:, None] < lengths.to(self.device)
+        inside: Tensor = times[:, None] < lengths.to(self.device)
         return inside.reshape(*inside.shape, *(1,) * (self.spec.ndim + 1))
 
     def _check_lengths(self, lengths: Tensor) -> None:

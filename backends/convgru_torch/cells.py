@@ -115,7 +115,13 @@ class ConvGRUCell(Cell):
     kind = "gru"
 
     def __init__(
-        self, in_channels: int, hidden_channels: int, kernel_size: Ints = 3, *, ndim: int = 2, **options: Unpack[GRUOptions]
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        kernel_size: Ints = 3,
+        *,
+        ndim: int = 2,
+        **options: Unpack[GRUOptions],
     ) -> None:
         refuse_unknown(type(self).__name__, {**options}, GRUOptions)
         super().__init__(in_channels, hidden_channels, kernel_size, ndim, **options)
@@ -143,7 +149,13 @@ class ConvLSTMCell(Cell):
     kind = "lstm"
 
     def __init__(
-        self, in_channels: int, hidden_channels: int, kernel_size: Ints = 3, *, ndim: int = 2, **options: Unpack[LSTMOptions]
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        kernel_size: Ints = 3,
+        *,
+        ndim: int = 2,
+        **options: Unpack[LSTMOptions],
     ) -> None:
         refuse_unknown(type(self).__name__, {**options}, LSTMOptions)
         super().__init__(in_channels, hidden_channels, kernel_size, ndim, **options)

@@ -60,7 +60,9 @@ def run(
     """
     owner = owner or spec.title
     if layout == "BCS" and spec.bidirectional is not None:
-        raise TypeError(f"{owner} expected a whole sequence: it is bidirectional, and its second direction starts at the end")
+        raise TypeError(
+            f"{owner} expected a whole sequence: it is bidirectional, and its second direction starts at the end"
+        )
     call = Admission(owner, spec, arrays, x, layout)
     parts = call.state(state)
     valid = call.valid(lengths)

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from convgru.atomic import replacing
 from convgru.shapes import layer_prefix, parameter_shapes
-from convgru.spec import Spec
-from convgru.spec import from_json
+from convgru.spec import Spec, from_json
 from convgru.weights import Weights, WeightsError
 from convgru_torch.modules import FORMAT, METADATA
 from convgru_torch.tensors import TORCH_DTYPES, to_numpy
@@ -60,7 +59,11 @@ def _spec_in(path: Path, metadata: Any) -> tuple[Spec, str]:
     }
     outermost = [name for name in found if not any(other != name and name.startswith(other) for other in found)]
     if not outermost:
-        raise WeightsError(f"{path}: a state dict without a convgru spec; was it saved by a module of convgru.torch?")
+        raise WeightsError(
+            f"{path}: a state dict without a convgru spec (state_dict() of a convgru.torch module has one). That of "
+            "another system: convgru.adopt(torch.load(path, weights_only=True)); one of convgru's own whose metadata were lost: "
+            "build the module, load_state_dict, convgru.extract"
+        )
     if len(outermost) > 1:
         raise WeightsError(f"{path}: several networks, expected one: {', '.join(sorted(outermost))}")
     note = found[outermost[0]]

@@ -57,7 +57,8 @@ def forecast(
     size = patched_size(spec, call.size)
     masks = Masks(spec.encoder, training=training)
     layers = prepare(spec.encoder, arrays, "encoder.", size, parts)
-    inside = ops.patch(call.x.flatten(0, 1), spec.patch).unflatten(0, call.x.shape[:2])
+    inside = ops.patch(call.x.flatten(0, 1), spec.patch)
+    inside = inside.reshape(call.x.shape[:2] + inside.shape[1:])
     (top,), encoded = network(spec.encoder, layers, inside, parts, Call(masks), last=True)
     tops = [top]
     if spec.decoder is not None:
@@ -85,7 +86,9 @@ class _Reader:
     def network(self) -> NetworkSpec:
         return self.spec.decoder or self.spec.encoder
 
-    def fed(self, tops: list[Tensor], state: list[Parts], frame: Tensor, steps: int) -> tuple[list[Tensor], list[Parts]]:
+    def fed(
+        self, tops: list[Tensor], state: list[Parts], frame: Tensor, steps: int
+    ) -> tuple[list[Tensor], list[Parts]]:
         """The predictions of a network that reads each of them, or the truth."""
         predictions: list[Tensor] = []
         for k in range(steps):
@@ -97,7 +100,9 @@ class _Reader:
             frame = self._predict(predictions, top, frame)
         return predictions, state
 
-    def blind(self, tops: list[Tensor], state: list[Parts], frame: Tensor, steps: int) -> tuple[list[Tensor], list[Parts]]:
+    def blind(
+        self, tops: list[Tensor], state: list[Parts], frame: Tensor, steps: int
+    ) -> tuple[list[Tensor], list[Parts]]:
         """The predictions of a network that reads zeros: a sequence that is known beforehand."""
         if steps > len(tops):
             inside = torch.zeros_like(ops.patch(frame, self.spec.patch))

@@ -81,7 +81,8 @@ def network(
     Outputs are sequences, or with ``last`` each sample's last valid frame.
     """
     if spec.output_size is not None:
-        x = ops.pool(x.flatten(0, 1), spec.output_size).unflatten(0, x.shape[:2])
+        pooled = ops.pool(x.flatten(0, 1), spec.output_size)
+        x = pooled.reshape(x.shape[:2] + pooled.shape[1:])
     if call.valid is not None:
         x = torch.where(call.valid, x, 0)
     heads = [x] * len(spec.directions)
@@ -106,9 +107,10 @@ def _merged(spec: NetworkSpec, heads: Sequence[Tensor], last: bool) -> Tensor:
     """One output from those of two directions: sequences, or last frames."""
     forward, backward = heads
     if last:
-        return equations.merge(ops, spec.merge, forward, backward)
-    merged = equations.merge(ops, spec.merge, forward.flatten(0, 1), backward.flatten(0, 1))
-    return merged.unflatten(0, forward.shape[:2])
+        found: Tensor = equations.merge(ops, spec.merge, forward, backward)
+        return found
+    merged: Tensor = equations.merge(ops, spec.merge, forward.flatten(0, 1), backward.flatten(0, 1))
+    return merged.reshape(forward.shape[:2] + merged.shape[1:])
 
 
 def _dropped(spec: NetworkSpec, index: int, heads: Sequence[Tensor], masks: Masks) -> list[Tensor]:
@@ -133,21 +135,21 @@ def _ends(valid: Tensor) -> Tensor:
 
 def _sweep(layer: Layer, x: Tensor, parts: Parts, call: Call, last: bool) -> tuple[Tensor, Parts]:
     """One layer in one direction: its outputs, output[t] belonging to frame t, or the last valid one; and its final state."""
-    valid = call.valid
+    valid, final = call.valid, parts
     if not last:
         outputs = []
-        for _, parts in _states(layer, x, parts, call):
-            outputs.append(parts[0])
+        for _, final in _states(layer, x, parts, call):
+            outputs.append(final[0])
         y = torch.stack(outputs[::-1] if layer.reverse else outputs)
-        return y if valid is None else torch.where(valid, y, 0), parts
+        return y if valid is None else torch.where(valid, y, 0), final
     ends = None if valid is None else _ends(valid).unbind(0)
     found = torch.zeros_like(parts[0])
-    for t, parts in _states(layer, x, parts, call):
+    for t, final in _states(layer, x, parts, call):
         if ends is not None:
-            found = torch.where(ends[t], parts[0], found)
+            found = torch.where(ends[t], final[0], found)
         elif t == x.shape[0] - 1:
-            found = parts[0]
-    return found, parts
+            found = final[0]
+    return found, final
 
 
 def _states(layer: Layer, x: Tensor, parts: Parts, call: Call) -> Iterator[tuple[int, Parts]]:
@@ -175,7 +177,8 @@ def _states(layer: Layer, x: Tensor, parts: Parts, call: Call) -> Iterator[tuple
 
 def _gates(cell: CellSpec, p: ops.Params, chunk: Tensor) -> tuple[Tensor, ...]:
     """The input gates of each frame of a chunk."""
-    return equations.input_gates(ops, cell, p, chunk.flatten(0, 1)).unflatten(0, chunk.shape[:2]).unbind(0)
+    gates: Tensor = equations.input_gates(ops, cell, p, chunk.flatten(0, 1))
+    return gates.reshape(chunk.shape[:2] + gates.shape[1:]).unbind(0)
 
 
 def _frames(context: Tensor, x: Tensor) -> Sequence[Tensor]:
@@ -186,6 +189,8 @@ def _frames(context: Tensor, x: Tensor) -> Sequence[Tensor]:
 def _chunks(layer: Layer, x: Tensor, h: Tensor) -> list[tuple[int, Tensor]]:
     """The input cut in time, each piece with the time step at which it starts, in the order in which they are read."""
     count = _frames_at_once(layer, x, h)
+    if count >= x.shape[0]:
+        return [(0, x)]
     chunks = [(count * i, chunk) for i, chunk in enumerate(x.split(count))]
     return chunks[::-1] if layer.reverse else chunks
 
@@ -193,7 +198,7 @@ def _chunks(layer: Layer, x: Tensor, h: Tensor) -> list[tuple[int, Tensor]]:
 def _frames_at_once(layer: Layer, x: Tensor, h: Tensor) -> int:
     """How many frames to convolve at once: on a CPU large buffers cost more, in page faults, than they save."""
     time = x.shape[0]
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if time == 1 or x.device.type != "cpu" or torch.compiler.is_compiling():
         return time
     frame = prod(h.shape) * layer.cell.gates * len(layer.steps) * x.element_size()
     return max(1, min(time, CHUNK // max(1, frame)))

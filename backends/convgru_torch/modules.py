@@ -26,8 +26,8 @@ def leave_spec(module: nn.Module, state: object, prefix: str, metadata: MutableM
 class SpecModule(nn.Module):
     """A module that knows its spec.
 
-    Loading a state dict that was saved by a network of another spec raises RuntimeError, unless ``strict=False``: names and
-    shapes do not tell a dilation, a padding, or a reset gate without bias. What acts in training alone may differ.
+    Loading a state dict that was saved by a network of another spec raises RuntimeError: names and shapes do not tell a dilation, a
+    padding, or a reset gate without bias. With ``strict=False`` it stands among the unexpected keys. Dropout may differ.
     """
 
     spec: Any
@@ -49,9 +49,10 @@ class SpecModule(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
+        # Torch says strict=True here whatever the user said, and raises for what is unexpected only if the user did.
         if strict and not self.inner and METADATA in local_metadata:
-            error_msgs.extend(_differences(prefix, self.spec, local_metadata[METADATA]))
-        super()._load_from_state_dict(  # type: ignore[no-untyped-call]
+            unexpected_keys.extend(_differences(prefix, self.spec, local_metadata[METADATA]))
+        super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
 
@@ -67,13 +68,13 @@ def _differences(prefix: str, spec: Spec, note: Any) -> list[str]:
     """What is to be said of a state dict whose metadata hold another spec than the module's; nothing if it is the same."""
     try:
         if note["format"] != FORMAT:
-            raise ValueError(f"format {note['format']!r}, expected {FORMAT}")
+            raise ValueError(f"expected format {FORMAT}, got {note['format']!r}")
         other = from_json(note["spec"])
     except (ValueError, TypeError, KeyError) as error:
-        return [f"{prefix or spec.title + ': '}the state dict holds a spec that cannot be read ({error})"]
+        return [f"{prefix}<a spec that cannot be read: {error}>"]
     if computed(other) == computed(spec):
         return []
-    return [f"{prefix[:-1] or 'spec'}: the state dict is that of {title(other)}, the module is {title(spec)}"]
+    return [f"{prefix}<weights of {title(other)}, where the module is {title(spec)}>"]
 
 
 def add_parameters(module: nn.Module, cell: CellSpec, device: Any, dtype: torch.dtype | None) -> None:

@@ -32,8 +32,9 @@ def train(
     """
     if len(frames) < given + AHEAD or min(frames.shape[1:]) < CROP:
         raise ValueError(f"train expected at least {given + AHEAD} frames of {CROP}x{CROP}, got {frames.shape}")
-    torch.manual_seed(seed)
-    net = Forecaster.from_spec(spec)
+    with torch.random.fork_rng():  # the caller's generator stays as it was
+        torch.manual_seed(seed)
+        net = Forecaster.from_spec(spec)
     with torch.no_grad():
         net.readout.weight.mul_(0.1)  # begin close to persistence
     optimizer = torch.optim.Adam(net.parameters(), lr=RATE)

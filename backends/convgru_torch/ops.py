@@ -16,7 +16,7 @@ from convgru.spec import NORMED, CellSpec, ForecasterSpec
 CHANNELS = 1
 """The channel axis of every array seen here: (B, C, *S)."""
 CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
-POOLS = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+POOLS: Sequence[Callable[..., Tensor]] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 """What F.pad calls the padding modes."""
 
@@ -142,7 +142,8 @@ def _flat(pads: Pads) -> tuple[int, ...]:
 
 def _exchange(a: Tensor, axis: int, outer: int, inner: int) -> Tensor:
     """An axis that is (outer, inner, …) as (inner, outer, …)."""
-    return a.unflatten(axis, (outer, inner, -1)).transpose(axis, axis + 1).flatten(axis, axis + 2)
+    lead, rest = a.shape[:axis], a.shape[axis + 1 :]
+    return a.reshape(*lead, outer, inner, a.shape[axis] // (outer * inner), *rest).transpose(axis, axis + 1).reshape(a.shape)
 
 
 def conv(x: Tensor, p: Params, name: str) -> Tensor:
@@ -190,7 +191,8 @@ def concat(a: Tensor, b: Tensor) -> Tensor:
 
 def pool(x: Tensor, size: tuple[int, ...]) -> Tensor:
     """Adaptive average pooling of (B, C, *S) to ``size``."""
-    return POOLS[len(size) - 1](x, size)  # type: ignore[operator]
+    reduced: Tensor = POOLS[len(size) - 1](x, size)
+    return reduced
 
 
 def activation(name: str, a: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
@@ -22,7 +24,7 @@ def pack(y: Tensor, lengths: Tensor, like: PackedSequence) -> PackedSequence:
     return PackedSequence(sorted_already.data, like.batch_sizes, like.sorted_indices, like.unsorted_indices)
 
 
-def detach(state: object) -> object:
+def detach(state: Any) -> Any:
     """The state cut from the graph that made it: what the next part of a sequence starts from in truncated backpropagation.
 
     Takes what a network or a cell returns, a tensor or tuples of them, and None.

@@ -24,7 +24,9 @@ class Stack(SpecModule):
 
     cell: ClassVar[type[Cell]]
 
-    def __init__(self, in_channels: int, hidden_channels: Any, kernel_size: Any, num_layers: Any, **options: Any) -> None:
+    def __init__(
+        self, in_channels: int, hidden_channels: Any, kernel_size: Any, num_layers: Any, **options: Any
+    ) -> None:
         own = {name: options.pop(name, default) for name, default in OWN.items()}
         self._build(network(self.cell.kind, in_channels, hidden_channels, kernel_size, num_layers, **options), **own)
 

@@ -60,8 +60,9 @@ def forecaster_arguments(spec: ForecasterSpec, **options: Any) -> str:
 
 def title(spec: Spec) -> str:
     """The whole call."""
-    own = isinstance(spec, ForecasterSpec)
-    return f"{spec.title}({forecaster_arguments(spec) if own else arguments(spec.in_channels, spec)})"
+    if isinstance(spec, ForecasterSpec):
+        return f"{spec.title}({forecaster_arguments(spec)})"
+    return f"{spec.title}({arguments(spec.in_channels, spec)})"
 
 
 def computed(spec: Spec) -> Spec:
