@@ -161,6 +161,10 @@ def key_of(owner: str, rngs: object) -> jax.Array:
             f"{owner} expected rngs to draw dropout from, at construction or in the call: "
             "it is in training mode (deterministic=False; net.eval() for evaluation)"
         )
+    key: Any = rngs
     if isinstance(rngs, nnx.Rngs):
-        return rngs.dropout()
-    return rngs() if isinstance(rngs, nnx.RngStream) else rngs  # type: ignore[return-value]
+        key = rngs.dropout()
+    elif isinstance(rngs, nnx.RngStream):
+        key = rngs()
+    found: jax.Array = key
+    return found

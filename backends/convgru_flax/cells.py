@@ -115,7 +115,8 @@ class ConvCell(nnx.RNNCellBase):
     def arrays(self) -> dict[str, jax.Array]:
         """The parameters' arrays by their short names."""
         names = cell_parameter_shapes(self.cell_spec)
-        return {name: reduce(_child, name.split("."), self)[...] for name in names}
+        start: Any = self
+        return {name: reduce(_child, name.split("."), start)[...] for name in names}
 
     def __call__(self, carry: Any, inputs: Any, context: Any = None) -> tuple[Any, jax.Array]:
         """One step.

@@ -16,7 +16,7 @@ from convgru_jax.init import initial_arrays
 
 Params = dict[str, jax.Array]
 """Parameters by canonical name (``layers.0.fwd.weight_ih``), of the shapes that convgru.parameter_shapes(spec) says."""
-State = core.State
+State = checks.State
 """One entry for each layer and direction, forward first: h (B, *S, H), or the pair (h, c) of an LSTM."""
 
 

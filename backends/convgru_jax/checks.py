@@ -110,9 +110,9 @@ def checked(
 
 def _own(title: str, what: str, array: Any, dtype: Any) -> jax.Array:
     """An array on JAX that has the dtype of the parameters."""
-    array = as_jax(title, what, array)
-    check_dtype(title, what, dtype, array.dtype)
-    return array
+    native = as_jax(title, what, array)
+    check_dtype(title, what, dtype, native.dtype)
+    return native
 
 
 def checked_extras(spec: NetworkSpec, call: Call, lengths: Any, context: Any, masks: Any) -> Extras:
@@ -173,7 +173,8 @@ def checked_targets(
         return targets, forced, None
     if key is None:
         raise TypeError("Forecaster expected a key with teacher_forcing, to draw which steps are forced")
-    if not isinstance(probability, jax.core.Tracer) and not 0 <= float(probability) <= 1:
+    number: Any = probability
+    if not isinstance(number, jax.core.Tracer) and not 0 <= float(number) <= 1:
         raise ValueError(f"Forecaster teacher_forcing expected a probability, got {probability!r}")
     return targets, None, probability
 

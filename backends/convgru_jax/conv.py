@@ -21,10 +21,8 @@ from convgru_jax.window import Window, padded, plain
 def convolve(method: str, geometry: Convolution, x: jax.Array, w: jax.Array) -> jax.Array:
     """Cross-correlation of x (B, *S, C) with w (*k, C/groups, O), the rows O standing as ``grouped_rows`` leaves them."""
     x, window = padded(geometry, x)
-    if method == "fast" and window.groups == x.shape[-1] > 1 and _on_cpu():
-        out = conv_cpu.depthwise(window, x, w)
-    else:
-        out = CONVOLUTIONS[method](window, x, w)
+    depthwise = method == "fast" and window.groups == x.shape[-1] > 1 and _on_cpu()
+    out = (conv_cpu.depthwise if depthwise else CONVOLUTIONS[method])(window, x, w)
     return _turned(out, geometry.groups, geometry.gates) if geometry.reorders else out
 
 

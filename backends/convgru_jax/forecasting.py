@@ -31,7 +31,7 @@ def run(
     """
     keys = (None,) * 3 if key is None else tuple(jax.random.split(key, 3))
     targets, forced, probability = teaching
-    if probability is not None:
+    if probability is not None and keys[2] is not None:
         forced = jax.random.bernoulli(keys[2], probability, targets.shape[:2])
     inside = ops.patch(x, spec.patch)
     more = 0 if spec.decoder is not None else steps - 1

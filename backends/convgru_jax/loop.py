@@ -129,7 +129,8 @@ class _Scan:
         self.lengths, self.valid = extras.lengths, valid
         context = None if extras.context is None else extras.context[entry]
         timed = context is not None and context.ndim > cell.ndim + 2
-        self.fixed, self.timed = (None, context) if timed else (context, None)
+        self.fixed = None if timed else context
+        self.timed = context if timed else None
         masks = extras.masks or {}
         self.recurrent = masks.get(f"recurrent.{entry}")
         self.zone = zone_of(cell, entry, masks)
@@ -160,6 +161,7 @@ class _Scan:
     def holding(self, carry: tuple[Parts, jax.Array], frame: Frame) -> tuple[tuple[Parts, jax.Array], None]:
         """A step whose output is held if it is the first."""
         new = self.step(carry[0], frame)
+        assert frame.first is not None
         return (new, jnp.where(frame.first, new[0], carry[1])), None
 
     def step(self, old: Parts, frame: Frame) -> Parts:
@@ -244,12 +246,12 @@ def last_frame(y: jax.Array, lengths: jax.Array | None) -> jax.Array:
 
 
 def _blank(h: jax.Array, lengths: jax.Array | None) -> jax.Array:
-    """h (B, …), zero where a sample has no frames."""
+    """Zero h (B, …) where a sample has no frames."""
     return h if lengths is None else jnp.where(_column(lengths[None] > 0, h[None])[0], h, 0)
 
 
 def _column(a: jax.Array, x: jax.Array) -> jax.Array:
-    """a (T, B) with as many axes as x (T, B, …)."""
+    """Give a (T, B) as many axes as x (T, B, …)."""
     return a.reshape(*a.shape, *(1,) * (x.ndim - 2))
 
 

@@ -63,7 +63,7 @@ def window_of(geometry: Convolution, size: tuple[Any, ...]) -> Window:
 
 
 def padded(geometry: Convolution, x: jax.Array) -> tuple[jax.Array, Window]:
-    """x (B, *S, C) ready for its window: whatever is not zeros is padded here."""
+    """Make x (B, *S, C) ready for its window: whatever is not zeros is padded here."""
     window = window_of(geometry, x.shape[1:-1])
     if geometry.padding_mode == "zeros" or not any(map(any, window.pads)):
         return x, window
