@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from convgru.files import read, write
@@ -47,7 +48,7 @@ __all__ = [
     "write",
 ]
 
-_LAZY = ("cases", "flax", "jax", "mindspore", "parity", "reference", "torch")
+_LAZY = ("case_table", "cases", "flax", "jax", "mindspore", "parity", "reference", "torch")
 
 
 def __getattr__(name: str) -> Any:
@@ -58,4 +59,13 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    faces = {"torch", "jax", "flax", "mindspore"}
+    hidden = {
+        "Any",
+        "find_spec",
+        "TYPE_CHECKING",
+        "annotations",
+        "importlib",
+        *(name for name in faces if find_spec(name) is None),
+    }
+    return sorted({name for name in (*globals(), *_LAZY) if name not in hidden and name != "_LAZY"})

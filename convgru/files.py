@@ -46,7 +46,7 @@ def read(
     if layout is None and reader.read_header(path).is_ours:
         if hints or prefix:
             raise WeightsError(
-                f"{path}: a file of convgru itself needs no prefix and no hints, got {sorted([*hints, 'prefix'])}"
+                f"{path}: a file of convgru itself needs no prefix and no hints, got {sorted([*hints, *(['prefix'] if prefix else [])])}"
             )
         weights: Weights = reader.read(path)
         return weights
@@ -78,7 +78,9 @@ def _read_framework(path: Path, backend: str, layout: str | None, prefix: str | 
     if layout is None and prefix is None and not hints:
         return room.read(path)
     framework = registry.FRAMEWORKS[backend]
-    raise WeightsError(f"{path}: load foreign layouts with {framework} itself, and hand the arrays to convgru.adopt")
+    raise WeightsError(
+        f"{path}: prefix, layout and hints are for arrays of other systems: load them with {framework} itself, and hand the dict to convgru.adopt"
+    )
 
 
 def _adopt(path: object, arrays: Any, layout: str | None, prefix: str | None, hints: dict[str, Any]) -> Weights:

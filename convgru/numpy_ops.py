@@ -118,11 +118,14 @@ def conv(x: np.ndarray, p: Params, name: str) -> np.ndarray:
     windows = windows[chosen]
     images = windows.shape[: x.ndim - 1]  # (..., B, *S), then C and the taps
     lead, pixels = images[: -(ndim + 1)], images[-(ndim + 1) :]
-    columns = windows.reshape(*lead, prod(pixels), geometry.groups, -1)
+    width = prod(windows.shape[x.ndim - 1 :]) // geometry.groups
+    columns = windows.reshape(*lead, prod(pixels), geometry.groups, width)
     out: np.ndarray = np.moveaxis(columns, -2, -3) @ weights.matrix  # (..., groups, pixels, gates · rows)
-    cut = out.reshape(*out.shape[:-1], geometry.gates, -1)  # then back to (..., pixels, gates, groups, rows)
+    cut = out.reshape(
+        *out.shape[:-1], geometry.gates, out.shape[-1] // geometry.gates
+    )  # then back to (..., pixels, gates, groups, rows)
     whole = np.moveaxis(cut, -4, -2)
-    return whole.reshape(*whole.shape[:-4], *pixels, -1)
+    return whole.reshape(*whole.shape[:-4], *pixels, prod(whole.shape[-3:]))
 
 
 def peep(c: np.ndarray, p: Params, name: str) -> np.ndarray:
@@ -185,8 +188,8 @@ def _ramp(slope: float) -> Callable[[np.ndarray], np.ndarray]:
 
 ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "tanh": np.tanh,
-    "relu": lambda a: np.where(np.real(a) > 0, a, 0),
-    "leaky_relu": lambda a: np.where(np.real(a) > 0, a, 0.01 * a),
+    "relu": lambda a: np.where(np.real(a) <= 0, 0, a),  # NaN stays NaN
+    "leaky_relu": lambda a: np.where(np.real(a) <= 0, 0.01 * a, a),
     "sigmoid": _sigmoid,
     "hard_sigmoid": _ramp(1 / 6),
     "hard_sigmoid_0.2": _ramp(0.2),

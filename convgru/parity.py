@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from convgru import budget as budgets
-from convgru import cases as table
-from convgru import reference, registry
+from convgru import case_table, reference, registry
+from convgru import cases as problems
 from convgru.cases import Case, Problem
 from convgru.controls import CONTROLS, FAULTS, Control, plant
 from convgru.report import Report, Row
@@ -55,9 +55,15 @@ class Oracle:
         """Error of one leaf's gradient: elementwise, or of its derivatives along the random directions."""
         if got.shape != self.leaves[name].shape:
             raise ValueError(f"gradient of {name} expected shape {self.leaves[name].shape}, got {got.shape}")
+        if got.dtype != self.problem.x.dtype:
+            return float("inf")
         if self.directions is not None:
             got = np.tensordot(self.directions[name], got.astype(np.float64), axes=got.ndim)
         return budgets.error(got, self.gradients[name])
+
+    def error(self, got: np.ndarray, want: np.ndarray) -> float:
+        """``budget.error``; infinite where the result is not of the problem's dtype: float32 may not pose as float64."""
+        return budgets.error(got, want) if got.dtype == self.problem.x.dtype else float("inf")
 
     def rows(self, case: str, backend: str, device: str, weights: Weights | None = None) -> list[Row]:
         """Run one backend on the problem (or on other weights, where a fault is planted) and compare."""
@@ -71,9 +77,9 @@ class Oracle:
             cotangents=cotangents,
             device=device,
         )
-        found = {"output": budgets.error(y, self.output)}
+        found = {"output": self.error(y, self.output)}
         spec = self.problem.weights.spec
-        states = {n: budgets.error(a, self.final[n]) for n, a in state_leaves(spec, final)}
+        states = {n: self.error(a, self.final[n]) for n, a in state_leaves(spec, final)}
         slopes = {n: self.gradient_error(n, gradients[n]) for n in self.leaves} if cotangents is not None else {}
         dtype, allowed = str(self.problem.weights.dtype), self.budget
         rows = [Row(case, backend, dtype, device, "output", "output", found["output"], allowed.forward)]
@@ -102,15 +108,18 @@ def run(
     case, to see the comparison fail. ``tf32`` leaves TF32 on and widens the budget to its eps. A backend that cannot
     compute a dtype on the device stands in the report with its reason; one that was asked for and compared nothing fails.
     """
-    chosen = list(cases) if cases is not None else table.table()
+    chosen = list(cases) if cases is not None else case_table.table()
+    dtypes = [dtypes] if isinstance(dtypes, str) else dtypes
     if fault is not None and fault not in FAULTS:
         raise ValueError(f"fault expected one of {', '.join(map(repr, FAULTS))}, got {fault!r}")
     report = _start(backends, device, tf32)
+    if not report.backends:
+        return report  # which fails: nothing was compared
     jobs = [(case, dtype) for dtype in dtypes for case in chosen]
     for done, (case, dtype) in enumerate(jobs):
         if progress is not None:
             progress(done, len(jobs), f"{case.name} {dtype}")
-        problem = table.problem(case, dtype)
+        problem = problems.problem(case, dtype)
         faulty = plant(fault, problem.weights) if fault is not None else problem.weights
         if faulty is None:
             continue  # this cell has nothing to break in that way
@@ -154,7 +163,7 @@ def compare(
     size = fitting_size(spec, 16) if size is None else tuple(size)
     dtype = str(weights.dtype) if dtype is None else dtype
     array = None if x is None else np.asarray(x)
-    problem = table.make_problem(weights, size, dtype, steps=steps, state=False, seed=seed, x=array)
+    problem = problems.make_problem(weights, size, dtype, steps=steps, state=False, seed=seed, x=array)
     if state is not None:
         given = reference.complete_state(spec, problem.x, state)
         leaves = {name: leaf.astype(problem.x.dtype) for name, leaf in state_leaves(spec, given)}
@@ -167,6 +176,8 @@ def compare(
 
 def _start(backends: Sequence[str] | None, device: str, tf32: bool) -> Report:
     """An empty report that says what will be compared, with what versions, and what is not there."""
+    if isinstance(backends, str):
+        backends = [backends]
     report = Report(device=device, tf32=tf32, platform=f"{platform.system()} {platform.machine()}")
     report.versions = {"python": platform.python_version(), "numpy": np.__version__}
     for name, backend in registry.available().items():
@@ -195,10 +206,10 @@ def _compare(report: Report, oracle: Oracle, case: str, device: str, tf32: bool,
 
 def _controls(report: Report, dtype: str, device: str, tf32: bool) -> None:
     """Plant each fault once and see that every backend's comparison misses."""
-    by_name = {case.name: case for case in table.table()}
+    by_name = {case.name: case for case in case_table.table()}
     for control, case_name in CONTROLS.items():
         case = by_name[case_name]
-        problem = table.problem(case, dtype)
+        problem = problems.problem(case, dtype)
         faulty = plant(control, problem.weights)
         assert faulty is not None
         oracle = Oracle(problem, case.steps, elementwise=False, gradients=False, tf32=tf32)
@@ -206,7 +217,8 @@ def _controls(report: Report, dtype: str, device: str, tf32: bool) -> None:
             with nullcontext() if tf32 else registry.get(name).precise():
                 try:
                     rows = oracle.rows(case_name, name, device, faulty)
-                except registry.UnsupportedError:
-                    continue  # its reason stands in the report already
+                except registry.UnsupportedError as reason:
+                    report.unsupported[f"{name} {dtype} {device}"] = str(reason)
+                    continue
             ratio = rows[0].ratio
             report.controls.append(Control(control, case_name, name, dtype, ratio, ratio >= CAUGHT))

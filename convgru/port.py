@@ -47,7 +47,9 @@ def extract(net: Any) -> Weights:
 def port(net: Any, backend: str, **options: Any) -> Any:
     """The same network in another framework: ``build(extract(net), backend, **options)``.
 
-    The arrays have one form everywhere, so that a port copies bytes and nothing else.
+    The arrays have one form everywhere, so that a port copies bytes and nothing else. How a call lays out its axes is no part of
+    the weights: the new network has its framework's default (``batch_first=False``, Flax ``time_major=False``) unless ``options`` say
+    otherwise. For JAX ``net`` and the result are (spec, params).
 
     >>> flax_net = convgru.port(torch_net, "flax")  # doctest: +SKIP
     """

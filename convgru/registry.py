@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from convgru.weights import UnsupportedError as UnsupportedError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -20,10 +22,6 @@ ROOMS = {
     "mindspore": "convgru_mindspore",
 }
 FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "flax": "Flax", "mindspore": "MindSpore"}
-
-
-class UnsupportedError(TypeError):
-    """A framework cannot compute this, on this device, in this dtype; the message says what and why."""
 
 
 class Backend(Protocol):
@@ -141,3 +139,5 @@ def _get_or_reason(name: str) -> Backend | str:
         return get(name)
     except ImportError as error:
         return str(error)
+    except Exception as error:  # a framework may break in any way while it loads; its neighbours still work
+        return f"{FRAMEWORKS[name]} does not load: {type(error).__name__}: {error}"

@@ -32,8 +32,8 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether the error is within budget; never so for NaN."""
-        return self.error <= self.budget
+        """Whether the error is within a finite budget; never so for NaN."""
+        return self.error <= self.budget < float("inf")
 
 
 @dataclass
@@ -71,6 +71,8 @@ class Report:
         ]
         compared = {row.backend for row in self.rows}
         reasons = {key.split()[0]: reason for key, reason in self.unsupported.items()}
+        partly = {f"{row.backend} {row.dtype} {row.device}" for row in self.rows} & self.unsupported.keys()
+        found += [f"{key} compared some cases and refused others: {self.unsupported[key]}" for key in sorted(partly)]
         for name in self.backends:
             if name not in compared:
                 found.append(f"{name} compared nothing: {reasons.get(name, 'no case ran')}")

@@ -1,8 +1,7 @@
 """Weights in safetensors files: written so that equal weights give equal bytes, read strictly.
 
-The format is eight bytes of header length, a JSON header, and the arrays one after the other
-(https://huggingface.co/docs/safetensors). The package safetensors reads what is written here (tests/core), but is not used:
-its parser lets duplicate keys through, gives NumPy no bfloat16, and orders metadata at random.
+The package safetensors writes the bytes and hands the arrays back. In between stands a check of our own, for its parser lets
+duplicate keys through: the header (https://huggingface.co/docs/safetensors) is held against the spec before anything is allocated.
 """
 
 from __future__ import annotations
@@ -19,14 +18,16 @@ from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
+import safetensors.numpy
 
 from convgru import atomic, strict_json
 from convgru.shapes import parameter_shapes
 from convgru.spec import Spec, from_json, to_json
 from convgru.weights import Weights, WeightsError
 
-FORMAT = "1"
-"""Number of our own format, in the metadata as ``convgru_format``; the spec is there as ``convgru_spec``."""
+FORMAT = 1
+KEY = "convgru"
+"""Key of our own metadata: a JSON object with the number of our format and the spec."""
 MAX_HEADER = 8 << 20
 MAX_SPEC = 1 << 20
 
@@ -57,23 +58,15 @@ class Header:
     @property
     def is_ours(self) -> bool:
         """Whether convgru wrote the file: then the spec is in the metadata."""
-        return "convgru_format" in self.metadata
+        return KEY in self.metadata
 
 
 def to_bytes(weights: Weights) -> bytes:
     """The whole file as bytes; equal weights give equal bytes."""
-    header: dict[str, Any] = {"__metadata__": {"convgru_format": FORMAT, "convgru_spec": to_json(weights.spec)}}
-    offset = 0
-    for name, array in weights.arrays.items():
-        header[name] = {
-            "dtype": _CODES[str(array.dtype)],
-            "shape": list(array.shape),
-            "data_offsets": [offset, offset + array.nbytes],
-        }
-        offset += array.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that the arrays are aligned
-    return b"".join([len(text).to_bytes(8, "little"), text, *(array.tobytes() for array in weights.arrays.values())])
+    # One key alone: safetensors orders the keys of its metadata at random.
+    note = json.dumps({"format": FORMAT, "spec": json.loads(to_json(weights.spec))}, sort_keys=True)
+    arrays = {name: np.ascontiguousarray(array) for name, array in weights.arrays.items()}
+    return bytes(safetensors.numpy.save(arrays, {KEY: note}))
 
 
 def write(weights: Weights, path: str | os.PathLike[str]) -> None:
@@ -191,14 +184,14 @@ def _check_layout(entries: Mapping[str, tuple[str, tuple[int, ...], int, int]], 
 
 def _spec(header: Header, path: object) -> Spec:
     if not header.is_ours:
-        raise WeightsError(f"{path}: expected convgru_format in the metadata, got {sorted(header.metadata) or 'none'}")
-    if header.metadata["convgru_format"] != FORMAT:
-        got = header.metadata["convgru_format"][:20]
-        raise WeightsError(f"{path}: expected convgru_format {FORMAT!r}, got {got!r}: a newer convgru may read it")
-    text = header.metadata.get("convgru_spec", "")
+        raise WeightsError(f"{path}: expected {KEY!r} in the metadata, got {sorted(header.metadata) or 'none'}")
     try:
-        strict_json.loads(text, "spec", MAX_SPEC)
-        return from_json(text)
+        note = strict_json.loads(header.metadata[KEY], "spec", MAX_SPEC)
+        if not isinstance(note, dict) or note.keys() != {"format", "spec"}:
+            raise ValueError(f"metadata {KEY!r} expected an object with format and spec, got {str(note)[:80]}")
+        if note["format"] != FORMAT or isinstance(note["format"], bool):
+            raise ValueError(f"expected format {FORMAT}, got {str(note['format'])[:20]}: a newer convgru may read it")
+        return from_json(json.dumps(note["spec"]))
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from None
 
@@ -220,17 +213,18 @@ def _check_against(spec: Spec, header: Header, path: object) -> None:
 
 
 def _arrays(file: BinaryIO, header: Header, path: object) -> dict[str, np.ndarray]:
-    data = bytearray(header.data_length)  # writable, unlike bytes, and so are the arrays that look into it
-    if file.readinto(data) != header.data_length:  # type: ignore[attr-defined]
-        raise WeightsError(f"{path}: expected {header.data_length} bytes of data, got fewer")
+    """All arrays, as safetensors reads them, writable and each in memory of its own."""
+    file.seek(0)
+    try:
+        views = dict(safetensors.deserialize(file.read()))
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{path}: {error}") from None
     arrays = {}
-    for name, (code, shape, start, _) in header.entries.items():
-        dtype = _DTYPES[code]
+    for name, (code, shape, *_) in header.entries.items():
         try:
-            array = np.frombuffer(data, dtype, prod(shape), start).reshape(shape)
+            arrays[name] = np.frombuffer(views[name]["data"], _DTYPES[code]).reshape(shape).copy()
         except (ValueError, OverflowError) as error:  # an empty array with an axis that no array can have
             raise WeightsError(f"{path}: array {name[:80]!r} of shape {str(shape)[:80]}: {error}") from None
-        arrays[name] = array if array.flags.aligned else array.copy()
     return arrays
 
 

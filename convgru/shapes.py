@@ -73,6 +73,8 @@ def layer_sizes(spec: NetworkSpec, size: Sequence[int]) -> list[Shape]:
 
     Also where a padding mode finds too few pixels, or where a peephole is tied to another size.
     """
+    if len(size) != spec.ndim:
+        raise ValueError(f"{spec.title} expected {spec.ndim} spatial sizes, got {len(size)}: {tuple(size)}")
     sizes: list[Shape] = []
     size = tuple(size) if spec.output_size is None else spec.output_size
     for index, layer in enumerate(spec.layers):
@@ -176,6 +178,8 @@ def _dropout_names(spec: NetworkSpec, index: int) -> list[str]:
 
 def patched_size(spec: ForecasterSpec, size: Sequence[int]) -> Shape:
     """Spatial size inside a forecaster. Raises ValueError if ``size`` is not a multiple of the patch."""
+    if len(size) != spec.ndim:
+        raise ValueError(f"Forecaster expected {spec.ndim} spatial sizes, got {len(size)}: {tuple(size)}")
     for dimension, (n, p) in enumerate(zip(size, spec.patch, strict=True)):
         if n % p:
             raise ValueError(

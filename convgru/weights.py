@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from convgru.shapes import parameter_shapes
-from convgru.spec import GATES, CellSpec, NetworkSpec, Spec
+from convgru.spec import GATES, CellSpec, ForecasterSpec, NetworkSpec, Spec
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "float64": np.dtype(np.float64),
@@ -23,6 +23,10 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 class WeightsError(ValueError):
     """Weights, or a file of weights, that are not what they should be."""
+
+
+class UnsupportedError(TypeError):
+    """A framework cannot compute this, on this device, in this dtype; the message says what and why."""
 
 
 def dtype_of(name: str | np.dtype[Any]) -> np.dtype[Any]:
@@ -45,6 +49,8 @@ class Weights:
     arrays: Mapping[str, np.ndarray]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.spec, (NetworkSpec, ForecasterSpec)):
+            raise WeightsError(f"Weights expected a spec (convgru.network makes one), got {type(self.spec).__name__}")
         expected = parameter_shapes(self.spec)
         arrays = {name: np.asarray(array) for name, array in self.arrays.items()}
         missing, strange = sorted(expected.keys() - arrays.keys()), sorted(arrays.keys() - expected.keys())
@@ -70,6 +76,11 @@ class Weights:
                     f"{self.spec.title} weights: {name} expected finite numbers, got {bad} of {array.size} that are not"
                 )
         object.__setattr__(self, "arrays", {name: arrays[name] for name in expected})
+
+    def __repr__(self) -> str:
+        sizes = [f"{cell.in_channels} -> {cell.hidden_channels}" for cell in self.spec.recurrent.layers]
+        numbers = sum(array.size for array in self.arrays.values())
+        return f"Weights({self.spec.title}, {self.spec.ndim}-D, layers {', '.join(sizes)}, {numbers} numbers of {self.dtype})"
 
     @property
     def dtype(self) -> np.dtype[Any]:

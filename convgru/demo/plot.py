@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from convgru import atomic
 from convgru.demo.data import CREDIT, MINUTES
+
+
+def check() -> None:
+    """Raise ImportError, with the command that mends it, if matplotlib is missing."""
+    if find_spec("matplotlib") is None:
+        raise ImportError("the demo's picture needs matplotlib: pip install 'convgru[demo]'")
 
 
 def draw(
@@ -22,13 +29,10 @@ def draw(
     """Write one PNG.
 
     ``last`` (H, W), ``truth`` and each forecast (H, W) at ``lead`` frames, in dBZ; ``errors`` are curves by lead time.
-    Raises ImportError with the command to run if matplotlib is missing.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ImportError("the demo's picture needs matplotlib: pip install 'convgru[demo]'") from error
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     minutes = lead * MINUTES
     images = {"last frame seen": last, f"truth, +{minutes} min": truth}
     images |= {f"{name}, +{minutes} min": image for name, image in forecasts.items()}

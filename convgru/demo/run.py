@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -53,9 +54,10 @@ class Verification:
 def run(out: Path, *, seconds: float, seed: int, json_path: Path | None = None) -> int:
     """Train in PyTorch, forecast in every framework, print skill and agreement, write the files; the exit code."""
     console = Console()
+    plot.check()
     out.mkdir(parents=True, exist_ok=True)
     for name, reason in missing().items():
-        console.print(f"[yellow]left out:[/] {name} ({reason})")
+        console.print(f"[yellow]left out:[/] {name} ({escape(reason)})")
     weights = _train(console, seconds, seed)
     path = out / "nowcaster.safetensors"
     files.write(weights, path)

@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, fields
 from typing import Any
 
+from convgru import strict_json
 from convgru.spec.cell import CellSpec, Norm
 from convgru.spec.networks import ForecasterSpec, NetworkSpec, Spec
 
+MAX_LENGTH = 1 << 20
 KINDS: Mapping[str, type[Spec]] = {"network": NetworkSpec, "forecaster": ForecasterSpec}
 
 
@@ -21,10 +23,7 @@ def to_json(spec: Spec) -> str:
 
 def from_json(text: str) -> Spec:
     """The spec that ``to_json`` wrote. Raises ValueError for anything else, unknown fields included."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"spec expected JSON text, got {text[:60]!r}: {error}") from None
+    data = strict_json.loads(text, "spec", MAX_LENGTH)
     if not isinstance(data, dict) or data.get("kind") not in ("network", "forecaster"):
         raise ValueError(f"spec expected an object with kind 'network' or 'forecaster', got {text[:60]!r}")
     kind = data.pop("kind")

@@ -43,7 +43,8 @@ def train(frames: torch.Tensor, seconds: float) -> torch.nn.Module:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=75.0, help="how long to train")
-    parser.add_argument("--to", nargs="*", default=["torch", "jax"], help="frameworks to forecast in")
+    installed = [name for name, backend in convgru.registry.available().items() if not isinstance(backend, str)]
+    parser.add_argument("--to", nargs="*", default=installed, help="frameworks to forecast in (default: all)")
     args = parser.parse_args()
 
     net = train(torch.from_numpy(data.load(data.TRAINING_DAY)) / data.SCALE, args.seconds)

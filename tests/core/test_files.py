@@ -56,7 +56,7 @@ def test_the_package_safetensors_reads_our_files(tmp_path):
     with safe_open(tmp_path / "w.safetensors", "np") as file:
         assert sorted(file.keys()) == sorted(weights.arrays)
         assert all((file.get_tensor(name) == array).all() for name, array in weights.arrays.items())
-        assert file.metadata() == {"convgru_format": "1", "convgru_spec": to_json(weights.spec)}
+        assert json.loads(file.metadata()["convgru"]) == {"format": 1, "spec": json.loads(to_json(weights.spec))}
 
 
 def test_numpy_reads_our_npz(tmp_path):
@@ -90,15 +90,16 @@ def _meta(**fields):
     return _header(lambda header: header["__metadata__"].update(fields))
 
 
-def _spec(spec):
-    return _meta(convgru_spec=spec if isinstance(spec, str) else to_json(spec))
+def _spec(spec, number="1"):
+    text = spec if isinstance(spec, str) else to_json(spec)
+    return _meta(convgru=f'{{"format": {number}, "spec": {text}}}')
 
 
 def _numbers(value):
     arrays = {name: array.copy() for name, array in WEIGHTS.arrays.items()}
     data = safetensors_io.to_bytes(WEIGHTS)
     arrays[NAMES[0]].flat[0] = value
-    return data[: -sum(a.nbytes for a in arrays.values())] + b"".join(a.tobytes() for a in arrays.values())
+    return data[: -sum(a.nbytes for a in arrays.values())] + b"".join(arrays[name].tobytes() for name in sorted(arrays))
 
 
 TEXT = GOOD[8 : 8 + int.from_bytes(GOOD[:8], "little")].decode()
@@ -126,9 +127,13 @@ HOSTILE = {
     "spec key twice": _spec(to_json(SPEC).replace('"ndim": 1', '"ndim": 1, "ndim": 1')),
     "no metadata": _header(lambda h: h.pop("__metadata__") and None),
     "metadata a list": _header(lambda h: h.update(__metadata__=[])),
-    "metadata with a number": _meta(convgru_format=1),
-    "format of the future": _meta(convgru_format="2"),
-    "spec missing": _header(lambda h: h["__metadata__"].pop("convgru_spec") and None),
+    "metadata with a number": _meta(convgru=1),
+    "format of the future": _spec(SPEC, "2"),
+    "format true": _spec(SPEC, "true"),
+    "format a text": _spec(SPEC, '"1"'),
+    "spec missing": _meta(convgru='{"format": 1}'),
+    "note a list": _meta(convgru="[]"),
+    "note of another": _header(lambda h: h.update(__metadata__={"format": "pt"})),
     "spec not JSON": _spec("pancake"),
     "spec too long": _spec(to_json(SPEC) + " " * (1 << 20)),
     "spec deep": _spec("[" * 5000 + "]" * 5000),

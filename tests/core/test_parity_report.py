@@ -6,17 +6,19 @@ import json
 import numpy as np
 import pytest
 
-from convgru import cases, parity, reference, registry
+from convgru import case_table, cases, parity, reference, registry
 from convgru.budget import budget, conditioning, error
 from convgru.cases import Case
 from convgru.controls import CONTROLS, FAULTS, plant
 from convgru.extras import Extras
 from convgru.shapes import nest_state, state_leaves
 from convgru.spec import forecaster, network
-from convgru.weights import init
+from convgru.weights import Weights, init
 
 CHOSEN = ("gru-before-2d", "lstm-1d", "forecaster-gru-before-patch", "gru-after-context-timed", "lstm-lengths-train")
-SMALL = [case for case in cases.table() if case.name in (*CHOSEN, "forecaster-gru-before-forced")]
+RNN = [f"layers.0.fwd.{name}" for name in ("weight_ih", "weight_hh", "bias")]
+OVERFLOW = [[[[[1e300]]]], [[[[1e300]]]], [1.0]]
+SMALL = [case for case in case_table.table() if case.name in (*CHOSEN, "forecaster-gru-before-forced")]
 
 
 class Exact:
@@ -41,7 +43,9 @@ class Exact:
         if cotangents is not None:
             gradients = reference.gradient(weights, x, state, cotangents, steps=steps, extras=extras)
             gradients = {name: self.spoil("gradient " + name, array) for name, array in gradients.items()}
-        return self.spoil("output", y), final, gradients
+        rounded = nest_state(weights.spec, {n: a.astype(x.dtype) for n, a in state_leaves(weights.spec, final)})
+        gradients = {name: array.astype(x.dtype) for name, array in gradients.items()}
+        return self.spoil("output", y).astype(x.dtype), rounded, gradients
 
 
 @pytest.fixture
@@ -54,14 +58,14 @@ def backend(monkeypatch):
 
 
 def test_the_table_has_cases_for_everything():
-    table = cases.table()
+    table = case_table.table()
     assert len(table) >= 150
     assert len({case.name for case in table}) == len(table)
     assert {case.spec.ndim for case in table} == {1, 2, 3}
 
 
 def test_every_bias_of_a_problem_is_not_zero():
-    for case in cases.table():
+    for case in case_table.table():
         for name, array in cases.problem(case, "float32").weights.arrays.items():
             assert "bias" not in name or np.count_nonzero(array) == array.size
 
@@ -88,7 +92,7 @@ def test_a_spoilt_backend_fails(backend, where, how):
 
 def test_a_fault_makes_the_run_fail(backend):
     backend(Exact())
-    chosen = [case for case in cases.table() if case.name in CONTROLS.values()]
+    chosen = [case for case in case_table.table() if case.name in CONTROLS.values()]
     for fault in FAULTS:
         assert not parity.run(chosen, fault=fault, dtypes=["float32"]).ok
     with pytest.raises(ValueError, match="fault expected one of"):
@@ -117,6 +121,40 @@ def test_a_dtype_that_is_not_supported_is_named(backend):
     report = parity.run(SMALL[:1])
     assert report.ok
     assert report.unsupported == {"exact float64 cpu": "exact has no float64"}
+
+
+def test_a_backend_that_refuses_some_cases_fails(backend):
+    class Partly(Exact):
+        def execute(self, weights, x, *args, **options):
+            if weights.spec.ndim == 1:
+                raise registry.UnsupportedError("one dimension is too few")
+            return super().execute(weights, x, *args, **options)
+
+    backend(Partly())
+    report = parity.run(SMALL, controls=False)
+    assert not report.ok
+    assert "refused others: one dimension is too few" in report.failures()[0]
+
+
+def test_float32_does_not_pose_as_float64(backend):
+    class Coarse(Exact):
+        def execute(self, weights, x, *args, **options):
+            y, final, gradients = super().execute(weights, x, *args, **options)
+            return y.astype(np.float32), final, gradients
+
+    backend(Coarse())
+    assert parity.run(SMALL[:1], dtypes="float32", controls=False).ok
+    assert not parity.run(SMALL[:1], dtypes="float64", controls=False).ok
+
+
+def test_numbers_that_are_not_finite_are_no_agreement(backend):
+    backend(Exact())
+    weights = cases.problem(SMALL[0], "float32").weights
+    with pytest.raises(ValueError, match="a comparison needs finite numbers"):
+        parity.compare(weights, np.full((2, 1, 2, 4, 4), np.nan))
+    huge = Weights(network("rnn", 1, 1, 1, activation="relu"), dict(zip(RNN, map(np.array, OVERFLOW), strict=True)))
+    with np.errstate(all="ignore"):
+        assert not parity.compare(huge, np.ones((2, 1, 1, 2, 2)), gradients=False).ok
 
 
 def test_compare_takes_given_input(backend):
@@ -161,7 +199,7 @@ def test_error_is_relative_to_the_largest_number():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_do_change_the_weights(fault):
     planted = 0
-    for case in cases.table():
+    for case in case_table.table():
         weights = cases.problem(case, "float32").weights
         faulty = plant(fault, weights)
         if faulty is not None:

@@ -4,11 +4,11 @@ from functools import cache
 
 import pytest
 
-from convgru import cases, parity, registry
+from convgru import case_table, cases, parity, registry
 from convgru.parity import Oracle
 
 INSTALLED = [name for name, backend in registry.available().items() if not isinstance(backend, str)]
-TABLE = {case.name: case for case in cases.table()}
+TABLE = {case.name: case for case in case_table.table()}
 HALF = [name for name in TABLE if name.endswith(("-2d", "-layers"))]
 
 
