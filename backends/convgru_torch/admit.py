@@ -127,12 +127,10 @@ class Admission:
         if masks is None:
             return None
         assert isinstance(self.spec, NetworkSpec)
-        if not isinstance(masks, Mapping):
-            raise TypeError(f"{self.owner} expected masks that are a mapping of names, got {type(masks).__name__}")
         check_masks(self.owner, mask_shapes(self.spec, self.time, self.batch, self.size), masks)
         for name, mask in masks.items():
             self.check_tensor(f"mask {name}", mask)
-        return masks
+        return dict(masks)
 
     def teacher(self, targets: Any, forced: Any, steps: int) -> tuple[Sequence[Tensor], Sequence[Tensor]] | None:
         """For each step the true frame, and in which samples the next step reads it."""

@@ -143,7 +143,11 @@ def _flat(pads: Pads) -> tuple[int, ...]:
 def _exchange(a: Tensor, axis: int, outer: int, inner: int) -> Tensor:
     """An axis that is (outer, inner, …) as (inner, outer, …)."""
     lead, rest = a.shape[:axis], a.shape[axis + 1 :]
-    return a.reshape(*lead, outer, inner, a.shape[axis] // (outer * inner), *rest).transpose(axis, axis + 1).reshape(a.shape)
+    return (
+        a.reshape(*lead, outer, inner, a.shape[axis] // (outer * inner), *rest)
+        .transpose(axis, axis + 1)
+        .reshape(a.shape)
+    )
 
 
 def conv(x: Tensor, p: Params, name: str) -> Tensor:

@@ -268,12 +268,12 @@ CALLS = {
     "no context": (
         lambda: gru()(X, context=()),
         ValueError,
-        "ConvGRU expected a context of 1 arrays (one for each layer and direction), got tuple of 0",
+        "ConvGRU expected a context of 1 arrays (one for each layer and direction), got 0",
     ),
     "context of one direction": (
         lambda: both()(X, context=[torch.zeros(2, 12, 16, 16)]),
         ValueError,
-        "ConvGRU expected a context of 2 arrays (one for each layer and direction), got list of 1",
+        "ConvGRU expected a context of 2 arrays (one for each layer and direction), got 1",
     ),
     "context's shape": (
         lambda: gru()(X, context=[torch.zeros(2, 4, 16, 16)]),
@@ -313,7 +313,7 @@ CALLS = {
     "masks without names": (
         lambda: gru()(X, masks=[]),
         TypeError,
-        "ConvGRU expected masks that are a mapping of names, got list",
+        "ConvGRU expected masks to be a mapping from names to arrays, got list",
     ),
     "reflection wider than the image": (
         lambda: gru(kernel_size=7, padding_mode="reflect")(X[..., :3]),

@@ -14,7 +14,15 @@ NETS = {
     "gru-after": lambda **o: ConvGRU(4, 4, reset="after", groups=2, bidirectional="stack", merge="sum", norm=2, **o),
     "lstm": lambda **o: ConvLSTM(2, 3, bidirectional=True, peephole="hadamard", padding_mode="circular", **o),
     "lstm-conv": lambda **o: ConvLSTM(
-        2, 2, 2, peephole="conv", padding_mode="replicate", output_size=(3, 4), updates=((1, 3), (3, 1)), zoneout=0.1, **o
+        2,
+        2,
+        2,
+        peephole="conv",
+        padding_mode="replicate",
+        output_size=(3, 4),
+        updates=((1, 3), (3, 1)),
+        zoneout=0.1,
+        **o,
     ),
 }
 LENGTHS = torch.tensor([2, 3, 0, 1])
@@ -49,7 +57,9 @@ def test_compile(name, last_only):
     torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-5)
     other = LENGTHS.flip(0)
     with torch.compiler.set_stance("fail_on_recompile"):
-        assert all(map(torch.equal, flat(compiled(x, lengths=other, **options)), flat(net(x, lengths=other, **options))))
+        assert all(
+            map(torch.equal, flat(compiled(x, lengths=other, **options)), flat(net(x, lengths=other, **options)))
+        )
 
 
 def test_compile_with_a_list_of_lengths_and_in_training():
