@@ -129,7 +129,7 @@ def checked_extras(spec: NetworkSpec, call: Call, lengths: Any, context: Any, ma
             check_context(title, shapes, context, time)
     if masks is not None:
         if not isinstance(masks, Mapping):
-            raise TypeError(f"{title} expected masks to be a mapping of names to arrays, got {type(masks).__name__}")
+            raise TypeError(f"{title} expected masks to be a mapping from names to arrays, got {type(masks).__name__}")
         masks = {name: _own(title, f"mask {name}", array, dtype) for name, array in masks.items()}
         check_masks(title, shapes_of(spec, time, batch, size), masks)
     return Extras(lengths, context, masks)

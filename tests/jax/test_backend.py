@@ -157,7 +157,7 @@ ERRORS = {
         TypeError,
         r"context\[0\] of dtype float32 .*float16",
     ),
-    "masks-kind": (lambda: gru(masks=[H]), TypeError, "masks to be a mapping of names to arrays, got list"),
+    "masks-kind": (lambda: gru(masks=[H]), TypeError, "masks to be a mapping from names to arrays, got list"),
     "masks-strange": (lambda: gru(masks={"recurrent.0": H}), ValueError, r"unexpected \['recurrent.0'\]"),
     "masks-missing": (lambda: gru(spec=DROPPING, masks={}), ValueError, r"missing \['recurrent.0'\]"),
     "masks-shape": (
