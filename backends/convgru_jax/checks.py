@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax import numpy as jnp
+from jax.core import Tracer
 
 from convgru.extras import check_context, check_lengths, check_masks
 from convgru.registry import UnsupportedError
@@ -144,7 +145,7 @@ def _time_first(array: jax.Array, axis: int, ndim: int) -> Any:
 
 def checked_lengths(title: str, lengths: Any, time: int, batch: int) -> jax.Array:
     """Lengths on JAX; of traced ones only shape and dtype can be checked."""
-    if not isinstance(lengths, jax.core.Tracer):
+    if not isinstance(lengths, Tracer):
         check_lengths(title, lengths, time, batch)
     elif lengths.shape != (batch,) or not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise ValueError(
@@ -174,7 +175,7 @@ def checked_targets(
     if key is None:
         raise TypeError("Forecaster expected a key with teacher_forcing, to draw which steps are forced")
     number: Any = probability
-    if not isinstance(number, jax.core.Tracer) and not 0 <= float(number) <= 1:
+    if not isinstance(number, Tracer) and not 0 <= float(number) <= 1:
         raise ValueError(f"Forecaster teacher_forcing expected a probability, got {probability!r}")
     return targets, None, probability
 
