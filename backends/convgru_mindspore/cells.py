@@ -15,7 +15,14 @@ from convgru_mindspore import core
 from convgru_mindspore.checks import ready_extras, ready_state
 from convgru_mindspore.loop import step_names
 from convgru_mindspore.options import Common, GRUOptions, LSTMOptions, explicit, taken
-from convgru_mindspore.parameters import checked_call, checked_cell, checked_extras, describe, parameter, starting_weights
+from convgru_mindspore.parameters import (
+    checked_call,
+    checked_cell,
+    checked_extras,
+    describe,
+    parameter,
+    starting_weights,
+)
 
 PREFIX = layer_prefix(0)
 NAMES = (
@@ -72,7 +79,9 @@ class Cell(Parameters):
         if len(spec.layers) != 1:
             raise ValueError(f"{title} expected a spec of one layer, got {len(spec.layers)}")
         if spec != NetworkSpec(spec.layers):
-            raise ValueError(f"{title} expected a spec of a layer alone, got {spec!r}: those options belong to Conv{self.kind.upper()}")
+            raise ValueError(
+                f"{title} expected a spec of a layer alone, got {spec!r}: those options belong to Conv{self.kind.upper()}"
+            )
         weights = starting_weights(spec, dtype, weights)
         self.spec, self.accurate = spec, bool(accurate)
         arrays = {name: weights.arrays[PREFIX + name] for name in cell_parameter_shapes(spec.layers[0])}
@@ -153,7 +162,13 @@ class ConvGRUCell(Cell):
     kind = "gru"
 
     def __init__(
-        self, in_channels: int, hidden_channels: int, kernel_size: Ints = 3, *, ndim: int = 2, **options: Unpack[GRUOptions]
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        kernel_size: Ints = 3,
+        *,
+        ndim: int = 2,
+        **options: Unpack[GRUOptions],
     ) -> None:
         super().__init__()
         rest, own = taken("ConvGRUCell", dict(options), GRUOptions)
@@ -180,7 +195,13 @@ class ConvLSTMCell(Cell):
     kind = "lstm"
 
     def __init__(
-        self, in_channels: int, hidden_channels: int, kernel_size: Ints = 3, *, ndim: int = 2, **options: Unpack[LSTMOptions]
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        kernel_size: Ints = 3,
+        *,
+        ndim: int = 2,
+        **options: Unpack[LSTMOptions],
     ) -> None:
         super().__init__()
         rest, own = taken("ConvLSTMCell", dict(options), LSTMOptions)

@@ -145,9 +145,7 @@ def ready_extras(spec: Any, x: Any, seq_length: Any, context: Any, masks: Any, d
     return seq_length, context, masks
 
 
-def ready_teaching(
-    spec: Any, x: Any, steps: int, targets: Any, forced: Any, dtype: Any, layout: str
-) -> Any:
+def ready_teaching(spec: Any, x: Any, steps: int, targets: Any, forced: Any, dtype: Any, layout: str) -> Any:
     """(targets, forced), time first, once they have been found to fit."""
     if targets is None and forced is None:
         return None, None
@@ -198,8 +196,9 @@ def _checked_teaching(
     spec: Any, shape: Any, dtype: Any, steps: int, targets: Any, forced: Any, expected: Any, layout: str
 ) -> bool:
     """``check_teaching`` while a graph is compiled, tensors given as (shape, dtype)."""
-    given = [None if each is None else Like(*each) for each in (targets, forced)]
-    check_teaching(spec, Like(shape, dtype), steps, *given, expected, layout)
+    true = None if targets is None else Like(*targets)
+    where = None if forced is None else Like(*forced)
+    check_teaching(spec, Like(shape, dtype), steps, true, where, expected, layout)
     return True
 
 

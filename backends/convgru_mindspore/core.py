@@ -94,7 +94,15 @@ def forecast(
 
 
 def compute_forecast(
-    spec: Any, arrays: Any, x: Tensor, steps: int, state: Any, accurate: bool, teaching: Any, chance: Any, training: bool
+    spec: Any,
+    arrays: Any,
+    x: Tensor,
+    steps: int,
+    state: Any,
+    accurate: bool,
+    teaching: Any,
+    chance: Any,
+    training: bool,
 ) -> Any:
     """``forecast`` without its checks, on a complete state; ``teaching`` is (targets, forced)."""
     time, batch = x.shape[0], x.shape[1]

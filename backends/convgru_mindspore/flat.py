@@ -20,14 +20,22 @@ def detach(state: Any) -> Any:
         >>> for part in ms.ops.ones((100, 2, 3, 16, 16), ms.float32).split(10):
         ...     y, state = net(part, detach(state))
     """
-    if state is None:
-        return None
-    if isinstance(state, (tuple, list)):
-        parts = []
-        for part in state:
-            parts.append(detach(part))
-        return tuple(parts)
-    return mops.stop_gradient(state)
+    if not isinstance(state, (tuple, list)):
+        return None if state is None else mops.stop_gradient(state)
+    entries = []
+    for entry in state:
+        entries.append(_cut(entry))
+    return tuple(entries)
+
+
+def _cut(entry: Any) -> Any:
+    """One entry: h, or (h, c)."""
+    if not isinstance(entry, (tuple, list)):
+        return mops.stop_gradient(entry)
+    parts = []
+    for part in entry:
+        parts.append(mops.stop_gradient(part))
+    return tuple(parts)
 
 
 class Flat(nn.Cell):

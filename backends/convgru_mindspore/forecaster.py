@@ -89,7 +89,7 @@ class Forecaster(nn.Cell):
     ) -> None:
         super().__init__()
         rest, own = taken("Forecaster", dict(options), ForecasterOptions)
-        more = {"patch": patch, "residual": residual, "decoder": decoder, "feedback": feedback}
+        more: dict[str, Any] = {"patch": patch, "residual": residual, "decoder": decoder, "feedback": feedback}
         spec = specs.forecaster(cell, channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **more, **rest)
         self._hold(spec, None, **own)
 
@@ -123,6 +123,7 @@ class Forecaster(nn.Cell):
             inside = part_of(weights, spec.decoder, "decoder.")
             self.decoder = kind.from_spec(spec.decoder, weights=inside, accurate=accurate)
         self.readout = Readout(weights.arrays["readout.weight"], weights.arrays["readout.bias"])
+        self.set_train(False)  # said aloud: a graph compiled before the first set_train would never see a later one
 
     @property
     def dtype(self) -> Any:
@@ -142,13 +143,17 @@ class Forecaster(nn.Cell):
         """Check the call, then run ``construct``."""
         state = checked_call(self.spec, x, state, self.dtype, self.layout)
         check_steps(self.spec.title, steps)
-        teaching = checked_teaching(
-            self.spec, x, steps, targets, forced, teacher_forcing, self.dtype, self.layout
-        )
+        teaching = checked_teaching(self.spec, x, steps, targets, forced, teacher_forcing, self.dtype, self.layout)
         return super().__call__(x, steps, state, *teaching)
 
     def construct(
-        self, x: Any, steps: int, state: Any = None, targets: Any = None, forced: Any = None, teacher_forcing: Any = None
+        self,
+        x: Any,
+        steps: int,
+        state: Any = None,
+        targets: Any = None,
+        forced: Any = None,
+        teacher_forcing: Any = None,
     ) -> Any:
         """The next ``steps`` frames and the state of what made the last."""
         dtype = self.readout.weight.dtype
@@ -157,11 +162,8 @@ class Forecaster(nn.Cell):
         teaching = ready_teaching(self.spec, x, steps, targets, forced, dtype, self.layout)
         if self.batch_first:
             x = mops.swapaxes(x, 0, 1)
-        training = False
-        if self.training:
-            training = True
         frames, state = core.compute_forecast(
-            self.spec, self.arrays(), x, steps, state, self.accurate, teaching, teacher_forcing, training
+            self.spec, self.arrays(), x, steps, state, self.accurate, teaching, teacher_forcing, self.training
         )
         if self.batch_first:
             frames = mops.swapaxes(frames, 0, 1)

@@ -19,10 +19,7 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circul
 
 def convolve(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
     """Cross-correlate x (B, C, *S) with a weight that ``ordered`` has prepared; the rows of the output stand in our order."""
-    if x.dtype == ms.float64:
-        y = _by_product(x, weight, geometry)
-    else:
-        y = _by_primitive(x, weight, geometry)
+    y = _by_product(x, weight, geometry) if x.dtype == ms.float64 else _by_primitive(x, weight, geometry)
     restore = restore_order(geometry, weight.shape[0])
     if len(restore) > 0:
         y = mops.gather(y, indices(restore), 1)
@@ -48,9 +45,13 @@ def _by_primitive(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
         x, weight = mops.expand_dims(x, 2), mops.expand_dims(weight, 2)
     rows, kernel, groups = weight.shape[0], weight.shape[2:], geometry[3]
     if len(x.shape) == 4:
-        y = mops.Conv2D(rows, kernel, pad_mode="pad", pad=pads, stride=stride, dilation=dilation, group=groups)(x, weight)
+        y = mops.Conv2D(rows, kernel, pad_mode="pad", pad=pads, stride=stride, dilation=dilation, group=groups)(
+            x, weight
+        )
     else:
-        y = mops.Conv3D(rows, kernel, pad_mode="pad", pad=pads, stride=stride, dilation=dilation, group=groups)(x, weight)
+        y = mops.Conv3D(rows, kernel, pad_mode="pad", pad=pads, stride=stride, dilation=dilation, group=groups)(
+            x, weight
+        )
     return mops.squeeze(y, 2) if flat else y
 
 
@@ -64,7 +65,9 @@ def _by_product(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
     if groups == 1:
         product = mops.matmul(weight.reshape((rows, -1)), columns.reshape((batch, -1, pixels)))
     else:
-        product = mops.matmul(weight.reshape((groups, rows // groups, -1)), columns.reshape((batch, groups, -1, pixels)))
+        product = mops.matmul(
+            weight.reshape((groups, rows // groups, -1)), columns.reshape((batch, groups, -1, pixels))
+        )
     return product.reshape((batch, rows, *size))
 
 

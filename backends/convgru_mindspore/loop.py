@@ -72,7 +72,16 @@ def _run(
             entry = index * count + d
             call = (valid, _frames(context, entry, batch, len(x.shape)), _masks_of(spec, masks, entry, batch, x.dtype))
             y, parts, one = _layer(
-                module, spec.layers[index], params[first : first + steps], heads[d], batch, state[entry], call, d == 1, keep, pick
+                module,
+                spec.layers[index],
+                params[first : first + steps],
+                heads[d],
+                batch,
+                state[entry],
+                call,
+                d == 1,
+                keep,
+                pick,
             )
             first = first + steps
             found.append(y)
@@ -116,7 +125,8 @@ def _masks_of(spec: Any, masks: Any, entry: int, batch: int, dtype: Any) -> Any:
 
     In evaluation zoneout keeps its mean.
     """
-    recurrent, zone = None, None
+    recurrent: Any = None
+    zone: Any = None
     if masks is None:
         if spec.zoneout > 0:
             zone = (ops.constant(spec.zoneout, dtype),)
@@ -132,7 +142,16 @@ def _masks_of(spec: Any, masks: Any, entry: int, batch: int, dtype: Any) -> Any:
 
 
 def _layer(
-    module: Any, cell: Any, params: Any, x: Tensor, batch: int, entry: Any, call: Any, reverse: bool, keep: bool, pick: bool
+    module: Any,
+    cell: Any,
+    params: Any,
+    x: Tensor,
+    batch: int,
+    entry: Any,
+    call: Any,
+    reverse: bool,
+    keep: bool,
+    pick: bool,
 ) -> Any:
     """One layer in one direction: its input convolutions over all frames at once, then the loop over time.
 

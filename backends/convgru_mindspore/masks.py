@@ -29,7 +29,7 @@ def draw(spec: Any, time: int, batch: int, size: Any, dtype: Any, recurrent: Any
         elif kind == "zoneout":
             masks[name] = (mops.rand(*shape) < p).astype(dtype)
         else:
-            masks[name] = (mops.rand(*shape) >= p).astype(dtype) / constant(1 - p, dtype)
+            masks[name] = (mops.rand(*shape) >= p).astype(dtype) * constant(1 / (1 - p), dtype)
     return masks
 
 

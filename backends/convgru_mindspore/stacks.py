@@ -75,6 +75,7 @@ class Stack(nn.Cell):
                 cells[direction] = CELLS[cell.cell].from_spec(own, weights=part, accurate=accurate)
             layers.append(Layer(cells))
         self.layers = nn.CellList(layers)
+        self.set_train(False)  # said aloud: a graph compiled before the first set_train would never see a later one
 
     @property
     def dtype(self) -> Any:
@@ -116,11 +117,8 @@ class Stack(nn.Cell):
         extras = ready_extras(self.spec, x, seq_length, context, masks, dtype, self.layout)
         if self.batch_first:
             x = mops.swapaxes(x, 0, 1)
-        training = False
-        if self.training:
-            training = True
         y, state = core.compute(
-            self.spec, self.arrays(), x, state, self.accurate, extras, return_all_layers, last_only, training
+            self.spec, self.arrays(), x, state, self.accurate, extras, return_all_layers, last_only, self.training
         )
         if self.batch_first and not last_only:
             y = _batch_first(y)
@@ -139,11 +137,8 @@ class Stack(nn.Cell):
         dtype = self.layers[0].fwd.first().dtype
         state = ready_state(self.spec, x, state, dtype, "BCS")
         extras = ready_extras(self.spec, x, None, context, masks, dtype, "BCS")
-        training = False
-        if self.training:
-            training = True
         frames = mops.expand_dims(x, 0)
-        return core.compute(self.spec, self.arrays(), frames, state, self.accurate, extras, False, True, training)
+        return core.compute(self.spec, self.arrays(), frames, state, self.accurate, extras, False, True, self.training)
 
     def arrays(self) -> dict[str, Any]:
         """The parameters by their canonical names."""
@@ -208,7 +203,9 @@ class ConvGRU(Stack):
         norm: groups of a group norm of the pre-activations (1: layer norm), or a ``convgru.spec.Norm``.
         updates: kernel sizes of several steps in a row on one state (RAFT's SepConvGRU).
         bidirectional: True or ``layer``: each layer runs both ways; ``stack``: two whole stacks. merge: ``concat``, ``sum``, ``mean``, ``mul``.
-        dropout, recurrent_dropout, zoneout: probabilities, at work after ``set_train()``; in evaluation zoneout keeps its mean.
+        dropout, recurrent_dropout, zoneout: probabilities, at work after ``set_train()``; in evaluation zoneout keeps its mean. In graph
+            mode, as with ``nn.Dropout``, a network of your own that holds this one must say ``set_train`` before its first call,
+            and a function under ``mindspore.jit`` keeps the mode it was compiled in.
         output_size: size to which the input is pooled.
         batch_first: whether x and output are (B, T, ...).
         dtype: of the parameters: mindspore.float32, float16 or float64; x must have it too.
@@ -236,7 +233,9 @@ class ConvGRU(Stack):
     ) -> None:
         super().__init__()
         rest, own = taken("ConvGRU", dict(options), ConvGRUOptions)
-        self._hold(network("gru", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest), None, **own)
+        self._hold(
+            network("gru", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest), None, **own
+        )
 
 
 @explicit(ConvLSTMOptions)
@@ -268,7 +267,9 @@ class ConvLSTM(Stack):
     ) -> None:
         super().__init__()
         rest, own = taken("ConvLSTM", dict(options), ConvLSTMOptions)
-        self._hold(network("lstm", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest), None, **own)
+        self._hold(
+            network("lstm", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest), None, **own
+        )
 
 
 @explicit(ConvRNNOptions)
@@ -296,7 +297,9 @@ class ConvRNN(Stack):
     ) -> None:
         super().__init__()
         rest, own = taken("ConvRNN", dict(options), ConvRNNOptions)
-        self._hold(network("rnn", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest), None, **own)
+        self._hold(
+            network("rnn", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest), None, **own
+        )
 
 
 STACKS: dict[str, type[Stack]] = {"gru": ConvGRU, "lstm": ConvLSTM, "rnn": ConvRNN}
