@@ -79,9 +79,7 @@ class Cell(Parameters):
         if len(spec.layers) != 1:
             raise ValueError(f"{title} expected a spec of one layer, got {len(spec.layers)}")
         if spec != NetworkSpec(spec.layers):
-            raise ValueError(
-                f"{title} expected a spec of a layer alone, got {spec!r}: those options belong to Conv{self.kind.upper()}"
-            )
+            raise ValueError(f"{title} expected a spec of a layer alone, got {spec!r}")
         weights = starting_weights(spec, dtype, weights)
         self.spec, self.accurate = spec, bool(accurate)
         arrays = {name: weights.arrays[PREFIX + name] for name in cell_parameter_shapes(spec.layers[0])}

@@ -16,14 +16,7 @@ from convgru_mindspore.cells import CELLS
 from convgru_mindspore.checks import ready_extras, ready_state
 from convgru_mindspore.loop import step_names
 from convgru_mindspore.options import ConvGRUOptions, ConvLSTMOptions, ConvRNNOptions, explicit, taken
-from convgru_mindspore.parameters import (
-    checked_call,
-    checked_cell,
-    checked_extras,
-    describe,
-    part_of,
-    starting_weights,
-)
+from convgru_mindspore.parameters import checked_call, checked_cell, checked_extras, describe, part_of, starting_weights
 
 
 class Layer(nn.Cell):
@@ -162,12 +155,9 @@ class Stack(nn.Cell):
 
 def _batch_first(y: Any) -> Any:
     """One output, or one for each layer, batch first."""
-    if not isinstance(y, (tuple, list)):
-        return mops.swapaxes(y, 0, 1)
-    turned = []
-    for each in y:
-        turned.append(mops.swapaxes(each, 0, 1))
-    return tuple(turned)
+    if isinstance(y, (tuple, list)):
+        return tuple([mops.swapaxes(each, 0, 1) for each in y])
+    return mops.swapaxes(y, 0, 1)
 
 
 @explicit(ConvGRUOptions)
