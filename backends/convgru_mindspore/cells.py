@@ -47,10 +47,6 @@ class Parameters(nn.Cell):
                 found[prefix + name] = value
         return found
 
-    def construct(self, prefix: str) -> Any:
-        """``own``."""
-        return self.own(prefix)
-
 
 class Cell(Parameters):
     """What the three cells share; ``spec`` is a network of one layer, parameters have its short names."""
@@ -104,9 +100,11 @@ class Cell(Parameters):
         given = checked_call(self.spec, x, given, self.dtype, "BCS")
         parts = None if context is None else (context,)
         checked_extras(self.spec, x, None, parts, None, self.dtype, "BCS")
-        return super().__call__(x, None if given is None else given[0], context)
+        entry = None if given is None else given[0]
+        # Taken out of its mutable tuple, an inner tuple is a constant again: each new state would compile anew.
+        return super().__call__(x, ms.mutable(entry) if isinstance(entry, tuple) else entry, context)
 
-    def construct(self, x: Any, state: Any = None, context: Any = None) -> Any:
+    def construct(self, x: Any, state: Any = None, context: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The new state, h or (h, c), after the frame x (B, C, *S)."""
         given = None if state is None else (state,)
         parts = None if context is None else (context,)

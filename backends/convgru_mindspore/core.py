@@ -139,5 +139,5 @@ def compute_forecast(
         frames.append(frame)
         if forced is not None and k + 1 < steps:
             where = forced[k].reshape((-1,) + (1,) * (len(frame.shape) - 1))
-            frame = mops.where(where, targets[k], frame)
+            frame = mops.where(where, targets[k], frame)  # pyright: ignore[reportOptionalSubscript]  # pyright: ignore[reportOptionalSubscript] - forced comes with targets
     return mops.stack(frames), state

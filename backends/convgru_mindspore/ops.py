@@ -140,8 +140,8 @@ def piecewise(name: str, a: Tensor) -> Tensor:
     if name == "leaky_relu":
         return mops.where(a > 0, a, a / 100)
     line = a / 6 + 0.5 if name == "hard_sigmoid" else a / 5 + 0.5
-    zero = mops.zeros_like(a)
-    return mops.where(line <= 0, zero, mops.where(line >= 1, zero + 1, line))
+    zero: Any = mops.zeros_like(a)
+    return mops.where(line <= 0, zero, mops.where(line >= 1, mops.ones_like(a), line))
 
 
 def patch(x: Tensor, sizes: Any) -> Tensor:
