@@ -126,18 +126,35 @@ def compute_forecast(
         y, state = loop.run(network, params, zeros, batch, state, (None, None, own), accurate, False, False)
         for each in mops.split(y, batch, 0):
             tops.append(each)
+    return _predict(spec, arrays, network, params, tops, frame, steps, state, accurate, (targets, forced, own), ahead)
+
+
+def _predict(
+    spec: Any,
+    arrays: Any,
+    network: Any,
+    params: Any,
+    tops: Any,
+    frame: Tensor,
+    steps: int,
+    state: Any,
+    accurate: bool,
+    given: Any,
+    ahead: int,
+) -> Any:
+    """Each prediction in turn: from the top states that are there already, then from what the network makes of the last frame."""
+    targets, forced, masks = given
     readout, frames = ops.prepare_readout(spec, arrays), []
     for k in range(steps):
         if k >= len(tops):
-            extras = (None, None, frame_of(network, own, k - steps + ahead, images.shape[2:]))
-            top, state = loop.run(
-                network, params, ops.patch(frame, spec.patch), batch, state, extras, accurate, False, True
-            )
+            inside = ops.patch(frame, spec.patch)
+            extras = (None, None, frame_of(network, masks, k - steps + ahead, inside.shape[2:]))
+            top, state = loop.run(network, params, inside, frame.shape[0], state, extras, accurate, False, True)
         else:
             top = tops[k]
         frame = equations.readout(ops, spec, readout, top, frame)
         frames.append(frame)
         if forced is not None and k + 1 < steps:
             where = forced[k].reshape((-1,) + (1,) * (len(frame.shape) - 1))
-            frame = mops.where(where, targets[k], frame)  # pyright: ignore[reportOptionalSubscript]  # pyright: ignore[reportOptionalSubscript] - forced comes with targets
+            frame = mops.where(where, targets[k], frame)
     return mops.stack(frames), state

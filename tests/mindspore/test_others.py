@@ -57,7 +57,7 @@ def fill(net: Any, arrays: Any) -> None:
 @pytest.mark.parametrize("lengths", [None, [2, 4, 1], [4, 0, 3]])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_both_directions_with_unsorted_lengths(cell: str, lengths: Any) -> None:
-    """A sample of length 0 is left out: theirs then goes on with what it has computed on padding."""
+    """Of samples with frames: what one without any should give, mindspore.nn does not say."""
     kind, options = OWN[cell]
     rng = np.random.default_rng(0)
     theirs = kind(3, HIDDEN, 2, bidirectional=True)
