@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from convgru_torch.core import run
 from convgru_torch.modules import SpecModule, add_parameters, initialise, parameter
 from convgru_torch.options import Common, GRUOptions, LSTMOptions, explicit, refuse_unknown
 from convgru_torch.text import arguments
+
+if TYPE_CHECKING:
+    from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
 class Cell(SpecModule):

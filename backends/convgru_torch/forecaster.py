@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from convgru_torch.modules import SpecModule
 from convgru_torch.options import ForecasterOptions, explicit, refuse_unknown
 from convgru_torch.stacks import OWN, STACKS
 from convgru_torch.text import forecaster_arguments
+
+if TYPE_CHECKING:
+    from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
 @explicit(ForecasterOptions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from convgru_torch.modules import SpecModule
 from convgru_torch.options import ConvGRUOptions, ConvLSTMOptions, ConvRNNOptions, explicit, refuse_unknown
 from convgru_torch.packed import pack, unpack
 from convgru_torch.text import arguments
+
+if TYPE_CHECKING:
+    from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
 class Stack(SpecModule):
