@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
+from numbers import Integral
 from typing import Any
 
 from convgru.spec.cell import GATES, NORMED, TITLES, CellSpec, Norm
@@ -71,6 +72,12 @@ def network(
         "padding": padding,
         "state_size": state_size,
     }
+    given = {name: _plain(value) for name, value in given.items()}
+    in_channels = _plain(in_channels)
+    for name in ("hidden_channels", "groups"):
+        if isinstance(given[name], tuple):
+            text = f"{TITLES[cell]} {name} expected a number, or a list with one for each layer, got {given[name]!r}"
+            raise ValueError(text)
     shared = {
         "padding_mode": padding_mode,
         "bias": bias,
@@ -131,6 +138,13 @@ def per_dimension(value: Any, ndim: int, *, pairs: bool = False) -> Any:
     if pairs and isinstance(value, tuple):
         return tuple((each, each) if isinstance(each, int) else each for each in value)
     return value
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's integers as Python's, in tuples and lists too: a spec must hash and print as what it means."""
+    if isinstance(value, (tuple, list)):
+        return [*map(_plain, value)] if isinstance(value, list) else (*map(_plain, value),)
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
 def _norm(cell: str, norm: Any) -> Any:

@@ -17,6 +17,12 @@ SPEC_ARGUMENTS = [
     (("gru", 0, 2), {}, ValueError, "ConvGRU in_channels expected a positive integer, got 0"),
     (("gru", 1.0, 2), {}, ValueError, "ConvGRU in_channels expected a positive integer, got 1.0"),
     (("gru", "3", 2), {}, ValueError, "ConvGRU in_channels expected a positive integer, got '3'"),
+    (
+        ("gru", 1, (8, 4)),
+        {},
+        ValueError,
+        "ConvGRU hidden_channels expected a number, or a list with one for each layer, got (8, 4)",
+    ),
     (("lstm", 1, -2), {}, ValueError, "ConvLSTM hidden_channels expected a positive integer, got -2"),
     (("lstm", 1, True), {}, ValueError, "ConvLSTM hidden_channels expected a positive integer, got True"),
     (("rnn", 1, [2, 0]), {}, ValueError, "ConvRNN hidden_channels expected a positive integer, got 0"),
