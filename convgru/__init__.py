@@ -48,7 +48,7 @@ __all__ = [
     "write",
 ]
 
-_LAZY = ("cases", "flax", "jax", "mindspore", "parity", "reference", "torch")
+_LAZY = ("case_table", "cases", "flax", "jax", "mindspore", "parity", "reference", "torch")
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ SEEDS = (0, 1, 2)
 HALF = {"float16": (4.0, 16.0), "bfloat16": (4.0, 16.0)}
 """Dtypes with a fixed budget, in eps: forward, gradient."""
 KINK = 4.0
-"""By how much a ReLU widens the gradient's budget in those: a number that rounds across the kink turns a derivative on or
+"""By how much a ReLU (or a clipped line) widens the gradient's budget in those: a number that rounds across the kink turns a derivative on or
 off, which no conditioning foresees (measured: up to 34 eps, where the smooth cells stay below 16)."""
 
 
@@ -31,6 +31,9 @@ class Budget:
 
     forward: float
     gradient: float
+
+
+KINKED = ("relu", "leaky_relu", "hard_sigmoid", "hard_sigmoid_0.2")
 
 
 def eps_of(dtype: str, tf32: bool = False) -> float:
@@ -50,7 +53,10 @@ def budget(problem: Problem, steps: int | None = None, *, tf32: bool = False) ->
     eps = eps_of(dtype, tf32)
     if dtype in HALF:
         forward, gradient = HALF[dtype]
-        kinks = any(layer.activation == "relu" for layer in problem.weights.spec.recurrent.layers)
+        kinks = any(
+            layer.activation in KINKED or layer.recurrent_activation in KINKED
+            for layer in problem.weights.spec.recurrent.layers
+        )
         return Budget(forward * eps, gradient * eps * (KINK if kinks else 1.0))
     response = conditioning(problem, steps)
     pixels = problem.x.size // problem.x.shape[2]
@@ -62,15 +68,15 @@ def conditioning(problem: Problem, steps: int | None = None) -> float:
 
     The noise is relative: (1 + √K/5)·eps on each convolution result (K = taps · channels), 1·eps on each new state.
     """
-    weights = problem.weights
-    leaves = reference.leaves_of(
-        weights, problem.x.astype(np.float64), reference.complete_state(weights.spec, problem.x, problem.state)
-    )
-    state = nest_state(weights.spec, leaves)
+    weights, spec = problem.weights, problem.weights.spec
+    x = problem.x.astype(np.float64)
+    extras = reference.complete_extras(spec, x, problem.extras, steps)
+    leaves = reference.leaves_of(weights, x, reference.complete_state(spec, x, problem.state), extras)
+    state = nest_state(spec, leaves)
 
     def results(ops: Any = numpy_ops, settle: Any = None) -> list[np.ndarray]:
-        y, final = reference.compute(weights.spec, leaves, leaves["x"], state, steps, ops=ops, settle=settle)
-        return [y, *(array for _, array in state_leaves(weights.spec, final))]
+        layers, final = reference.compute(spec, leaves, x, state, steps, extras, ops=ops, settle=settle)
+        return [layers[-1], *(array for _, array in state_leaves(spec, final))]
 
     exact = results()
     worst = 0.0
@@ -103,6 +109,10 @@ class _Noise:
     def conv(self, x: np.ndarray, p: Any, name: str) -> np.ndarray:
         """The convolution, each number off by (1 + √K/5)·eps·N(0, 1)."""
         return self._shake(numpy_ops.conv(x, p, name), 1 + sqrt(p[name].matrix.shape[-2]) / 5)
+
+    def peep(self, c: np.ndarray, p: Any, name: str) -> np.ndarray:
+        """A peephole, noisy where it is a convolution."""
+        return numpy_ops.peep(c, p, name) if isinstance(p[name], np.ndarray) else self.conv(c, p, name)
 
     def settle(self, state: np.ndarray) -> np.ndarray:
         """A new state, each number off by eps·N(0, 1)."""

@@ -15,9 +15,8 @@ import convgru
 from convgru import atomic, files, reference, registry
 from convgru import parity as parities
 from convgru.report import Report
-from convgru.shapes import count_parameters
-from convgru.spec import ForecasterSpec, Spec
-from convgru.spec_json import to_json
+from convgru.shapes import count_parameters, fitting_size
+from convgru.spec import ForecasterSpec, Spec, to_json
 from convgru.weights import Weights, WeightsError
 
 
@@ -178,13 +177,8 @@ def _described(path: Path, weights: Weights) -> dict[str, Any]:
 
 def _random_input(spec: Spec) -> np.ndarray:
     """Two frames of a small image that the network can read."""
-    if isinstance(spec, ForecasterSpec):
-        size = tuple(8 * p for p in spec.patch)
-    else:
-        shrink = [-sum(layer.input_convolution.growth[i] for layer in spec.layers) for i in range(spec.ndim)]
-        size = tuple(8 + max(less, 0) for less in shrink)
-    channels = spec.channels if isinstance(spec, ForecasterSpec) else spec.in_channels
-    shape = (2, 1, channels, *size)
+    size = fitting_size(spec, 8)
+    shape = (2, 1, spec.in_channels, *size)
     return np.random.default_rng(0).standard_normal(prod(shape)).reshape(shape)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from convgru.parity import Progress as Callback
 from convgru.report import Report
 from convgru.shapes import count_parameters
-from convgru.spec import ForecasterSpec
+from convgru.spec import CellSpec, ForecasterSpec
 from convgru.weights import Weights
 
 try:
@@ -44,18 +44,29 @@ def show_weights(name: str, weights: Weights) -> None:
     )
     if isinstance(spec, ForecasterSpec):
         console.print(f"frames of {spec.channels} channels, patch {spec.patch}, residual {spec.residual}")
-    layers = _table("layer", "in", "hidden", "kernel", "recurrent", "dilation", "padding", "bias", "cell")
+        console.print(f"decoder {'none' if spec.decoder is None else 'of its own'}, feedback {spec.feedback}")
+    if network.bidirectional is not None:
+        console.print(f"bidirectional {network.bidirectional}, merge {network.merge}")
+    layers = _table("layer", "in", "hidden", "kernel", "recurrent", "stride", "dilation", "padding", "bias", "cell")
     for index, layer in enumerate(network.layers):
-        cell = f"{layer.activation}, reset {layer.reset}" if layer.reset else layer.activation
-        sizes = (layer.kernel_size, layer.recurrent_kernel_size, layer.dilation, layer.padding)
-        layers.add_row(
-            str(index), str(layer.in_channels), str(layer.hidden_channels), *map(str, sizes), str(layer.bias), cell
-        )
+        sizes = (layer.kernel_size, layer.recurrent_kernel_size, layer.stride, layer.dilation, layer.padding)
+        numbers = map(str, (index, layer.in_channels, layer.hidden_channels, *sizes, layer.bias))
+        layers.add_row(*numbers, _options(layer))
     arrays = _table("array", "shape", "smallest", "largest")
     for key, array in weights.arrays.items():
         low, high = float(array.min()), float(array.max())
         arrays.add_row(key, str(array.shape), f"{low:.4g}", f"{high:.4g}")
     console.print(layers, arrays)
+
+
+def _options(layer: CellSpec) -> str:
+    """What else there is to say of a cell, its defaults left out."""
+    named: dict[str, Any] = {"reset": layer.reset, "peephole": layer.peephole, "state size": layer.state_size}
+    norm = None if layer.norm is None else f"of {layer.norm.groups} groups"
+    named |= {"norm": norm, "groups": layer.groups if layer.groups > 1 else None, "updates": layer.updates or None}
+    named |= {"padding mode": layer.padding_mode if layer.padding_mode != "zeros" else None}
+    gates = [] if layer.recurrent_activation == "sigmoid" else [f"gates {layer.recurrent_activation}"]
+    return ", ".join([layer.activation, *gates, *(f"{key} {value}" for key, value in named.items() if value)])
 
 
 def show_report(report: Report) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from convgru.spec import GATES, ForecasterSpec, NetworkSpec
+from convgru.shapes import parameter_shapes
+from convgru.spec import GATES, ForecasterSpec, NetworkSpec, Spec
 from convgru.weights import Weights
 
 
@@ -28,14 +29,18 @@ def _swapped_gates(weights: Weights) -> Weights | None:
     gates = len(GATES[weights.spec.recurrent.cell])
     if gates < 2:
         return None
-
-    def swap(name: str, array: np.ndarray) -> np.ndarray:
-        if name.startswith("readout.") or name.endswith(".bias_hn"):
-            return array
-        parts = np.split(array, gates)
-        return np.concatenate([parts[1], parts[0], *parts[2:]])
-
-    return _map(weights, swap)
+    arrays: dict[str, np.ndarray] = {}
+    for name, array in weights.arrays.items():
+        part = name.rpartition(".")[2]
+        if part in ("peephole_i", "peephole_f"):
+            other = "peephole_f" if part == "peephole_i" else "peephole_i"
+            arrays[name] = weights.arrays[name.removesuffix(part) + other]
+        elif part.startswith(("weight_", "bias", "norm_")) and part != "bias_hn" and not name.startswith("readout."):
+            parts = np.split(array, gates)
+            arrays[name] = np.concatenate([parts[1], parts[0], *parts[2:]])
+        else:
+            arrays[name] = array
+    return Weights(weights.spec, arrays)
 
 
 def _dropped_bias_hn(weights: Weights) -> Weights | None:
@@ -60,24 +65,24 @@ def _flipped_kernel(weights: Weights) -> Weights | None:
 
 def _wrong_reset(weights: Weights) -> Weights | None:
     """The reset gate acts after the recurrent convolution instead of before, or the other way round."""
-    network = weights.spec.recurrent
-    if network.cell != "gru":
+    spec = weights.spec
+    if spec.recurrent.cell != "gru":
         return None
-    after = network.layers[0].reset == "before"
-    layers = tuple(replace(layer, reset="after" if after else "before") for layer in network.layers)
-    spec = NetworkSpec(layers)
-    arrays = {name: array for name, array in weights.arrays.items() if not name.endswith(".bias_hn")}
-    if after:
-        arrays.update(
-            {
-                name.replace(".bias", ".bias_hn"): np.zeros_like(array[: len(array) // 3])
-                for name, array in arrays.items()
-                if name.endswith(".bias") and not name.startswith("readout.")
-            }
-        )
-    if isinstance(weights.spec, ForecasterSpec):
-        return Weights(replace(weights.spec, encoder=spec), arrays)
-    return Weights(spec, arrays)
+    wrong: Spec
+    if isinstance(spec, ForecasterSpec):
+        decoder = None if spec.decoder is None else _other_reset(spec.decoder)
+        wrong = replace(spec, encoder=_other_reset(spec.encoder), decoder=decoder)
+    else:
+        wrong = _other_reset(spec)
+    nothing = np.zeros((), weights.dtype)  # what a bias_hn starts as where there was none
+    shapes = parameter_shapes(wrong)
+    arrays = {name: weights.arrays.get(name, np.broadcast_to(nothing, shape)) for name, shape in shapes.items()}
+    return Weights(wrong, arrays)
+
+
+def _other_reset(network: NetworkSpec) -> NetworkSpec:
+    other = {"before": "after", "after": "before"}
+    return replace(network, layers=tuple(replace(c, reset=other[c.reset or "before"]) for c in network.layers))
 
 
 FAULTS: dict[str, Callable[[Weights], Weights | None]] = {

@@ -1,10 +1,12 @@
 """The step of each cell, written once, over a module of ops that every backend brings.
 
-Notation: * is cross-correlation, ∘ the elementwise product, σ the logistic sigmoid, φ the cell's activation.
+Notation: * is cross-correlation, ∘ the elementwise product, σ the recurrent activation (sigmoid), φ the activation (tanh).
 
 A step takes the already convolved input ``gates_x`` = W*x + b of all gates, so that a backend may compute it for many
-frames at once, and the state, always a tuple: ``(h,)`` or ``(h, c)``. ``p`` holds one layer's parameters in whatever form
-the backend's ops like best; nothing here looks inside. Axes and geometry are the ops' business alone.
+frames at once, and the state, always a tuple: ``(h,)`` or ``(h, c)``. ``context`` is added to the pre-activations of all
+gates, ``mask`` multiplies h where it enters U (recurrent dropout, before r); None is neither. With a norm the pre-activation
+is norm(W*x + U*h + b) + context + peephole. ``p`` holds one layer's parameters in whatever form the backend's ops like
+best; nothing here looks inside. Axes and geometry are the ops' business alone.
 """
 
 from __future__ import annotations
@@ -31,6 +33,14 @@ class Ops(Protocol):
         """Add the vector ``name`` (``bias``, ``bias_hn``, ``readout_bias``) along the channels of ``a``."""
         ...
 
+    def peep(self, c: Array, p: Params, name: str) -> Array:
+        """P·c for the peephole ``name`` (``peephole_i`` …): elementwise, or a convolution without bias."""
+        ...
+
+    def norm(self, a: Array, p: Params, part: str) -> Array:
+        """Group norm of ``a``, which holds the gates ``part`` (one of ``convgru.spec.NORMED``), then weight and bias by channel."""
+        ...
+
     def split(self, a: Array, n: int) -> tuple[Array, ...]:
         """Cut the channels of ``a`` into ``n`` equal parts."""
         ...
@@ -39,12 +49,8 @@ class Ops(Protocol):
         """Cut the channels of ``a`` into the first two thirds and the last third."""
         ...
 
-    def sigmoid(self, a: Array) -> Array:
-        """1 / (1 + exp(−a))."""
-        ...
-
-    def tanh(self, a: Array) -> Array:
-        """The hyperbolic tangent."""
+    def concat(self, a: Array, b: Array) -> Array:
+        """Put the channels of ``b`` behind those of ``a``."""
         ...
 
     def activation(self, name: str, a: Array) -> Array:
@@ -62,54 +68,73 @@ def input_gates(ops: Ops, spec: CellSpec, p: Params, x: Array) -> Array:
     return ops.add_channel(gates, p, "bias") if spec.bias else gates
 
 
-def gru_before(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State) -> State:
+def _pre(ops: Ops, spec: CellSpec, p: Params, part: str, a: Array, context: Array) -> Array:
+    """The pre-activation of the gates ``part``: norm(a) + context, either of which may be absent."""
+    a = ops.norm(a, p, part) if spec.norm is not None else a
+    return a if context is None else a + context
+
+
+def gru_before(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State, context: Array, mask: Array) -> State:
     """ConvGRU whose reset gate acts before the recurrent convolution (Ballas et al. 2015, arXiv:1511.06432).
 
     r = σ(W_r*x + U_r*h + b_r)    z = σ(W_z*x + U_z*h + b_z)
     n = φ(W_n*x + b_n + U_n*(r∘h))    h' = z∘h + (1−z)∘n
     """
     (h,) = state
+    u = h if mask is None else h * mask
     x_rz, x_n = ops.split_rz_n(gates_x)
-    r, z = ops.split(ops.sigmoid(x_rz + ops.conv(h, p, "hh_rz")), 2)
-    n = ops.activation(spec.activation, x_n + ops.conv(r * h, p, "hh_n"))
+    c_rz, c_n = (None, None) if context is None else ops.split_rz_n(context)
+    gates = _pre(ops, spec, p, "rz", x_rz + ops.conv(u, p, "hh_rz"), c_rz)
+    r, z = ops.split(ops.activation(spec.recurrent_activation, gates), 2)
+    n = ops.activation(spec.activation, _pre(ops, spec, p, "n", x_n + ops.conv(r * u, p, "hh_n"), c_n))
     return (z * h + (1 - z) * n,)
 
 
-def gru_after(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State) -> State:
+def gru_after(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State, context: Array, mask: Array) -> State:
     """ConvGRU whose reset gate acts after the recurrent convolution (cuDNN, torch.nn.GRU; Cho et al. 2014, arXiv:1406.1078v1).
 
     r = σ(W_r*x + U_r*h + b_r)    z = σ(W_z*x + U_z*h + b_z)
     n = φ(W_n*x + b_n + r∘(U_n*h + b_hn))    h' = z∘h + (1−z)∘n
     """
     (h,) = state
+    u = h if mask is None else h * mask
     x_rz, x_n = ops.split_rz_n(gates_x)
-    h_rz, h_n = ops.split_rz_n(ops.conv(h, p, "hh"))
-    r, z = ops.split(ops.sigmoid(x_rz + h_rz), 2)
+    h_rz, h_n = ops.split_rz_n(ops.conv(u, p, "hh"))
+    c_rz, c_n = (None, None) if context is None else ops.split_rz_n(context)
+    gates = _pre(ops, spec, p, "rz", x_rz + h_rz, c_rz)
+    r, z = ops.split(ops.activation(spec.recurrent_activation, gates), 2)
     if spec.bias:
         h_n = ops.add_channel(h_n, p, "bias_hn")
-    n = ops.activation(spec.activation, x_n + r * h_n)
+    n = ops.activation(spec.activation, _pre(ops, spec, p, "n", x_n + r * h_n, c_n))
     return (z * h + (1 - z) * n,)
 
 
-def lstm(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State) -> State:
-    """ConvLSTM (Shi et al. 2015, arXiv:1506.04214), without peepholes.
+def lstm(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State, context: Array, mask: Array) -> State:
+    """ConvLSTM (Shi et al. 2015, arXiv:1506.04214); P is absent, elementwise or a convolution.
 
-    i = σ(W_i*x + U_i*h + b_i)    f = σ(W_f*x + U_f*h + b_f)    g = φ(W_g*x + U_g*h + b_g)
-    o = σ(W_o*x + U_o*h + b_o)    c' = f∘c + i∘g    h' = o∘φ(c')
+    i = σ(W_i*x + U_i*h + P_i·c + b_i)    f = σ(W_f*x + U_f*h + P_f·c + b_f)    g = φ(W_g*x + U_g*h + b_g)
+    c' = f∘c + i∘g    o = σ(W_o*x + U_o*h + P_o·c' + b_o)    h' = o∘φ(c')
     """
     h, c = state
-    i, f, g, o = ops.split(gates_x + ops.conv(h, p, "hh"), 4)
-    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.activation(spec.activation, g)
-    return ops.sigmoid(o) * ops.activation(spec.activation, c), c
+    u = h if mask is None else h * mask
+    i, f, g, o = ops.split(_pre(ops, spec, p, "ifgo", gates_x + ops.conv(u, p, "hh"), context), 4)
+    if spec.peephole is not None:
+        i, f = i + ops.peep(c, p, "peephole_i"), f + ops.peep(c, p, "peephole_f")
+    i, f = ops.activation(spec.recurrent_activation, i), ops.activation(spec.recurrent_activation, f)
+    c = f * c + i * ops.activation(spec.activation, g)
+    if spec.peephole is not None:
+        o = o + ops.peep(c, p, "peephole_o")
+    return ops.activation(spec.recurrent_activation, o) * ops.activation(spec.activation, c), c
 
 
-def rnn(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State) -> State:
+def rnn(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State, context: Array, mask: Array) -> State:
     """ConvRNN: h' = φ(W*x + U*h + b), the convolutional form of Elman's network (1990)."""
     (h,) = state
-    return (ops.activation(spec.activation, gates_x + ops.conv(h, p, "hh")),)
+    u = h if mask is None else h * mask
+    return (ops.activation(spec.activation, _pre(ops, spec, p, "h", gates_x + ops.conv(u, p, "hh"), context)),)
 
 
-Step = Callable[[Ops, "CellSpec", Params, Array, State], State]
+Step = Callable[[Ops, "CellSpec", Params, Array, State, Array, Array], State]
 
 
 def step_of(spec: CellSpec) -> Step:
@@ -117,6 +142,26 @@ def step_of(spec: CellSpec) -> Step:
     if spec.cell == "gru":
         return gru_before if spec.reset == "before" else gru_after
     return {"lstm": lstm, "rnn": rnn}[spec.cell]
+
+
+def zoneout(mask: Array, old: State, new: State) -> State:
+    """Zoneout (Krueger et al. 2017, arXiv:1606.01305) of each part of the state; in evaluation a mask is its mean."""
+    return tuple(kept(m, a, b) for m, a, b in zip(mask, old, new, strict=True))
+
+
+def kept(mask: Array, old: Array, new: Array) -> Array:
+    """m∘old + (1−m)∘new: zoneout of one part of the state."""
+    return mask * old + (1 - mask) * new
+
+
+def merge(ops: Ops, name: str, forward: Array, backward: Array) -> Array:
+    """One output from those of two directions: ``concat``, ``sum``, ``mean`` or ``mul``."""
+    if name == "concat":
+        return ops.concat(forward, backward)
+    if name == "mul":
+        return forward * backward
+    total = forward + backward
+    return total * 0.5 if name == "mean" else total
 
 
 def readout(ops: Ops, spec: ForecasterSpec, p: Params, h: Array, frame: Array) -> Array:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from convgru.registry import explain
 
 try:
-    from convgru_jax.api import Params, State, apply, forecast, init, step, zero_state
+    from convgru_jax.api import Params, State, apply, detach, draw_masks, forecast, init, step, zero_state
 except ModuleNotFoundError as error:
     raise explain("jax", error) from error
 
-__all__ = ["Params", "State", "apply", "forecast", "init", "step", "zero_state"]
+__all__ = ["Params", "State", "apply", "detach", "draw_masks", "forecast", "init", "step", "zero_state"]

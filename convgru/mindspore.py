@@ -7,7 +7,7 @@ from convgru.registry import explain
 try:
     from convgru_mindspore.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
     from convgru_mindspore.core import forecast, run
-    from convgru_mindspore.flat import Flat
+    from convgru_mindspore.flat import Flat, detach
     from convgru_mindspore.forecaster import Forecaster
     from convgru_mindspore.stacks import ConvGRU, ConvLSTM, ConvRNN
 except ModuleNotFoundError as error:
@@ -22,6 +22,7 @@ __all__ = [
     "ConvRNNCell",
     "Flat",
     "Forecaster",
+    "detach",
     "forecast",
     "run",
 ]

@@ -19,8 +19,7 @@ import ml_dtypes
 import numpy as np
 
 from convgru import atomic, strict_json
-from convgru.spec import Spec
-from convgru.spec_json import from_json, to_json
+from convgru.spec import Spec, from_json, to_json
 from convgru.weights import Weights, WeightsError
 
 FORMAT = "1"

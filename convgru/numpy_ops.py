@@ -6,61 +6,89 @@ Every array may carry further leading axes, the same for all (many perturbed cop
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from convgru.padding import Convolution
-from convgru.shapes import layer_prefix
-from convgru.spec import CellSpec, ForecasterSpec
+from convgru.convolution import Convolution
+from convgru.spec import NORMED, CellSpec, ForecasterSpec
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A convolution's weights as a matrix (..., in · taps, out), and its geometry."""
+    """A convolution's weights as a matrix (..., groups, in/groups · taps, rows/groups), its geometry and its fan-in."""
 
     matrix: np.ndarray
     geometry: Convolution
 
 
-Params = Mapping[str, "Kernel | np.ndarray"]
+@dataclass(frozen=True)
+class NormPart:
+    """One normalised tensor: number of groups, ε, and the weight and bias of its channels."""
+
+    groups: int
+    eps: float
+    weight: np.ndarray
+    bias: np.ndarray
+    ndim: int
 
 
-def prepare(spec: CellSpec, arrays: Mapping[str, np.ndarray], layer: int, prefix: str = "") -> Params:
-    """The parameters of one layer in the form that the ops below take."""
-    own = {name: arrays[prefix + layer_prefix(layer) + name] for name in ("weight_ih", "weight_hh")}
-    hidden, ndim, recurrent = spec.hidden_channels, spec.ndim, spec.recurrent_convolution
-    rows = np.moveaxis(own["weight_hh"], -(ndim + 2), 0)
-    p: dict[str, Kernel | np.ndarray] = {
+Params = Mapping[str, "Kernel | NormPart | np.ndarray"]
+
+
+def prepare(spec: CellSpec, own: Mapping[str, np.ndarray]) -> Params:
+    """The parameters of one plain cell, given by their short names, in the form that the ops below take."""
+    ndim, gates = spec.ndim, spec.gates
+    p: dict[str, Kernel | NormPart | np.ndarray] = {
         "ih": kernel(own["weight_ih"], spec.input_convolution),
-        "hh": kernel(own["weight_hh"], recurrent),
-        "hh_rz": kernel(np.moveaxis(rows[: 2 * hidden], 0, -(ndim + 2)), recurrent),
-        "hh_n": kernel(np.moveaxis(rows[2 * hidden :], 0, -(ndim + 2)), recurrent),
+        "hh": kernel(own["weight_hh"], spec.recurrent_convolution(gates)),
     }
+    if spec.reset == "before":
+        cut = 2 * spec.hidden_channels
+        p["hh_rz"] = kernel(_rows(own["weight_hh"], ndim, 0, cut), spec.recurrent_convolution(2))
+        p["hh_n"] = kernel(_rows(own["weight_hh"], ndim, cut, None), spec.recurrent_convolution(1))
     for name in ("bias", "bias_hn"):
-        array = arrays.get(prefix + layer_prefix(layer) + name)
-        if array is not None:
-            p[name] = channel_vector(array, ndim)
+        if name in own:
+            p[name] = channel_vector(own[name], ndim)
+    for name in ("peephole_i", "peephole_f", "peephole_o") if spec.peephole is not None else ():
+        if spec.peephole == "conv":
+            p[name] = kernel(own[name], spec.recurrent_convolution(1))
+        else:  # (..., H, *S) as (..., 1, *S, H), to be multiplied with images
+            p[name] = np.expand_dims(np.moveaxis(own[name], -(ndim + 1), -1), -(ndim + 2))
+    if spec.norm is not None:
+        start = 0
+        for part, groups in zip(NORMED[spec.cell], spec.norm.groups, strict=True):
+            stop = start + len(part) * spec.hidden_channels
+            weight, bias = (channel_vector(own[f"norm_{kind}"][..., start:stop], ndim) for kind in ("weight", "bias"))
+            p["norm_" + part] = NormPart(groups, spec.norm.eps, weight, bias, ndim)
+            start = stop
     return p
+
+
+def _rows(weight: np.ndarray, ndim: int, start: int, stop: int | None) -> np.ndarray:
+    rows: tuple[Any, ...] = (..., slice(start, stop), *(slice(None),) * (ndim + 1))
+    return np.asarray(weight[rows])
 
 
 def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, np.ndarray]) -> Params:
     """The parameters of a forecaster's readout in the form that the ops below take."""
     ones = (1,) * spec.ndim
     return {
-        "readout": kernel(arrays["readout.weight"], Convolution(ones, ones, "valid")),
+        "readout": kernel(arrays["readout.weight"], Convolution(ones, ones, ones, padding="valid")),
         "readout_bias": channel_vector(arrays["readout.bias"], spec.ndim),
     }
 
 
 def kernel(weight: np.ndarray, geometry: Convolution) -> Kernel:
-    """(..., out, in, *k) as a matrix whose rows are ordered as ``conv`` lays out its windows."""
+    """(..., gates·groups·rows, in, *k) as one matrix for each group, its rows ordered as ``conv`` lays out its windows."""
     lead = weight.shape[: -(len(geometry.kernel_size) + 2)]
-    rows = prod(weight.shape[len(lead) + 1 :])
-    return Kernel(np.swapaxes(weight.reshape(*lead, -1, rows), -1, -2), geometry)
+    columns = prod(weight.shape[len(lead) + 1 :])
+    cut = weight.reshape(*lead, geometry.gates, geometry.groups, -1, columns)
+    by_group = np.moveaxis(cut, -3, -4).reshape(*lead, geometry.groups, -1, columns)
+    return Kernel(np.swapaxes(by_group, -1, -2), geometry)
 
 
 def channel_vector(v: np.ndarray, ndim: int) -> np.ndarray:
@@ -68,22 +96,53 @@ def channel_vector(v: np.ndarray, ndim: int) -> np.ndarray:
     return v.reshape(*v.shape[:-1], *(1,) * (ndim + 1), v.shape[-1])
 
 
+MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""What NumPy calls the padding modes."""
+
+
 def conv(x: np.ndarray, p: Params, name: str) -> np.ndarray:
-    """Cross-correlation: pad, view every window, one matrix product."""
+    """Cross-correlation: pad, view every window, one matrix product for each group."""
     weights = p[name]
     assert isinstance(weights, Kernel)
     geometry = weights.geometry
     ndim = len(geometry.kernel_size)
     axes = tuple(range(x.ndim - ndim - 1, x.ndim - 1))
-    widths = [(0, 0)] * (x.ndim - ndim - 1) + list(geometry.pads) + [(0, 0)]
+    pads = geometry.pads(x.shape[x.ndim - ndim - 1 : -1])
+    widths = [(0, 0)] * (x.ndim - ndim - 1) + list(pads) + [(0, 0)]
     spans = tuple(d * (k - 1) + 1 for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True))
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, widths), spans, axis=axes)
-    taps: tuple[Any, ...] = (..., *(slice(None, None, d) for d in geometry.dilation))
-    windows = windows[taps]
+    padded = np.pad(x, widths, mode=MODES[geometry.padding_mode])  # type: ignore[call-overload]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=axes)
+    steps = [slice(None, None, s) for s in geometry.stride]
+    taps = [slice(None, None, d) for d in geometry.dilation]
+    chosen: tuple[Any, ...] = (..., *steps, slice(None), *taps)
+    windows = windows[chosen]
     images = windows.shape[: x.ndim - 1]  # (..., B, *S), then C and the taps
-    columns = windows.reshape(*images[: -(ndim + 1)], prod(images[-(ndim + 1) :]), prod(windows.shape[x.ndim - 1 :]))
-    out: np.ndarray = columns @ weights.matrix
-    return out.reshape(*out.shape[:-2], *images[-(ndim + 1) :], out.shape[-1])
+    lead, pixels = images[: -(ndim + 1)], images[-(ndim + 1) :]
+    width = prod(windows.shape[x.ndim - 1 :]) // geometry.groups
+    columns = windows.reshape(*lead, prod(pixels), geometry.groups, width)
+    out: np.ndarray = np.moveaxis(columns, -2, -3) @ weights.matrix  # (..., groups, pixels, gates · rows)
+    cut = out.reshape(
+        *out.shape[:-1], geometry.gates, out.shape[-1] // geometry.gates
+    )  # then back to (..., pixels, gates, groups, rows)
+    whole = np.moveaxis(cut, -4, -2)
+    return whole.reshape(*whole.shape[:-4], *pixels, prod(whole.shape[-3:]))
+
+
+def peep(c: np.ndarray, p: Params, name: str) -> np.ndarray:
+    """P·c: elementwise, or a convolution."""
+    weights = p[name]
+    return weights * c if isinstance(weights, np.ndarray) else conv(c, p, name)
+
+
+def norm(a: np.ndarray, p: Params, part: str) -> np.ndarray:
+    """Group norm over space and the channels of each group, then weight and bias by channel."""
+    own = p["norm_" + part]
+    assert isinstance(own, NormPart)
+    axes = (*range(-(own.ndim + 2), -2), -1)
+    cut = a.reshape(*a.shape[:-1], own.groups, -1)
+    centred = cut - cut.mean(axis=axes, keepdims=True)
+    scaled = centred / np.sqrt((centred * centred).mean(axis=axes, keepdims=True) + own.eps)
+    return np.asarray(scaled.reshape(a.shape) * own.weight + own.bias)
 
 
 def add_channel(a: np.ndarray, p: Params, name: str) -> np.ndarray:
@@ -104,26 +163,42 @@ def split_rz_n(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return a[..., :cut], a[..., cut:]
 
 
-def sigmoid(a: np.ndarray) -> np.ndarray:
+def concat(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Put the channels of b behind those of a."""
+    lead = np.broadcast_shapes(a.shape[:-1], b.shape[:-1])
+    return np.concatenate([np.broadcast_to(each, (*lead, each.shape[-1])) for each in (a, b)], axis=-1)
+
+
+def _sigmoid(a: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(−a)), without overflow for either sign."""
     positive = np.real(a) >= 0
     t = np.exp(np.where(positive, -a, a))
     return np.where(positive, 1 / (1 + t), t / (1 + t))
 
 
-def tanh(a: np.ndarray) -> np.ndarray:
-    """The hyperbolic tangent."""
-    return np.asarray(np.tanh(a))
+def _ramp(slope: float) -> Callable[[np.ndarray], np.ndarray]:
+    """slope·x + 0.5, clipped to [0, 1]: by the sign of the real part, for a complex step must pass."""
+
+    def ramp(a: np.ndarray) -> np.ndarray:
+        line = slope * a + 0.5
+        return np.where(np.real(line) <= 0, 0, np.where(np.real(line) >= 1, 1, line))
+
+    return ramp
 
 
-def relu(a: np.ndarray) -> np.ndarray:
-    """The positive part, by the sign of the real one."""
-    return np.where(np.real(a) <= 0, 0, a)  # NaN stays NaN
+ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "tanh": np.tanh,
+    "relu": lambda a: np.where(np.real(a) <= 0, 0, a),  # NaN stays NaN
+    "leaky_relu": lambda a: np.where(np.real(a) <= 0, 0.01 * a, a),
+    "sigmoid": _sigmoid,
+    "hard_sigmoid": _ramp(1 / 6),
+    "hard_sigmoid_0.2": _ramp(0.2),
+}
 
 
 def activation(name: str, a: np.ndarray) -> np.ndarray:
     """The activation called ``name``."""
-    return {"tanh": tanh, "relu": relu}[name](a)
+    return ACTIVATIONS[name](a)
 
 
 def patch(x: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from convgru import budget as budgets
-from convgru import cases as table
-from convgru import reference, registry
+from convgru import case_table, reference, registry
+from convgru import cases as problems
 from convgru.cases import Case, Problem
 from convgru.controls import CONTROLS, FAULTS, Control, plant
 from convgru.report import Report, Row
-from convgru.shapes import nest_state, state_leaves
+from convgru.shapes import fitting_size, nest_state, state_leaves
 from convgru.weights import Weights
 
 Progress = Callable[[int, int, str], None]
@@ -30,23 +30,26 @@ class Oracle:
 
     def __init__(self, problem: Problem, steps: int | None, *, elementwise: bool, gradients: bool, tf32: bool) -> None:
         self.problem, self.steps = problem, steps
-        weights, x, state = problem.weights, problem.x, problem.state
-        y, final = reference.run(weights, x, state, steps=steps)
-        self.output, self.final = y, dict(state_leaves(weights.spec, final))
+        weights, spec, state = problem.weights, problem.weights.spec, problem.state
+        x = problem.x.astype(np.float64)
+        extras = reference.complete_extras(spec, x, problem.extras, steps)
+        start = reference.complete_state(spec, x, state)
+        self.leaves = reference.leaves_of(weights, x, start, extras)
+        layers, final = reference.compute(spec, self.leaves, x, start, steps, extras)
+        self.output, self.final = layers[-1], dict(state_leaves(spec, final))
         self.budget = budgets.budget(problem, steps, tf32=tf32)
-        self.leaves = reference.leaves_of(
-            weights, x.astype(np.float64), reference.complete_state(weights.spec, x, state)
-        )
         if state is None:
             self.leaves = {name: leaf for name, leaf in self.leaves.items() if not name.startswith("state.")}
         self.directions: dict[str, np.ndarray] | None = None
         self.gradients: dict[str, np.ndarray] = {}
         if gradients and elementwise:
-            self.gradients = reference.gradient(weights, x, state, problem.cotangents, steps=steps)
+            self.gradients = reference.gradient(weights, x, state, problem.cotangents, steps=steps, extras=extras)
         elif gradients:
             rng = np.random.default_rng(0)
             self.directions = {n: rng.standard_normal((DIRECTIONS, *a.shape)) for n, a in self.leaves.items()}
-            self.gradients = reference.derivatives(weights, x, state, problem.cotangents, self.directions, steps=steps)
+            self.gradients = reference.derivatives(
+                weights, x, state, problem.cotangents, self.directions, steps=steps, extras=extras
+            )
 
     def gradient_error(self, name: str, got: np.ndarray) -> float:
         """Error of one leaf's gradient: elementwise, or of its derivatives along the random directions."""
@@ -70,6 +73,7 @@ class Oracle:
             self.problem.x,
             self.problem.state,
             steps=self.steps,
+            extras=self.problem.extras,
             cotangents=cotangents,
             device=device,
         )
@@ -104,16 +108,18 @@ def run(
     case, to see the comparison fail. ``tf32`` leaves TF32 on and widens the budget to its eps. A backend that cannot
     compute a dtype on the device stands in the report with its reason; one that was asked for and compared nothing fails.
     """
-    chosen = list(cases) if cases is not None else table.table()
+    chosen = list(cases) if cases is not None else case_table.table()
     dtypes = [dtypes] if isinstance(dtypes, str) else dtypes
     if fault is not None and fault not in FAULTS:
         raise ValueError(f"fault expected one of {', '.join(map(repr, FAULTS))}, got {fault!r}")
     report = _start(backends, device, tf32)
+    if not report.backends:
+        return report  # which fails: nothing was compared
     jobs = [(case, dtype) for dtype in dtypes for case in chosen]
     for done, (case, dtype) in enumerate(jobs):
         if progress is not None:
             progress(done, len(jobs), f"{case.name} {dtype}")
-        problem = table.problem(case, dtype)
+        problem = problems.problem(case, dtype)
         faulty = plant(fault, problem.weights) if fault is not None else problem.weights
         if faulty is None:
             continue  # this cell has nothing to break in that way
@@ -146,7 +152,7 @@ def compare(
 ) -> Report:
     """Compare every backend with the reference on anybody's weights, on x (T, B, C, *S) or on random input of ``size``.
 
-    Gradients are compared along random directions. ``dtype`` defaults to that of the weights. The default size is 16 in
+    Gradients are compared along random directions. ``dtype`` defaults to that of the weights. The default size is about 16 in
     every dimension, and a forecaster's ``steps`` three.
     """
     from convgru.spec import ForecasterSpec
@@ -154,11 +160,10 @@ def compare(
     spec = weights.spec
     if isinstance(spec, ForecasterSpec) and steps is None:
         steps = 3
-    factors = spec.patch if isinstance(spec, ForecasterSpec) else (1,) * spec.ndim
-    size = tuple(16 * factor for factor in factors) if size is None else tuple(size)
+    size = fitting_size(spec, 16) if size is None else tuple(size)
     dtype = str(weights.dtype) if dtype is None else dtype
     array = None if x is None else np.asarray(x)
-    problem = table.make_problem(weights, size, dtype, steps=steps, state=False, seed=seed, x=array)
+    problem = problems.make_problem(weights, size, dtype, steps=steps, state=False, seed=seed, x=array)
     if state is not None:
         given = reference.complete_state(spec, problem.x, state)
         leaves = {name: leaf.astype(problem.x.dtype) for name, leaf in state_leaves(spec, given)}
@@ -201,10 +206,10 @@ def _compare(report: Report, oracle: Oracle, case: str, device: str, tf32: bool,
 
 def _controls(report: Report, dtype: str, device: str, tf32: bool) -> None:
     """Plant each fault once and see that every backend's comparison misses."""
-    by_name = {case.name: case for case in table.table()}
+    by_name = {case.name: case for case in case_table.table()}
     for control, case_name in CONTROLS.items():
         case = by_name[case_name]
-        problem = table.problem(case, dtype)
+        problem = problems.problem(case, dtype)
         faulty = plant(control, problem.weights)
         assert faulty is not None
         oracle = Oracle(problem, case.steps, elementwise=False, gradients=False, tf32=tf32)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from convgru import equations, numpy_ops
+from convgru import numpy_ops, reference_loop
+from convgru.extras import Extras, check_extras
 from convgru.shapes import check_input, check_state, check_steps, nest_state, state_leaves, state_shapes
 from convgru.spec import ForecasterSpec, Spec
 from convgru.weights import Weights
@@ -20,15 +22,51 @@ CHUNK = 1 << 21
 """How many complex numbers of perturbed outputs to hold at once."""
 
 
-def run(weights: Weights, x: Any, state: Any = None, *, steps: int | None = None) -> tuple[np.ndarray, tuple[Any, ...]]:
+def run(
+    weights: Weights,
+    x: Any,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    context: Any = None,
+    masks: Any = None,
+    return_all_layers: bool = False,
+    last_only: bool = False,
+    steps: int | None = None,
+    targets: Any = None,
+    forced: Any = None,
+) -> tuple[Any, tuple[Any, ...]]:
     """Run a network on x (T, B, C, *S) in float64: output (T, B, H, *S) and final state.
 
-    ``state`` None means zeros; else one entry for each layer, h or (h, c), of shape (B, H, *S). A forecaster needs
-    ``steps`` and returns that many predicted frames. Raises ValueError or TypeError, naming what was expected and what came.
+    ``state`` None means zeros; else one entry for each layer and direction, h or (h, c), of shape (B, H, *S). The other arguments
+    are those of ``convgru.extras.Extras``. With ``lengths`` the output is zero past a sample's end, and the final state is the one
+    after its last valid frame. ``return_all_layers`` gives a tuple of every layer's output, ``last_only`` the output of the last
+    (valid) frame alone, (B, H, *S), zeros where there is none. A forecaster needs ``steps`` and returns that many predicted
+    frames. Raises ValueError or TypeError, naming what was expected and what came.
     """
-    x = _float64(weights.spec.title, "x", x)
+    spec = weights.spec
+    x = _float64(spec.title, "x", x)
+    extras = Extras(None if lengths is None else np.asarray(lengths), context, masks, targets, forced)
     arrays = {name: array.astype(np.float64) for name, array in weights.arrays.items()}
-    return compute(weights.spec, arrays, x, complete_state(weights.spec, x, state), steps)
+    state = complete_state(spec, x, state)
+    layers, final = compute(spec, arrays, x, state, steps, complete_extras(spec, x, extras, steps))
+    if last_only:
+        if isinstance(spec, ForecasterSpec):
+            raise TypeError("Forecaster expected no last_only: take the last of its frames")
+        layers = [_last(layer, extras.lengths) for layer in layers]
+    if not return_all_layers:
+        return layers[-1], final
+    if isinstance(spec, ForecasterSpec):
+        raise TypeError("Forecaster expected no return_all_layers")
+    return tuple(layers), final
+
+
+def _last(y: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
+    """Each sample's last valid frame of y (T, B, …); zeros where there is none, as y holds past the end."""
+    if lengths is None:
+        return np.asarray(y[-1])
+    frames = [y[n - 1, b] if n else np.zeros_like(y[0, b]) for b, n in enumerate(lengths)]
+    return np.stack(frames)
 
 
 def complete_state(spec: Spec, x: np.ndarray, state: Any = None) -> tuple[Any, ...]:
@@ -43,89 +81,100 @@ def complete_state(spec: Spec, x: np.ndarray, state: Any = None) -> tuple[Any, .
     return nest_state(spec, leaves)
 
 
+def complete_extras(spec: Spec, x: np.ndarray, extras: Extras, steps: int | None = None) -> Extras:
+    """The extras in float64, checked against the input."""
+    check_extras(spec, extras, x.shape[0], x.shape[1], x.shape[3:], steps)
+    masks = extras.masks
+    return replace(
+        extras,
+        context=None if extras.context is None else [_float64(spec.title, "context", a) for a in extras.context],
+        masks=None if masks is None else {name: _float64(spec.title, name, a) for name, a in masks.items()},
+        targets=None if extras.targets is None else _float64(spec.title, "targets", extras.targets),
+        forced=None if extras.forced is None else np.asarray(extras.forced, dtype=bool),
+    )
+
+
 def compute(
     spec: Spec,
     arrays: Arrays,
     x: np.ndarray,
     state: tuple[Any, ...],
     steps: int | None = None,
+    extras: Extras = Extras(),  # noqa: B008 - frozen
     *,
+    leaves: Arrays | None = None,
     ops: Any = numpy_ops,
     settle: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> tuple[np.ndarray, tuple[Any, ...]]:
-    """``run`` without its checks: arrays may be complex and may carry further leading axes.
+) -> tuple[list[np.ndarray], tuple[Any, ...]]:
+    """``run`` without its checks, giving the outputs of all layers: arrays may be complex and may carry further leading axes.
 
-    ``ops`` may be a perturbed version of numpy_ops and ``settle`` a function applied to every new state: that is how
-    the conditioning of a network is measured.
+    ``leaves``, if given, hold the context's arrays, perturbed; ``ops`` and ``settle`` as in ``convgru.reference_loop.Call``.
     """
     ndim = spec.ndim
-    frames = [np.moveaxis(frame, -(ndim + 1), -1) for frame in np.moveaxis(x, -(ndim + 3), 0)]
-    leaves = {name: np.moveaxis(array, -(ndim + 1), -1) for name, array in state_leaves(spec, state)}
-    loop = _Loop(spec, arrays, nest_state(spec, leaves), ops, settle)
+
+    def last(array: np.ndarray) -> np.ndarray:
+        return np.moveaxis(array, -(ndim + 1), -1)
+
+    def first(array: np.ndarray) -> np.ndarray:
+        return np.moveaxis(array, -1, -(ndim + 1))
+
+    def split(array: np.ndarray) -> list[np.ndarray]:
+        return list(np.moveaxis(last(array), -(ndim + 3), 0))
+
+    context: list[list[np.ndarray]] | None = None
+    if extras.context is not None:
+        moved = [(leaves or extras.leaves())[f"context.{i}"] for i in range(len(extras.context))]
+        timed = [array.ndim > ndim + 2 for array in extras.context]
+        length = x.shape[-(ndim + 3)]
+        context = [split(a) if many else [last(a)] * length for a, many in zip(moved, timed, strict=True)]
+    masks = None if extras.masks is None else {name: last(array) for name, array in extras.masks.items()}
+    call = reference_loop.Call(extras.lengths, context, masks, ops, settle)
+    begin = [tuple(map(last, entry)) if isinstance(entry, tuple) else (last(entry),) for entry in state]
     if isinstance(spec, ForecasterSpec):
         check_steps(spec.title, steps)
         assert steps is not None
-        outputs = _forecast(spec, arrays, frames, steps, loop)
+        targets = None if extras.targets is None else split(extras.targets)
+        forced = (
+            None if extras.forced is None else list(extras.forced.reshape(*extras.forced.shape, *(1,) * (ndim + 1)))
+        )
+        frames, end = reference_loop.forecast(spec, arrays, split(x), steps, begin, call, targets, forced)
+        layers = [frames]
     elif steps is not None:
         raise TypeError(f"{spec.title} expected no steps: only a forecaster has a horizon, got steps={steps!r}")
     else:
-        outputs = [loop(frame) for frame in frames]
-    y = np.stack([np.moveaxis(out, -1, -(ndim + 1)) for out in np.broadcast_arrays(*outputs)], axis=-(ndim + 3))
-    final = {name: np.moveaxis(array, -1, -(ndim + 1)) for name, array in state_leaves(spec, loop.state)}
-    return y, nest_state(spec, final)
+        layers, end = reference_loop.run(spec, arrays, "", split(x), begin, call)
+    outputs = [np.stack([first(out) for out in np.broadcast_arrays(*frames)], axis=-(ndim + 3)) for frames in layers]
+    final = tuple(first(parts[0]) if len(parts) == 1 else tuple(map(first, parts)) for parts in end)
+    return outputs, final
 
 
-class _Loop:
-    """The layers and their states; a call takes one frame through all of them."""
-
-    def __init__(self, spec: Spec, arrays: Arrays, state: tuple[Any, ...], ops: Any, settle: Any) -> None:
-        network, prefix = (spec.encoder, "encoder.") if isinstance(spec, ForecasterSpec) else (spec, "")
-        self.layers = network.layers
-        self.params = [numpy_ops.prepare(cell, arrays, index, prefix) for index, cell in enumerate(self.layers)]
-        self.state, self.ops, self.settle = state, ops, settle
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        entries: list[Any] = []
-        for cell, p, entry in zip(self.layers, self.params, self.state, strict=True):
-            parts: tuple[np.ndarray, ...] = entry if isinstance(entry, tuple) else (entry,)
-            gates_x = equations.input_gates(self.ops, cell, p, x)
-            parts = equations.step_of(cell)(self.ops, cell, p, gates_x, parts)
-            if self.settle is not None:
-                parts = tuple(map(self.settle, parts))
-            entries.append(parts[0] if len(parts) == 1 else parts)
-            x = parts[0]
-        self.state = tuple(entries)
-        return x
-
-
-def _forecast(
-    spec: ForecasterSpec, arrays: Arrays, frames: Sequence[np.ndarray], steps: int, loop: _Loop
-) -> list[np.ndarray]:
-    readout = numpy_ops.prepare_readout(spec, arrays)
-    top = [loop(numpy_ops.patch(frame, spec.patch)) for frame in frames][-1]
-    predictions = [equations.readout(loop.ops, spec, readout, top, frames[-1])]
-    for _ in range(steps - 1):
-        top = loop(numpy_ops.patch(predictions[-1], spec.patch))
-        predictions.append(equations.readout(loop.ops, spec, readout, top, predictions[-1]))
-    return predictions
-
-
-def leaves_of(weights: Weights, x: np.ndarray, state: tuple[Any, ...]) -> dict[str, np.ndarray]:
-    """Everything that a gradient may be taken with respect to, by name: ``x``, ``state.0.h`` …, each parameter."""
+def leaves_of(
+    weights: Weights,
+    x: np.ndarray,
+    state: tuple[Any, ...],
+    extras: Extras = Extras(),  # noqa: B008 - frozen
+) -> dict[str, np.ndarray]:
+    """All that a gradient may be taken with respect to, by name: ``x``, ``state.0.h`` …, ``context.0`` …, each parameter."""
     arrays = {name: array.astype(np.float64) for name, array in weights.arrays.items()}
-    return {"x": x, **dict(state_leaves(weights.spec, state)), **arrays}
+    return {"x": x, **dict(state_leaves(weights.spec, state)), **extras.leaves(), **arrays}
 
 
 def gradient(
-    weights: Weights, x: Any, state: Any, cotangents: tuple[Any, Any], *, steps: int | None = None
+    weights: Weights,
+    x: Any,
+    state: Any,
+    cotangents: tuple[Any, Any],
+    *,
+    steps: int | None = None,
+    extras: Extras = Extras(),  # noqa: B008 - frozen
 ) -> dict[str, np.ndarray]:
     """Gradient of sum(cotangents · (output, final state)) by complex step, elementwise, for every leaf.
 
     One run for each number: for small networks. For large ones see ``derivatives``.
     """
     x = _float64(weights.spec.title, "x", x)
-    state = complete_state(weights.spec, x, state)
-    leaves = leaves_of(weights, x, state)
+    extras = complete_extras(weights.spec, x, extras, steps)
+    leaves = leaves_of(weights, x, complete_state(weights.spec, x, state), extras)
     width = max(1, CHUNK // max(1, cotangents[0].size * 16))
     found: dict[str, np.ndarray] = {}
     for name, leaf in leaves.items():
@@ -133,7 +182,7 @@ def gradient(
         for start in range(0, leaf.size, width):
             units = np.eye(min(width, leaf.size - start), leaf.size, start)
             direction = {name: units.reshape(-1, *leaf.shape)}
-            parts.append(_derivatives(weights.spec, leaves, direction, cotangents, steps))
+            parts.append(_derivatives(weights.spec, leaves, direction, cotangents, steps, extras))
         found[name] = np.concatenate(parts).reshape(leaf.shape)
     return found
 
@@ -146,27 +195,29 @@ def derivatives(
     directions: Mapping[str, np.ndarray],
     *,
     steps: int | None = None,
+    extras: Extras = Extras(),  # noqa: B008 - frozen
 ) -> dict[str, np.ndarray]:
     """Derivatives of sum(cotangents · (output, final state)) along directions[name] (D, *shape), for each name: (D,) numbers."""
     x = _float64(weights.spec.title, "x", x)
-    leaves = leaves_of(weights, x, complete_state(weights.spec, x, state))
+    extras = complete_extras(weights.spec, x, extras, steps)
+    leaves = leaves_of(weights, x, complete_state(weights.spec, x, state), extras)
     return {
         name: np.concatenate(
-            [_derivatives(weights.spec, leaves, {name: one[None]}, cotangents, steps) for one in direction]
+            [_derivatives(weights.spec, leaves, {name: one[None]}, cotangents, steps, extras) for one in direction]
         )
         for name, direction in directions.items()
     }
 
 
 def _derivatives(
-    spec: Spec, leaves: Arrays, directions: Arrays, cotangents: tuple[Any, Any], steps: int | None
+    spec: Spec, leaves: Arrays, directions: Arrays, cotangents: tuple[Any, Any], steps: int | None, extras: Extras
 ) -> np.ndarray:
     moved: dict[str, np.ndarray] = dict(leaves)
     for name, direction in directions.items():
         moved[name] = leaves[name] + STEP * 1j * direction
     count = len(next(iter(directions.values())))
-    y, final = compute(spec, moved, moved["x"], nest_state(spec, moved), steps)
-    total = _contract(y, cotangents[0], count)
+    layers, final = compute(spec, moved, moved["x"], nest_state(spec, moved), steps, extras, leaves=moved)
+    total = _contract(layers[-1], cotangents[0], count)
     weighed = dict(state_leaves(spec, cotangents[1]))
     for name, array in state_leaves(spec, final):
         total = total + _contract(array, weighed[name], count)

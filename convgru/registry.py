@@ -12,6 +12,7 @@ from convgru.weights import UnsupportedError as UnsupportedError
 if TYPE_CHECKING:
     import numpy as np
 
+    from convgru.extras import Extras
     from convgru.weights import Weights
 
 ROOMS = {
@@ -60,15 +61,16 @@ class Backend(Protocol):
         state: Any = None,
         *,
         steps: int | None = None,
+        extras: Extras | None = None,
         cotangents: tuple[np.ndarray, Any] | None = None,
         device: str = "cpu",
     ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
         """Run on NumPy arrays of the weights' dtype: output, final state, gradients.
 
         Runs the room's public module (what ``build`` returns), in the layout of the call that is its default. ``steps``
-        goes with forecasters. With ``cotangents``, of the shapes of output and final state, the gradients of
-        sum(cotangents · results) by name: ``x``, ``state.0.h`` … and every parameter; else an empty dict. TF32 is as
-        the caller left it. Raises UnsupportedError.
+        goes with forecasters; ``extras`` are the call's other arguments. With ``cotangents``, of the shapes of output and
+        final state, the gradients of sum(cotangents · results) by name (``x``, ``state.0.h`` …, ``context.0`` … and
+        every parameter); else an empty dict. TF32 is as the caller left it. Raises UnsupportedError.
         """
         ...
 

@@ -22,8 +22,7 @@ import safetensors.numpy
 
 from convgru import atomic, strict_json
 from convgru.shapes import parameter_shapes
-from convgru.spec import Spec
-from convgru.spec_json import from_json, to_json
+from convgru.spec import Spec, from_json, to_json
 from convgru.weights import Weights, WeightsError
 
 FORMAT = 1

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from convgru.shapes import parameter_shapes
-from convgru.spec import GATES, ForecasterSpec, NetworkSpec, Spec
+from convgru.spec import GATES, CellSpec, ForecasterSpec, NetworkSpec, Spec
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "float64": np.dtype(np.float64),
@@ -103,32 +103,40 @@ class Weights:
 def init(spec: Spec, seed: int = 0, dtype: str = "float32") -> Weights:
     """Initial weights, the same for every framework.
 
-    Each gate by itself: weight_ih Glorot uniform (Glorot and Bengio 2010, fans C·∏k and H·∏k), weight_hh orthogonal on
-    (H, H·∏k) (Saxe et al. 2013), bias zero but for the forget gate's, which is one (Jozefowicz et al. 2015). A readout
-    is Glorot uniform with bias zero. Drawn in float64 from Philox(seed), then rounded once to ``dtype``.
+    Each gate and group by itself: weight_ih Glorot uniform (Glorot and Bengio 2010, fans C·∏k and H·∏k), weight_hh
+    orthogonal on (H, H·∏k) (Saxe et al. 2013), bias zero but for the forget gate's, which is one (Jozefowicz et al. 2015); peepholes
+    zero, norms one and zero. A readout is Glorot uniform with bias zero. Drawn in float64 from Philox(seed), then rounded once to ``dtype``.
     """
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"init expected a seed that is an integer >= 0, got {seed!r}")
     rng = np.random.Generator(np.random.Philox(int(seed)))
     shapes = parameter_shapes(spec)
-    gates = GATES[spec.recurrent.cell]
-    arrays = {name: _initial(rng, name, shape, gates) for name, shape in shapes.items()}
+    arrays = {name: _initial(rng, name, shape, _cell_of(spec, name)) for name, shape in shapes.items()}
     return Weights(spec, {name: array.astype(dtype_of(dtype)) for name, array in arrays.items()})
 
 
-def _initial(rng: np.random.Generator, name: str, shape: tuple[int, ...], gates: str) -> np.ndarray:
-    owner, _, part = name.rpartition(".")
-    if owner == "readout":
+def _cell_of(spec: Spec, name: str) -> CellSpec | None:
+    """The layer that a parameter belongs to; None for a readout."""
+    owner, found, rest = name.partition("layers.")
+    if not found:
+        return None
+    network: NetworkSpec = getattr(spec, owner[:-1]) if owner else spec.recurrent
+    cell = network.layers[int(rest.partition(".")[0])]
+    return cell
+
+
+def _initial(rng: np.random.Generator, name: str, shape: tuple[int, ...], cell: CellSpec | None) -> np.ndarray:
+    part = name.rpartition(".")[2]
+    if cell is None:
         return glorot(rng, shape) if part == "weight" else np.zeros(shape)
     if part in ("weight_ih", "weight_hh"):
-        gate = (shape[0] // len(gates), *shape[1:])
+        blocks = cell.gates * cell.groups
         draw = glorot if part == "weight_ih" else orthogonal
-        return np.concatenate([draw(rng, gate) for _ in gates])
-    array = np.zeros(shape)
-    if part == "bias" and "f" in gates:
-        hidden = shape[0] // len(gates)
-        start = gates.index("f") * hidden
-        array[start : start + hidden] = 1.0
+        return np.concatenate([draw(rng, (shape[0] // blocks, *shape[1:])) for _ in range(blocks)])
+    array = np.ones(shape) if part == "norm_weight" else np.zeros(shape)
+    if part == "bias" and cell.cell == "lstm":
+        start = GATES["lstm"].index("f") * cell.hidden_channels
+        array[start : start + cell.hidden_channels] = 1.0
     return array
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-MISSING = [name for name in ("torch", "jax", "flax", "mindspore") if find_spec(name) is None]
+MISSING = [name for name in ("torch", "jax", "flax", "mindspore", "keras") if find_spec(name) is None]
 collect_ignore = MISSING
 
 

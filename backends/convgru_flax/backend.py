@@ -12,13 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from convgru.extras import Extras
 from convgru.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
 from convgru.spec import ForecasterSpec, Spec
 from convgru.weights import Weights
 from convgru_flax.cells import ConvCell
 from convgru_flax.checkpoint import read, write
 from convgru_flax.forecasting import Forecaster
-from convgru_flax.stacks import STACKS, ConvStack
+from convgru_flax.networks import STACKS
+from convgru_flax.stacks import ConvStack
 from convgru_jax import backend as on_jax
 
 __all__ = [
@@ -36,7 +38,7 @@ __all__ = [
 ]
 
 suffixes = {".msgpack": "flax.serialization: a dict of spec (JSON text) and params (canonical name -> array)"}
-OPTIONS = ("time_major", "dtype", "method", "device")
+OPTIONS = ("time_major", "dtype", "method", "deterministic", "rngs", "device")
 Network = ConvCell | ConvStack | Forecaster
 
 
@@ -66,7 +68,7 @@ def owns(net: object) -> bool:
 
 
 def build(weights: Weights, **options: Any) -> ConvStack | Forecaster:
-    """The module with these weights. Options: ``time_major``, ``dtype`` (to compute in), ``method``, ``device``."""
+    """The module with these weights. Options: those of ``from_spec``, and ``device``. Without ``rngs`` it is in evaluation."""
     strange = sorted(set(options) - set(OPTIONS))
     if strange:
         raise ValueError(f"flax build expected options among {', '.join(OPTIONS)}, got {', '.join(strange)}")
@@ -92,6 +94,7 @@ def execute(
     state: Any = None,
     *,
     steps: int | None = None,
+    extras: Extras | None = None,
     cotangents: tuple[np.ndarray, Any] | None = None,
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
@@ -100,17 +103,19 @@ def execute(
     with on_jax.precision_of(weights.dtype), jax.default_device(on_jax.device(device)):
         net = build(weights, device=device)
         graphdef, params = nnx.split(net)
+        context, others = _others(spec, extras or Extras())
 
         @jax.jit
-        def call(params: Any, x: Any, state: Any) -> Any:
-            return _called(nnx.merge(graphdef, params), x, steps, state)
+        def call(params: Any, x: Any, state: Any, context: Any) -> Any:
+            given = others if context is None else {**others, "context": context}
+            return _called(nnx.merge(graphdef, params), x, steps, state, given)
 
         @jax.jit
         def call_back(inputs: Any, cotangents: Any) -> Any:
             results, pull = jax.vjp(call, *inputs)
             return results, pull(cotangents)
 
-        inputs = (params, jnp.asarray(_to_flax(x)), _convert(spec, state, _state_to_flax))
+        inputs = (params, jnp.asarray(_to_flax(x)), _convert(spec, state, _state_to_flax), context)
         if cotangents is None:
             (y, final), slopes = call(*inputs), None
         else:
@@ -119,21 +124,39 @@ def execute(
         return _to_numpy(y), _convert(spec, final, _state_to_numpy), _gradients(spec, slopes)
 
 
-def _called(net: Any, x: Any, steps: Any, state: Any) -> Any:
+def _others(spec: Spec, extras: Extras) -> tuple[list[jax.Array] | None, dict[str, Any]]:
+    """The context, and the call's other arguments, in Flax's layout and under its names."""
+    given = {name: getattr(extras, name) for name in extras.given if name != "context"}
+    if "lengths" in given:
+        given["seq_lengths"] = given.pop("lengths")
+    if "masks" in given:
+        given["masks"] = {name: np.moveaxis(a, -spec.ndim - 1, -1) for name, a in given["masks"].items()}
+    if "targets" in given:
+        given |= {"targets": _to_flax(given["targets"]), "forced": given["forced"].T}
+    if extras.context is None:
+        return None, given
+    timed = [array.ndim > spec.ndim + 2 for array in extras.context]
+    pairs = zip(timed, extras.context, strict=True)
+    return [jnp.asarray(_to_flax(a)) if many else _state_to_flax(a) for many, a in pairs], given
+
+
+def _called(net: Any, x: Any, steps: Any, state: Any, given: dict[str, Any]) -> Any:
     if isinstance(net, Forecaster):
-        return net(x, steps, state)
+        return net(x, steps, state, **given)
     if steps is not None:
         raise TypeError(f"{net.spec.title} expected no steps: only a forecaster has a horizon, got steps={steps!r}")
-    return net(x, state)
+    return net(x, state, **given)
 
 
 def _gradients(spec: Spec, slopes: Any) -> dict[str, np.ndarray]:
     if slopes is None:
         return {}
-    params, x, state = slopes
+    params, x, state, context = slopes
     found = {"x": _to_numpy(x)}
     if state is not None:
         found |= dict(state_leaves(spec, _convert(spec, state, _state_to_numpy)))
+    for index, a in enumerate(context or ()):
+        found[f"context.{index}"] = _to_numpy(a) if a.ndim > spec.ndim + 2 else _state_to_numpy(a)
     arrays = dict(_by_path(params))
     return found | {name: np.array(arrays[name]) for name in parameter_shapes(spec)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -15,6 +15,7 @@ from convgru.shapes import check_dtype, check_input, check_state, parameter_shap
 from convgru.spec import NetworkSpec, Spec
 from convgru.weights import DTYPES
 from convgru_jax import core
+from convgru_jax.api import detach as detach
 from convgru_jax.conv import CONVOLUTIONS
 from convgru_jax.init import initial_arrays
 
@@ -109,21 +110,18 @@ def enter(
     return _cast(dict(arrays), own), _cast(x, own), state
 
 
+def cast(tree: Any, dtype: Any) -> Any:
+    """What else a call brings, in the ``dtype`` of the module, if it has one. None, and what is no array, stays."""
+    if dtype is None:
+        return tree
+    return jax.tree.map(lambda a: _cast(a, dtype) if hasattr(a, "dtype") else a, tree)
+
+
 def _cast(tree: Any, dtype: Any) -> Any:
     def one(array: Any) -> Any:
         return array if isinstance(array, jax.Array) and array.dtype == dtype else jnp.asarray(array, dtype)
 
     return jax.tree.map(one, tree)
-
-
-def values(module: nnx.Module, names: Iterable[str]) -> dict[str, jax.Array]:
-    """The arrays in the parameters ``names`` of a module."""
-    return {name: getattr(module, name)[...] for name in names}
-
-
-def between(time_major: bool, x: jax.Array) -> jax.Array:
-    """Time first from the layout of the caller, or back: the two are the same exchange of axes."""
-    return x if time_major else jnp.swapaxes(x, 0, 1)
 
 
 def as_class(kind: type[Module], made: nnx.Module) -> Module:
@@ -143,3 +141,30 @@ def drawer(rngs: Any, carry_init: Any) -> Draw:
     if stream is None:
         raise ValueError("initialize_carry expected rngs with carry_init, got None")
     return lambda shape, dtype: carry_init(stream(), shape, dtype)
+
+
+def stream(owner: str, rngs: object) -> Any:
+    """A stream of its own for a module to draw its masks from, as nnx.Dropout keeps one; None if there are no rngs."""
+    if rngs is None:
+        return nnx.data(None)
+    if isinstance(rngs, nnx.Rngs):
+        return rngs.dropout.fork()
+    if isinstance(rngs, nnx.RngStream):
+        return rngs.fork()
+    raise TypeError(f"{owner} expected rngs, an nnx.Rngs or a stream of one, got {rngs!r}")
+
+
+def key_of(owner: str, rngs: object) -> jax.Array:
+    """A key to draw masks from: of an nnx.Rngs (its stream ``dropout``), of a stream, or the key itself. Raises ValueError for None."""
+    if rngs is None:
+        raise ValueError(
+            f"{owner} expected rngs to draw dropout from, at construction or in the call: "
+            "it is in training mode (deterministic=False; net.eval() for evaluation)"
+        )
+    key: Any = rngs
+    if isinstance(rngs, nnx.Rngs):
+        key = rngs.dropout()
+    elif isinstance(rngs, nnx.RngStream):
+        key = rngs()
+    found: jax.Array = key
+    return found

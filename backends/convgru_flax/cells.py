@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from functools import reduce
+from typing import Any, ClassVar, Self, Unpack
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convgru.shapes import cell_parameter_shapes, layer_prefix
+from convgru.shapes import cell_parameter_shapes, layer_prefix, step_prefixes
 from convgru.spec import CellSpec, Ints, NetworkSpec, network
 from convgru_flax import calls
 from convgru_flax.calls import Arrays
-from convgru_jax import core
+from convgru_flax.options import CellOptions, checked
+from convgru_jax import checks, core
 
-PARAMETERS = ("weight_ih", "weight_hh", "bias", "bias_hn")
+
+class Update(nnx.Module):
+    """The parameters of one of a cell's steps, where it takes several in a row on one state (``updates``)."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        for name, array in arrays.items():
+            setattr(self, name, nnx.Param(array))
 
 
 class ConvCell(nnx.RNNCellBase):
@@ -33,42 +41,30 @@ class ConvCell(nnx.RNNCellBase):
         hidden_features: int,
         kernel_size: Ints = 3,
         *,
-        ndim: int = 2,
-        recurrent_kernel_size: Ints | None = None,
-        dilation: Ints = 1,
-        recurrent_dilation: Ints | None = None,
-        padding: Any = "same",
-        use_bias: bool = True,
-        reset: str | None = None,
-        activation: str = "tanh",
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         method: str = "fast",
         rngs: nnx.Rngs,
+        **options: Unpack[CellOptions],
     ) -> None:
-        spec = network(
-            self.kind,
-            in_features,
-            hidden_features,
-            kernel_size,
-            1,
-            ndim=ndim,
-            recurrent_kernel_size=recurrent_kernel_size,
-            dilation=dilation,
-            recurrent_dilation=recurrent_dilation,
-            padding=padding,
-            bias=use_bias,
-            reset=reset,
-            activation=activation,
-        )
+        own = checked(type(self).__name__, options, CellOptions)
+        spec = network(self.kind, in_features, hidden_features, kernel_size, 1, **own)
         arrays = calls.initial(f"{spec.title}Cell", spec, rngs, param_dtype)
         self._fill(spec.layers[0], arrays, prefix=layer_prefix(0), dtype=dtype, method=method)
 
     def _fill(self, spec: CellSpec, arrays: Arrays, *, prefix: str, dtype: Any, method: str) -> None:
         self.cell_spec = spec
-        for name in PARAMETERS:
-            array = arrays.get(prefix + name)
-            setattr(self, name, nnx.data(None) if array is None else nnx.Param(array))
+        own = {name: arrays[prefix + name] for name in cell_parameter_shapes(spec)}
+        if spec.updates:
+            self.updates = nnx.List(
+                Update({name[len(inner) :]: array for name, array in own.items() if name.startswith(inner)})
+                for inner in step_prefixes(spec)
+            )
+        else:
+            for name in ("bias", "bias_hn"):
+                setattr(self, name, nnx.data(None))
+            for name, array in own.items():
+                setattr(self, name, nnx.Param(array))
         self.dtype = None if dtype is None else calls.usable(self.title, dtype)
         self.method = calls.check_method(self.title, method)
 
@@ -118,14 +114,17 @@ class ConvCell(nnx.RNNCellBase):
 
     def arrays(self) -> dict[str, jax.Array]:
         """The parameters' arrays by their short names."""
-        return calls.values(self, cell_parameter_shapes(self.cell_spec))
+        names = cell_parameter_shapes(self.cell_spec)
+        start: Any = self
+        return {name: reduce(_child, name.split("."), start)[...] for name in names}
 
-    def __call__(self, carry: Any, inputs: Any) -> tuple[Any, jax.Array]:
+    def __call__(self, carry: Any, inputs: Any, context: Any = None) -> tuple[Any, jax.Array]:
         """One step.
 
         Args:
             carry: h (B, *S, H), or (h, c) for a ConvLSTMCell.
             inputs: one frame (B, *S, C).
+            context: added to the pre-activations of all gates, (B, *S, G·H).
 
         Returns:
             The new carry, and the output, which is the new h.
@@ -139,7 +138,12 @@ class ConvCell(nnx.RNNCellBase):
             self.title, self.spec, self.arrays(), inputs, (carry,), layout="BSC", dtype=self.dtype
         )
         pair = len(self.cell_spec.state_names) > 1
-        new = core.cell_step(self.cell_spec, arrays, x, state[0] if pair else state, method=self.method)
+        if context is not None:
+            call = checks.Call(1, x.shape[0], x.shape[1:-1], x.dtype)
+            given = (calls.cast(context, self.dtype),)
+            (context,) = checks.checked_extras(self.spec, call, None, given, None).context or (None,)
+        start = state[0] if pair else state
+        new = core.cell_step(self.cell_spec, arrays, x, start, context=context, method=self.method)
         return (new if pair else new[0]), new[0]
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None) -> Any:
@@ -154,8 +158,12 @@ class ConvCell(nnx.RNNCellBase):
             h (B, *S, H), or (h, c) for a ConvLSTMCell, in the cell's ``dtype``, else that of its parameters. nnx's own
             LSTM cells carry (c, h); this one carries (h, c), as all of convgru does.
         """
-        dtype = self.weight_ih[...].dtype if self.dtype is None else self.dtype
+        dtype = next(iter(self.arrays().values())).dtype if self.dtype is None else self.dtype
         return calls.initial_state(self.title, self.spec, input_shape, dtype, calls.drawer(rngs, carry_init))[0]
+
+
+def _child(node: Any, name: str) -> Any:
+    return node[int(name)] if name.isdigit() else getattr(node, name)
 
 
 class _Filled(ConvCell):
@@ -172,7 +180,9 @@ class ConvGRUCell(ConvCell):
     n = φ(W_n*x + b_n + U_n*(r∘h))    h' = z∘h + (1−z)∘n
 
     With ``reset="after"``: n = φ(W_n*x + b_n + r∘(U_n*h + b_hn)), as cuDNN, torch.nn.GRU and nnx.GRUCell have it.
-    Arguments and errors are those of ConvGRU; the parameters are ``weight_ih``, ``weight_hh``, ``bias`` and ``bias_hn``.
+    Arguments and errors are those of ConvGRU, but for what concerns several layers or frames, dropout and zoneout among it.
+    The parameters are ``weight_ih``, ``weight_hh``, ``bias`` and ``bias_hn``, with a norm ``norm_weight`` and ``norm_bias``;
+    with ``updates`` those of each step stand at ``updates.0`` ….
 
     Example::
 
@@ -184,12 +194,13 @@ class ConvGRUCell(ConvCell):
 
 
 class ConvLSTMCell(ConvCell):
-    """One step of a ConvLSTM (Shi et al. 2015, arXiv:1506.04214), without peepholes; the carry is (h, c).
+    """One step of a ConvLSTM (Shi et al. 2015, arXiv:1506.04214); the carry is (h, c).
 
-    i = σ(W_i*x + U_i*h + b_i)    f = σ(W_f*x + U_f*h + b_f)    g = φ(W_g*x + U_g*h + b_g)
-    o = σ(W_o*x + U_o*h + b_o)    c' = f∘c + i∘g    h' = o∘φ(c')
+    i = σ(W_i*x + U_i*h + P_i·c + b_i)    f = σ(W_f*x + U_f*h + P_f·c + b_f)    g = φ(W_g*x + U_g*h + b_g)
+    c' = f∘c + i∘g    o = σ(W_o*x + U_o*h + P_o·c' + b_o)    h' = o∘φ(c')
 
-    nnx's own LSTM cells carry (c, h). Arguments and errors are those of ConvLSTM.
+    P is absent, or by ``peephole`` elementwise (``hadamard``) or a convolution (``conv``). nnx's own LSTM cells carry
+    (c, h). Arguments and errors are those of ConvLSTM.
 
     Example::
 
@@ -203,7 +214,7 @@ class ConvLSTMCell(ConvCell):
 class ConvRNNCell(ConvCell):
     """One step of a ConvRNN (Elman 1990, with convolutions); the carry is h.
 
-    h' = φ(W*x + U*h + b), φ being ``activation``: tanh or relu. Arguments and errors are those of ConvRNN.
+    h' = φ(W*x + U*h + b), φ being ``activation``. Arguments and errors are those of ConvRNN.
 
     Example::
 

@@ -13,8 +13,7 @@ from flax import serialization
 
 from convgru import atomic
 from convgru.shapes import parameter_shapes
-from convgru.spec import Spec
-from convgru.spec_json import from_json, to_json
+from convgru.spec import Spec, from_json, to_json
 from convgru.weights import DTYPES, Weights, WeightsError
 
 MAX_SPEC = 1 << 20

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convgru.shapes import check_steps
-from convgru.spec import ForecasterSpec, Ints, forecaster
+from convgru.shapes import check_input, check_steps
+from convgru.spec import ForecasterSpec, Ints, NetworkSpec, forecaster
 from convgru_flax import calls
 from convgru_flax.calls import Arrays
-from convgru_flax.stacks import filled_stack
-from convgru_jax import core
+from convgru_flax.networks import filled_stack
+from convgru_flax.options import NetworkOptions, checked
+from convgru_flax.stacks import Call, ConvStack
+from convgru_jax import core, masks
 
 
 class Readout(nnx.Module):
@@ -26,7 +28,7 @@ class Readout(nnx.Module):
 
 
 class Forecaster(nnx.Module):
-    """Pixel unshuffle, a network, a 1x1 readout, pixel shuffle; after the last given frame it feeds on its own predictions.
+    """Pixel unshuffle, a network, a 1x1 readout, pixel shuffle; then it feeds on its own predictions.
 
     prediction = unpatch(W*h + b), plus the frame it has just seen if ``residual``: ``convgru.equations.readout``.
 
@@ -36,6 +38,9 @@ class Forecaster(nnx.Module):
         hidden_features, kernel_size, num_layers, ndim and the rest: of the network, as in ConvGRU.
         patch: side of the square of pixels that become channels; a tuple is per dimension. Images must be multiples of it.
         residual: predict the change of the frame.
+        decoder: after the given frames another network takes over from the encoder's carry: True for one like the encoder, or
+            the NetworkSpec of another. The encoder's own step otherwise goes on.
+        feedback: read the prediction before; otherwise zeros (Srivastava et al. 2015, arXiv:1502.04681).
 
     Raises:
         ValueError, TypeError: an argument is not what it should be; the message names it.
@@ -54,51 +59,36 @@ class Forecaster(nnx.Module):
         kernel_size: Ints | list[Ints] = 3,
         num_layers: int | None = None,
         *,
-        ndim: int = 2,
         patch: Ints = 1,
         residual: bool = True,
-        recurrent_kernel_size: Ints | list[Ints] | None = None,
-        dilation: Ints | list[Ints] = 1,
-        recurrent_dilation: Ints | list[Ints] | None = None,
-        padding: Any = "same",
-        use_bias: bool = True,
-        reset: str | None = None,
-        activation: str = "tanh",
+        decoder: bool | NetworkSpec = False,
+        feedback: bool = True,
         time_major: bool = False,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         method: str = "fast",
+        deterministic: bool = False,
         rngs: nnx.Rngs,
+        **options: Unpack[NetworkOptions],
     ) -> None:
-        spec = forecaster(
-            cell,
-            channels,
-            hidden_features,
-            kernel_size,
-            num_layers,
-            ndim=ndim,
-            patch=patch,
-            residual=residual,
-            recurrent_kernel_size=recurrent_kernel_size,
-            dilation=dilation,
-            recurrent_dilation=recurrent_dilation,
-            padding=padding,
-            bias=use_bias,
-            reset=reset,
-            activation=activation,
-        )
+        own = checked("Forecaster", options, NetworkOptions)
+        ends = {"patch": patch, "residual": residual, "decoder": decoder, "feedback": feedback}
+        spec = forecaster(cell, channels, hidden_features, kernel_size, num_layers, **ends, **own)  # type: ignore[arg-type]
         arrays = calls.initial(spec.title, spec, rngs, param_dtype)
-        self._fill(spec, arrays, time_major=time_major, dtype=dtype, method=method)
+        self._fill(spec, arrays, Call(time_major, dtype, method, deterministic), rngs)
 
-    def _fill(self, spec: ForecasterSpec, arrays: Arrays, *, time_major: bool, dtype: Any, method: str) -> None:
+    def _fill(self, spec: ForecasterSpec, arrays: Arrays, call: Call, rngs: Any) -> None:
         self.patch = spec.patch
         self.residual = spec.residual
-        self.time_major = time_major
-        self.dtype = None if dtype is None else calls.usable(spec.title, dtype)
-        self.method = calls.check_method(spec.title, method)
-        self.encoder = filled_stack(
-            spec.encoder, arrays, prefix="encoder.", time_major=time_major, dtype=dtype, method=method
-        )
+        self.feedback = spec.feedback
+        self.time_major = call.time_major
+        self.dtype = None if call.dtype is None else calls.usable(spec.title, call.dtype)
+        self.method = calls.check_method(spec.title, call.method)
+        self.deterministic = call.deterministic
+        self.rngs = calls.stream(spec.title, rngs if _random(spec) else None)
+        self.encoder = filled_stack(spec.encoder, arrays, prefix="encoder.", call=call, rngs=None)
+        if spec.decoder is not None:
+            self.decoder = filled_stack(spec.decoder, arrays, prefix="decoder.", call=call, rngs=None)
         self.readout = Readout(arrays["readout.weight"], arrays["readout.bias"])
 
     @classmethod
@@ -111,38 +101,66 @@ class Forecaster(nnx.Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         method: str = "fast",
+        deterministic: bool | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Self:
-        """The forecaster that ``spec`` describes, with ``arrays`` (by canonical name) or initial ones from ``rngs``."""
+        """The forecaster that ``spec`` describes, with ``arrays`` (by canonical name) or initial ones from ``rngs``.
+
+        ``deterministic`` None means evaluation if there are no ``rngs``, else training.
+        """
         owner = f"{cls.__name__}.from_spec"
         if not isinstance(spec, ForecasterSpec):
             raise TypeError(f"{owner} expected a ForecasterSpec, got {type(spec).__name__}")
         drawn = calls.given_or_initial(owner, spec, arrays, rngs, param_dtype)
-        return calls.as_class(cls, _Filled(spec, drawn, time_major=time_major, dtype=dtype, method=method))
+        call = Call(time_major, dtype, method, rngs is None if deterministic is None else deterministic)
+        return calls.as_class(cls, _Filled(spec, drawn, call, rngs))
 
     @property
     def spec(self) -> ForecasterSpec:
         """The forecaster that this module is."""
-        return ForecasterSpec(self.encoder.spec, self.patch, self.residual)
+        decoder = self.decoder.spec if hasattr(self, "decoder") else None
+        return ForecasterSpec(self.encoder.spec, self.patch, self.residual, decoder, self.feedback)
 
     def arrays(self) -> dict[str, jax.Array]:
         """The parameters' arrays by their canonical names, as ``convgru.jax`` takes them."""
         inside = {f"encoder.{name}": array for name, array in self.encoder.arrays().items()}
+        if hasattr(self, "decoder"):
+            inside |= {f"decoder.{name}": array for name, array in self.decoder.arrays().items()}
         return inside | {"readout.weight": self.readout.weight[...], "readout.bias": self.readout.bias[...]}
 
-    def __call__(self, x: Any, steps: int, initial_carry: Any = None) -> tuple[jax.Array, tuple[Any, ...]]:
+    set_view = ConvStack.set_view
+
+    def __call__(
+        self,
+        x: Any,
+        steps: int,
+        initial_carry: Any = None,
+        *,
+        targets: Any = None,
+        forced: Any = None,
+        teacher_forcing: Any = None,
+        deterministic: bool | None = None,
+        rngs: Any = None,
+    ) -> tuple[jax.Array, tuple[Any, ...]]:
         """Forecast.
 
         Args:
             x: the frames seen, (B, T, *S, C), or (T, B, *S, C) if ``time_major``.
             steps: how many frames to predict.
             initial_carry: None for zeros, or the encoder's carry: for each layer h (B, *S/patch, H), or (h, c) for an LSTM.
+            targets: the frames that came true, ``steps`` of them, in the layout of x, for teacher forcing.
+            forced: booleans (B, steps), or (steps, B) if ``time_major``: where the next step reads the target, not the prediction.
+            teacher_forcing: in training, instead of ``forced``: the probability of that, which may be traced; in
+                evaluation nothing is forced.
+            deterministic: evaluation if True, training if False; None means the module's own attribute.
+            rngs: an nnx.Rngs (its stream ``dropout``), a stream or a key to draw dropout and teacher forcing from; a
+                forecaster keeps one of its own only if it has dropout.
 
         Returns:
-            The ``steps`` frames that follow, in the layout of x; and the encoder's carry after the last frame that it consumed.
+            The ``steps`` frames that follow, in the layout of x; and the carry of the network that made the last of them.
 
         Raises:
-            ValueError: a shape, or ``steps``, is not what the forecaster expects.
+            ValueError: a shape, or ``steps``, is not what the forecaster expects, or there are no rngs to draw from.
             TypeError: a dtype is not that of the parameters, while the module's own ``dtype`` is None.
             UnsupportedError: float64 while JAX's 64-bit mode is off.
         """
@@ -152,15 +170,34 @@ class Forecaster(nnx.Module):
         arrays, x, carry = calls.enter(
             spec.title, spec, self.arrays(), x, initial_carry, layout=layout, dtype=self.dtype
         )
-        frames, carry = core.forecast(spec, arrays, calls.between(self.time_major, x), steps, carry, method=self.method)
-        return calls.between(self.time_major, frames), carry
+        still = self.deterministic if deterministic is None else deterministic
+        key = None
+        if not still and (teacher_forcing is not None or _random(spec)):
+            key = calls.key_of(spec.title, self.rngs if rngs is None else rngs)
+        if still and teacher_forcing is not None:
+            targets = teacher_forcing = None
+        return core.forecast(
+            spec,
+            arrays,
+            x,
+            steps,
+            carry,
+            targets=calls.cast(targets, self.dtype),
+            forced=forced,
+            teacher_forcing=teacher_forcing,
+            key=key,
+            method=self.method,
+            time=0 if self.time_major else 1,
+        )
 
-    def step(self, x: Any, carry: Any = None) -> tuple[jax.Array, tuple[Any, ...]]:
-        """See one frame (B, *S, C): the prediction of the next, of the same shape, and the encoder's carry. Errors as in a call."""
-        spec = self.spec
-        arrays, x, carry = calls.enter(spec.title, spec, self.arrays(), x, carry, layout="BSC", dtype=self.dtype)
-        frames, carry = core.forecast(spec, arrays, x[None], 1, carry, method=self.method)
-        return frames[0], carry
+    def step(
+        self, x: Any, carry: Any = None, *, deterministic: bool | None = None, rngs: Any = None
+    ) -> tuple[jax.Array, tuple[Any, ...]]:
+        """See one frame (B, *S, C): the prediction of the next, of the same shape, and the carry. Errors as in a call."""
+        axis = 0 if self.time_major else 1
+        check_input(self.spec.title, self.spec.channels, self.spec.ndim, jnp.shape(x), "BSC")
+        frames, carry = self(jnp.expand_dims(x, axis), 1, carry, deterministic=deterministic, rngs=rngs)
+        return frames[0] if axis == 0 else frames[:, 0], carry
 
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None
@@ -171,8 +208,13 @@ class Forecaster(nnx.Module):
         return calls.initial_state(spec.title, spec, input_shape, dtype, calls.drawer(rngs, carry_init))
 
 
+def _random(spec: ForecasterSpec) -> bool:
+    """Whether such a forecaster draws masks in training."""
+    return masks.random(spec.encoder) or (spec.decoder is not None and masks.random(spec.decoder))
+
+
 class _Filled(Forecaster):
     """A forecaster made from its spec and arrays."""
 
-    def __init__(self, spec: ForecasterSpec, arrays: Arrays, **options: Any) -> None:
-        self._fill(spec, arrays, **options)
+    def __init__(self, spec: ForecasterSpec, arrays: Arrays, call: Call, rngs: Any) -> None:
+        self._fill(spec, arrays, call, rngs)

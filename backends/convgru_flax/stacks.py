@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +14,35 @@ from convgru.spec import Ints, NetworkSpec, network
 from convgru_flax import calls
 from convgru_flax.calls import Arrays
 from convgru_flax.cells import ConvCell, filled
-from convgru_jax import core
+from convgru_flax.options import NetworkOptions, checked
+from convgru_jax import core, masks
+
+SHARED = ("bidirectional", "merge", "dropout", "recurrent_dropout", "zoneout", "output_size")
+"""What a network says of all its layers."""
+
+
+class Call(NamedTuple):
+    """What a module does with every call, unless the call says otherwise."""
+
+    time_major: bool
+    dtype: Any
+    method: str
+    deterministic: bool
 
 
 class Layer(nnx.Module):
-    """One layer; its cell stands at ``fwd``, so that paths are the canonical names."""
+    """One layer; its cells stand at ``fwd`` and, if it runs both ways, ``bwd``, so that paths are the canonical names."""
 
-    def __init__(self, fwd: ConvCell) -> None:
-        self.fwd = fwd
+    fwd: ConvCell
+    bwd: ConvCell
+
+    def __init__(self, cells: Mapping[str, ConvCell]) -> None:
+        for direction, cell in cells.items():
+            setattr(self, direction, cell)
 
 
 class ConvStack(nnx.Module):
-    """What the three networks share: layers at ``layers.{l}.fwd``, and the call over a sequence."""
+    """What the three networks share: layers at ``layers.{l}.fwd`` and ``.bwd``, and the call over a sequence."""
 
     kind: ClassVar[str] = "gru"
 
@@ -36,47 +53,32 @@ class ConvStack(nnx.Module):
         kernel_size: Ints | list[Ints] = 3,
         num_layers: int | None = None,
         *,
-        ndim: int = 2,
-        recurrent_kernel_size: Ints | list[Ints] | None = None,
-        dilation: Ints | list[Ints] = 1,
-        recurrent_dilation: Ints | list[Ints] | None = None,
-        padding: Any = "same",
-        use_bias: bool = True,
-        reset: str | None = None,
-        activation: str = "tanh",
         time_major: bool = False,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         method: str = "fast",
+        deterministic: bool = False,
         rngs: nnx.Rngs,
+        **options: Unpack[NetworkOptions],
     ) -> None:
-        spec = network(
-            self.kind,
-            in_features,
-            hidden_features,
-            kernel_size,
-            num_layers,
-            ndim=ndim,
-            recurrent_kernel_size=recurrent_kernel_size,
-            dilation=dilation,
-            recurrent_dilation=recurrent_dilation,
-            padding=padding,
-            bias=use_bias,
-            reset=reset,
-            activation=activation,
-        )
+        own = checked(type(self).__name__, options, NetworkOptions)
+        spec = network(self.kind, in_features, hidden_features, kernel_size, num_layers, **own)
         arrays = calls.initial(spec.title, spec, rngs, param_dtype)
-        self._fill(spec, arrays, prefix="", time_major=time_major, dtype=dtype, method=method)
+        call = Call(time_major, dtype, method, deterministic)
+        self._fill(spec, arrays, prefix="", call=call, rngs=rngs)
 
-    def _fill(
-        self, spec: NetworkSpec, arrays: Arrays, *, prefix: str, time_major: bool, dtype: Any, method: str
-    ) -> None:
-        self.time_major = time_major
-        self.dtype = None if dtype is None else calls.usable(spec.title, dtype)
-        self.method = calls.check_method(spec.title, method)
+    def _fill(self, spec: NetworkSpec, arrays: Arrays, *, prefix: str, call: Call, rngs: Any) -> None:
+        for name in SHARED:
+            setattr(self, name, getattr(spec, name))
+        self.time_major = call.time_major
+        self.dtype = None if call.dtype is None else calls.usable(spec.title, call.dtype)
+        self.method = calls.check_method(spec.title, call.method)
+        self.deterministic = call.deterministic
+        self.rngs = calls.stream(spec.title, rngs if masks.random(spec) else None)
+        cell = {"dtype": call.dtype, "method": call.method}
         self.layers = nnx.List(
-            Layer(filled(cell, arrays, prefix=prefix + layer_prefix(index), dtype=dtype, method=method))
-            for index, cell in enumerate(spec.layers)
+            Layer({d: filled(layer, arrays, prefix=prefix + layer_prefix(index, d), **cell) for d in spec.directions})
+            for index, layer in enumerate(spec.layers)
         )
 
     @classmethod
@@ -89,18 +91,25 @@ class ConvStack(nnx.Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         method: str = "fast",
+        deterministic: bool | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Self:
-        """The network that ``spec`` describes, with ``arrays`` (by canonical name) or initial ones from ``rngs``."""
+        """The network that ``spec`` describes, with ``arrays`` (by canonical name) or initial ones from ``rngs``.
+
+        ``deterministic`` None means evaluation if there are no ``rngs``, else training.
+        """
         owner = f"{cls.__name__}.from_spec"
         calls.check_kind(owner, cls.kind, spec)
         drawn = calls.given_or_initial(owner, spec, arrays, rngs, param_dtype)
-        return calls.as_class(cls, _Filled(spec, drawn, prefix="", time_major=time_major, dtype=dtype, method=method))
+        call = Call(time_major, dtype, method, rngs is None if deterministic is None else deterministic)
+        return calls.as_class(cls, Filled(spec, drawn, prefix="", call=call, rngs=rngs))
 
     @property
     def spec(self) -> NetworkSpec:
         """The network that this module is."""
-        return NetworkSpec(tuple(layer.fwd.cell_spec for layer in self.layers))
+        return NetworkSpec(
+            tuple(layer.fwd.cell_spec for layer in self.layers), **{name: getattr(self, name) for name in SHARED}
+        )
 
     @property
     def in_features(self) -> int:
@@ -109,29 +118,69 @@ class ConvStack(nnx.Module):
 
     @property
     def out_features(self) -> int:
-        """Channels of the output: the last layer's hidden_features."""
+        """Channels of the output: the last layer's hidden_features, of both directions if they are concatenated."""
         return self.spec.out_channels
 
     def arrays(self) -> dict[str, jax.Array]:
         """The parameters' arrays by their canonical names, as ``convgru.jax`` takes them."""
         return {
-            layer_prefix(index) + name: array
+            layer_prefix(index, direction) + name: array
             for index, layer in enumerate(self.layers)
-            for name, array in layer.fwd.arrays().items()
+            for direction in self.spec.directions
+            for name, array in getattr(layer, direction).arrays().items()
         }
 
-    def __call__(self, x: Any, initial_carry: Any = None) -> tuple[jax.Array, tuple[Any, ...]]:
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """What nnx.view calls.
+
+        Args:
+            deterministic: if not None, evaluation or training.
+        """
+        if deterministic is not None:
+            self.deterministic = deterministic
+
+    def _key(self, given: Any, deterministic: bool | None, rngs: Any) -> jax.Array | None:
+        """In training, a key to draw masks from, if the network has any and none are given."""
+        still = self.deterministic if deterministic is None else deterministic
+        if still or given is not None or not masks.random(self.spec):
+            return None
+        return calls.key_of(self.spec.title, self.rngs if rngs is None else rngs)
+
+    def __call__(
+        self,
+        x: Any,
+        initial_carry: Any = None,
+        *,
+        seq_lengths: Any = None,
+        context: Any = None,
+        masks: Mapping[str, Any] | None = None,
+        return_all_layers: bool = False,
+        last_only: bool = False,
+        deterministic: bool | None = None,
+        rngs: Any = None,
+    ) -> tuple[Any, tuple[Any, ...]]:
         """Run over a sequence.
 
         Args:
             x: frames (B, T, *S, C), or (T, B, *S, C) if ``time_major``.
-            initial_carry: None for zeros, or a tuple with one entry for each layer: h (B, *S, H), or (h, c) for an LSTM.
+            initial_carry: None for zeros, or a tuple with one entry for each layer and direction, forward first:
+                h (B, *S, H), or (h, c) for an LSTM.
+            seq_lengths: (B,), how many frames of each sample are valid. Past the end the output is zero, the carry returned
+                is the one after the last valid frame, and nothing that stands in the padding matters, NaN included.
+            context: for each layer and direction (B, *S, G·H), or the same with time as x has it, added to the
+                pre-activations of all gates.
+            masks: of dropout and zoneout, time first, as ``convgru.jax.draw_masks`` makes them.
+            return_all_layers: a tuple of every layer's output instead of the top one's.
+            last_only: the output of each sample's last valid frame alone, (B, *S, H); the top layer's others are not kept.
+            deterministic: evaluation if True, training if False; None means the module's own attribute, which ``train()``
+                and ``eval()`` set.
+            rngs: an nnx.Rngs (its stream ``dropout``), a stream or a key to draw masks from, instead of the module's own.
 
         Returns:
-            The last layer's h at every frame, in the layout of x; and the carry after the last frame.
+            The top layer's h at every frame, in the layout of x; and the carry after the last frame.
 
         Raises:
-            ValueError: a shape is not what the network expects.
+            ValueError: a shape is not what the network expects, or there are no rngs to draw dropout from.
             TypeError: a dtype is not that of the parameters, while the module's own ``dtype`` is None.
             UnsupportedError: float64 while JAX's 64-bit mode is off.
         """
@@ -140,95 +189,61 @@ class ConvStack(nnx.Module):
         arrays, x, carry = calls.enter(
             spec.title, spec, self.arrays(), x, initial_carry, layout=layout, dtype=self.dtype
         )
-        y, carry = core.run(spec, arrays, calls.between(self.time_major, x), carry, method=self.method)
-        return calls.between(self.time_major, y), carry
+        result: tuple[Any, tuple[Any, ...]] = core.run(
+            spec,
+            arrays,
+            x,
+            carry,
+            lengths=seq_lengths,
+            context=calls.cast(context, self.dtype),
+            masks=calls.cast(masks, self.dtype),
+            key=self._key(masks, deterministic, rngs),
+            return_all_layers=return_all_layers,
+            last_only=last_only,
+            method=self.method,
+            time=0 if self.time_major else 1,
+        )
+        return result
 
-    def step(self, x: Any, carry: Any = None) -> tuple[jax.Array, tuple[Any, ...]]:
-        """One frame (B, *S, C): what the sequence call gives for it, (B, *S, H), and the carry after it. Errors as there."""
+    def step(
+        self,
+        x: Any,
+        carry: Any = None,
+        *,
+        context: Any = None,
+        masks: Mapping[str, Any] | None = None,
+        deterministic: bool | None = None,
+        rngs: Any = None,
+    ) -> tuple[jax.Array, tuple[Any, ...]]:
+        """One frame (B, *S, C): what the sequence call gives for it, (B, *S, H), and the carry after it.
+
+        Arguments and errors as there; in training the masks of each step are its own. A network with a backward direction
+        has no steps: ValueError.
+        """
         spec = self.spec
         arrays, x, carry = calls.enter(spec.title, spec, self.arrays(), x, carry, layout="BSC", dtype=self.dtype)
-        return core.step(spec, arrays, x, carry, method=self.method)
+        return core.step(
+            spec,
+            arrays,
+            x,
+            carry,
+            context=calls.cast(context, self.dtype),
+            masks=calls.cast(masks, self.dtype),
+            key=self._key(masks, deterministic, rngs),
+            method=self.method,
+        )
 
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None
     ) -> tuple[Any, ...]:
         """The carry before the first frame, whose shape (B, *S, C) is ``input_shape``: zeros, or what ``carry_init`` draws."""
         spec = self.spec
-        dtype = self.layers[0].fwd.weight_ih[...].dtype if self.dtype is None else self.dtype
+        dtype = next(iter(self.arrays().values())).dtype if self.dtype is None else self.dtype
         return calls.initial_state(spec.title, spec, input_shape, dtype, calls.drawer(rngs, carry_init))
 
 
-class _Filled(ConvStack):
+class Filled(ConvStack):
     """A network of any kind made from its spec and arrays."""
 
     def __init__(self, spec: NetworkSpec, arrays: Arrays, **options: Any) -> None:
         self._fill(spec, arrays, **options)
-
-
-class ConvGRU(ConvStack):
-    """Layers of convolutional GRUs (Ballas et al. 2015, arXiv:1511.06432). ConvGRUCell gives the equations.
-
-    Args:
-        in_features: channels of the input.
-        hidden_features: channels of the hidden state; a list is per layer.
-        kernel_size: of the input's convolution; a tuple is per dimension, a list per layer.
-        num_layers: None means the length of the lists given, else 1.
-        ndim: spatial dimensions: 1, 2 or 3.
-        recurrent_kernel_size: of the state's convolution; None means ``kernel_size``.
-        dilation, recurrent_dilation: of the two convolutions; the second defaults to the first.
-        padding: of the input's convolution: ``same``, ``valid``, a number, or a tuple with a number or (low, high) per dimension.
-        use_bias: whether there are biases.
-        reset: ``before`` (which None means) or ``after``; a GRU's only.
-        activation: ``tanh`` or ``relu``.
-        time_major: x and output are (T, B, *S, C) instead of (B, T, *S, C).
-        dtype: what to compute in: parameters, input and carry are cast to it. None: all must have the parameters' dtype.
-        param_dtype: of the parameters.
-        method: ``fast``, or ``plain`` for what the fast gradient cannot do (forward mode).
-        rngs: draws the initial parameters, from its stream ``params``: weight_ih Glorot uniform, weight_hh orthogonal, gate by gate.
-
-    Raises:
-        ValueError, TypeError: an argument is not what it should be; the message names it.
-
-    Example::
-
-        net = ConvGRU(1, [16, 16], kernel_size=3, rngs=nnx.Rngs(0))
-        output, carry = net(x)  # x (B, T, H, W, 1), output (B, T, H, W, 16), carry (h0, h1)
-        output, carry = net.step(frame, carry)  # frame (B, H, W, 1)
-    """
-
-    kind = "gru"
-
-
-class ConvLSTM(ConvStack):
-    """Layers of convolutional LSTMs (Shi et al. 2015, arXiv:1506.04214). ConvLSTMCell gives the equations.
-
-    Arguments and errors are those of ConvGRU, but for ``reset``. Each layer's carry is (h, c); nnx's own is (c, h).
-
-    Example::
-
-        net = ConvLSTM(1, 16, num_layers=2, rngs=nnx.Rngs(0))
-        output, ((h0, c0), (h1, c1)) = net(x)  # x (B, T, H, W, 1)
-    """
-
-    kind = "lstm"
-
-
-class ConvRNN(ConvStack):
-    """Layers of h' = φ(W*x + U*h + b) (Elman 1990, with convolutions). Arguments and errors are those of ConvGRU, but for ``reset``.
-
-    Example::
-
-        net = ConvRNN(3, 8, activation="relu", ndim=1, rngs=nnx.Rngs(0))
-        output, (h,) = net(x)  # x (B, T, L, 3)
-    """
-
-    kind = "rnn"
-
-
-STACKS: dict[str, type[ConvStack]] = {stack.kind: stack for stack in (ConvGRU, ConvLSTM, ConvRNN)}
-"""The public network of each kind."""
-
-
-def filled_stack(spec: NetworkSpec, arrays: Arrays, **options: Any) -> ConvStack:
-    """The public network of ``spec``'s kind with the arrays that ``arrays`` names after ``prefix``."""
-    return calls.as_class(STACKS[spec.cell], _Filled(spec, arrays, **options))

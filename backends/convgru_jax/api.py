@@ -10,13 +10,14 @@ from jax import numpy as jnp
 
 from convgru.shapes import check_input
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
-from convgru_jax import core
+from convgru_jax import checks, core
+from convgru_jax import masks as dropping
 from convgru_jax.init import initial_arrays
 
 Params = dict[str, jax.Array]
 """Parameters by canonical name (``layers.0.fwd.weight_ih``), of the shapes that convgru.parameter_shapes(spec) says."""
-State = core.State
-"""One entry for each layer: h (B, *S, H), or the pair (h, c) of an LSTM."""
+State = checks.State
+"""One entry for each layer and direction, forward first: h (B, *S, H), or the pair (h, c) of an LSTM."""
 
 
 def init(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> Params:
@@ -36,39 +37,87 @@ def init(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> Params:
 
 
 def apply(
-    spec: NetworkSpec, params: Mapping[str, jax.Array], x: jax.Array, state: Any = None, *, method: str = "fast"
-) -> tuple[jax.Array, State]:
+    spec: NetworkSpec,
+    params: Mapping[str, jax.Array],
+    x: jax.Array,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    context: Any = None,
+    masks: Mapping[str, jax.Array] | None = None,
+    key: jax.Array | None = None,
+    return_all_layers: bool = False,
+    last_only: bool = False,
+    method: str = "fast",
+) -> tuple[Any, State]:
     """Run a network on a sequence: x (T, B, *S, C) to (output (T, B, *S, H), final state).
 
     The equations are those of convgru.equations: ConvGRU (Ballas et al. 2015, arXiv:1511.06432), ConvLSTM (Shi et al.
     2015, arXiv:1506.04214), ConvRNN. ``spec`` is hashable: pass it as a static argument of jax.jit, or close over it.
-    ``state`` None means zeros, else one entry for each layer, h (B, *S, H) or (h, c). ``method`` ``fast`` has
-    gradients of every order in reverse mode; ``plain`` is slower to differentiate and knows forward mode (jax.jvp) too.
 
-    Raises ValueError or TypeError that names what was expected and what came, and convgru.UnsupportedError for float64
-    while JAX has it switched off.
+    Args:
+        spec: what convgru.network makes.
+        params: by canonical name, as ``init`` makes them.
+        x: the frames (T, B, *S, C).
+        state: None for zeros, else one entry for each layer and direction (forward first): h (B, *S, H), or (h, c) for an LSTM.
+        lengths: (B,), how many frames of each sample are valid; it may be traced. Past the end the output is zero, the final
+            state is the one after the last valid frame, and nothing that stands in the padding matters, NaN included.
+        context: for each layer and direction (B, *S, G·H) or (T, B, *S, G·H), added to the pre-activations of all gates.
+        masks: those of dropout and zoneout, as ``draw_masks`` makes them; ``key`` then draws nothing.
+        key: given, this is training: the masks are drawn from it, as ``draw_masks`` would. None is evaluation: no
+            dropout, and zoneout takes its mean.
+        return_all_layers: a tuple of every layer's output instead of the top one's.
+        last_only: the output of each sample's last valid frame alone, (B, *S, H); the top layer's others are not kept.
+        method: ``fast`` has gradients of every order in reverse mode; ``plain`` is slower to differentiate and knows
+            forward mode (jax.jvp) too.
+
+    Raises:
+        ValueError, TypeError: something is not what the network expects; the message names it. Of traced lengths the values
+            are not looked at.
+        convgru.UnsupportedError: float64 while JAX has it switched off.
 
     >>> y, state = convgru.jax.apply(spec, params, x)
     >>> loss = lambda params: (convgru.jax.apply(spec, params, x)[0] ** 2).mean()
     >>> gradients = jax.jit(jax.grad(loss))(params)
     """
     _check_spec("apply", spec, NetworkSpec)
-    return core.run(spec, params, x, state, method=method)
+    return core.run(
+        spec,
+        params,
+        x,
+        state,
+        lengths=lengths,
+        context=context,
+        masks=masks,
+        key=key,
+        return_all_layers=return_all_layers,
+        last_only=last_only,
+        method=method,
+    )
 
 
 def step(
-    spec: NetworkSpec, params: Mapping[str, jax.Array], x: jax.Array, state: Any = None, *, method: str = "fast"
+    spec: NetworkSpec,
+    params: Mapping[str, jax.Array],
+    x: jax.Array,
+    state: Any = None,
+    *,
+    context: Any = None,
+    masks: Mapping[str, jax.Array] | None = None,
+    key: jax.Array | None = None,
+    method: str = "fast",
 ) -> tuple[jax.Array, State]:
     """Run a network on one frame: x (B, *S, C) to (output (B, *S, H), next state): ``apply``, frame by frame.
 
-    Equations, state, method and errors as in ``apply``.
+    Equations, arguments and errors as in ``apply``; masks are those of one frame. A network with a backward direction has no
+    steps: ValueError.
 
     >>> state = None
     >>> for frame in x:
     ...     y, state = convgru.jax.step(spec, params, frame, state)
     """
     _check_spec("step", spec, NetworkSpec)
-    return core.step(spec, params, x, state, method=method)
+    return core.step(spec, params, x, state, context=context, masks=masks, key=key, method=method)
 
 
 def forecast(
@@ -78,18 +127,61 @@ def forecast(
     steps: int,
     state: Any = None,
     *,
+    targets: Any = None,
+    forced: Any = None,
+    teacher_forcing: Any = None,
+    key: jax.Array | None = None,
     method: str = "fast",
 ) -> tuple[jax.Array, State]:
-    """Predict the ``steps`` frames that follow x (T, B, *S, C): (frames (steps, B, *S, C), the encoder's last state).
+    """Predict the ``steps`` frames that follow x (T, B, *S, C): (frames (steps, B, *S, C), last state).
 
-    The forecaster feeds on its own predictions after the last given frame (equation: convgru.equations.readout);
-    ``steps`` is static. State, method and errors as in ``apply``.
+    The forecaster feeds on its own predictions after the last given frame (equation: convgru.equations.readout), with
+    ``feedback=False`` on zeros; a decoder, if there is one, goes on from the encoder's state. ``steps`` is static.
+    The state returned is that of the network that made the last frame.
+
+    Teacher forcing (Williams and Zipser 1989): with ``targets`` (steps, B, *S, C), the frames that came true, the next step
+    reads them instead of the prediction where ``forced`` (steps, B) is true, or, drawn from ``key``, with the probability
+    ``teacher_forcing``, which may be traced. A ``key`` means training, as in ``apply``. State, method and errors as there.
 
     >>> spec = convgru.forecaster("gru", channels=1, hidden_channels=16, patch=4)
     >>> frames, state = convgru.jax.forecast(spec, convgru.jax.init(spec, jax.random.key(0)), x, steps=6)
     """
     _check_spec("forecast", spec, ForecasterSpec)
-    return core.forecast(spec, params, x, steps, state, method=method)
+    return core.forecast(
+        spec,
+        params,
+        x,
+        steps,
+        state,
+        targets=targets,
+        forced=forced,
+        teacher_forcing=teacher_forcing,
+        key=key,
+        method=method,
+    )
+
+
+def draw_masks(
+    spec: NetworkSpec, key: jax.Array, time: int, batch: int, size: tuple[int, ...], dtype: Any = jnp.float32
+) -> dict[str, jax.Array]:
+    """The masks that ``apply`` draws in training from this key for an input (time, batch, *size, C).
+
+    Names and meaning are those of convgru.shapes.mask_shapes, channels last: inverted dropout between layers (Srivastava et al.
+    2014), one mask of recurrent dropout for all frames (Gal and Ghahramani 2016), zoneout (Krueger et al. 2017).
+
+    >>> spec = convgru.network("gru", 3, [8, 8], dropout=0.2)
+    >>> masks = convgru.jax.draw_masks(spec, jax.random.key(0), 10, 4, (64, 64))
+    """
+    _check_spec("draw_masks", spec, NetworkSpec)
+    return dropping.draw(spec, key, time, batch, tuple(size), dtype)
+
+
+def detach(state: Any) -> Any:
+    """The state without its past: no gradient passes (lax.stop_gradient). For truncated backpropagation through time.
+
+    >>> y, state = convgru.jax.apply(spec, params, chunk, convgru.jax.detach(state))
+    """
+    return jax.tree.map(jax.lax.stop_gradient, state)
 
 
 def zero_state(spec: Spec, input_shape: tuple[int, ...], dtype: Any = jnp.float32) -> State:
@@ -101,7 +193,7 @@ def zero_state(spec: Spec, input_shape: tuple[int, ...], dtype: Any = jnp.float3
     """
     _check_spec("zero_state", spec, NetworkSpec, ForecasterSpec)
     batch, size = check_input(spec.title, spec.in_channels, spec.ndim, input_shape, "BSC")
-    return core.zero_state(spec, batch, size, dtype)
+    return checks.zero_state(spec, batch, size, dtype)
 
 
 def _check_spec(function: str, spec: object, *kinds: type) -> None:

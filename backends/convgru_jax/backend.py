@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from convgru.extras import Extras
 from convgru.registry import UnsupportedError
 from convgru.shapes import nest_state, parameter_shapes, state_leaves
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
@@ -116,6 +117,7 @@ def execute(
     state: Any = None,
     *,
     steps: int | None = None,
+    extras: Extras | None = None,
     cotangents: tuple[np.ndarray, Any] | None = None,
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
@@ -124,33 +126,54 @@ def execute(
     leaves = {"x": np.moveaxis(x, 2, -1)}
     if state is not None:
         leaves |= {name: np.moveaxis(np.asarray(a), 1, -1) for name, a in state_leaves(spec, state)}
+    extras = extras or Extras()
+    leaves |= {name: np.moveaxis(a, -spec.ndim - 1, -1) for name, a in extras.leaves().items()}
     leaves |= weights.arrays
+    others = _others(spec, extras)
 
     def call(leaves: dict[str, jax.Array]) -> dict[str, jax.Array]:
         params = {name: leaves[name] for name in parameter_shapes(spec)}
         begin = None if state is None else nest_state(spec, leaves)
-        y, final = _public(spec, params, leaves["x"], steps, begin)
+        if extras.context is not None:
+            others["context"] = [leaves[name] for name in extras.leaves()]
+        y, final = _public(spec, params, leaves["x"], steps, begin, others)
         return {"y": y, **dict(state_leaves(spec, final))}
 
     with precision_of(weights.dtype), jax.default_device(target):
         given = jax.device_put(leaves, target)
         gradients: dict[str, np.ndarray] = {}
         if cotangents is None:
-            found = _to_numpy(jax.jit(call)(given))
+            found = _to_numpy(jax.jit(call)(given), spec.ndim)
         else:
             moved = {"y": np.moveaxis(cotangents[0], 2, -1)}
             moved |= {name: np.moveaxis(np.asarray(a), 1, -1) for name, a in state_leaves(spec, cotangents[1])}
             results, slopes = jax.jit(_pulled(call))(given, jax.device_put(moved, target))
-            found, gradients = _to_numpy(results), _to_numpy(slopes)
+            found, gradients = _to_numpy(results, spec.ndim), _to_numpy(slopes, spec.ndim)
     return found.pop("y"), nest_state(spec, found), gradients
 
 
-def _public(spec: Spec, params: Any, x: jax.Array, steps: int | None, state: Any) -> tuple[jax.Array, api.State]:
+def _others(spec: Spec, extras: Extras) -> dict[str, Any]:
+    """The call's other arguments but the context, channels last."""
+
+    def last(array: np.ndarray) -> np.ndarray:
+        return np.moveaxis(array, -spec.ndim - 1, -1)
+
+    given = {name: getattr(extras, name) for name in extras.given if name != "context"}
+    if "masks" in given:
+        given["masks"] = {name: last(mask) for name, mask in given["masks"].items()}
+    if "targets" in given:
+        given["targets"] = last(given["targets"])
+    return given
+
+
+def _public(
+    spec: Spec, params: Any, x: jax.Array, steps: int | None, state: Any, others: dict[str, Any]
+) -> tuple[jax.Array, api.State]:
     if isinstance(spec, ForecasterSpec):
-        return api.forecast(spec, params, x, steps, state)  # type: ignore[arg-type]
+        return api.forecast(spec, params, x, steps, state, **others)  # type: ignore[arg-type]
     if steps is not None:
         raise TypeError(f"{spec.title} expected no steps: only a forecaster has a horizon, got steps={steps!r}")
-    return api.apply(spec, params, x, state)
+    return api.apply(spec, params, x, state, **others)
 
 
 def _pulled(call: Any) -> Any:
@@ -163,17 +186,16 @@ def _pulled(call: Any) -> Any:
     return both
 
 
-def _to_numpy(arrays: dict[str, jax.Array]) -> dict[str, np.ndarray]:
+def _to_numpy(arrays: dict[str, jax.Array], ndim: int) -> dict[str, np.ndarray]:
     """Channels first again, but for the parameters, which have one form everywhere."""
-    axis = {"x": 2, "y": 2}
     return {
-        name: np.moveaxis(np.asarray(array), -1, axis.get(name, 1)) if _is_image(name) else np.asarray(array)
+        name: np.moveaxis(np.asarray(array), -1, -ndim - 1) if _is_image(name) else np.asarray(array)
         for name, array in arrays.items()
     }
 
 
 def _is_image(name: str) -> bool:
-    return name in ("x", "y") or name.startswith("state.")
+    return name in ("x", "y") or name.startswith(("state.", "context."))
 
 
 def read(path: Path) -> Weights:

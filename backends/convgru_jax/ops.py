@@ -2,67 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import jax
 from jax import numpy as jnp
 
-from convgru.padding import Convolution
-from convgru.spec import CellSpec, ForecasterSpec
-from convgru_jax.conv import CONVOLUTIONS
+from convgru.convolution import Convolution, pool_matrix
+from convgru.spec import NORMED, CellSpec, ForecasterSpec
+from convgru_jax.conv import convolve, grouped_rows
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A convolution's weights (*k, in, out), its geometry, and which convolution is to take them."""
+    """A convolution's weights (*k, in/groups, out), its geometry, and which convolution is to take them."""
 
     weight: jax.Array
     geometry: Convolution
     method: str
 
 
-Params = Mapping[str, "Kernel | jax.Array"]
+@dataclass(frozen=True)
+class NormPart:
+    """One normalised tensor: number of groups, ε, and the weight and bias of its channels."""
+
+    groups: int
+    eps: float
+    weight: jax.Array
+    bias: jax.Array
+
+
+Params = Mapping[str, "Kernel | NormPart | jax.Array"]
 
 
 def prepare(spec: CellSpec, arrays: Mapping[str, jax.Array], method: str) -> Params:
-    """The parameters of one layer, given by their short names, in the form that the functions below take."""
-    hh = spec.recurrent_convolution
-    kernels = {"ih": _kernel(arrays["weight_ih"], spec.input_convolution, method)}
+    """The parameters of one plain cell, given by their short names, in the form that the functions below take."""
+    p: dict[str, Kernel | NormPart | jax.Array] = {"ih": _kernel(arrays["weight_ih"], spec.input_convolution, method)}
     if spec.reset == "before":
         cut = 2 * spec.hidden_channels
-        kernels["hh_rz"] = _kernel(arrays["weight_hh"][:cut], hh, method)
-        kernels["hh_n"] = _kernel(arrays["weight_hh"][cut:], hh, method)
+        p["hh_rz"] = _kernel(arrays["weight_hh"][:cut], spec.recurrent_convolution(2), method)
+        p["hh_n"] = _kernel(arrays["weight_hh"][cut:], spec.recurrent_convolution(1), method)
     else:
-        kernels["hh"] = _kernel(arrays["weight_hh"], hh, method)
-    return kernels | {name: arrays[name] for name in ("bias", "bias_hn") if name in arrays}
+        p["hh"] = _kernel(arrays["weight_hh"], spec.recurrent_convolution(spec.gates), method)
+    for name in ("bias", "bias_hn"):
+        if name in arrays:
+            p[name] = arrays[name]
+    for name in ("peephole_i", "peephole_f", "peephole_o") if spec.peephole is not None else ():
+        if spec.peephole == "conv":
+            p[name] = _kernel(arrays[name], spec.recurrent_convolution(1), method)
+        else:
+            p[name] = jnp.moveaxis(arrays[name], 0, -1)
+    return p | _norms(spec, arrays)
+
+
+def _norms(spec: CellSpec, arrays: Mapping[str, jax.Array]) -> dict[str, NormPart]:
+    if spec.norm is None:
+        return {}
+    parts, start = {}, 0
+    for part, groups in zip(NORMED[spec.cell], spec.norm.groups, strict=True):
+        stop = start + len(part) * spec.hidden_channels
+        weight, bias = (arrays[f"norm_{kind}"][start:stop] for kind in ("weight", "bias"))
+        parts["norm_" + part] = NormPart(groups, spec.norm.eps, weight, bias)
+        start = stop
+    return parts
 
 
 def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, jax.Array], method: str) -> Params:
     """The parameters of a forecaster's readout in the form that the functions below take."""
     ones = (1,) * spec.ndim
-    readout = _kernel(arrays["readout.weight"], Convolution(ones, ones, "valid"), method)
+    readout = _kernel(arrays["readout.weight"], Convolution(ones, ones, ones, padding="valid"), method)
     return {"readout": readout, "readout_bias": arrays["readout.bias"]}
 
 
 def _kernel(weight: jax.Array, geometry: Convolution, method: str) -> Kernel:
-    return Kernel(jnp.moveaxis(weight, (0, 1), (-1, -2)), geometry, method)
+    return Kernel(grouped_rows(geometry, jnp.moveaxis(weight, (0, 1), (-1, -2))), geometry, method)
 
 
 def conv(x: jax.Array, p: Params, name: str) -> jax.Array:
     """Cross-correlation of x (B, *S, C) with the kernel ``name``."""
     kernel = p[name]
     assert isinstance(kernel, Kernel)
-    out: jax.Array = CONVOLUTIONS[kernel.method](kernel.geometry, x, kernel.weight)
-    return out
+    return convolve(kernel.method, kernel.geometry, x, kernel.weight)
+
+
+def peep(c: jax.Array, p: Params, name: str) -> jax.Array:
+    """P·c: elementwise, or a convolution."""
+    weights = p[name]
+    return conv(c, p, name) if isinstance(weights, Kernel) else _vector(p, name) * c
+
+
+def norm(a: jax.Array, p: Params, part: str) -> jax.Array:
+    """Group norm over space and the channels of each group, then weight and bias by channel; statistics in float32 at least."""
+    own = p["norm_" + part]
+    assert isinstance(own, NormPart)
+    cut = a.reshape(*a.shape[:-1], own.groups, -1).astype(jnp.promote_types(a.dtype, jnp.float32))
+    axes = (*range(1, a.ndim - 1), a.ndim)
+    centred = cut - cut.mean(axes, keepdims=True)
+    # Not rsqrt, which XLA:CPU approximates: its gradients were off by five times as much.
+    scaled = centred / jnp.sqrt((centred * centred).mean(axes, keepdims=True) + own.eps)
+    return scaled.reshape(a.shape).astype(a.dtype) * own.weight + own.bias
 
 
 def add_channel(a: jax.Array, p: Params, name: str) -> jax.Array:
     """Add a vector along the channels."""
+    return a + _vector(p, name)
+
+
+def _vector(p: Params, name: str) -> jax.Array:
     vector = p[name]
-    assert not isinstance(vector, Kernel)
-    return a + vector
+    assert not isinstance(vector, (Kernel, NormPart))
+    return vector
 
 
 def split(a: jax.Array, n: int) -> tuple[jax.Array, ...]:
@@ -76,19 +126,32 @@ def split_rz_n(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     return a[..., :cut], a[..., cut:]
 
 
-def sigmoid(a: jax.Array) -> jax.Array:
-    """1 / (1 + exp(−a))."""
-    return jax.nn.sigmoid(a)
+def concat(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Put the channels of b behind those of a."""
+    return jnp.concatenate([a, b], axis=-1)
 
 
-def tanh(a: jax.Array) -> jax.Array:
-    """The hyperbolic tangent."""
-    return jnp.tanh(a)
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "leaky_relu": lambda a: jnp.where(a > 0, a, 0.01 * a),
+    "sigmoid": jax.nn.sigmoid,
+    "hard_sigmoid": lambda a: jnp.clip(a * (1 / 6) + 0.5, 0, 1),
+    "hard_sigmoid_0.2": lambda a: jnp.clip(a * 0.2 + 0.5, 0, 1),
+}
 
 
 def activation(name: str, a: jax.Array) -> jax.Array:
     """The activation called ``name``."""
-    return {"tanh": tanh, "relu": jax.nn.relu}[name](a)
+    return ACTIVATIONS[name](a)
+
+
+def pool(x: jax.Array, size: Sequence[int]) -> jax.Array:
+    """Adaptive average pooling of (..., *S, C): a matrix product in each dimension."""
+    for axis, m in enumerate(size, start=x.ndim - 1 - len(size)):
+        matrix = jnp.asarray(pool_matrix(x.shape[axis], m), x.dtype)
+        x = jnp.moveaxis(jnp.tensordot(x, matrix, (axis, 0)), -1, axis)
+    return x
 
 
 def patch(x: jax.Array, sizes: tuple[int, ...]) -> jax.Array:

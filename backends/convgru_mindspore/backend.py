@@ -10,6 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from convgru.extras import Extras
 from convgru.registry import UnsupportedError
 from convgru.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
 from convgru.spec import ForecasterSpec
@@ -82,34 +83,43 @@ def execute(
     state: Any = None,
     *,
     steps: int | None = None,
+    extras: Extras | None = None,
     cotangents: tuple[np.ndarray, Any] | None = None,
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
     """Run the public module on arrays of the weights' dtype: output, final state, gradients; see ``registry.Backend``."""
     if device != "cpu":
         raise UnsupportedError(f"MindSpore does not compute on {device!r}. {NO_GPU}")
-    net = build(weights)
-    spec = weights.spec
+    net, spec = build(weights), weights.spec
+    extras = Extras() if extras is None else extras
     leaves = {} if state is None else dict(state_leaves(spec, state))
-    tensors = {name: tensor(array) for name, array in {"x": x, **leaves}.items()}
+    tensors = {name: tensor(array) for name, array in {"x": x, **leaves, **extras.leaves()}.items()}
+    others = {"seq_length": extras.lengths, "targets": extras.targets, "forced": extras.forced}
+    given = {name: tensor(array) for name, array in others.items() if array is not None}
+    if extras.masks is not None:
+        given["masks"] = {name: tensor(array) for name, array in extras.masks.items()}
     if cotangents is not None:
-        return _differentiate(net, steps, tensors, cotangents)
-    given = nest_state(spec, tensors) if leaves else None
-    y, final = net(tensors["x"], given) if steps is None else net(tensors["x"], steps, given)
+        return _differentiate(net, steps, tensors, given, cotangents)
+    if extras.context is not None:
+        given["context"] = tuple(tensors[name] for name in extras.leaves())
+    start = nest_state(spec, tensors) if leaves else None
+    y, final = net(tensors["x"], start, **given) if steps is None else net(tensors["x"], steps, start, **given)
     return (*_to_numpy(spec, y, final), {})
 
 
 def _differentiate(
-    net: Any, steps: int | None, tensors: dict[str, Any], cotangents: tuple[np.ndarray, Any]
+    net: Any, steps: int | None, tensors: dict[str, Any], given: dict[str, Any], cotangents: tuple[np.ndarray, Any]
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-    """Output, final state and gradients, through flat tensors."""
+    """Output, final state and gradients with respect to ``tensors`` and parameters, through flat tensors."""
     spec, dtype = net.spec, net.dtype
     weighing = [cotangents[0], *(part for _, part in state_leaves(spec, cotangents[1]))]
-    loss = _Loss(Flat(net, steps), [tensor(part).astype(dtype) for part in weighing])
+    masks = given.pop("masks", None)
+    also = (*(("context",) if "context.0" in tensors else ()), *given)
+    loss = _Loss(Flat(net, steps, also=also, masks=masks), [tensor(part).astype(dtype) for part in weighing])
     parameters = dict(net.parameters_and_names())
     positions: Any = tuple(range(len(tensors)))
     derive: Any = ms.value_and_grad(loss, positions, tuple(parameters.values()), has_aux=True)
-    (_, *results), (inputs, rest) = derive(*tensors.values())
+    (_, *results), (inputs, rest) = derive(*tensors.values(), *given.values())
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     found = {**dict(zip(tensors, inputs, strict=True)), **dict(zip(parameters, rest, strict=True))}
     named = dict(zip((name for name, _ in state_leaves(spec, cotangents[1])), results[1:], strict=True))

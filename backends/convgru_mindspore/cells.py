@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import mindspore as ms
 import mindspore.ops as mops
 from mindspore import nn
 
 from convgru.shapes import cell_parameter_shapes, layer_prefix
-from convgru.spec import TITLES, CellSpec, NetworkSpec, network
+from convgru.spec import TITLES, CellSpec, Ints, NetworkSpec, network
 from convgru.weights import Weights
 from convgru_mindspore import core
-from convgru_mindspore.parameters import checked_call, checked_cell, describe, parameter, starting_weights
+from convgru_mindspore.checks import ready_extras, ready_state
+from convgru_mindspore.loop import step_names
+from convgru_mindspore.options import Common, GRUOptions, LSTMOptions, explicit, taken
+from convgru_mindspore.parameters import (
+    checked_call,
+    checked_cell,
+    checked_extras,
+    describe,
+    parameter,
+    starting_weights,
+)
 
 PREFIX = layer_prefix(0)
+NAMES = (
+    "weight_ih", "weight_hh", "bias", "bias_hn", "peephole_i", "peephole_f", "peephole_o", "norm_weight", "norm_bias",
+)  # fmt: skip
 
 
-class Cell(nn.Cell):
+class Parameters(nn.Cell):
+    """The parameters of one plain cell, under their short names; what it does not have is None."""
+
+    def hold(self, arrays: dict[str, Any]) -> None:
+        """Take a copy of the arrays."""
+        for name in NAMES:
+            setattr(self, name, parameter(arrays[name], name) if name in arrays else None)
+
+    def own(self, prefix: str) -> Any:
+        """Those that are there, by their names behind a prefix."""
+        found = {}
+        for name in NAMES:
+            value = getattr(self, name)
+            if value is not None:
+                found[prefix + name] = value
+        return found
+
+
+class Cell(Parameters):
     """What the three cells share; ``spec`` is a network of one layer, parameters have its short names."""
 
     spec: NetworkSpec
@@ -39,56 +70,84 @@ class Cell(nn.Cell):
         return net
 
     def _hold(self, spec: NetworkSpec, weights: Weights | None, dtype: Any, accurate: bool) -> None:
-        checked_cell(f"{TITLES[self.kind]}Cell", self.kind, spec)
+        title = f"{TITLES[self.kind]}Cell"
+        checked_cell(title, self.kind, spec)
         if len(spec.layers) != 1:
-            raise ValueError(f"{spec.title}Cell expected a spec of one layer, got {len(spec.layers)}")
+            raise ValueError(f"{title} expected a spec of one layer, got {len(spec.layers)}")
+        if spec != NetworkSpec(spec.layers):
+            raise ValueError(f"{title} expected a spec of a layer alone, got {spec!r}")
         weights = starting_weights(spec, dtype, weights)
         self.spec, self.accurate = spec, bool(accurate)
-        self.bias: Any = None
-        self.bias_hn: Any = None
-        for name in cell_parameter_shapes(spec.layers[0]):
-            setattr(self, name, parameter(weights.arrays[PREFIX + name], name))
+        arrays = {name: weights.arrays[PREFIX + name] for name in cell_parameter_shapes(spec.layers[0])}
+        self.hold(arrays)
+        self.repeated = len(spec.layers[0].updates) > 0
+        if self.repeated:
+            parts = []
+            for index in range(len(spec.layers[0].updates)):
+                start, part = f"updates.{index}.", Parameters()
+                part.hold({name[len(start) :]: array for name, array in arrays.items() if name.startswith(start)})
+                parts.append(part)
+            self.updates = nn.CellList(parts)
 
-    def __call__(self, x: Any, state: Any = None) -> Any:
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the parameters, which x and state must have."""
+        return self.updates[0].weight_ih.dtype if self.repeated else self.weight_ih.dtype
+
+    def __call__(self, x: Any, state: Any = None, context: Any = None) -> Any:
         """Check the call, then run ``construct``."""
         given = None if state is None else (state,)
-        given = checked_call(self.spec, x, given, self.weight_ih.dtype, "BCS")
-        if given is None:
-            return super().__call__(x)
-        # Taken out of the mutable tuple, an inner tuple is a constant again: each new state would compile anew.
-        return super().__call__(x, ms.mutable(given[0]) if isinstance(given[0], tuple) else given[0])
+        given = checked_call(self.spec, x, given, self.dtype, "BCS")
+        parts = None if context is None else (context,)
+        checked_extras(self.spec, x, None, parts, None, self.dtype, "BCS")
+        entry = None if given is None else given[0]
+        # Taken out of its mutable tuple, an inner tuple is a constant again: each new state would compile anew.
+        return super().__call__(x, ms.mutable(entry) if isinstance(entry, tuple) else entry, context)
 
-    def construct(self, x: Any, state: Any = None) -> Any:
+    def construct(self, x: Any, state: Any = None, context: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The new state, h or (h, c), after the frame x (B, C, *S)."""
         given = None if state is None else (state,)
-        given = core.ready_state(self.spec, x, given, self.weight_ih.dtype, "BCS")
-        _, final = core.compute(self.spec, self.arrays(), mops.expand_dims(x, 0), given, self.accurate)
+        parts = None if context is None else (context,)
+        dtype = self.first().dtype
+        given = ready_state(self.spec, x, given, dtype, "BCS")
+        extras = ready_extras(self.spec, x, None, parts, None, dtype, "BCS")
+        arrays = self.arrays(step_names(self.spec, 0, "")[0])
+        frames = mops.expand_dims(x, 0)
+        _, final = core.compute(self.spec, arrays, frames, given, self.accurate, extras, False, True, False)
         return final[0]
 
-    def arrays(self, layer: int = 0) -> dict[str, Any]:
-        """The parameters by their canonical names as this layer of a network."""
-        arrays = {
-            core.canonical(layer, "weight_ih"): self.weight_ih,
-            core.canonical(layer, "weight_hh"): self.weight_hh,
-        }
-        if self.bias is not None:
-            arrays[core.canonical(layer, "bias")] = self.bias
-        if self.bias_hn is not None:
-            arrays[core.canonical(layer, "bias_hn")] = self.bias_hn
-        return arrays
+    def first(self) -> Any:
+        """The first of the parameters."""
+        if self.repeated:
+            return self.updates[0].weight_ih
+        return self.weight_ih
+
+    def arrays(self, prefixes: Any) -> Any:
+        """The parameters by their canonical names, which begin with a prefix for each step."""
+        if not self.repeated:
+            return self.own(prefixes[0])
+        found = {}
+        for index, part in enumerate(self.updates):
+            own = part.own(prefixes[index])
+            for name in own:
+                found[name] = own[name]
+        return found
 
     def __repr__(self) -> str:
-        return describe(self.spec, self.weight_ih.dtype).replace("(", "Cell(", 1)
+        return describe(self.spec, self.dtype, accurate=None if self.accurate else False).replace("(", "Cell(", 1)
 
 
+@explicit(GRUOptions)
 class ConvGRUCell(Cell):
     r"""One frame of a ConvGRU (Ballas et al. 2015, arXiv:1511.06432): ``h = cell(x, h)``.
 
     r = σ(W_r*x + U_r*h + b_r), z = σ(W_z*x + U_z*h + b_z), n = φ(W_n*x + b_n + U_n*(r∘h)), h' = z∘h + (1−z)∘n; with
     ``reset="after"`` n = φ(W_n*x + b_n + r∘(U_n*h + b_hn)), as in cuDNN. See ``convgru.equations``.
 
-    Arguments as in ``ConvGRU``. ``cell(x, h=None)``: x (B, C, *S), h (B, H, *S) or None for zeros; returns the new h.
-    Parameters: weight_ih (3·H, C, *k), weight_hh (3·H, H, *k), bias (3·H), bias_hn (H) with bias and reset after.
+    Arguments as in ``ConvGRU``, but for those of a whole network. ``cell(x, h=None, context=None)``: x (B, C, *S), h (B, H, *S) or
+    None for zeros, context (B, 3·H, *S), added to the pre-activations; returns the new h.
+    Parameters: weight_ih (3·H, C/groups, *k), weight_hh (3·H, H/groups, *k), bias (3·H), bias_hn (H) with bias and reset after,
+    norm_weight and norm_bias (3·H) with a norm; with ``updates`` these for each of them, as ``updates.0.weight_ih``.
     Raises ValueError, TypeError or UnsupportedError (bfloat16), naming what was expected and what came.
 
     Example:
@@ -102,35 +161,26 @@ class ConvGRUCell(Cell):
         self,
         in_channels: int,
         hidden_channels: int,
-        kernel_size: Any = 3,
+        kernel_size: Ints = 3,
         *,
         ndim: int = 2,
-        recurrent_kernel_size: Any = None,
-        dilation: Any = 1,
-        recurrent_dilation: Any = None,
-        padding: Any = "same",
-        has_bias: bool = True,
-        reset: str = "before",
-        activation: str = "tanh",
-        dtype: Any = ms.float32,
-        accurate: bool = True,
+        **options: Unpack[GRUOptions],
     ) -> None:
         super().__init__()
-        spec = network(
-            "gru", in_channels, hidden_channels, kernel_size, ndim=ndim, recurrent_kernel_size=recurrent_kernel_size,
-            dilation=dilation, recurrent_dilation=recurrent_dilation, padding=padding, bias=has_bias, reset=reset,
-            activation=activation,
-        )  # fmt: skip
-        self._hold(spec, None, dtype, accurate)
+        rest, own = taken("ConvGRUCell", dict(options), GRUOptions)
+        self._hold(network("gru", in_channels, hidden_channels, kernel_size, ndim=ndim, **rest), None, **own)
 
 
+@explicit(LSTMOptions)
 class ConvLSTMCell(Cell):
-    r"""One frame of a ConvLSTM (Shi et al. 2015, arXiv:1506.04214), without peepholes: ``h, c = cell(x, (h, c))``.
+    r"""One frame of a ConvLSTM (Shi et al. 2015, arXiv:1506.04214): ``h, c = cell(x, (h, c))``.
 
-    i, f, o = σ(W*x + U*h + b), g = φ(W_g*x + U_g*h + b_g), c' = f∘c + i∘g, h' = o∘φ(c'). See ``convgru.equations``.
+    i, f, o = σ(W*x + U*h + P·c + b), g = φ(W_g*x + U_g*h + b_g), c' = f∘c + i∘g, h' = o∘φ(c'); o peeps at c'. See
+    ``convgru.equations``.
 
-    Arguments as in ``ConvLSTM``. ``cell(x, state=None)``: x (B, C, *S), state (h, c), each (B, H, *S), or None for zeros;
-    returns the new (h, c). Parameters: weight_ih (4·H, C, *k), weight_hh (4·H, H, *k), bias (4·H).
+    Arguments as in ``ConvLSTM``, but for those of a whole network. ``cell(x, state=None, context=None)``: x (B, C, *S), state (h, c),
+    each (B, H, *S), or None for zeros, context (B, 4·H, *S); returns the new (h, c). Parameters: weight_ih (4·H, C/groups, *k),
+    weight_hh (4·H, H/groups, *k), bias (4·H), peephole_i, _f, _o: (H, *S), (H, 1, ...) or (H, H/groups, *k).
     Raises ValueError, TypeError or UnsupportedError (bfloat16), naming what was expected and what came.
 
     Example:
@@ -144,31 +194,23 @@ class ConvLSTMCell(Cell):
         self,
         in_channels: int,
         hidden_channels: int,
-        kernel_size: Any = 3,
+        kernel_size: Ints = 3,
         *,
         ndim: int = 2,
-        recurrent_kernel_size: Any = None,
-        dilation: Any = 1,
-        recurrent_dilation: Any = None,
-        padding: Any = "same",
-        has_bias: bool = True,
-        activation: str = "tanh",
-        dtype: Any = ms.float32,
-        accurate: bool = True,
+        **options: Unpack[LSTMOptions],
     ) -> None:
         super().__init__()
-        spec = network(
-            "lstm", in_channels, hidden_channels, kernel_size, ndim=ndim, recurrent_kernel_size=recurrent_kernel_size,
-            dilation=dilation, recurrent_dilation=recurrent_dilation, padding=padding, bias=has_bias, activation=activation,
-        )  # fmt: skip
-        self._hold(spec, None, dtype, accurate)
+        rest, own = taken("ConvLSTMCell", dict(options), LSTMOptions)
+        self._hold(network("lstm", in_channels, hidden_channels, kernel_size, ndim=ndim, **rest), None, **own)
 
 
+@explicit(Common)
 class ConvRNNCell(Cell):
     r"""One frame of a ConvRNN (Elman 1990, with convolutions): ``h = cell(x, h)``, h' = φ(W*x + U*h + b).
 
-    Arguments as in ``ConvRNN``. ``cell(x, h=None)``: x (B, C, *S), h (B, H, *S) or None for zeros; returns the new h.
-    Parameters: weight_ih (H, C, *k), weight_hh (H, H, *k), bias (H).
+    Arguments as in ``ConvRNN``, but for those of a whole network. ``cell(x, h=None, context=None)``: x (B, C, *S), h (B, H, *S) or
+    None for zeros, context (B, H, *S); returns the new h.
+    Parameters: weight_ih (H, C/groups, *k), weight_hh (H, H/groups, *k), bias (H).
     Raises ValueError, TypeError or UnsupportedError (bfloat16), naming what was expected and what came.
 
     Example:
@@ -179,27 +221,11 @@ class ConvRNNCell(Cell):
     kind = "rnn"
 
     def __init__(
-        self,
-        in_channels: int,
-        hidden_channels: int,
-        kernel_size: Any = 3,
-        *,
-        ndim: int = 2,
-        recurrent_kernel_size: Any = None,
-        dilation: Any = 1,
-        recurrent_dilation: Any = None,
-        padding: Any = "same",
-        has_bias: bool = True,
-        activation: str = "tanh",
-        dtype: Any = ms.float32,
-        accurate: bool = True,
+        self, in_channels: int, hidden_channels: int, kernel_size: Ints = 3, *, ndim: int = 2, **options: Unpack[Common]
     ) -> None:
         super().__init__()
-        spec = network(
-            "rnn", in_channels, hidden_channels, kernel_size, ndim=ndim, recurrent_kernel_size=recurrent_kernel_size,
-            dilation=dilation, recurrent_dilation=recurrent_dilation, padding=padding, bias=has_bias, activation=activation,
-        )  # fmt: skip
-        self._hold(spec, None, dtype, accurate)
+        rest, own = taken("ConvRNNCell", dict(options), Common)
+        self._hold(network("rnn", in_channels, hidden_channels, kernel_size, ndim=ndim, **rest), None, **own)
 
 
 CELLS: dict[str, type[Cell]] = {"gru": ConvGRUCell, "lstm": ConvLSTMCell, "rnn": ConvRNNCell}

@@ -16,7 +16,7 @@ from mindspore.train import checkpoint_pb2
 
 from convgru.registry import UnsupportedError
 from convgru.shapes import parameter_shapes
-from convgru.spec_json import from_json, to_json
+from convgru.spec import from_json, to_json
 from convgru.weights import Weights, WeightsError
 from convgru_mindspore.parameters import parameter
 

@@ -1,178 +1,160 @@
-"""Networks as pure functions of their arrays, x and state: what every MindSpore module here calls."""
+"""Networks and forecasters as pure functions of their arrays, x and state: what every MindSpore module here calls."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import mindspore as ms
 import mindspore.ops as mops
 from mindspore.ops import constexpr
 
 from convgru import equations
-from convgru.registry import UnsupportedError
-from convgru.shapes import check_dtype, check_input, check_state, check_steps, layer_prefix, state_leaves, state_shapes
-from convgru_mindspore import native_ops, ops
+from convgru_mindspore import loop, ops
+from convgru_mindspore.checks import checked_steps, ready_extras, ready_state, ready_teaching
+from convgru_mindspore.masks import draw, frame_of
 
 Tensor = Any
-BFLOAT16 = "MindSpore does not compute in bfloat16 on CPU: use float32, float16 or float64"
+NOTHING = (None, None, None)
 
 
-def run(spec: Any, arrays: Any, x: Tensor, state: Any = None, accurate: bool = True) -> Any:
+def run(
+    spec: Any,
+    arrays: Any,
+    x: Tensor,
+    state: Any = None,
+    accurate: bool = True,
+    seq_length: Any = None,
+    context: Any = None,
+    masks: Any = None,
+    return_all_layers: bool = False,
+    last_only: bool = False,
+    training: bool = False,
+) -> Any:
     """Run a NetworkSpec on x (T, B, C, *S): output (T, B, H, *S) and final state.
 
-    ``arrays`` maps canonical names to tensors of x's dtype; ``state`` None means zeros, else one entry for each layer, h or
-    (h, c), of shape (B, H, *S). The equations are those of ``convgru.equations``; ``accurate`` False takes MindSpore's own
-    sigmoid and tanh. Works in PyNative and, called from a construct or a jitted function, in graph mode, differentiably
-    in both. Raises ValueError or TypeError, naming what is wrong.
+    ``arrays`` maps canonical names to tensors of x's dtype; ``state`` None means zeros, else one entry for each layer and direction, h
+    or (h, c), of shape (B, H, *S). The equations are those of ``convgru.equations``; ``accurate`` False takes MindSpore's own
+    sigmoid and tanh. The others are as in the call of ``convgru.mindspore.ConvGRU``; ``training`` draws masks where none are given.
+    Works in PyNative and, called from a construct or a jitted function, in graph mode, differentiably in both. Raises ValueError or
+    TypeError, naming what is wrong.
     """
-    state = ready_state(spec, x, state, arrays["layers.0.fwd.weight_ih"].dtype, "TBCS")
-    return compute(spec, arrays, x, state, accurate)
+    dtype = arrays[first_name(spec)].dtype
+    state = ready_state(spec, x, state, dtype, "TBCS")
+    extras = ready_extras(spec, x, seq_length, context, masks, dtype, "TBCS")
+    return compute(spec, arrays, x, state, accurate, extras, return_all_layers, last_only, training)
 
 
-def compute(spec: Any, arrays: Any, x: Tensor, state: Any, accurate: bool) -> Any:
-    """``run`` without its checks, on a complete state."""
+@constexpr
+def first_name(spec: Any) -> str:
+    """The name of a network's first parameter."""
+    return str(loop.step_prefix(spec, 0, "")[0][0] + "weight_ih")
+
+
+def compute(
+    spec: Any, arrays: Any, x: Tensor, state: Any, accurate: bool, extras: Any, every: bool, last: bool, training: bool
+) -> Any:
+    """``run`` without its checks, on a complete state; ``extras`` is (seq_length, context, masks)."""
     time, batch = x.shape[0], x.shape[1]
-    params = prepare(spec, arrays, "")
-    top, state = _sequence(spec, params, x.reshape((time * batch, *x.shape[2:])), batch, state, accurate)
-    return top.reshape((time, batch, *top.shape[1:])), state
+    if training and extras[2] is None:
+        extras = (extras[0], extras[1], draw(spec, time, batch, x.shape[3:], x.dtype, None))
+    params = loop.prepare(spec, arrays, "")
+    images = x.reshape((time * batch, *x.shape[2:]))
+    found, state = loop.run(spec, params, images, batch, state, extras, accurate, every, last)
+    if last:
+        return (tuple(found) if every else found), state
+    if not every:
+        return found.reshape((time, batch, *found.shape[1:])), state
+    outputs = []
+    for y in found:
+        outputs.append(y.reshape((time, batch, *y.shape[1:])))
+    return tuple(outputs), state
 
 
-def forecast(spec: Any, arrays: Any, x: Tensor, steps: int, state: Any = None, accurate: bool = True) -> Any:
-    """Run a ForecasterSpec: x (T, B, C, *S) in, the ``steps`` frames that follow out, and the encoder's last state.
+def forecast(
+    spec: Any,
+    arrays: Any,
+    x: Tensor,
+    steps: int,
+    state: Any = None,
+    accurate: bool = True,
+    targets: Any = None,
+    forced: Any = None,
+    teacher_forcing: Any = None,
+    training: bool = False,
+) -> Any:
+    """Run a ForecasterSpec: x (T, B, C, *S) in, the ``steps`` frames that follow out, and the state of what made the last.
 
-    Arguments and errors as in ``run``, and ValueError for ``steps`` that is no positive integer.
+    Arguments and errors as in ``run`` and in the call of ``convgru.mindspore.Forecaster``, and ValueError for ``steps`` that is no
+    positive integer.
     """
-    state = ready_state(spec, x, state, arrays["readout.weight"].dtype, "TBCS")
-    return compute_forecast(spec, arrays, x, checked_steps(spec.title, steps), state, accurate)
+    dtype = arrays["readout.weight"].dtype
+    state = ready_state(spec, x, state, dtype, "TBCS")
+    steps = checked_steps(spec.title, steps)
+    teaching = ready_teaching(spec, x, steps, targets, forced, dtype, "TBCS")
+    return compute_forecast(spec, arrays, x, steps, state, accurate, teaching, teacher_forcing, training)
 
 
-def compute_forecast(spec: Any, arrays: Any, x: Tensor, steps: int, state: Any, accurate: bool) -> Any:
-    """``forecast`` without its checks, on a complete state."""
+def compute_forecast(
+    spec: Any,
+    arrays: Any,
+    x: Tensor,
+    steps: int,
+    state: Any,
+    accurate: bool,
+    teaching: Any,
+    chance: Any,
+    training: bool,
+) -> Any:
+    """``forecast`` without its checks, on a complete state; ``teaching`` is (targets, forced)."""
     time, batch = x.shape[0], x.shape[1]
-    params, readout = prepare(spec.encoder, arrays, "encoder."), ops.prepare_readout(spec, arrays)
-    frame = x[time - 1]
+    targets, forced = teaching
+    if targets is not None and forced is None and training and chance is not None:
+        forced = mops.rand(steps, batch) < chance
+    network, params, frame = spec.encoder, loop.prepare(spec.encoder, arrays, "encoder."), x[time - 1]
     images = ops.patch(x.reshape((time * batch, *x.shape[2:])), spec.patch)
-    frames = []
-    for index in range(steps):
-        if index > 0:
-            images = ops.patch(frame, spec.patch)
-        top, state = _sequence(spec.encoder, params, images, batch, state, accurate)
-        if index == 0 and time > 1:
-            top = mops.split(top, batch, 0)[time - 1]
+    own = None
+    if training:
+        own = draw(network, time, batch, images.shape[2:], x.dtype, None)
+    top, state = loop.run(network, params, images, batch, state, (None, None, own), accurate, False, True)
+    tops = [top]
+    if spec.decoder is not None:
+        network, params, tops, own = spec.decoder, loop.prepare(spec.decoder, arrays, "decoder."), [], None
+    ahead = steps - len(tops)
+    if training and ahead > 0:
+        own = draw(network, ahead, batch, images.shape[2:], x.dtype, own)
+    if not spec.feedback and ahead > 0:  # what it reads is known beforehand
+        zeros = mops.zeros((ahead * batch, *images.shape[1:]), x.dtype)
+        y, state = loop.run(network, params, zeros, batch, state, (None, None, own), accurate, False, False)
+        for each in mops.split(y, batch, 0):
+            tops.append(each)
+    return _predict(spec, arrays, network, params, tops, frame, steps, state, accurate, (targets, forced, own), ahead)
+
+
+def _predict(
+    spec: Any,
+    arrays: Any,
+    network: Any,
+    params: Any,
+    tops: Any,
+    frame: Tensor,
+    steps: int,
+    state: Any,
+    accurate: bool,
+    given: Any,
+    ahead: int,
+) -> Any:
+    """Each prediction in turn: from the top states that are there already, then from what the network makes of the last frame."""
+    targets, forced, masks = given
+    readout, frames = ops.prepare_readout(spec, arrays), []
+    for k in range(steps):
+        if k >= len(tops):
+            inside = ops.patch(frame, spec.patch)
+            extras = (None, None, frame_of(network, masks, k - steps + ahead, inside.shape[2:]))
+            top, state = loop.run(network, params, inside, frame.shape[0], state, extras, accurate, False, True)
+        else:
+            top = tops[k]
         frame = equations.readout(ops, spec, readout, top, frame)
         frames.append(frame)
+        if forced is not None and k + 1 < steps:
+            where = forced[k].reshape((-1,) + (1,) * (len(frame.shape) - 1))
+            frame = mops.where(where, targets[k], frame)
     return mops.stack(frames), state
-
-
-def prepare(spec: Any, arrays: Any, prefix: str) -> Any:
-    """Each layer's parameters in the form that the ops take, once a call."""
-    params = []
-    for index in range(len(spec.layers)):
-        params.append(ops.prepare(spec.layers[index], arrays, index, prefix))
-    return params
-
-
-def _sequence(spec: Any, params: Any, x: Tensor, batch: int, state: Any, accurate: bool) -> Any:
-    """All layers over the frames x (T·B, C, *S), time outermost: the top layer's states, stacked alike, and the final state."""
-    final = []
-    for index in range(len(spec.layers)):
-        if accurate:
-            x, parts = _layer(ops, spec.layers[index], params[index], x, batch, state[index])
-        else:
-            x, parts = _layer(native_ops, spec.layers[index], params[index], x, batch, state[index])
-        final.append(parts)
-    return x, tuple(final)
-
-
-def _layer(module: Any, cell: Any, p: Any, x: Tensor, batch: int, entry: Any) -> Any:
-    """One layer: its input convolution over all frames at once, then the loop over time."""
-    gates = equations.input_gates(module, cell, p, x)
-    pair = cell.cell == "lstm"
-    parts = (entry[0], entry[1]) if pair else (entry,)
-    outputs = []
-    for frame in mops.split(gates, batch, 0):
-        parts = equations.step_of(cell)(module, cell, p, frame, parts)
-        outputs.append(parts[0])
-    return mops.concat(outputs, 0), (parts if pair else parts[0])
-
-
-def ready_state(spec: Any, x: Tensor, state: Any, dtype: Any, layout: str) -> Any:
-    """The state to start from, zeros for None, once x and state have been found to fit spec and parameters of ``dtype``."""
-    if state is None:
-        return _zeros(checked_shapes(spec, x.shape, x.dtype, None, dtype, layout), x.dtype)
-    found = []
-    for entry in state:
-        if isinstance(entry, (tuple, list)):
-            parts = []
-            for part in entry:
-                parts.append((part.shape, part.dtype))
-            found.append(tuple(parts))
-        else:
-            found.append((entry.shape, entry.dtype))
-    checked_shapes(spec, x.shape, x.dtype, tuple(found), dtype, layout)
-    return state
-
-
-def _zeros(shapes: Any, dtype: Any) -> Any:
-    state = []
-    for shape in shapes:
-        if isinstance(shape[0], tuple):
-            state.append((mops.zeros(shape[0], dtype), mops.zeros(shape[1], dtype)))
-        else:
-            state.append(mops.zeros(shape, dtype))
-    return tuple(state)
-
-
-@constexpr
-def checked_shapes(spec: Any, shape: Any, dtype: Any, state: Any, expected: Any, layout: str) -> Any:
-    """``check_call`` while a graph is compiled, the state's tensors given as (shape, dtype)."""
-    return check_call(spec, Like(shape, dtype), None if state is None else _likes(spec, state), expected, layout)
-
-
-@constexpr
-def canonical(layer: int, name: str) -> str:
-    """The canonical name of one layer's parameter."""
-    return layer_prefix(layer) + name
-
-
-@constexpr
-def checked_steps(title: str, steps: int) -> int:
-    """``steps`` once it has been found to be a positive integer."""
-    check_steps(title, steps)
-    return steps
-
-
-def dtype_name(dtype: Any) -> str:
-    """``float32`` for mindspore.float32."""
-    return str(dtype).lower()
-
-
-class Like(NamedTuple):
-    """Shape and dtype of a tensor."""
-
-    shape: tuple[int, ...]
-    dtype: Any
-
-
-def _likes(spec: Any, state: Any) -> tuple[Any, ...]:
-    """(shape, dtype) pairs as ``Like``; a pair of pairs stays a pair."""
-    return tuple(Like(*e) if isinstance(e[0][0], int) else tuple(Like(*part) for part in e) for e in state)
-
-
-def check_call(spec: Any, x: Any, state: Any, expected: Any, layout: str) -> tuple[Any, ...]:
-    """Check x and state, anything with a shape and a dtype, against spec and the parameters' dtype; the state's shapes.
-
-    ``layout`` is ``TBCS``, ``BTCS`` or ``BCS``. Raises ValueError, TypeError, or UnsupportedError for bfloat16.
-    """
-    batch, size = check_input(spec.title, spec.in_channels, spec.ndim, x.shape, layout)
-    check_dtype(spec.title, "x", dtype_name(expected), dtype_name(x.dtype))
-    shapes = state_shapes(spec, batch, size)
-    if state is not None:
-        check_state(spec.title, shapes, state)
-        for name, part in state_leaves(spec, state):
-            check_dtype(spec.title, name, dtype_name(expected), dtype_name(part.dtype))
-    if x.dtype == ms.bfloat16:
-        raise UnsupportedError(BFLOAT16)
-    if batch == 0:
-        raise UnsupportedError(f"MindSpore does not compute on an empty batch (input shape {tuple(x.shape)})")
-    return shapes

@@ -1,12 +1,41 @@
-"""A module whose states go in and out as separate tensors: what mindspore.export and mindspore.grad need."""
+"""States: a module whose states go in and out as separate tensors, and a state cut from its past."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import mindspore.ops as mops
 from mindspore import nn
 
 from convgru.spec import ForecasterSpec
+
+
+def detach(state: Any) -> Any:
+    """The state without its past: no gradient passes (ops.stop_gradient). For truncated backpropagation through time.
+
+    Takes what a network, a forecaster or a cell returns, a tensor or tuples of them, and None; in PyNative and in graph mode.
+
+    Example:
+        >>> net, state = ConvGRU(3, 8), None
+        >>> for part in ms.ops.ones((100, 2, 3, 16, 16), ms.float32).split(10):
+        ...     y, state = net(part, detach(state))
+    """
+    if not isinstance(state, (tuple, list)):
+        return None if state is None else mops.stop_gradient(state)
+    entries = []
+    for entry in state:
+        entries.append(_cut(entry))
+    return tuple(entries)
+
+
+def _cut(entry: Any) -> Any:
+    """One entry: h, or (h, c)."""
+    if not isinstance(entry, (tuple, list)):
+        return mops.stop_gradient(entry)
+    parts = []
+    for part in entry:
+        parts.append(mops.stop_gradient(part))
+    return tuple(parts)
 
 
 class Flat(nn.Cell):
@@ -18,23 +47,48 @@ class Flat(nn.Cell):
     Args:
         net: a ConvGRU, ConvLSTM, ConvRNN or Forecaster of convgru.mindspore.
         steps: how many frames to forecast, for a Forecaster alone.
+        also: what follows the state, in this order: of ``context`` (as many tensors as the state has entries), ``seq_length``,
+            ``targets`` and ``forced``.
+        masks: a dict of masks of dropout and zoneout, constants of the graph.
 
     Example:
-        >>> net = Flat(ConvGRU(3, 8))
+        >>> net = Flat(ConvGRU(3, 8), also=("seq_length",))
         >>> x, h = ms.ops.ones((4, 1, 3, 16, 16), ms.float32), ms.ops.ones((1, 8, 16, 16), ms.float32)
-        >>> ms.export(net, x, h, file_name="gru", file_format="MINDIR")
+        >>> ms.export(net, x, h, ms.Tensor([4]), file_name="gru", file_format="MINDIR")
     """
 
-    def __init__(self, net: Any, steps: int | None = None) -> None:
+    def __init__(self, net: Any, steps: int | None = None, *, also: tuple[str, ...] = (), masks: Any = None) -> None:
         super().__init__()
-        self.net, self.steps = net, steps
-        network = net.spec.encoder if isinstance(net.spec, ForecasterSpec) else net.spec
+        self.net, self.steps, self.also, self.masks = net, steps, tuple(also), masks
+        network = net.spec.recurrent
         self.pairs = network.cell == "lstm"
+        self.entries = len(network.layers) * len(network.directions)
+        allowed = ("targets", "forced") if isinstance(net.spec, ForecasterSpec) else ("context", "seq_length")
+        for name in self.also:
+            if name not in allowed:
+                raise ValueError(f"Flat also expected names of {allowed}, got {name!r}")
+        self.more = sum(self.entries if name == "context" else 1 for name in self.also)
 
     def construct(self, x: Any, *leaves: Any) -> Any:
         """Output and the leaves of the final state."""
-        given = self.nest(leaves)
-        y, state = self.net(x, given) if self.steps is None else self.net(x, self.steps, given)
+        at = len(leaves) - self.more
+        given = self.nest(leaves[:at])
+        context, seq_length, targets, forced = None, None, None, None
+        for name in self.also:
+            if name == "context":
+                context = leaves[at : at + self.entries]
+                at = at + self.entries - 1
+            elif name == "seq_length":
+                seq_length = leaves[at]
+            elif name == "targets":
+                targets = leaves[at]
+            else:
+                forced = leaves[at]
+            at = at + 1
+        if self.steps is None:
+            y, state = self.net(x, given, seq_length=seq_length, context=context, masks=self.masks)
+        else:
+            y, state = self.net(x, self.steps, given, targets=targets, forced=forced)
         flat = [y]
         for entry in state:
             if self.pairs:

@@ -8,95 +8,89 @@ import mindspore as ms
 import mindspore.ops as mops
 from mindspore.ops import constexpr
 
-from convgru.padding import Convolution
-from convgru.shapes import layer_prefix
+from convgru.spec import NORMED
+from convgru_mindspore.kernels import convolve, geometry, ordered, pointwise
 
 Tensor = Any
 
 
-def prepare(cell: Any, arrays: Any, layer: Any, prefix: str = "") -> Any:
-    """The parameters of one layer in the form that the ops below take: (weight, pads, dilation) by kernel, and vectors."""
-    own = prefix + layer_prefix(layer)
-    weight_hh = arrays[own + "weight_hh"]
-    pads, dilation = geometry(cell.input_convolution)
-    p = {"ih": (arrays[own + "weight_ih"], pads, dilation)}
-    pads, dilation = geometry(cell.recurrent_convolution)
+def prepare(cell: Any, arrays: Any, own: str) -> Any:
+    """The parameters of one plain cell, whose names begin with ``own``, in the form that the ops below take.
+
+    (weight, geometry) for each kernel, (groups, ε, weight, bias) for each norm, vectors as they are.
+    """
+    weight_hh, hidden = arrays[own + "weight_hh"], cell.hidden_channels
+    p = {"ih": _kernel(arrays[own + "weight_ih"], geometry(cell, "ih"))}
     if cell.reset == "before":
-        cut = 2 * cell.hidden_channels
-        p["hh_rz"] = (weight_hh[:cut], pads, dilation)
-        p["hh_n"] = (weight_hh[cut:], pads, dilation)
+        p["hh_rz"] = _kernel(weight_hh[: 2 * hidden], geometry(cell, "hh", 2))
+        p["hh_n"] = _kernel(weight_hh[2 * hidden :], geometry(cell, "hh", 1))
     else:
-        p["hh"] = (weight_hh, pads, dilation)
+        p["hh"] = _kernel(weight_hh, geometry(cell, "hh", cell.gates))
     if cell.bias:
         p["bias"] = arrays[own + "bias"]
         if cell.reset == "after":
             p["bias_hn"] = arrays[own + "bias_hn"]
+    if cell.peephole is not None:
+        for name in ("peephole_i", "peephole_f", "peephole_o"):
+            if cell.peephole == "conv":
+                p[name] = _kernel(arrays[own + name], geometry(cell, "hh", 1))
+            else:
+                p[name] = (arrays[own + name],)
+    if cell.norm is not None:
+        weight, bias = arrays[own + "norm_weight"], arrays[own + "norm_bias"]
+        for part, start, stop, groups in norm_parts(cell):
+            p["norm_" + part] = (groups, constant(cell.norm.eps, weight.dtype), weight[start:stop], bias[start:stop])
     return p
+
+
+def _kernel(weight: Tensor, geometry: Any) -> Any:
+    return ordered(weight, geometry), geometry
+
+
+@constexpr
+def norm_parts(cell: Any) -> Any:
+    """Each normalised tensor: its name, its rows from and to, its groups."""
+    found, start = [], 0
+    for part, groups in zip(NORMED[cell.cell], cell.norm.groups, strict=True):
+        stop = start + len(part) * cell.hidden_channels
+        found.append((part, start, stop, groups))
+        start = stop
+    return tuple(found)
+
+
+@constexpr
+def constant(value: float, dtype: Any) -> Any:
+    """A number as a tensor: next to a float64 tensor MindSpore rounds Python's numbers to float32."""
+    return ms.Tensor(value, dtype)
 
 
 def prepare_readout(spec: Any, arrays: Any) -> Any:
     """The parameters of a forecaster's readout in the form that the ops below take."""
-    pads, dilation = pointwise(spec.ndim)
-    return {"readout": (arrays["readout.weight"], pads, dilation), "readout_bias": arrays["readout.bias"]}
-
-
-@constexpr
-def geometry(convolution: Convolution) -> Any:
-    """Pads as one flat tuple (low, high, low, high ...) and dilation, of at least two dimensions."""
-    flat = tuple(n for pair in convolution.pads for n in pair)
-    if len(convolution.dilation) == 1:
-        return (0, 0, *flat), (1, *convolution.dilation)
-    return flat, convolution.dilation
-
-
-@constexpr
-def pointwise(ndim: int) -> Any:
-    """The geometry of a convolution with a kernel of 1."""
-    count = max(ndim, 2)
-    return (0, 0) * count, (1,) * count
+    return {"readout": (arrays["readout.weight"], pointwise(spec.ndim)), "readout_bias": arrays["readout.bias"]}
 
 
 def conv(x: Tensor, p: Any, name: str) -> Tensor:
-    """Cross-correlation through the primitives; one dimension goes through two, float64 tap by tap."""
-    weight, pads, dilation = p[name]
-    flat = len(x.shape) == 3
-    if flat:
-        x, weight = mops.expand_dims(x, 2), mops.expand_dims(weight, 2)
-    if x.dtype == ms.float64:
-        y = _conv_by_taps(x, weight, pads, dilation)
-    elif len(x.shape) == 4:
-        y = mops.Conv2D(weight.shape[0], weight.shape[2:], pad_mode="pad", pad=pads, dilation=dilation)(x, weight)
-    else:
-        y = mops.Conv3D(weight.shape[0], weight.shape[2:], pad_mode="pad", pad=pads, dilation=dilation)(x, weight)
-    return mops.squeeze(y, 2) if flat else y
+    """Cross-correlation."""
+    weight, own = p[name]
+    return convolve(x, weight, own)
 
 
-def _conv_by_taps(x: Tensor, weight: Tensor, pads: Any, dilation: Any) -> Tensor:
-    """Cross-correlation as one matrix product over the shifted images: MindSpore's kernels refuse float64."""
-    widths, starts, size, order, pixels = _taps(x.shape, weight.shape, pads, dilation)
-    x = mops.pad(x, widths)
-    batch, channels = x.shape[0], x.shape[1]
-    columns = []
-    for start in starts:
-        columns.append(mops.slice(x, start, (batch, channels, *size)).reshape((batch, channels, pixels)))
-    rows = mops.transpose(weight, order).reshape((weight.shape[0], -1))
-    product = mops.matmul(rows, mops.concat(columns, 1))
-    return product.reshape((batch, weight.shape[0], *size))
+def peep(c: Tensor, p: Any, name: str) -> Tensor:
+    """P·c: elementwise, or a convolution."""
+    own = p[name]
+    if len(own) == 1:
+        return c * own[0]
+    return convolve(c, own[0], own[1])
 
 
-@constexpr
-def _taps(shape: Any, weight: Any, pads: Any, dilation: Any) -> Any:
-    """Pad widths (last dimension first), where each tap's slice starts, output size, order of the weight's axes, pixels."""
-    kernel, ndim = weight[2:], len(weight) - 2
-    widths = tuple(n for axis in reversed(range(ndim)) for n in pads[2 * axis : 2 * axis + 2])
-    size = tuple(shape[2 + i] + pads[2 * i] + pads[2 * i + 1] - dilation[i] * (kernel[i] - 1) for i in range(ndim))
-    starts: list[tuple[int, ...]] = [(0, 0)]
-    for i in range(ndim):
-        starts = [(*start, tap * dilation[i]) for start in starts for tap in range(kernel[i])]
-    pixels = 1
-    for n in size:
-        pixels *= n
-    return widths, tuple(starts), size, (0, *range(2, 2 + ndim), 1), pixels
+def norm(a: Tensor, p: Any, part: str) -> Tensor:
+    """Group norm over space and the channels of each group, then weight and bias by channel."""
+    groups, eps, weight, bias = p["norm_" + part]
+    cut = a.reshape((a.shape[0], groups, -1))
+    centred = cut - cut.mean(2, keep_dims=True)
+    scaled = centred / mops.sqrt((centred * centred).mean(2, keep_dims=True) + eps)
+    column = (1, -1) + (1,) * (len(a.shape) - 2)
+    return scaled.reshape(a.shape) * weight.reshape(column) + bias.reshape(column)
 
 
 def add_channel(a: Tensor, p: Any, name: str) -> Tensor:
@@ -115,6 +109,11 @@ def split_rz_n(a: Tensor) -> Any:
     return mops.split(a, (2 * third, third), 1)
 
 
+def concat(a: Tensor, b: Tensor) -> Tensor:
+    """Put the channels of b behind those of a."""
+    return mops.concat((a, b), 1)
+
+
 def sigmoid(a: Tensor) -> Tensor:
     """1 / (1 + exp(−a)) in float64, rounded once: the native float32 kernel is off by 6e-7."""
     return mops.sigmoid(a.astype(ms.float64)).astype(a.dtype)
@@ -129,7 +128,20 @@ def activation(name: str, a: Tensor) -> Tensor:
     """The activation called ``name``."""
     if name == "tanh":
         return tanh(a)
-    return mops.relu(a)
+    if name == "sigmoid":
+        return sigmoid(a)
+    return piecewise(name, a)
+
+
+def piecewise(name: str, a: Tensor) -> Tensor:
+    """The activations made of straight lines. Divisions, for MindSpore rounds a factor such as 0.01 to float32."""
+    if name == "relu":
+        return mops.relu(a)
+    if name == "leaky_relu":
+        return mops.where(a > 0, a, a / 100)
+    line = a / 6 + 0.5 if name == "hard_sigmoid" else a / 5 + 0.5
+    zero: Any = mops.zeros_like(a)
+    return mops.where(line <= 0, zero, mops.where(line >= 1, mops.ones_like(a), line))
 
 
 def patch(x: Tensor, sizes: Any) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from convgru.extras import Extras
 from convgru.registry import UnsupportedError
 from convgru.shapes import nest_state, state_leaves
 from convgru.spec import ForecasterSpec, Spec
@@ -108,31 +110,45 @@ def execute(
     state: Any = None,
     *,
     steps: int | None = None,
+    extras: Extras | None = None,
     cotangents: tuple[np.ndarray, Any] | None = None,
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
     """Run the public module on arrays: output, final state, and gradients if there are cotangents (see ``Backend``)."""
     if device not in devices():
         raise UnsupportedError(f"PyTorch has no device {device!r} here: only {', '.join(devices())}")
-    net, spec = build(weights, device=device), weights.spec
-    leaves = {"x": to_tensor(x, device)}
-    if state is not None:
-        leaves |= {name: to_tensor(array, device) for name, array in state_leaves(spec, state)}
-    leaves = {name: leaf.requires_grad_(cotangents is not None) for name, leaf in leaves.items()}
+    net, spec, extras = build(weights, device=device).eval(), weights.spec, extras or Extras()
+    arrays = {"x": x, **({} if state is None else dict(state_leaves(spec, state))), **extras.leaves()}
+    leaves = {n: to_tensor(a, device).requires_grad_(cotangents is not None) for n, a in arrays.items()}
     begin = None if state is None else nest_state(spec, leaves)
     with torch.set_grad_enabled(cotangents is not None):
         given = () if steps is None else (steps,)
-        y, final = net(leaves["x"], *given, begin)
+        y, final = net(leaves["x"], *given, begin, **_options(extras, leaves, device))
     results = {"y": y, **dict(state_leaves(spec, final))}
     gradients: dict[str, np.ndarray] = {}
     if cotangents is not None:
         given_back = {"y": cotangents[0], **dict(state_leaves(spec, cotangents[1]))}
         tangents = [to_tensor(given_back[name], device) for name in results]
         wanted = {**leaves, **dict(net.named_parameters())}
-        found = torch.autograd.grad(list(results.values()), list(wanted.values()), tangents)
+        found = torch.autograd.grad(
+            list(results.values()), list(wanted.values()), tangents, allow_unused=True, materialize_grads=True
+        )
         gradients = {name: to_numpy(gradient) for name, gradient in zip(wanted, found, strict=True)}
     outputs = {name: to_numpy(result) for name, result in results.items()}
     return outputs.pop("y"), nest_state(spec, outputs), gradients
+
+
+def _options(extras: Extras, leaves: Mapping[str, Tensor], device: str) -> dict[str, Any]:
+    """The extras as the module's call takes them, where they are given."""
+    found: dict[str, Any] = {}
+    if extras.context is not None:
+        found["context"] = tuple(leaves[f"context.{i}"] for i in range(len(extras.context)))
+    if extras.masks is not None:
+        found["masks"] = {name: to_tensor(mask, device) for name, mask in extras.masks.items()}
+    for name in ("lengths", "targets", "forced"):
+        if name in extras.given:
+            found[name] = to_tensor(np.asarray(getattr(extras, name)), device)
+    return found
 
 
 def read(path: Path) -> Weights:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,7 +10,12 @@ from torch import Tensor
 from convgru.shapes import cell_parameter_shapes, layer_prefix
 from convgru.spec import Ints, NetworkSpec, network
 from convgru_torch.core import run
-from convgru_torch.modules import SpecModule, add_parameters, arguments, initialise
+from convgru_torch.modules import SpecModule, add_parameters, initialise, parameter
+from convgru_torch.options import Common, GRUOptions, LSTMOptions, explicit, refuse_unknown
+from convgru_torch.text import arguments
+
+if TYPE_CHECKING:
+    from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
 class Cell(SpecModule):
@@ -18,9 +23,14 @@ class Cell(SpecModule):
 
     kind: ClassVar[str]
 
-    def __init__(self, spec: NetworkSpec, *, device: Any = None, dtype: torch.dtype | None = None) -> None:
-        super().__init__(spec)
-        if len(spec.layers) != 1 or spec.cell != self.kind:
+    def __init__(self, in_channels: int, hidden_channels: int, kernel_size: Ints, ndim: int, **options: Any) -> None:
+        device, dtype = options.pop("device", None), options.pop("dtype", None)
+        spec = network(self.kind, in_channels, hidden_channels, kernel_size, ndim=ndim, **options)
+        self._build(spec, device, dtype)
+
+    def _build(self, spec: NetworkSpec, device: Any, dtype: torch.dtype | None) -> None:
+        SpecModule.__init__(self, spec)
+        if spec.cell != self.kind or spec != NetworkSpec(spec.layers[:1]):
             raise ValueError(f"{type(self).__name__} expected a spec of one {self.kind} layer, got {spec}")
         add_parameters(self, spec.layers[0], device, dtype)
         self.reset_parameters()
@@ -29,23 +39,24 @@ class Cell(SpecModule):
     def from_spec(cls, spec: NetworkSpec, *, device: Any = None, dtype: torch.dtype | None = None) -> Any:
         """The cell that a spec of one layer describes. Raises ValueError for any other spec."""
         self = cls.__new__(cls)
-        Cell.__init__(self, spec, device=device, dtype=dtype)
+        self._build(spec, device, dtype)
         return self
 
     def reset_parameters(self) -> None:
-        """Draw new initial values: weight_ih Glorot uniform and weight_hh orthogonal, each gate by itself; bias zero, a forget gate's one."""
+        """Draw new initial values: weight_ih Glorot uniform and weight_hh orthogonal, each gate and group by itself; bias zero, a forget gate's one."""
         initialise(self, self.spec.layers[0])
 
     def arrays(self, prefix: str = layer_prefix(0)) -> dict[str, Tensor]:
         """The parameters by canonical name: those of layer 0."""
-        return {prefix + name: getattr(self, name) for name in cell_parameter_shapes(self.spec.layers[0])}
+        return {prefix + name: parameter(self, name) for name in cell_parameter_shapes(self.spec.layers[0])}
 
-    def forward(self, x: Tensor, state: Any = None) -> Any:
+    def forward(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> Any:
         """Take one frame.
 
         Args:
             x: (B, C, *S).
             state: h (B, H, *S), or (h, c) for an LSTM; None means zeros.
+            context: (B, G·H, *S), added to the pre-activations of all G gates.
 
         Returns:
             The new state, h' or (h', c'), as torch.nn.GRUCell and torch.nn.LSTMCell do.
@@ -54,13 +65,14 @@ class Cell(SpecModule):
             ValueError: for a shape that does not fit.
             TypeError: for a dtype that is not the parameters'.
         """
-        return self.step(x, state)[1]
+        return self.step(x, state, context=context)[1]
 
-    def step(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    def step(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> tuple[Tensor, Any]:
         """Take one frame; returns the output, which is h', and the new state, to be handed to the next call."""
         owner = type(self).__name__
         entries = None if state is None else (state,)
-        y, new = run(self.spec, self.arrays(), x, entries, layout="BCS", owner=owner)
+        contexts = None if context is None else (context,)
+        y, new = run(self.spec, self.arrays(), x, entries, context=contexts, layout="BCS", owner=owner)
         return y, new[0]
 
     def extra_repr(self) -> str:
@@ -68,6 +80,7 @@ class Cell(SpecModule):
         return arguments(self.spec.in_channels, self.spec)
 
 
+@explicit(GRUOptions)
 class ConvGRUCell(Cell):
     """A convolutional GRU that takes one frame a call (equations: ``convgru.equations.gru_before`` and ``gru_after``).
 
@@ -77,14 +90,22 @@ class ConvGRUCell(Cell):
         kernel_size: one number, or one for each dimension; even ones are as good as odd ones.
         ndim: spatial dimensions, 1, 2 or 3.
         recurrent_kernel_size, recurrent_dilation: of the convolution over h; by default those of the input's.
-        dilation: of the convolution over the input.
-        padding: ``same``, ``valid``, a number, or a tuple with a number or a (low, high) pair for each dimension.
+        stride, dilation: of the convolution over the input; a stride makes the state smaller than the frame.
+        recurrent_stride: of the convolution over h, which keeps the size of the state all the same.
+        groups: how many groups divide each gate's channels, by itself.
+        padding: ``same``, ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a number or
+            a (low, high) pair for each dimension.
+        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
         bias: whether there is one.
         reset: ``before`` the recurrent convolution (Ballas et al. 2015, arXiv:1511.06432) or ``after`` it (cuDNN, torch.nn.GRU).
-        activation: ``tanh`` or ``relu``.
+        activation, recurrent_activation: φ and σ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``.
+        norm: group norm of the pre-activations: a number of groups (1: layer norm), a tuple with one number for (r, z) and one for n,
+            or a ``convgru.spec.Norm``.
+        updates: kernel sizes of several steps in a row on one state, as ((1, 5), (5, 1)) in RAFT's SepConvGRU.
         device, dtype: of the parameters, as everywhere in torch.
 
-    Parameters: weight_ih (3H, C, *k), weight_hh (3H, H, *k), bias (3H), and for ``after`` bias_hn (H); gates in the order r, z, n.
+    Parameters: weight_ih (3H, C/groups, *k), weight_hh (3H, H/groups, *k), bias (3H), and for ``after`` bias_hn (H); gates in the
+    order r, z, n; with a norm norm_weight and norm_bias (3H); with updates ``updates.{u}.weight_ih`` and so on.
 
     Raises:
         ValueError, TypeError: for arguments that describe no cell, naming the argument.
@@ -103,35 +124,32 @@ class ConvGRUCell(Cell):
         kernel_size: Ints = 3,
         *,
         ndim: int = 2,
-        recurrent_kernel_size: Ints | None = None,
-        dilation: Ints = 1,
-        recurrent_dilation: Ints | None = None,
-        padding: Any = "same",
-        bias: bool = True,
-        reset: str = "before",
-        activation: str = "tanh",
-        device: Any = None,
-        dtype: torch.dtype | None = None,
+        **options: Unpack[GRUOptions],
     ) -> None:
-        spec = network(
-            self.kind,
-            in_channels,
-            hidden_channels,
-            kernel_size,
-            ndim=ndim,
-            recurrent_kernel_size=recurrent_kernel_size,
-            dilation=dilation,
-            recurrent_dilation=recurrent_dilation,
-            padding=padding,
-            bias=bias,
-            reset=reset,
-            activation=activation,
-        )
-        super().__init__(spec, device=device, dtype=dtype)
+        refuse_unknown(type(self).__name__, {**options}, GRUOptions)
+        super().__init__(in_channels, hidden_channels, kernel_size, ndim, **options)
 
 
-class _PlainCell(Cell):
-    """A cell without a reset gate."""
+@explicit(LSTMOptions)
+class ConvLSTMCell(Cell):
+    """A convolutional LSTM that takes one frame a call (Shi et al. 2015, arXiv:1506.04214; ``convgru.equations.lstm``).
+
+    Arguments as for ConvGRUCell, without ``reset``, and
+
+    Args:
+        peephole: None; ``hadamard``: one weight for each channel, or with ``state_size`` for each pixel; ``conv``: a convolution with
+            the geometry of the recurrent one.
+        state_size: the spatial size of the state to which a ``hadamard`` peephole is tied.
+
+    The state is (h, c). Parameters: weight_ih (4H, C/groups, *k), weight_hh (4H, H/groups, *k), bias (4H); gates in the order
+    i, f, g, o; peephole_i, peephole_f, peephole_o (H, *state_size), (H, 1, …) or (H, H/groups, *k); norm and updates as in ConvGRUCell.
+
+    Example:
+        >>> cell = ConvLSTMCell(3, 8, peephole="hadamard")
+        >>> h, c = cell(torch.zeros(2, 3, 16, 16))
+    """
+
+    kind = "lstm"
 
     def __init__(
         self,
@@ -140,50 +158,18 @@ class _PlainCell(Cell):
         kernel_size: Ints = 3,
         *,
         ndim: int = 2,
-        recurrent_kernel_size: Ints | None = None,
-        dilation: Ints = 1,
-        recurrent_dilation: Ints | None = None,
-        padding: Any = "same",
-        bias: bool = True,
-        activation: str = "tanh",
-        device: Any = None,
-        dtype: torch.dtype | None = None,
+        **options: Unpack[LSTMOptions],
     ) -> None:
-        spec = network(
-            self.kind,
-            in_channels,
-            hidden_channels,
-            kernel_size,
-            ndim=ndim,
-            recurrent_kernel_size=recurrent_kernel_size,
-            dilation=dilation,
-            recurrent_dilation=recurrent_dilation,
-            padding=padding,
-            bias=bias,
-            activation=activation,
-        )
-        super().__init__(spec, device=device, dtype=dtype)
+        refuse_unknown(type(self).__name__, {**options}, LSTMOptions)
+        super().__init__(in_channels, hidden_channels, kernel_size, ndim, **options)
 
 
-class ConvLSTMCell(_PlainCell):
-    """A convolutional LSTM that takes one frame a call (Shi et al. 2015, arXiv:1506.04214; ``convgru.equations.lstm``).
-
-    Arguments as for ConvGRUCell, without ``reset``. The state is (h, c).
-    Parameters: weight_ih (4H, C, *k), weight_hh (4H, H, *k), bias (4H); gates in the order i, f, g, o.
-
-    Example:
-        >>> cell = ConvLSTMCell(3, 8)
-        >>> h, c = cell(torch.zeros(2, 3, 16, 16))
-    """
-
-    kind = "lstm"
-
-
-class ConvRNNCell(_PlainCell):
+@explicit(Common)
+class ConvRNNCell(Cell):
     """A convolutional Elman network that takes one frame a call: h' = φ(W*x + U*h + b) (``convgru.equations.rnn``).
 
-    Arguments as for ConvGRUCell, without ``reset``. Parameters: weight_ih (H, C, *k), weight_hh (H, H, *k), bias (H).
-    Source: Elman 1990.
+    Arguments as for ConvGRUCell, without ``reset``. Parameters: weight_ih (H, C/groups, *k), weight_hh (H, H/groups, *k), bias (H); norm and
+    updates as there. Source: Elman 1990.
 
     Example:
         >>> cell = ConvRNNCell(3, 8, activation="relu")
@@ -191,3 +177,9 @@ class ConvRNNCell(_PlainCell):
     """
 
     kind = "rnn"
+
+    def __init__(
+        self, in_channels: int, hidden_channels: int, kernel_size: Ints = 3, *, ndim: int = 2, **options: Unpack[Common]
+    ) -> None:
+        refuse_unknown(type(self).__name__, {**options}, Common)
+        super().__init__(in_channels, hidden_channels, kernel_size, ndim, **options)

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from convgru.atomic import replacing
 from convgru.shapes import layer_prefix, parameter_shapes
-from convgru.spec import Spec
-from convgru.spec_json import from_json
+from convgru.spec import Spec, from_json
 from convgru.weights import Weights, WeightsError
 from convgru_torch.modules import FORMAT, METADATA
 from convgru_torch.tensors import TORCH_DTYPES, to_numpy
@@ -28,7 +27,8 @@ def read(path: Path) -> Weights:
     state = load(path)
     spec, prefix = _spec_in(path, getattr(state, "_metadata", None))
     tensors = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
-    if "weight_ih" in tensors:  # a bare cell: the network of that layer alone
+    short = "updates.0.weight_ih" if spec.recurrent.layers[0].updates else "weight_ih"
+    if short in tensors:  # a bare cell: the network of that layer alone
         tensors = {layer_prefix(0) + name: value for name, value in tensors.items()}
     arrays = _arrays(path, spec, tensors)
     try:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from convgru.spec import ForecasterSpec, Ints, forecaster
-from convgru_torch.core import State, forecast
-from convgru_torch.modules import SpecModule, arguments
-from convgru_torch.stacks import STACKS
+from convgru.spec import ForecasterSpec, Ints, NetworkSpec, forecaster
+from convgru_torch.core import State
+from convgru_torch.forecasting import forecast
+from convgru_torch.modules import SpecModule
+from convgru_torch.options import ForecasterOptions, explicit, refuse_unknown
+from convgru_torch.stacks import OWN, STACKS
+from convgru_torch.text import forecaster_arguments
+
+if TYPE_CHECKING:
+    from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
+@explicit(ForecasterOptions)
 class Forecaster(SpecModule):
     """Predicts the frames that follow a sequence, feeding on its own predictions (``convgru.equations.readout``).
 
-    Pixel unshuffle by ``patch``, a recurrent ``encoder``, a ``readout`` (a convolution with a kernel of 1), pixel shuffle.
+    Pixel unshuffle by ``patch``, a recurrent ``encoder``, perhaps a ``decoder`` that starts from the encoder's states, a ``readout`` (a
+    convolution with a kernel of 1), pixel shuffle.
 
     Args:
         cell: ``gru``, ``lstm`` or ``rnn``.
@@ -24,15 +32,19 @@ class Forecaster(SpecModule):
         hidden_channels, kernel_size, num_layers, ndim: of the encoder, as for ConvGRU.
         patch: how many pixels, in each dimension, become channels; it must divide the size of the frames.
         residual: whether the readout predicts the change of the frame rather than the frame.
-        reset: for ``gru`` alone; None means ``before``.
-        recurrent_kernel_size, dilation, recurrent_dilation, padding, bias, activation: of the encoder, as for ConvGRU.
+        decoder: whether a second network, like the encoder but with weights of its own, makes the predictions (Srivastava et al.
+            2015, arXiv:1502.04681); or the spec of one (``convgru.spec.network``).
+        feedback: whether the predicting network reads its own predictions; if not, it reads zeros.
+        reset: for ``gru`` alone; None means ``before``. peephole, state_size: for ``lstm`` alone.
+        dropout, recurrent_dropout, zoneout and the options of a layer: of the encoder and its decoder, as for ConvGRU; all of them must
+            keep the size of the image.
         batch_first: frames are (B, T, C, *S) instead of (T, B, C, *S).
         device, dtype: of the parameters, as everywhere in torch.
 
     Raises:
         ValueError, TypeError: for arguments that describe no forecaster, naming the argument.
 
-    Source: Shi et al. 2015 (arXiv:1506.04214), with one network in place of their encoder and decoder.
+    Source: Shi et al. 2015 (arXiv:1506.04214), with one network in place of their encoder and decoder, unless there is a ``decoder``.
 
     Example:
         >>> net = Forecaster("gru", 1, [24, 24], patch=4)
@@ -50,40 +62,24 @@ class Forecaster(SpecModule):
         ndim: int = 2,
         patch: Ints = 1,
         residual: bool = True,
-        recurrent_kernel_size: Ints | list[Ints] | None = None,
-        dilation: Ints | list[Ints] = 1,
-        recurrent_dilation: Ints | list[Ints] | None = None,
-        padding: Any = "same",
-        bias: bool = True,
-        reset: str | None = None,
-        activation: str = "tanh",
-        batch_first: bool = False,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
+        decoder: bool | NetworkSpec = False,
+        feedback: bool = True,
+        **options: Unpack[ForecasterOptions],
     ) -> None:
-        spec = forecaster(
-            cell,
-            channels,
-            hidden_channels,
-            kernel_size,
-            num_layers,
-            ndim=ndim,
-            patch=patch,
-            residual=residual,
-            recurrent_kernel_size=recurrent_kernel_size,
-            dilation=dilation,
-            recurrent_dilation=recurrent_dilation,
-            padding=padding,
-            bias=bias,
-            reset=reset,
-            activation=activation,
-        )
-        self._build(spec, batch_first, device, dtype)
+        refuse_unknown(type(self).__name__, {**options}, ForecasterOptions)
+        own: dict[str, Any] = {name: options.get(name, default) for name, default in OWN.items()}
+        inner: dict[str, Any] = {name: value for name, value in options.items() if name not in OWN}
+        inner |= {"patch": patch, "residual": residual, "decoder": decoder, "feedback": feedback, "ndim": ndim}
+        self._build(forecaster(cell, channels, hidden_channels, kernel_size, num_layers, **inner), **own)
 
     def _build(self, spec: ForecasterSpec, batch_first: bool, device: Any, dtype: torch.dtype | None) -> None:
         SpecModule.__init__(self, spec)
         self.batch_first = batch_first
         self.encoder = STACKS[spec.encoder.cell].from_spec(spec.encoder, device=device, dtype=dtype)
+        self.encoder.inner = True
+        if spec.decoder is not None:
+            self.decoder = STACKS[spec.decoder.cell].from_spec(spec.decoder, device=device, dtype=dtype)
+            self.decoder.inner = True
         convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[spec.ndim - 1]
         self.readout = convolution(spec.encoder.out_channels, spec.encoder.in_channels, 1, device=device, dtype=dtype)
         self._reset_readout()
@@ -98,8 +94,10 @@ class Forecaster(SpecModule):
         return self
 
     def reset_parameters(self) -> None:
-        """Draw new initial values: the encoder's as ConvGRU does, the readout's Glorot uniform with bias zero."""
+        """Draw new initial values: the networks' as ConvGRU does, the readout's Glorot uniform with bias zero."""
         self.encoder.reset_parameters()
+        if self.spec.decoder is not None:
+            self.decoder.reset_parameters()
         self._reset_readout()
 
     def _reset_readout(self) -> None:
@@ -110,35 +108,50 @@ class Forecaster(SpecModule):
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
         """The parameters by canonical name, as they are used: behind parametrisations and functional_call too."""
         found: dict[str, Tensor] = self.encoder.arrays(prefix + "encoder.")
+        if self.spec.decoder is not None:
+            found.update(self.decoder.arrays(prefix + "decoder."))
         assert self.readout.bias is not None
         return {**found, prefix + "readout.weight": self.readout.weight, prefix + "readout.bias": self.readout.bias}
 
-    def forward(self, x: Tensor, steps: int, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self,
+        x: Tensor,
+        steps: int,
+        state: State | None = None,
+        *,
+        targets: Tensor | None = None,
+        forced: Tensor | None = None,
+        teacher_forcing: float = 0.0,
+    ) -> tuple[Tensor, State]:
         """Predict the ``steps`` frames that follow ``x``.
 
         Args:
             x: (T, B, C, *S), or (B, T, C, *S) with ``batch_first``; S a multiple of the patch.
-            steps: how many frames to predict.
+            steps: how many frames to predict, any number in any call.
             state: the encoder's, one entry for each layer, h (B, H, *S/patch) or (h, c); None means zeros.
+            targets: the true frames, in the layout of the output, for teacher forcing (Williams and Zipser 1989).
+            forced: (steps, B), or (B, steps) with ``batch_first``, of torch.bool: where the next step reads the true frame instead of its prediction.
+            teacher_forcing: instead of ``forced``: how likely that is (scheduled sampling, Bengio et al. 2015, arXiv:1506.03099); drawn in
+                training mode, never in evaluation.
 
         Returns:
-            ``steps`` frames in the layout of ``x``, and the encoder's state after the last frame that it read.
+            ``steps`` frames in the layout of ``x``, and the state, after the last frame that it read, of the network that made them:
+            without a decoder the encoder's, so that ``net(frames[-1:], more, state)`` goes on.
 
         Raises:
             ValueError: for a shape that does not fit, or steps that are not positive.
-            TypeError: for a dtype that is not the parameters'.
+            TypeError: for a dtype that is not the parameters'; for targets without ``forced`` or ``teacher_forcing``, or these without targets.
         """
-        layout = "BTCS" if self.batch_first else "TBCS"
-        return forecast(self.spec, self.arrays(), x, steps, state, layout=layout, owner=type(self).__name__)
+        options: dict[str, Any] = {"targets": targets, "forced": forced, "teacher_forcing": teacher_forcing}
+        options |= {"layout": "BTCS" if self.batch_first else "TBCS", "training": self.training}
+        return forecast(self.spec, self.arrays(), x, steps, state, **options, owner=type(self).__name__)
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Take one frame (B, C, *S), as it arrives: the frame predicted to follow it, and the state for the next call."""
-        return forecast(self.spec, self.arrays(), x, 1, state, layout="BCS", owner=type(self).__name__)
+        """Take one frame (B, C, *S), as it arrives: the frame predicted to follow it, and the encoder's state for the next call."""
+        options: dict[str, Any] = {"layout": "BCS", "training": self.training}
+        return forecast(self.spec, self.arrays(), x, 1, state, **options, owner=type(self).__name__)
 
     def extra_repr(self) -> str:
         """The arguments that made this forecaster, defaults left out."""
-        patch = self.spec.patch
-        options: dict[str, Any] = {"patch": patch[0] if len(set(patch)) == 1 else patch}
-        options |= {} if self.spec.residual else {"residual": False}
-        options |= {"batch_first": True} if self.batch_first else {}
-        return f"{self.spec.encoder.cell!r}, {arguments(self.spec.channels, self.spec.encoder, **options)}"
+        options = {"batch_first": True} if self.batch_first else {}
+        return forecaster_arguments(self.spec, **options)

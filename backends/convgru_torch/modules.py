@@ -1,16 +1,17 @@
-"""What the modules share: their parameters, their initial values, how they print, and the spec in their state dict."""
+"""What the modules share: their parameters, their initial values, and the spec in their state dict."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from convgru.shapes import cell_parameter_shapes
-from convgru.spec import GATES, CellSpec, NetworkSpec, Spec
-from convgru.spec_json import to_json
+from convgru.spec import GATES, CellSpec, Spec, from_json, to_json
+from convgru_torch.text import computed, title
 
 METADATA = "convgru"
 """The key of a state dict's ``_metadata`` under which a module leaves its spec."""
@@ -23,14 +24,37 @@ def leave_spec(module: nn.Module, state: object, prefix: str, metadata: MutableM
 
 
 class SpecModule(nn.Module):
-    """A module that knows its spec."""
+    """A module that knows its spec.
+
+    Loading a state dict that was saved by a network of another spec raises RuntimeError: names and shapes do not tell a dilation, a
+    padding, or a reset gate without bias. With ``strict=False`` it stands among the unexpected keys. Dropout may differ.
+    """
 
     spec: Any
+    inner = False
+    """Whether it is part of another such module, which then compares the specs."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.spec = spec
         self.register_state_dict_post_hook(leave_spec)  # type: ignore[no-untyped-call]
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        # Torch says strict=True here whatever the user said, and raises for what is unexpected only if the user did.
+        if strict and not self.inner and METADATA in local_metadata:
+            unexpected_keys.extend(_differences(prefix, self.spec, local_metadata[METADATA]))
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
         """The parameters by canonical name, as they are used: behind parametrisations and functional_call too."""
@@ -40,11 +64,34 @@ class SpecModule(nn.Module):
         return f"{type(self).__name__}({self.extra_repr()})"
 
 
+def _differences(prefix: str, spec: Spec, note: Any) -> list[str]:
+    """What is to be said of a state dict whose metadata hold another spec than the module's; nothing if it is the same."""
+    try:
+        if note["format"] != FORMAT:
+            raise ValueError(f"expected format {FORMAT}, got {note['format']!r}")
+        other = from_json(note["spec"])
+    except (ValueError, TypeError, KeyError) as error:
+        return [f"{prefix}<a spec that cannot be read: {error}>"]
+    if computed(other) == computed(spec):
+        return []
+    return [f"{prefix}<weights of {title(other)}, where the module is {title(spec)}>"]
+
+
 def add_parameters(module: nn.Module, cell: CellSpec, device: Any, dtype: torch.dtype | None) -> None:
-    """Give a module the parameters of one layer, not yet filled."""
+    """Give a module the parameters of one layer, not yet filled; those of several ``updates`` in modules of their own."""
     check_dtype_of_parameters(cell.title, dtype)
+    if cell.updates:
+        module.updates = nn.ModuleList(nn.Module() for _ in cell.updates)
     for name, shape in cell_parameter_shapes(cell).items():
-        module.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        holder, _, short = name.rpartition(".")
+        owner = module.get_submodule(holder)
+        owner.register_parameter(short, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+
+
+def parameter(module: nn.Module, name: str) -> Tensor:
+    """What stands under a short name now, be it a parameter or what takes its place in a call."""
+    found: Tensor = reduce(getattr, name.split("."), module)  # type: ignore[assignment]
+    return found
 
 
 def check_dtype_of_parameters(owner: str, dtype: object) -> None:
@@ -58,57 +105,22 @@ def check_dtype_of_parameters(owner: str, dtype: object) -> None:
 def initialise(module: nn.Module, cell: CellSpec) -> None:
     """Fill one layer's parameters: the distributions of ``convgru.init``, torch's random numbers.
 
-    Each gate by itself: weight_ih Glorot uniform (Glorot and Bengio 2010), weight_hh orthogonal (Saxe et al. 2013), bias
-    zero but for the forget gate's, which is one (Jozefowicz et al. 2015).
+    Each gate and group by itself: weight_ih Glorot uniform (Glorot and Bengio 2010), weight_hh orthogonal (Saxe et al. 2013), bias
+    zero but for the forget gate's, which is one (Jozefowicz et al. 2015); peepholes zero, norms one and zero.
     """
-    parameters = {name: getattr(module, name) for name in cell_parameter_shapes(cell)}
-    if parameters["weight_ih"].is_meta:
-        return
-    for gate in parameters["weight_ih"].chunk(cell.gates):
-        nn.init.xavier_uniform_(gate)
-    for gate in parameters["weight_hh"].chunk(cell.gates):
-        # QR is not there for half precision.
-        wide = gate if gate.dtype == torch.float64 else gate.float()
-        gate.copy_(nn.init.orthogonal_(torch.empty_like(wide, memory_format=torch.contiguous_format)))
-    for name in ("bias", "bias_hn"):
-        if name in parameters:
-            parameters[name].zero_()
-    if cell.bias and "f" in GATES[cell.cell]:
-        parameters["bias"].chunk(cell.gates)[GATES[cell.cell].index("f")].fill_(1.0)
-
-
-def describe(spec: NetworkSpec) -> dict[str, Any]:
-    """The arguments, other than channels, with which a user would write this network: only those that are not the defaults."""
-    layers = spec.layers
-    first = layers[0]
-    shown: dict[str, Any] = {"kernel_size": _collapse([layer.kernel_size for layer in layers])}
-    if len(layers) > 1:
-        shown["num_layers"] = len(layers)
-    if spec.ndim != 2:
-        shown["ndim"] = spec.ndim
-    for name, other in (("recurrent_kernel_size", "kernel_size"), ("dilation", ""), ("recurrent_dilation", "dilation")):
-        values = [getattr(layer, name) for layer in layers]
-        default = [getattr(layer, other) if other else (1,) * spec.ndim for layer in layers]
-        if values != default:
-            shown[name] = _collapse(values)
-    if any(layer.padding != "same" for layer in layers):
-        shown["padding"] = _collapse([layer.padding for layer in layers])
-    for name, usual in (("bias", True), ("activation", "tanh")):
-        if getattr(first, name) != usual:
-            shown[name] = getattr(first, name)
-    if first.reset == "after":
-        shown["reset"] = "after"
-    return shown
-
-
-def arguments(channels: int, spec: NetworkSpec, **options: Any) -> str:
-    """The text of ``describe`` as it stands in a call."""
-    shown = {**describe(spec), **options}
-    hidden = _collapse([layer.hidden_channels for layer in spec.layers])
-    return ", ".join([repr(channels), repr(hidden), *(f"{name}={value!r}" for name, value in shown.items())])
-
-
-def _collapse(values: list[Any]) -> Any:
-    """One value for all layers where they agree, one number for all dimensions where those agree."""
-    short = [v[0] if isinstance(v, tuple) and len(set(v)) == 1 and isinstance(v[0], int) else v for v in values]
-    return short[0] if all(value == short[0] for value in short) else short
+    for name in cell_parameter_shapes(cell):
+        tensor, part = parameter(module, name), name.rpartition(".")[2]
+        if tensor.is_meta:
+            continue
+        if part == "weight_ih":
+            for block in tensor.chunk(cell.gates * cell.groups):
+                nn.init.xavier_uniform_(block)
+        elif part == "weight_hh":
+            for block in tensor.chunk(cell.gates * cell.groups):
+                # QR is not there for half precision.
+                wide = block if block.dtype == torch.float64 else block.float()
+                block.copy_(nn.init.orthogonal_(torch.empty_like(wide, memory_format=torch.contiguous_format)))
+        else:
+            tensor.fill_(1.0 if part == "norm_weight" else 0.0)
+            if part == "bias" and "f" in GATES[cell.cell]:
+                tensor.chunk(cell.gates)[GATES[cell.cell].index("f")].fill_(1.0)

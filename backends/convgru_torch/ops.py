@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -10,74 +10,165 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convgru.padding import Convolution
-from convgru.shapes import layer_prefix
-from convgru.spec import CellSpec, ForecasterSpec
+from convgru.convolution import Convolution, Pads
+from convgru.spec import NORMED, CellSpec, ForecasterSpec
 
 CHANNELS = 1
 """The channel axis of every array seen here: (B, C, *S)."""
 CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
-ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
+POOLS: Sequence[Callable[..., Tensor]] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
+"""What F.pad calls the padding modes."""
+
+
+def _ramp(slope: float) -> Callable[[Tensor], Tensor]:
+    """slope·x + 0.5, clipped to [0, 1]. Not F.hardsigmoid, whose derivative is a float32 sixth in float64 too."""
+
+    def ramp(a: Tensor) -> Tensor:
+        return F.hardtanh(slope * a + 0.5, 0.0, 1.0)
+
+    return ramp
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "leaky_relu": F.leaky_relu,
+    "sigmoid": torch.sigmoid,
+    "hard_sigmoid": _ramp(1 / 6),
+    "hard_sigmoid_0.2": _ramp(0.2),
+}
 
 
 class Kernel(NamedTuple):
-    """A convolution's weights and its geometry, in the form that torch takes."""
+    """A convolution's weights and its geometry for images of one size, in the form that torch takes."""
 
     weight: Tensor
-    dilation: tuple[int, ...]
+    stride: tuple[int, ...]
     padding: tuple[int, ...]
     """Zeros on both sides of each dimension, which the convolution adds without a copy."""
+    dilation: tuple[int, ...]
+    groups: int
     extra: tuple[int, ...]
-    """Zeros on one side alone, last dimension first, as F.pad takes them; empty where there are none."""
+    """What F.pad has to add, last dimension first; empty where there is nothing."""
+    mode: str
+    gates: int
+    """Into how many gates the output's rows have to be put back; 0 where they stand right."""
+
+
+class NormPart(NamedTuple):
+    """One normalised tensor: number of groups, ε, and the weight and bias of its channels."""
+
+    groups: int
+    eps: float
+    weight: Tensor
+    bias: Tensor
 
 
 class Params(NamedTuple):
-    """One layer's parameters: kernels by the name that ``conv`` knows, vectors by the name that ``add_channel`` knows."""
+    """One plain cell's parameters: kernels by the names of ``conv`` and ``peep``, vectors by those of ``add_channel`` and ``peep``."""
 
     kernels: dict[str, Kernel]
     vectors: dict[str, Tensor]
+    norms: dict[str, NormPart]
 
 
-def prepare(spec: CellSpec, arrays: Mapping[str, Tensor], layer: int, prefix: str = "") -> Params:
-    """Slice one layer's parameters for the ops below. Runs once a call."""
-    own = prefix + layer_prefix(layer)
-    recurrent = spec.recurrent_convolution
-    kernels = {"ih": kernel(arrays[own + "weight_ih"], spec.input_convolution)}
-    weight = arrays[own + "weight_hh"]
+def prepare(
+    spec: CellSpec, arrays: Mapping[str, Tensor], prefix: str, size: Sequence[int], state: Sequence[int]
+) -> Params:
+    """Slice one plain cell's parameters, whose names begin with ``prefix``, for input and state of these sizes. Runs once a call."""
+
+    def recurrent(weight: Tensor, gates: int) -> Kernel:
+        return kernel(weight, spec.recurrent_convolution(gates), state)
+
+    kernels = {"ih": kernel(arrays[prefix + "weight_ih"], spec.input_convolution, size)}
+    weight = arrays[prefix + "weight_hh"]
     if spec.reset == "before":
         cut = 2 * spec.hidden_channels
-        kernels["hh_rz"] = kernel(weight[:cut], recurrent)
-        kernels["hh_n"] = kernel(weight[cut:], recurrent)
+        kernels["hh_rz"], kernels["hh_n"] = recurrent(weight[:cut], 2), recurrent(weight[cut:], 1)
     else:
-        kernels["hh"] = kernel(weight, recurrent)
+        kernels["hh"] = recurrent(weight, spec.gates)
     ones = (1,) * spec.ndim
-    vectors = {name: arrays[own + name].view(-1, *ones) for name in ("bias", "bias_hn") if own + name in arrays}
-    return Params(kernels, vectors)
+    vectors = {name: arrays[prefix + name].view(-1, *ones) for name in ("bias", "bias_hn") if prefix + name in arrays}
+    for name in ("peephole_i", "peephole_f", "peephole_o") if spec.peephole is not None else ():
+        if spec.peephole == "conv":
+            kernels[name] = recurrent(arrays[prefix + name], 1)
+        else:
+            vectors[name] = arrays[prefix + name]
+    return Params(kernels, vectors, _prepare_norms(spec, arrays, prefix))
+
+
+def _prepare_norms(spec: CellSpec, arrays: Mapping[str, Tensor], prefix: str) -> dict[str, NormPart]:
+    """The rows of norm_weight and norm_bias that belong to each normalised tensor."""
+    if spec.norm is None:
+        return {}
+    rows = [len(part) * spec.hidden_channels for part in NORMED[spec.cell]]
+    parts = zip(
+        NORMED[spec.cell],
+        spec.norm.groups,
+        arrays[prefix + "norm_weight"].split(rows),
+        arrays[prefix + "norm_bias"].split(rows),
+        strict=True,
+    )
+    return {part: NormPart(groups, spec.norm.eps, weight, bias) for part, groups, weight, bias in parts}
 
 
 def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, Tensor]) -> Params:
     """A forecaster's readout, for the ops below."""
     ones = (1,) * spec.ndim
-    weight = kernel(arrays["readout.weight"], Convolution(ones, ones, "valid"))
-    return Params({"readout": weight}, {"readout_bias": arrays["readout.bias"].view(-1, *ones)})
+    weight = kernel(arrays["readout.weight"], Convolution(ones, ones, ones, padding="valid"), ones)
+    return Params({"readout": weight}, {"readout_bias": arrays["readout.bias"].view(-1, *ones)}, {})
 
 
-def kernel(weight: Tensor, geometry: Convolution) -> Kernel:
-    """Split the zeros of a geometry into what both sides share and what one side has more."""
-    shared = tuple(min(pair) for pair in geometry.pads)
-    extra: tuple[int, ...] = ()
-    if any(low != high for low, high in geometry.pads):
-        for both, (low, high) in zip(shared, geometry.pads, strict=True):
-            extra = (low - both, high - both, *extra)
-    return Kernel(weight, geometry.dilation, shared, extra)
+def kernel(weight: Tensor, geometry: Convolution, size: Sequence[int]) -> Kernel:
+    """Rows in the order that a grouped convolution takes, and the pads for images of ``size``."""
+    gates = geometry.gates if geometry.reorders else 0
+    if gates:  # what Convolution.row_order says: (gates, groups, …) becomes (groups, gates, …)
+        weight = _exchange(weight, 0, gates, geometry.groups)
+    pads = geometry.pads(size)
+    shared = (0,) * len(pads)
+    if geometry.padding_mode == "zeros":
+        shared = tuple(min(low, high) for low, high in pads)
+        pads = tuple((low - both, high - both) for both, (low, high) in zip(shared, pads, strict=True))
+    mode = MODES[geometry.padding_mode]
+    return Kernel(weight, geometry.stride, shared, geometry.dilation, geometry.groups, _flat(pads), mode, gates)
+
+
+def _flat(pads: Pads) -> tuple[int, ...]:
+    """Pads as F.pad takes them; empty where there are none."""
+    flat = tuple(number for pair in reversed(pads) for number in pair)
+    return flat if any(number != 0 for number in flat) else ()
+
+
+def _exchange(a: Tensor, axis: int, outer: int, inner: int) -> Tensor:
+    """An axis that is (outer, inner, …) as (inner, outer, …)."""
+    lead, rest = a.shape[:axis], a.shape[axis + 1 :]
+    return (
+        a.reshape(*lead, outer, inner, a.shape[axis] // (outer * inner), *rest)
+        .transpose(axis, axis + 1)
+        .reshape(a.shape)
+    )
 
 
 def conv(x: Tensor, p: Params, name: str) -> Tensor:
     """Cross-correlation without bias."""
-    k = p.kernels[name]
-    if k.extra:
-        x = F.pad(x, k.extra)
-    return CONVOLUTIONS[len(k.padding) - 1](x, k.weight, padding=k.padding, dilation=k.dilation)
+    weight, stride, padding, dilation, groups, extra, mode, gates = p.kernels[name]
+    if extra:
+        x = F.pad(x, extra, mode)
+    out = CONVOLUTIONS[len(padding) - 1](x, weight, None, stride, padding, dilation, groups)
+    return _exchange(out, CHANNELS, groups, gates) if gates else out
+
+
+def peep(c: Tensor, p: Params, name: str) -> Tensor:
+    """P·c: elementwise, or a convolution."""
+    return p.vectors[name] * c if name in p.vectors else conv(c, p, name)
+
+
+def norm(a: Tensor, p: Params, part: str) -> Tensor:
+    """Group norm over space and the channels of each group, then weight and bias by channel."""
+    own = p.norms[part]
+    # Not F.group_norm, which refuses a batch of one with one number in each group.
+    return torch.group_norm(a, own.groups, own.weight, own.bias, own.eps)
 
 
 def add_channel(a: Tensor, p: Params, name: str) -> Tensor:
@@ -97,14 +188,15 @@ def split_rz_n(a: Tensor) -> tuple[Tensor, Tensor]:
     return rz, n
 
 
-def sigmoid(a: Tensor) -> Tensor:
-    """1 / (1 + exp(−a))."""
-    return torch.sigmoid(a)
+def concat(a: Tensor, b: Tensor) -> Tensor:
+    """Put the channels of b behind those of a."""
+    return torch.cat((a, b), CHANNELS)
 
 
-def tanh(a: Tensor) -> Tensor:
-    """The hyperbolic tangent."""
-    return torch.tanh(a)
+def pool(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Adaptive average pooling of (B, C, *S) to ``size``."""
+    reduced: Tensor = POOLS[len(size) - 1](x, size)
+    return reduced
 
 
 def activation(name: str, a: Tensor) -> Tensor:

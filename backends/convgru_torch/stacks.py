@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from convgru.shapes import layer_prefix
 from convgru.spec import Ints, NetworkSpec, network
 from convgru_torch.cells import Cell, ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.core import State, run
-from convgru_torch.modules import SpecModule, arguments
+from convgru_torch.modules import SpecModule
+from convgru_torch.options import ConvGRUOptions, ConvLSTMOptions, ConvRNNOptions, explicit, refuse_unknown
+from convgru_torch.packed import pack, unpack
+from convgru_torch.text import arguments
+
+if TYPE_CHECKING:
+    from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
 class Stack(SpecModule):
-    """Layers over a sequence; ``layers[l]["fwd"]`` is the cell of layer l."""
+    """Layers over a sequence; ``layers[l]["fwd"]`` is the cell of layer l, ``layers[l]["bwd"]`` that of its second direction."""
 
     cell: ClassVar[type[Cell]]
 
     def __init__(
-        self, spec: NetworkSpec, *, batch_first: bool = False, device: Any = None, dtype: torch.dtype | None = None
+        self, in_channels: int, hidden_channels: Any, kernel_size: Any, num_layers: Any, **options: Any
     ) -> None:
-        super().__init__(spec)
+        own = {name: options.pop(name, default) for name, default in OWN.items()}
+        self._build(network(self.cell.kind, in_channels, hidden_channels, kernel_size, num_layers, **options), **own)
+
+    def _build(self, spec: NetworkSpec, batch_first: bool, device: Any, dtype: torch.dtype | None) -> None:
+        SpecModule.__init__(self, spec)
         if spec.cell != self.cell.kind:
             raise ValueError(f"{type(self).__name__} expected a spec of {self.cell.kind} layers, got {spec.cell!r}")
         self.batch_first = batch_first
-        self.layers = nn.ModuleList(
-            nn.ModuleDict({"fwd": self.cell.from_spec(NetworkSpec((layer,)), device=device, dtype=dtype)})
-            for layer in spec.layers
-        )
+        self.layers = nn.ModuleList()
+        for layer in spec.layers:
+            one = NetworkSpec((layer,))
+            cells = {name: self.cell.from_spec(one, device=device, dtype=dtype) for name in spec.directions}
+            self.layers.append(nn.ModuleDict(cells))
+        for cell in self._cells().values():
+            cell.inner = True
 
     @classmethod
     def from_spec(
@@ -37,44 +52,103 @@ class Stack(SpecModule):
     ) -> Any:
         """The stack that a spec describes. Raises ValueError for a spec of another cell."""
         self = cls.__new__(cls)
-        Stack.__init__(self, spec, batch_first=batch_first, device=device, dtype=dtype)
+        self._build(spec, batch_first, device, dtype)
         return self
 
     def reset_parameters(self) -> None:
         """Draw new initial values, layer by layer, as the cells do."""
-        for cell in self._cells():
+        for cell in self._cells().values():
             cell.reset_parameters()
 
-    def _cells(self) -> list[Cell]:
-        return [layer["fwd"] for layer in self.layers]  # type: ignore[index]
+    def _cells(self) -> dict[str, Cell]:
+        """Each cell by the prefix of its parameters' names."""
+        return {
+            layer_prefix(index, direction): layer[direction]  # type: ignore[index]
+            for index, layer in enumerate(self.layers)
+            for direction in self.spec.directions
+        }
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
         """The parameters by canonical name, as they are used: behind parametrisations and functional_call too."""
         found: dict[str, Tensor] = {}
-        for index, cell in enumerate(self._cells()):
-            found.update(cell.arrays(prefix + layer_prefix(index)))
+        for own, cell in self._cells().items():
+            found.update(cell.arrays(prefix + own))
         return found
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self,
+        x: Tensor | PackedSequence,
+        state: State | None = None,
+        *,
+        lengths: Tensor | Sequence[int] | None = None,
+        context: Sequence[Tensor] | None = None,
+        masks: Mapping[str, Tensor] | None = None,
+        return_all_layers: bool = False,
+        last_only: bool = False,
+    ) -> tuple[Any, State]:
         """Run over a sequence.
 
         Args:
-            x: (T, B, C, *S), or (B, T, C, *S) with ``batch_first``.
-            state: one entry for each layer, h (B, H, *S), or (h, c) for an LSTM; None means zeros.
+            x: (T, B, C, *S), or (B, T, C, *S) with ``batch_first``; or a PackedSequence of (T, B, C, *S).
+            state: one entry for each layer and direction, layer by layer, forward before backward: h (B, H, *S), or (h, c) for an
+                LSTM; None means zeros.
+            lengths: valid frames of each sample, 0 to T, a list or a tensor: padding is not read, whatever it holds, its output is zero,
+                and the backward direction starts at the last valid frame. Values on an accelerator are not checked.
+            context: for each entry of the state a tensor (B, G·H, *S), added to the pre-activations of all G gates; or one for each
+                frame, with time where x has it.
+            masks: of dropout and zoneout, by the names and shapes of ``convgru.shapes.mask_shapes``, instead of random ones.
+            return_all_layers: return a tuple with the output of each layer.
+            last_only: return each sample's last valid output alone, (B, H, *S), zeros where there is none; those before are not kept.
 
         Returns:
-            The last layer's hidden states, (T, B, H, *S) or (B, T, H, *S), and the final state of every layer.
+            The last layer's output, (T, B, H, *S) or (B, T, H, *S), with twice the channels where two directions are concatenated, or a
+            PackedSequence; and the final state, of the form of ``state``.
 
         Raises:
-            ValueError: for a shape that does not fit.
-            TypeError: for a dtype that is not the parameters'.
+            ValueError: for a shape that does not fit, or lengths out of range.
+            TypeError: for a dtype that is not the parameters', or lengths of a PackedSequence.
         """
-        layout = "BTCS" if self.batch_first else "TBCS"
-        return run(self.spec, self.arrays(), x, state, layout=layout, owner=type(self).__name__)
+        packed = x if isinstance(x, PackedSequence) else None
+        layout = "BTCS" if self.batch_first and packed is None else "TBCS"
+        if isinstance(x, PackedSequence):
+            if lengths is not None:
+                raise TypeError(f"{type(self).__name__} expected no lengths with a PackedSequence, which has its own")
+            x, lengths = unpack(x)
+        y, final = run(
+            self.spec,
+            self.arrays(),
+            x,
+            state,
+            lengths=lengths,
+            context=context,
+            masks=masks,
+            return_all_layers=return_all_layers,
+            last_only=last_only,
+            training=self.training,
+            layout=layout,
+            owner=type(self).__name__,
+        )
+        if packed is None or last_only:
+            return y, final
+        assert isinstance(lengths, Tensor)
+        if return_all_layers:
+            return tuple(pack(each, lengths, packed) for each in y), final
+        return pack(y, lengths, packed), final
 
-    def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Take one frame (B, C, *S), as it arrives: its output (B, H, *S), and the state for the next call."""
-        return run(self.spec, self.arrays(), x, state, layout="BCS", owner=type(self).__name__)
+    def step(
+        self,
+        x: Tensor,
+        state: State | None = None,
+        *,
+        context: Sequence[Tensor] | None = None,
+        masks: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, State]:
+        """Take one frame (B, C, *S), as it arrives: its output (B, H, *S), and the state for the next call.
+
+        Frame by frame it gives what the call gives for the sequence. Raises TypeError for a bidirectional network.
+        """
+        options: dict[str, Any] = {"context": context, "masks": masks, "training": self.training}
+        return run(self.spec, self.arrays(), x, state, **options, layout="BCS", owner=type(self).__name__)
 
     def extra_repr(self) -> str:
         """The arguments that made this stack, defaults left out."""
@@ -82,10 +156,15 @@ class Stack(SpecModule):
         return arguments(self.spec.in_channels, self.spec, **options)
 
 
+OWN = {"batch_first": False, "device": None, "dtype": None}
+"""What a stack takes that no spec holds."""
+
+
+@explicit(ConvGRUOptions)
 class ConvGRU(Stack):
     """A stack of convolutional GRUs (equations: ``convgru.equations.gru_before`` and ``gru_after``).
 
-    A tuple is per dimension, a list per layer, a number for all.
+    A tuple is per dimension, a list per layer, a number for all. Dropout and zoneout act in training mode.
 
     Args:
         in_channels: channels C of the input.
@@ -93,17 +172,20 @@ class ConvGRU(Stack):
         kernel_size: of the convolution over the input; even ones are as good as odd ones.
         num_layers: None means the length of the lists given, else 1.
         ndim: spatial dimensions, 1, 2 or 3.
-        recurrent_kernel_size, recurrent_dilation: of the convolution over h; by default those of the input's.
-        dilation: of the convolution over the input.
-        padding: ``same``, ``valid``, a number, or a tuple with a number or a (low, high) pair for each dimension.
-        bias: whether there is one.
-        reset: ``before`` the recurrent convolution (Ballas et al. 2015, arXiv:1511.06432) or ``after`` it (cuDNN, torch.nn.GRU).
-        activation: ``tanh`` or ``relu``.
+        recurrent_kernel_size, stride, recurrent_stride, dilation, recurrent_dilation, groups, padding, padding_mode, bias, reset,
+            activation, recurrent_activation, norm, updates: of each layer, as for ConvGRUCell.
+        bidirectional: True or ``layer``: each layer runs both ways and the next sees both (torch.nn.GRU); ``stack``: a whole stack
+            forward, a whole stack backward, merged at the top.
+        merge: how two directions become one output: ``concat``, ``sum``, ``mean`` or ``mul``.
+        dropout: of the output of each layer but the last, a probability.
+        recurrent_dropout: of h where it enters U, one mask for all steps (Gal and Ghahramani 2016, arXiv:1512.05287).
+        zoneout: how likely a number of the state keeps its old value (Krueger et al. 2017, arXiv:1606.01305); in evaluation the mean.
+        output_size: pool each frame to this size first (adaptive average), so that the state has it whatever the frame's.
         batch_first: input and output are (B, T, C, *S) instead of (T, B, C, *S); states are (B, H, *S) either way.
         device, dtype: of the parameters, as everywhere in torch.
 
-    Parameters: ``layers.{l}.fwd.weight_ih`` (3H, C, *k), ``.weight_hh`` (3H, H, *k), ``.bias`` (3H), and for ``after``
-    ``.bias_hn`` (H); gates in the order r, z, n.
+    Parameters: ``layers.{l}.fwd.weight_ih`` (3H, C/groups, *k), ``.weight_hh`` (3H, H/groups, *k), ``.bias`` (3H), and for ``after``
+    ``.bias_hn`` (H); gates in the order r, z, n; ``layers.{l}.bwd.`` for the second direction; the rest as in ConvGRUCell.
 
     Raises:
         ValueError, TypeError: for arguments that describe no network, naming the argument.
@@ -111,6 +193,8 @@ class ConvGRU(Stack):
     Example:
         >>> net = ConvGRU(3, [16, 8], kernel_size=[5, 3])
         >>> y, state = net(torch.zeros(10, 2, 3, 32, 32))
+        >>> both = ConvGRU(3, 16, bidirectional=True)
+        >>> y, state = both(torch.zeros(10, 2, 3, 32, 32), lengths=[10, 7])
     """
 
     cell = ConvGRUCell
@@ -123,37 +207,25 @@ class ConvGRU(Stack):
         num_layers: int | None = None,
         *,
         ndim: int = 2,
-        recurrent_kernel_size: Ints | list[Ints] | None = None,
-        dilation: Ints | list[Ints] = 1,
-        recurrent_dilation: Ints | list[Ints] | None = None,
-        padding: Any = "same",
-        bias: bool = True,
-        reset: str = "before",
-        activation: str = "tanh",
-        batch_first: bool = False,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
+        **options: Unpack[ConvGRUOptions],
     ) -> None:
-        spec = network(
-            "gru",
-            in_channels,
-            hidden_channels,
-            kernel_size,
-            num_layers,
-            ndim=ndim,
-            recurrent_kernel_size=recurrent_kernel_size,
-            dilation=dilation,
-            recurrent_dilation=recurrent_dilation,
-            padding=padding,
-            bias=bias,
-            reset=reset,
-            activation=activation,
-        )
-        super().__init__(spec, batch_first=batch_first, device=device, dtype=dtype)
+        refuse_unknown(type(self).__name__, {**options}, ConvGRUOptions)
+        super().__init__(in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **options)
 
 
-class _PlainStack(Stack):
-    """A stack of cells without a reset gate."""
+@explicit(ConvLSTMOptions)
+class ConvLSTM(Stack):
+    """A stack of convolutional LSTMs (Shi et al. 2015, arXiv:1506.04214; ``convgru.equations.lstm``).
+
+    Arguments as for ConvGRU, without ``reset``, and ``peephole`` and ``state_size`` as for ConvLSTMCell. A state holds a pair (h, c) for
+    each layer and direction. Parameters: ``layers.{l}.fwd.`` and those of ConvLSTMCell; gates in the order i, f, g, o.
+
+    Example:
+        >>> net = ConvLSTM(3, 16, num_layers=2)
+        >>> y, ((h0, c0), (h1, c1)) = net(torch.zeros(10, 2, 3, 32, 32))
+    """
+
+    cell = ConvLSTMCell
 
     def __init__(
         self,
@@ -163,52 +235,17 @@ class _PlainStack(Stack):
         num_layers: int | None = None,
         *,
         ndim: int = 2,
-        recurrent_kernel_size: Ints | list[Ints] | None = None,
-        dilation: Ints | list[Ints] = 1,
-        recurrent_dilation: Ints | list[Ints] | None = None,
-        padding: Any = "same",
-        bias: bool = True,
-        activation: str = "tanh",
-        batch_first: bool = False,
-        device: Any = None,
-        dtype: torch.dtype | None = None,
+        **options: Unpack[ConvLSTMOptions],
     ) -> None:
-        spec = network(
-            self.cell.kind,
-            in_channels,
-            hidden_channels,
-            kernel_size,
-            num_layers,
-            ndim=ndim,
-            recurrent_kernel_size=recurrent_kernel_size,
-            dilation=dilation,
-            recurrent_dilation=recurrent_dilation,
-            padding=padding,
-            bias=bias,
-            activation=activation,
-        )
-        super().__init__(spec, batch_first=batch_first, device=device, dtype=dtype)
+        refuse_unknown(type(self).__name__, {**options}, ConvLSTMOptions)
+        super().__init__(in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **options)
 
 
-class ConvLSTM(_PlainStack):
-    """A stack of convolutional LSTMs without peepholes (Shi et al. 2015, arXiv:1506.04214; ``convgru.equations.lstm``).
-
-    Arguments as for ConvGRU, without ``reset``. A state holds a pair (h, c) for each layer.
-    Parameters: ``layers.{l}.fwd.weight_ih`` (4H, C, *k), ``.weight_hh`` (4H, H, *k), ``.bias`` (4H); gates in the order i, f, g, o.
-
-    Example:
-        >>> net = ConvLSTM(3, 16, num_layers=2)
-        >>> y, ((h0, c0), (h1, c1)) = net(torch.zeros(10, 2, 3, 32, 32))
-    """
-
-    cell = ConvLSTMCell
-
-
-class ConvRNN(_PlainStack):
+@explicit(ConvRNNOptions)
+class ConvRNN(Stack):
     """A stack of convolutional Elman networks, h' = φ(W*x + U*h + b) (Elman 1990; ``convgru.equations.rnn``).
 
-    Arguments as for ConvGRU, without ``reset``; ``activation`` is ``tanh`` or ``relu``.
-    Parameters: ``layers.{l}.fwd.weight_ih`` (H, C, *k), ``.weight_hh`` (H, H, *k), ``.bias`` (H).
+    Arguments as for ConvGRU, without ``reset``. Parameters: ``layers.{l}.fwd.`` and those of ConvRNNCell.
 
     Example:
         >>> net = ConvRNN(3, 16, activation="relu")
@@ -216,6 +253,19 @@ class ConvRNN(_PlainStack):
     """
 
     cell = ConvRNNCell
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int | list[int],
+        kernel_size: Ints | list[Ints] = 3,
+        num_layers: int | None = None,
+        *,
+        ndim: int = 2,
+        **options: Unpack[ConvRNNOptions],
+    ) -> None:
+        refuse_unknown(type(self).__name__, {**options}, ConvRNNOptions)
+        super().__init__(in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **options)
 
 
 STACKS: dict[str, type[Stack]] = {"gru": ConvGRU, "lstm": ConvLSTM, "rnn": ConvRNN}

@@ -9,8 +9,9 @@ import ml_dtypes
 import numpy as np
 
 from convgru.importers.convert import to_canonical, to_foreign
+from convgru.importers.hints import NoFitError
 from convgru.importers.layout import Layout
-from convgru.importers.match import Match, NoFitError, match
+from convgru.importers.match import Match, match
 from convgru.importers.table import LAYOUTS
 from convgru.weights import Weights, WeightsError, dtype_of
 
@@ -27,7 +28,8 @@ def adopt(
     network consists, if there is more than one; the others are then left aside. ``hints`` are named as in the
     original's constructor: what arrays cannot tell (``nonlinearity``), or what they should agree with (``hidden_dim``).
 
-    Slices and signs are exact; where two biases become one, the sum is taken in float64 and rounded once.
+    Slices and signs are exact; where two biases become one, or a batch norm is folded, that is done in float64 and rounded
+    once. Groups that cut across the gates become dense weights, zeros filling the rest.
 
     Raises WeightsError, and nothing else, if no layout fits, or more than one does; it says why for each candidate.
 
@@ -43,7 +45,7 @@ def adopt(
     if not arrays:
         raise WeightsError(f"adopt expected arrays whose names begin with {start!r}, got {_examples(state_dict)}")
     found = _recognise({name.removeprefix(start): value for name, value in arrays.items()}, _candidates(layout), hints)
-    needed = {name: _as_array(name, arrays[start + name]) for _, name, _ in found.pieces()}
+    needed = {name: _as_array(name, arrays[start + name]) for place in found.places() for name in place.names}
     dtypes = {str(array.dtype) for array in needed.values()}
     if len(dtypes) > 1:
         raise WeightsError(f"adopt expected one dtype for all arrays, got {', '.join(sorted(dtypes))}")
@@ -69,7 +71,9 @@ def export(weights: Weights, layout: str) -> dict[str, np.ndarray]:
 
 
 def _candidates(name: str | None) -> list[Layout]:
-    found = [each for key, each in LAYOUTS.items() if name is None or name in (key, key.partition(".")[0])]
+    if name is None:
+        return [each for each in LAYOUTS.values() if not each.named]
+    found = [each for key, each in LAYOUTS.items() if name in (key, key.partition(".")[0])]
     if not found:
         raise WeightsError(f"layout expected one of {', '.join(LAYOUTS)}, got {name!r}")
     return found
@@ -88,7 +92,7 @@ def _recognise(arrays: Mapping[str, Any], candidates: list[Layout], hints: Mappi
         return fitting[0]
     if not fitting:
         raise WeightsError("\n".join([f"no known layout fits the arrays {_examples(arrays)}", *reasons]))
-    names = ", ".join(f"{each.layout.name} ({each.layout.pieces[0].key.format(layer=0)})" for each in fitting)
+    names = ", ".join(f"{each.layout.name} ({each.layout.example})" for each in fitting)
     raise WeightsError(f"several layouts fit, choose one by layout=: {names}")
 
 

@@ -7,88 +7,106 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convgru.importers.layout import Layout, Piece
-from convgru.spec import NetworkSpec, network
+from convgru.importers.hints import NoFitError, check_hints, groups_of, options_of
+from convgru.importers.layout import Layout, Piece, pattern
+from convgru.shapes import cell_parameter_shapes, layer_prefix
+from convgru.spec import CellSpec, NetworkSpec, network
 
 Shape = tuple[int, ...]
 
 
-class NoFitError(Exception):
-    """Why a layout does not fit; caught by ``adopt``, which tells all reasons together."""
+@dataclass(frozen=True)
+class Place:
+    """One piece of one layer and direction: the foreign array ``name``, and the canonical parameter ``target``."""
+
+    name: str
+    target: str
+    norm: str
+    cell: CellSpec
+    piece: Piece
+
+    @property
+    def names(self) -> list[str]:
+        """Every foreign array that is read for it."""
+        return [self.name, *([f"{self.norm}.weight", f"{self.norm}.running_var"] if self.norm else [])]
 
 
 @dataclass(frozen=True)
 class Match:
-    """A layout that fits: the spec it implies, and where its arrays stand."""
+    """A layout that fits: the spec it implies, which of its pieces there are, and where they stand."""
 
     layout: Layout
     prefix: str
     spec: NetworkSpec
+    pieces: tuple[Piece, ...]
+    groups: int = 1
 
-    def pieces(self) -> Iterator[tuple[int, str, Piece]]:
-        """Layer, name of the foreign array, and piece; biases only if the network has them."""
-        for layer in range(len(self.spec.layers)):
-            for piece in pieces_of(self.layout, self.spec.layers[0].bias):
-                yield layer, self.prefix + piece.key.format(layer=layer), piece
-
-
-def pieces_of(layout: Layout, bias: bool) -> list[Piece]:
-    """The pieces of one layer, those of biases left out where there are none."""
-    return [piece for piece in layout.pieces if bias or piece.target.startswith("weight")]
+    def places(self) -> Iterator[Place]:
+        """Every piece of every layer and direction."""
+        for layer, cell in enumerate(self.spec.layers):
+            for direction, word in zip(self.spec.directions, self.layout.directions, strict=False):
+                for piece in self.pieces:
+                    name, norm = (key.format(layer=layer, dir=word) for key in (piece.key, piece.norm))
+                    target = layer_prefix(layer, direction) + piece.target
+                    yield Place(self.prefix + name, target, norm and self.prefix + norm, cell, piece)
 
 
 def match(layout: Layout, shapes: Mapping[str, Shape], hints: Mapping[str, Any]) -> Match:
     """The match of a layout with arrays of these names and shapes. Raises NoFitError, which says what does not fit."""
-    for pattern, sentence in layout.refused.items():
-        for name in shapes:
-            if re.search(rf"(^|\.){pattern}$", name):
-                raise NoFitError(f"{name!r} says that {sentence}")
     found = _parts(layout, shapes)
     if not found:
-        raise NoFitError(f"no array is called like {layout.pieces[0].key.format(layer=0)!r}")
+        raise NoFitError(f"no array is called like {layout.example!r}")
     if len(found) > 1:
         raise NoFitError(f"there are several networks, choose one by prefix=: {', '.join(map(repr, sorted(found)))}")
-    prefix, layers = next(iter(found.items()))
-    bias = any(not piece.target.startswith("weight") for keys in layers.values() for piece in keys)
-    spec = _derive(layout, prefix, len(layers), bias, shapes, hints)
-    result = Match(layout, prefix, spec)
+    prefix, parts = next(iter(found.items()))
+    there = {piece for pieces in parts.values() for piece in pieces}
+    bias = any(piece.is_bias for piece in there)
+    pieces = tuple(p for p in layout.pieces if (bias or not p.is_bias) and (p in there or not p.optional))
+    both = any(direction for _, direction in parts)
+    layers = len({layer for layer, _ in parts})
+    groups = groups_of(layout, hints)
+    spec = _derive(layout, prefix, layers, shapes, groups, {"bias": bias, **options_of(layout, hints, both)})
+    result = Match(layout, prefix, spec, pieces, groups)
     _check_names_and_shapes(result, shapes)
-    _check_hints(result, hints)
+    check_hints(layout, spec, hints)
     return result
 
 
-def _parts(layout: Layout, names: Mapping[str, Shape]) -> dict[str, dict[int, list[Piece]]]:
-    """Prefix -> layer -> the pieces found there."""
-    found: dict[str, dict[int, list[Piece]]] = {}
+def _parts(layout: Layout, names: Mapping[str, Shape]) -> dict[str, dict[tuple[int, int], list[Piece]]]:
+    """Prefix -> (layer, direction) -> the pieces found there."""
+    found: dict[str, dict[tuple[int, int], list[Piece]]] = {}
     for name in names:
         for piece in layout.pieces:
-            hit = piece.pattern.fullmatch(name)
+            hit = pattern(piece.key, layout.directions).fullmatch(name)
             if hit:
-                found.setdefault(hit["prefix"], {}).setdefault(int(hit["layer"]), []).append(piece)
+                groups = hit.groupdict()
+                direction = layout.directions.index(groups.get("dir") or layout.directions[0])
+                where = int(groups.get("layer") or 0), direction
+                found.setdefault(hit["prefix"], {}).setdefault(where, []).append(piece)
     return found
 
 
 def _derive(
-    layout: Layout, prefix: str, layers: int, bias: bool, shapes: Mapping[str, Shape], hints: Mapping[str, Any]
+    layout: Layout, prefix: str, layers: int, shapes: Mapping[str, Shape], groups: int, options: Mapping[str, Any]
 ) -> NetworkSpec:
     """The spec that the recurrent weights, and the first input weights, imply; all else is then compared with it."""
     recurrent = next(piece for piece in layout.pieces if piece.target == "weight_hh")
     inputs = next(piece for piece in layout.pieces if piece.target == "weight_ih")
+    word = layout.directions[0]
     hidden: list[int] = []
     kernels: list[Any] = []
     for layer in range(layers):
-        shape = _shape(shapes, prefix + recurrent.key.format(layer=layer))
+        name = prefix + recurrent.key.format(layer=layer, dir=word)
+        shape = _shape(shapes, name)
         if len(shape) - 2 not in layout.ndims or min(shape) < 1:
-            raise NoFitError(f"{prefix + recurrent.key.format(layer=layer)!r} has shape {shape}")
+            raise NoFitError(f"{name!r} has shape {shape}")
         hidden.append(max(shape[0] // recurrent.gates, 1))
         kernels.append(shape[2:])
-    columns = _shape(shapes, prefix + inputs.key.format(layer=0))[1]
-    channels = columns - hidden[0] if inputs.columns else columns
-    options = {layout.choices[name]: value for name, value in hints.items() if name in layout.choices}
+    columns = _shape(shapes, prefix + inputs.key.format(layer=0, dir=word))[1]
+    channels = columns - hidden[0] if inputs.columns else columns * groups
+    own = groups if recurrent.gates == 1 else 1  # groups that cut across gates become dense weights
     try:
-        return network(
-            layout.cell, channels, hidden, kernels, ndim=len(kernels[0]), bias=bias, **{**layout.options, **options}
-        )
+        return network(layout.cell, channels, hidden, kernels, ndim=len(kernels[0]), groups=own, **options)
     except (TypeError, ValueError) as error:
         raise NoFitError(str(error)) from None
 
@@ -104,15 +122,15 @@ def _shape(shapes: Mapping[str, Shape], name: str) -> Shape:
 def foreign_shapes(result: Match) -> dict[str, Shape]:
     """The shape of every foreign array that the spec implies."""
     expected: dict[str, Shape] = {}
-    for layer, name, piece in result.pieces():
-        cell = result.spec.layers[layer]
+    for place in result.places():
+        cell, piece = place.cell, place.piece
         rows = piece.gates * cell.hidden_channels
-        if not piece.target.startswith("weight"):
-            expected[name] = (rows,)
-            continue
-        own = cell.in_channels if piece.target == "weight_ih" else cell.hidden_channels
-        columns = cell.in_channels + cell.hidden_channels if piece.columns else own
-        expected[name] = (rows, columns, *cell.recurrent_kernel_size)
+        expected.update(dict.fromkeys(place.names, (rows,)))
+        tail = cell_parameter_shapes(cell)[piece.target][1:]
+        if piece.columns:
+            expected[place.name] = (rows, cell.in_channels + cell.hidden_channels, *tail[1:])
+        elif tail:
+            expected[place.name] = (rows, tail[0] * cell.groups // result.groups, *tail[1:])
     return expected
 
 
@@ -123,9 +141,10 @@ def _check_names_and_shapes(result: Match, shapes: Mapping[str, Shape]) -> None:
             raise NoFitError(f"{name!r} is missing")
         if shapes[name] != shape:
             raise NoFitError(f"{name!r} expected shape {shape}, got {shapes[name]}")
-    strange = sorted(name for name in shapes if name.startswith(result.prefix) and name not in expected)
+    within = (name for name in shapes if name.startswith(result.prefix) and name not in expected)
+    strange = sorted(name for name in within if not _is_stray(result.layout, name.removeprefix(result.prefix)))
     if strange:
-        raise NoFitError(f"it has no place for {_some(strange)}")
+        raise NoFitError(f"it has no place for {some(strange)}")
     if result.layout.odd_kernels:
         for index, layer in enumerate(result.spec.layers):
             if not all(k % 2 for k in layer.kernel_size):
@@ -134,41 +153,11 @@ def _check_names_and_shapes(result: Match, shapes: Mapping[str, Shape]) -> None:
                 )
 
 
-def _check_hints(result: Match, hints: Mapping[str, Any]) -> None:
-    layout, layers = result.layout, result.spec.layers
-    unknown = sorted(set(hints) - set(layout.hints))
-    if unknown:
-        raise NoFitError(f"it takes no hint {_some(unknown)}, only {', '.join(layout.hints)}")
-    for name, value in hints.items():
-        if name in layout.fixed and set(_flat(value)) != {layout.fixed[name]}:
-            raise NoFitError(f"this version of convgru reads it with {name}={layout.fixed[name]!r} only, got {value!r}")
-        size = layout.sizes.get(name)
-        if size in ("in_channels", "num_layers"):
-            actual: Any = layers[0].in_channels if size == "in_channels" else len(layers)
-            if value != actual:
-                raise NoFitError(f"the arrays say {name}={actual}, the hint says {value!r}")
-        elif size is not None:
-            actual = [getattr(layer, size) for layer in layers]
-            if not _agrees(value, actual):
-                raise NoFitError(f"the arrays say {name}={actual}, the hint says {value!r}")
+def _is_stray(layout: Layout, name: str) -> bool:
+    return any(re.fullmatch(stray, name) for stray in layout.strays)
 
 
-def _agrees(value: Any, actual: Sequence[Any]) -> bool:
-    """Whether a size, or a list with one for each layer, is what the arrays say; a number stands for all dimensions."""
-    values = value if isinstance(value, list) else [value] * len(actual)
-    if len(values) != len(actual):
-        return False
-    spread = [
-        [own] * len(size) if isinstance(size, tuple) and not isinstance(own, (tuple, list)) else _flat(own)
-        for own, size in zip(values, actual, strict=True)
-    ]
-    return spread == [_flat(size) for size in actual]
-
-
-def _flat(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (tuple, list)) else [value]
-
-
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first of many names."""
     shown = ", ".join(repr(name[:80]) for name in names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

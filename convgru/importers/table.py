@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from convgru.importers.layout import Layout, Piece
 
 
-def _joined_gru(prefix: str, gates: tuple[str, str, str]) -> tuple[Piece, ...]:
-    """A GRU with one convolution of [x, h] for each gate, whose z takes the new value: h' = (1−z)∘h + z∘n."""
-    pieces: list[Piece] = []
-    for gate, module in zip("rzn", gates, strict=True):
-        sign = "z" if gate == "z" else ""
-        weight = f"{prefix}.{module}.weight"
-        pieces += [
-            Piece(weight, "weight_ih", gate, columns="x", negative=sign),
-            Piece(weight, "weight_hh", gate, columns="h", negative=sign),
-            Piece(f"{prefix}.{module}.bias", "bias", gate, negative=sign),
-        ]
-    return tuple(pieces)
+def _joined(key: str, rows: str, negative: str = "") -> tuple[Piece, ...]:
+    """One convolution of [x, h] for the gates ``rows``."""
+    return (
+        Piece(f"{key}.weight", "weight_ih", rows, columns="x", negative=negative),
+        Piece(f"{key}.weight", "weight_hh", rows, columns="h", negative=negative),
+        Piece(f"{key}.bias", "bias", rows, negative=negative),
+    )
 
 
 PYTORCH_CONVGRU = Layout(
     name="pytorch_convgru",
     title="jacobkimmel/pytorch_convgru",
     cell="gru",
-    pieces=_joined_gru("ConvGRUCell_{layer:02d}", ("reset_gate", "update_gate", "out_gate")),
+    # z takes the new value there: h' = (1−z)∘h + z∘n
+    pieces=(
+        *_joined("ConvGRUCell_{layer:02d}.reset_gate", "r"),
+        *_joined("ConvGRUCell_{layer:02d}.update_gate", "z", negative="z"),
+        *_joined("ConvGRUCell_{layer:02d}.out_gate", "n"),
+    ),
     options={"reset": "before"},
     sizes={
         "input_size": "in_channels",
@@ -35,65 +37,125 @@ PYTORCH_CONVGRU = Layout(
     ndims=(2,),
 )
 
-CONVLSTM_PYTORCH = Layout(
-    name="convlstm_pytorch",
-    title="ndrplz/ConvLSTM_pytorch",
-    cell="lstm",
+BICONVGRU = Layout(
+    name="biconvgru",
+    title="TopDianyou/BiConvGRU",
+    cell="gru",
+    # z takes the new value there too
     pieces=(
-        Piece("cell_list.{layer}.conv.weight", "weight_ih", "ifog", columns="x"),
-        Piece("cell_list.{layer}.conv.weight", "weight_hh", "ifog", columns="h"),
-        Piece("cell_list.{layer}.conv.bias", "bias", "ifog"),
+        *_joined("{dir}.cells.{layer}.conv_gates", "rz", negative="z"),
+        *_joined("{dir}.cells.{layer}.conv_candidate", "n"),
     ),
+    options={"reset": "before"},
+    directions=("forward_gru", "reverse_gru"),
+    bidirectional="stack",
     sizes={
         "input_dim": "in_channels",
         "hidden_dim": "hidden_channels",
         "kernel_size": "kernel_size",
         "num_layers": "num_layers",
+        "bidirectional": "bidirectional",
+        "bias": "bias",
     },
-    ignored=("batch_first", "bias", "return_all_layers"),
+    choices={"dropout": ("dropout",), "output_size": ("output_size",)},
+    ignored=("input_size", "batch_first", "return_all_layers"),
+    odd_kernels=True,
+    ndims=(2,),
+)
+
+CONVLSTM_PYTORCH = Layout(
+    name="convlstm_pytorch",
+    title="ndrplz/ConvLSTM_pytorch",
+    cell="lstm",
+    pieces=_joined("cell_list.{layer}.conv", "ifog"),
+    sizes={
+        "input_dim": "in_channels",
+        "hidden_dim": "hidden_channels",
+        "kernel_size": "kernel_size",
+        "num_layers": "num_layers",
+        "bias": "bias",
+    },
+    ignored=("batch_first", "return_all_layers"),
+    odd_kernels=True,
+    ndims=(2,),
+)
+
+_SEYONGK = "conv_lstm_cells.{dir}.gates.0"
+BIDIRECTIONAL_CONV_LSTM = Layout(
+    name="bidirectional_conv_lstm",
+    title="seyongk/Bidirectional-Conv-LSTM-pytorch",
+    cell="lstm",
+    # A batch norm of the sum of both convolutions: s·(W*x + U*h + b_x + b_h − μ) + β
+    pieces=(
+        Piece(f"{_SEYONGK}.conv_x.weight", "weight_ih", "ifgo", norm=f"{_SEYONGK}.bn2d"),
+        Piece(f"{_SEYONGK}.conv_h.weight", "weight_hh", "ifgo", norm=f"{_SEYONGK}.bn2d"),
+        Piece(f"{_SEYONGK}.conv_x.bias", "bias", "ifgo", norm=f"{_SEYONGK}.bn2d", optional=True),
+        Piece(f"{_SEYONGK}.conv_h.bias", "bias", "ifgo", norm=f"{_SEYONGK}.bn2d", optional=True),
+        Piece(f"{_SEYONGK}.bn2d.bias", "bias", "ifgo"),
+        Piece(f"{_SEYONGK}.bn2d.running_mean", "bias", "ifgo", negative="ifgo", norm=f"{_SEYONGK}.bn2d"),
+    ),
+    directions=("0", "1"),
+    sizes={
+        "in_channels": "in_channels",
+        "hidden_channels": "hidden_channels",
+        "kernel_size": "kernel_size",
+        "bidirectional": "bidirectional",
+    },
+    fixed={"stride": 1},
+    ignored=("padding", "bias", "batch_first"),  # with any padding but kernel // 2 the original cannot run
+    strays=(r"conv_lstm_cells\.\d+\.gates\.0\.bn2d\.num_batches_tracked", "hidden_state", "cell_state"),
     odd_kernels=True,
     ndims=(2,),
 )
 
 
-def _convolutional_rnn(cell: str, pieces: tuple[Piece, ...]) -> Layout:
+_KAMO_GATES = {"gru": "rzn", "lstm": "ifgo", "peephole": "ifgo", "rnn": "h"}
+
+
+def _convolutional_rnn(kind: str, *, bare: bool) -> Layout:
+    """Its stacks, or its cells (``bare``), whose arrays have the same names without layer and direction."""
+    end, rows = "" if bare else "_l{layer}{dir}", _KAMO_GATES[kind]
+    pieces = [Piece(f"weight_{part}{end}", f"weight_{part}", rows) for part in ("ih", "hh")]
+    pieces.append(Piece(f"bias_ih{end}", "bias", rows))
+    if kind == "gru":
+        pieces.append(Piece(f"bias_hh{end}", "bias", "rz", total=3))
+        pieces.append(Piece(f"bias_hh{end}", "bias_hn", "n", first=2, total=3))
+    else:
+        pieces.append(Piece(f"bias_hh{end}", "bias", rows))
+    if kind == "peephole":  # biases of their own are in the files of some versions only
+        pieces += [Piece(f"weight_p{gate}{end}", f"peephole_{gate}", gate) for gate in "ifo"]
+        pieces += [Piece(f"bias_p{gate}{end}", "bias", gate, optional=True) for gate in "ifo"]
+    sizes = {
+        "in_channels": "in_channels",
+        "out_channels": "hidden_channels",
+        "kernel_size": "kernel_size",
+        "bias": "bias",
+    }
+    choices = {"stride": ("stride", "recurrent_stride"), "dilation": ("dilation", "recurrent_dilation")}
+    options: dict[str, Any] = {"gru": {"reset": "after"}, "peephole": {"peephole": "conv"}}.get(kind, {})
     return Layout(
-        name=f"convolutional_rnn.{cell}",
+        name=f"convolutional_rnn.{kind}{'_cell' if bare else ''}",
         title="kamo-naoyuki/pytorch_convolutional_rnn",
-        cell=cell,
-        pieces=(
-            Piece("weight_ih_l{layer}", "weight_ih", pieces[0].rows),
-            Piece("weight_hh_l{layer}", "weight_hh", pieces[0].rows),
-            *pieces,
-        ),
-        sizes={
-            "in_channels": "in_channels",
-            "out_channels": "hidden_channels",
-            "kernel_size": "kernel_size",
-            "num_layers": "num_layers",
+        cell="lstm" if kind == "peephole" else kind,
+        pieces=tuple(pieces),
+        options=options,
+        directions=("",) if bare else ("", "_reverse"),
+        sizes=sizes if bare else {**sizes, "num_layers": "num_layers", "bidirectional": "bidirectional"},
+        choices={
+            **choices,
+            **({"nonlinearity": ("activation",)} if kind == "rnn" else {}),
+            **({} if bare else {"dropout": ("dropout",)}),
         },
-        choices={"nonlinearity": "activation"} if cell == "rnn" else {},
-        fixed={"stride": 1, "dilation": 1, "groups": 1, "bidirectional": False},
-        ignored=("batch_first", "bias", "dropout"),
-        refused={
-            r"weight_(ih|hh)_l\d+_reverse": "it is bidirectional, and this version of convgru adopts one direction",
-            r"weight_p[ifo]_l\d+": "it has peepholes, and this version of convgru adopts none",
-        },
-        options={"reset": "after"} if cell == "gru" else {},
+        groups="groups",
+        ignored=() if bare else ("batch_first",),
+        padding="preserve",
+        named=bare,
     )
 
 
-CONVOLUTIONAL_RNN = (
-    _convolutional_rnn(
-        "gru",
-        (
-            Piece("bias_ih_l{layer}", "bias", "rzn"),
-            Piece("bias_hh_l{layer}", "bias", "rz", total=3),
-            Piece("bias_hh_l{layer}", "bias_hn", "n", first=2, total=3),
-        ),
-    ),
-    _convolutional_rnn("lstm", (Piece("bias_ih_l{layer}", "bias", "ifgo"), Piece("bias_hh_l{layer}", "bias", "ifgo"))),
-    _convolutional_rnn("rnn", (Piece("bias_ih_l{layer}", "bias", "h"), Piece("bias_hh_l{layer}", "bias", "h"))),
-)
+CONVOLUTIONAL_RNN = tuple(_convolutional_rnn(kind, bare=bare) for bare in (False, True) for kind in _KAMO_GATES)
 
-LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (PYTORCH_CONVGRU, CONVLSTM_PYTORCH, *CONVOLUTIONAL_RNN)}
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (PYTORCH_CONVGRU, BICONVGRU, CONVLSTM_PYTORCH, BIDIRECTIONAL_CONV_LSTM, *CONVOLUTIONAL_RNN)
+}

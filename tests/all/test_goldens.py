@@ -11,6 +11,7 @@ import pytest
 
 import convgru
 from convgru import reference, registry
+from convgru.extras import Extras
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
 RUNNERS = ("reference", *registry.ROOMS)
@@ -29,7 +30,7 @@ def load(name):
 
 @pytest.fixture(params=RUNNERS)
 def execute(request):
-    """A function (weights, x, state=None) -> output, state, of the reference or of a backend."""
+    """A function (weights, x, state=None, lengths=None) -> output, state, of the reference or of a backend."""
     if request.param == "reference":
         return reference.run
     try:
@@ -37,9 +38,10 @@ def execute(request):
     except ImportError as error:
         pytest.skip(str(error))
 
-    def run(weights, x, state=None):
+    def run(weights, x, state=None, lengths=None):
+        extras = Extras(None if lengths is None else np.asarray(lengths))
         with backend.precise():
-            y, final, _ = backend.execute(weights, np.ascontiguousarray(x), state)
+            y, final, _ = backend.execute(weights, np.ascontiguousarray(x), state, extras=extras)
         return y, final
 
     return run
@@ -78,25 +80,35 @@ def test_convlstm_pytorch(execute):
         assert close(state[layer][1], arrays[f"c_l{layer}"])
 
 
-def test_convolutional_rnn_conv2d_gru(execute):
-    """Two bidirectional layers with lengths, composed of four networks of one layer, each sample run by itself."""
-    meta, state_dict, arrays = load("convolutional_rnn.conv2d_gru")
-    x, lengths = arrays["x"], meta["lengths"]
-    for layer in (0, 1):
-        outputs = []
-        for direction, suffix in enumerate(("", "_reverse")):
-            found = {
-                f"{name}_l0": state_dict[f"{name}_l{layer}{suffix}"]
-                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            }
-            weights = convgru.adopt(found, "convolutional_rnn")
-            assert weights.spec.layers[0].reset == "after"
-            out = np.zeros((*x.shape[:2], *arrays["h"].shape[2:]))
-            for sample, length in enumerate(lengths):
-                flip = slice(None, None, -1 if direction else 1)
-                y, state = execute(weights, x[:length, sample : sample + 1][flip])
-                out[:length, sample] = y[flip, 0]
-                assert close(state[0][0], arrays["h"][2 * layer + direction, sample])
-            outputs.append(out)
-        x = np.concatenate(outputs, axis=2)
-    assert close(x, arrays["output"])
+@pytest.mark.parametrize("name", ["conv1d_rnn", "conv2d_gru", "conv2d_lstm", "conv2d_peephole", "conv3d_gru"])
+def test_convolutional_rnn(execute, name):
+    """Directions, lengths, dilation, even kernels and peepholes, in one, two and three dimensions."""
+    meta, state_dict, arrays = load(f"convolutional_rnn.{name}")
+    x, want = arrays["x"], arrays["output"]
+    if meta["args"].get("batch_first"):
+        x, want = x.swapaxes(0, 1), want.swapaxes(0, 1)
+    y, state = execute(convgru.adopt(state_dict, **meta["args"]), x, lengths=meta["lengths"])
+    assert close(y, want)
+    pairs = [entry if isinstance(entry, tuple) else (entry,) for entry in state]
+    for part, parts in zip("hc", zip(*pairs, strict=True), strict=False):
+        assert close(np.stack(parts), arrays[part])
+
+
+def test_biconvgru(execute):
+    """A whole stack forward, a whole stack backward, on the pooled input."""
+    meta, state_dict, arrays = load("biconvgru")
+    y, state = execute(convgru.adopt(state_dict, **meta["args"]), arrays["x"].swapaxes(0, 1))
+    assert close(y.swapaxes(0, 1), arrays["output_l1"])
+    for entry, h in enumerate(state):
+        word = ("forward", "reverse")[entry % 2]
+        assert close(h, arrays[f"state_{word}_l{entry // 2}"])
+
+
+def test_bidirectional_conv_lstm(execute):
+    """With its batch norm folded; that its backward half is in reversed time, and its states side by side, is its own."""
+    meta, state_dict, arrays = load("bidirectional_conv_lstm")
+    y, state = execute(convgru.adopt(state_dict, **meta["args"]), arrays["x"].swapaxes(0, 1))
+    y, half = y.swapaxes(0, 1), y.shape[2] // 2
+    assert close(np.concatenate([y[:, :, :half], y[:, ::-1, half:]], 2), arrays["output"])
+    for index, part in enumerate("hc"):
+        assert close(np.concatenate([entry[index] for entry in state], -1), arrays[part])

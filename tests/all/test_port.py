@@ -16,6 +16,10 @@ SPECS = {
     "lstm": convgru.network("lstm", 2, 3, bias=False, ndim=1, padding="valid"),
     "rnn": convgru.network("rnn", 1, 2, (1, 2, 3), ndim=3, activation="relu"),
     "forecaster": convgru.forecaster("gru", 1, [4, 4], patch=2),
+    "both ways": convgru.network("gru", 4, [4, 2], bidirectional=True, groups=2, stride=[2, 1], norm=1, reset="after"),
+    "peephole": convgru.network("lstm", 1, 2, peephole="hadamard", state_size=(5, 4), padding_mode="circular"),
+    "updates": convgru.network("gru", 1, 2, updates=((1, 3), (3, 1)), bidirectional="stack", dropout=0.1, zoneout=0.2),
+    "decoder": convgru.forecaster("lstm", 1, 2, decoder=True, feedback=False, peephole="conv"),
 }
 
 

@@ -49,6 +49,43 @@ def test_inspect_shows_a_forecaster(convgru_cli, tmp_path):
     assert "frames of 1 channels, patch (4, 4)" in result.stdout
 
 
+def test_inspect_shows_what_is_not_the_default(convgru_cli, tmp_path):
+    spec = convgru.network(
+        "lstm",
+        2,
+        4,
+        stride=2,
+        groups=2,
+        peephole="hadamard",
+        norm=4,
+        bidirectional="stack",
+        merge="sum",
+        updates=(3, 5),
+    )
+    convgru.write(convgru.init(spec), tmp_path / "w.npz")
+    result = convgru_cli("inspect", "w.npz")
+    assert result.returncode == 0, result.stderr
+    for text in ("bidirectional stack, merge sum", "(2, 2)", "peephole hadamard", "norm of (4,) groups", "groups 2"):
+        assert text in " ".join(result.stdout.split())
+    convgru.write(convgru.init(convgru.forecaster("gru", 1, 2, decoder=True, feedback=False)), tmp_path / "f.npz")
+    assert "decoder of its own, feedback False" in convgru_cli("inspect", "f.npz").stdout
+
+
+def test_convert_runs_what_strides_and_ties_its_state(convgru_cli, tmp_path):
+    for number, options in enumerate(
+        (
+            {"peephole": "hadamard", "state_size": (4, 5), "stride": 2},
+            {"padding": "valid", "kernel_size": 9},
+            {"output_size": 3},
+        )
+    ):
+        weights = convgru.init(convgru.network("lstm", 1, 2, **options))
+        convgru.write(weights, tmp_path / f"{number}.npz")
+        result = convgru_cli("convert", f"{number}.npz", f"{number}.safetensors")
+        assert result.returncode == 0, result.stderr
+        assert convgru.read(tmp_path / f"{number}.safetensors").equal(weights)
+
+
 def test_inspect_json_is_json_and_nothing_else(convgru_cli, file):
     found = json.loads(convgru_cli("inspect", "w.safetensors", "--json").stdout)
     assert found["network"] == "ConvGRU"

@@ -14,7 +14,7 @@ import pytest
 
 import convgru
 from convgru import atomic, safetensors_io
-from convgru.spec_json import to_json
+from convgru.spec import to_json
 from convgru.weights import DTYPES
 
 hypothesis = pytest.importorskip("hypothesis")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 import convgru
-from convgru import importers, reference
+from convgru import importers, numpy_ops, reference
+from convgru.convolution import Convolution
 
 KAMO = "convolutional_rnn"
 
@@ -42,6 +44,129 @@ def test_convlstm_pytorch_gives_the_originals_numbers(golden):
         assert close(state[layer][1], arrays[f"c_l{layer}"])
 
 
+def _time_first(meta, array):
+    return array.swapaxes(0, 1) if meta["args"].get("batch_first") else array
+
+
+@pytest.mark.parametrize("name", ["conv1d_rnn", "conv2d_gru", "conv2d_lstm", "conv2d_peephole", "conv3d_gru"])
+def test_convolutional_rnn_gives_the_originals_numbers(golden, name):
+    meta, state_dict, arrays = golden(f"{KAMO}.{name}")
+    weights = convgru.adopt(state_dict, **meta["args"])
+    y, state = reference.run(weights, _time_first(meta, arrays["x"]), lengths=meta["lengths"])
+    assert close(_time_first(meta, y), arrays["output"])
+    pairs = [entry if isinstance(entry, tuple) else (entry,) for entry in state]
+    for part, parts in zip("hc", zip(*pairs, strict=True), strict=False):
+        assert close(np.stack(parts), arrays[part])
+
+
+def test_biconvgru_gives_the_originals_numbers(golden):
+    meta, state_dict, arrays = golden("biconvgru")
+    weights = convgru.adopt(state_dict, **meta["args"])
+    assert weights.spec == convgru.network(
+        "gru", 3, [4, 5], [3, 5], bidirectional="stack", output_size=(4, 3), dropout=0.2
+    )
+    layers, state = reference.run(weights, arrays["x"].swapaxes(0, 1), return_all_layers=True)
+    for layer, y in enumerate(layers):
+        assert close(y.swapaxes(0, 1), arrays[f"output_l{layer}"])
+        for direction, word in enumerate(("forward", "reverse")):
+            assert close(state[2 * layer + direction], arrays[f"state_{word}_l{layer}"])
+
+
+def test_bidirectional_conv_lstm_gives_the_originals_numbers(golden):
+    """But for its quirks: there the backward half is in reversed time, and states stand side by side along the width."""
+    meta, state_dict, arrays = golden("bidirectional_conv_lstm")
+    weights = convgru.adopt(state_dict, **meta["args"])
+    assert weights.spec == convgru.network("lstm", 2, 4, bidirectional=True)
+    y, ((h, c), (h_back, c_back)) = reference.run(weights, arrays["x"].swapaxes(0, 1))
+    y, half = y.swapaxes(0, 1), 4
+    assert close(np.concatenate([y[:, :, :half], y[:, ::-1, half:]], 2), arrays["output"])
+    assert close(np.concatenate([h, h_back], -1), arrays["h"])
+    assert close(np.concatenate([c, c_back], -1), arrays["c"])
+
+
+def test_a_batch_norm_is_folded_in_float64_and_rounded_once(golden):
+    _, state_dict, _ = golden("bidirectional_conv_lstm")
+    single = {name: a if a.dtype.kind == "i" else a.astype(np.float32) for name, a in state_dict.items()}
+    single |= {"hidden_state": np.zeros((1, 4, 7, 6), np.float32), "cell_state": np.zeros((1, 4, 7, 6), np.float32)}
+    weights = convgru.adopt(single)
+    exact = convgru.adopt({name: array.astype(np.float64) for name, array in single.items() if "bn2d.num" not in name})
+    assert exact.astype("float32").equal(weights)
+    start = "conv_lstm_cells.1.gates.0"
+    s = exact.arrays["layers.0.bwd.weight_hh"] / single[f"{start}.conv_h.weight"]
+    gamma, variance = (single[f"{start}.bn2d.{part}"].astype(float) for part in ("weight", "running_var"))
+    np.testing.assert_allclose(s[:, 0, 0, 0], (gamma / np.sqrt(variance + 1e-5)), rtol=1e-14)
+    without = {name: array for name, array in single.items() if not re.search(r"conv_[xh]\.bias", name)}
+    assert convgru.adopt(without).spec == weights.spec  # its convolutions need no biases: the batch norm has one
+
+
+@pytest.mark.parametrize("ndim", [1, 2])
+def test_groups_that_cut_across_gates_become_dense(ndim):
+    """The original's convolution divides all rows in groups, which is a group convolution of one gate, here."""
+    rng, kernel = np.random.default_rng(2), (3, 2)[:ndim]
+    foreign = {
+        "weight_ih_l0": rng.standard_normal((12, 3, *kernel)),
+        "weight_hh_l0": rng.standard_normal((12, 2, *kernel)),
+    }
+    weights = convgru.adopt(foreign, groups=2, in_channels=6, out_channels=4)
+    assert weights.spec == convgru.network("gru", 6, 4, kernel, ndim=ndim, reset="after", bias=False)
+    x = rng.standard_normal((2, *(5, 4)[:ndim], 6))
+    ones = (1,) * ndim
+    grouped, plain = (Convolution(kernel, ones, ones, groups=groups) for groups in (2, 1))
+    for name, width in (("weight_ih", 6), ("weight_hh", 4)):
+        whole = weights.arrays[f"layers.0.fwd.{name}"]
+        got, want = (
+            numpy_ops.conv(x[..., :width], {"k": numpy_ops.kernel(weight, geometry)}, "k")
+            for weight, geometry in ((whole, plain), (foreign[f"{name}_l0"], grouped))
+        )
+        np.testing.assert_allclose(got, want, atol=1e-13)
+        assert np.count_nonzero(whole) == foreign[f"{name}_l0"].size
+
+
+def test_one_gate_keeps_its_groups():
+    weights = _random(convgru.network("rnn", 4, 6, groups=2, bidirectional=True))
+    foreign = importers.export(weights, KAMO)
+    assert foreign["weight_ih_l0_reverse"].shape == (6, 2, 3, 3)
+    assert convgru.adopt(foreign, groups=2).equal(weights)
+
+
+def test_strides_dilations_and_dropout_are_hints():
+    weights = _random(convgru.network("gru", 2, [4, 4], reset="after"))
+    spec = convgru.adopt(importers.export(weights, KAMO), stride=[2, 1], dilation=3, dropout=0.5).spec
+    layer = spec.layers[1]
+    assert (layer.stride, layer.recurrent_stride, layer.padding) == ((2, 1), (2, 1), "preserve")
+    assert (layer.dilation, layer.recurrent_dilation) == ((3, 3), (3, 3))
+    assert spec.dropout == 0.5
+    assert convgru.state_shapes(spec, 1, (6, 5)) == ((1, 4, 6, 5),) * 2
+
+
+def test_a_list_is_one_for_each_layer_or_for_each_dimension():
+    for kernels in ([3, 5], [5, 3]):
+        foreign = importers.export(_random(convgru.network("gru", 2, [4, 4], kernels)), "biconvgru")
+        assert convgru.adopt(foreign, kernel_size=kernels).spec.layers[0].kernel_size == (kernels[0],) * 2
+    foreign = importers.export(_random(convgru.network("gru", 2, [4, 4], (3, 5), reset="after")), KAMO)
+    assert convgru.adopt(foreign, kernel_size=[3, 5]).spec.layers[1].kernel_size == (3, 5)
+    with pytest.raises(convgru.WeightsError, match="the hint says"):
+        convgru.adopt(foreign, kernel_size=[5, 3])
+
+
+def test_bare_cells_are_read_only_by_name():
+    """Everybody calls a cell's arrays weight_ih: we do too, and mean another reset."""
+    weights = _random(convgru.network("gru", 2, 4, reset="after"))
+    foreign = importers.export(weights, f"{KAMO}.gru_cell")
+    assert sorted(foreign) == ["bias_hh", "bias_ih", "weight_hh", "weight_ih"]
+    assert convgru.adopt(foreign, KAMO).equal(weights)
+    with pytest.raises(convgru.WeightsError, match="no known layout fits"):
+        convgru.adopt(foreign)
+
+
+def test_biases_of_peepholes_are_summed_in():
+    weights = _random(convgru.network("lstm", 2, 3, peephole="conv"))
+    foreign = importers.export(weights, KAMO)
+    more = {f"bias_p{gate}_l0": np.full(3, float(number)) for number, gate in enumerate("ifo", start=1)}
+    found = convgru.adopt({**foreign, **more}).arrays["layers.0.fwd.bias"] - weights.arrays["layers.0.fwd.bias"]
+    np.testing.assert_allclose(found, np.repeat([1.0, 2.0, 0.0, 3.0], 3), atol=1e-14)
+
+
 def test_biases_are_summed_in_float64_and_rounded_once():
     rng = np.random.default_rng(0)
     arrays = {
@@ -63,6 +188,13 @@ NETWORKS = {
     f"{KAMO}.gru": convgru.network("gru", 2, [4, 4], (2, 3), reset="after"),
     f"{KAMO}.lstm": convgru.network("lstm", 2, 4, 4, 2, ndim=1),
     f"{KAMO}.rnn": convgru.network("rnn", 2, [3, 5], 3, ndim=3),
+    f"{KAMO}.peephole": convgru.network("lstm", 2, [3, 2], 2, peephole="conv"),
+    "biconvgru": convgru.network("gru", 3, [4, 6], [3, 5]),
+}
+BOTH_WAYS = {
+    f"{KAMO}.gru": convgru.network("gru", 2, [4, 4], (2, 3), reset="after", bidirectional=True),
+    f"{KAMO}.peephole": convgru.network("lstm", 2, [3, 2], 2, peephole="conv", bidirectional=True, ndim=1),
+    "biconvgru": convgru.network("gru", 3, [4, 6], [3, 5], bidirectional="stack"),
 }
 
 
@@ -70,8 +202,18 @@ NETWORKS = {
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 @pytest.mark.parametrize("layout", NETWORKS)
 def test_out_and_in_again_is_equal_to_the_byte(layout, dtype, bias):
-    layers = tuple(convgru.CellSpec(**{**vars(layer), "bias": bias}) for layer in NETWORKS[layout].layers)
-    weights = _random(convgru.NetworkSpec(layers), dtype)
+    _there_and_back(NETWORKS[layout], layout, dtype, bias)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layout", BOTH_WAYS)
+def test_both_directions_too(layout, bias):
+    _there_and_back(BOTH_WAYS[layout], layout, "float32", bias)
+
+
+def _there_and_back(spec, layout, dtype, bias):
+    layers = tuple(replace(layer, bias=bias) for layer in spec.layers)
+    weights = _random(replace(spec, layers=layers), dtype)
     foreign = importers.export(weights, layout)
     back = convgru.adopt(foreign)
     assert back.equal(weights)
@@ -94,7 +236,7 @@ def _random(spec, dtype="float64"):
 
 
 def test_export_gives_back_the_originals_bytes(golden):
-    for name in ("pytorch_convgru", "convlstm_pytorch"):
+    for name in ("pytorch_convgru", "convlstm_pytorch", "biconvgru"):
         _, state_dict, _ = golden(name)
         exported = importers.export(convgru.adopt(state_dict), name)
         assert exported.keys() == state_dict.keys()
@@ -212,15 +354,43 @@ REFUSED = {
         {},
         "it has no place for 'net.ConvGRUCell_00.norm.weight'",
     ),
-    "bidirectional": (_with(f"{KAMO}.gru", weight_ih_l0_reverse=np.ones(3)), {}, "it is bidirectional"),
-    "peepholes": (_with(f"{KAMO}.lstm", weight_pi_l0=np.ones(3)), {}, "it has peepholes"),
+    "half of a direction": (
+        _with(f"{KAMO}.gru", weight_ih_l0_reverse=np.ones((12, 2, 2, 3))),
+        {},
+        "'weight_hh_l0_reverse' is missing",
+    ),
+    "half of the peepholes": (
+        _with(f"{KAMO}.lstm", weight_pi_l0=np.ones((4, 4, 4))),
+        {},
+        "peephole .*'weight_pf_l0' is missing",
+    ),
+    "a batch norm without its variance": (
+        {
+            "conv_lstm_cells.0.gates.0.conv_x.weight": np.ones((4, 1, 3, 3)),
+            "conv_lstm_cells.0.gates.0.conv_h.weight": np.ones((4, 1, 3, 3)),
+        },
+        {},
+        "'conv_lstm_cells.0.gates.0.bn2d.weight' is missing",
+    ),
+    "groups that do not divide": (
+        _foreign(f"{KAMO}.gru"),
+        {"groups": 2},
+        r"expected shape \(12, 2, 2, 3\), got \(12, 4",
+    ),
+    "groups that are no number": (_foreign(f"{KAMO}.gru"), {"groups": 0}, "groups expected a positive integer, got 0"),
+    "hint of no bias": (_foreign(f"{KAMO}.gru"), {"bias": False}, "the arrays say bias=True, the hint says False"),
+    "hint of a stride of nothing": (_foreign(f"{KAMO}.gru"), {"stride": 0}, "stride expected a positive integer"),
+    "hint of too much dropout": (_foreign("biconvgru"), {"dropout": 1.5}, "dropout expected a probability"),
     "hint unknown": (_foreign(), {"colour": 1}, "takes no hint 'colour', only input_size"),
     "hint of other channels": (_foreign(), {"input_size": 4}, "arrays say input_size=3, the hint says 4"),
     "hint of other layers": (_foreign(), {"n_layers": 3}, "arrays say n_layers=2"),
     "hint of other kernels": (_foreign(), {"kernel_sizes": [3, 3]}, r"arrays say kernel_sizes=\[\(3, 3\), \(5, 5\)\]"),
     "hint of too many kernels": (_foreign(), {"kernel_sizes": [3, 5, 3]}, "the hint says"),
-    "hint of a stride": (_foreign(f"{KAMO}.gru"), {"stride": 2}, "with stride=1 only, got 2"),
-    "hint of two directions": (_foreign(f"{KAMO}.gru"), {"bidirectional": True}, "with bidirectional=False only"),
+    "hint of two directions": (
+        _foreign(f"{KAMO}.gru"),
+        {"bidirectional": True},
+        "the arrays say bidirectional=False, the hint says True",
+    ),
     "hint of an unknown nonlinearity": (
         _foreign(f"{KAMO}.rnn"),
         {"nonlinearity": "swish"},
@@ -250,11 +420,9 @@ def test_what_does_not_fit_is_a_weights_error_with_the_reason(name):
         convgru.adopt(arrays, **options)
 
 
-def test_the_bidirectional_golden_is_refused_with_a_sentence(golden):
-    with pytest.raises(
-        convgru.WeightsError, match="it is bidirectional, and this version of convgru adopts one direction"
-    ):
-        convgru.adopt(golden(f"{KAMO}.conv2d_gru")[1])
+def test_the_original_of_bidirectional_conv_lstm_runs_without_strides_only(golden):
+    with pytest.raises(convgru.WeightsError, match="the original runs with stride=1 only, got 2"):
+        convgru.adopt(golden("bidirectional_conv_lstm")[1], stride=2)
 
 
 @pytest.mark.parametrize(
@@ -269,6 +437,14 @@ def test_the_bidirectional_golden_is_refused_with_a_sentence(golden):
         (convgru.network("gru", 1, 2, activation="relu"), "pytorch_convgru"),
         (convgru.network("lstm", 1, 2, recurrent_kernel_size=5), "convlstm_pytorch"),
         (convgru.network("gru", 1, 2), KAMO),
+        (convgru.network("gru", 1, 2, norm=1), "pytorch_convgru"),
+        (convgru.network("gru", 1, 2, bidirectional=True), "pytorch_convgru"),
+        (convgru.network("gru", 1, 2, bidirectional=True), "biconvgru"),
+        (convgru.network("gru", 1, 2, bidirectional="stack", merge="sum"), "biconvgru"),
+        (convgru.network("gru", 2, 2, groups=2, reset="after"), KAMO),
+        (convgru.network("gru", 1, 2, stride=2, reset="after"), KAMO),
+        (convgru.network("lstm", 1, 2, peephole="hadamard"), KAMO),
+        (convgru.network("lstm", 1, 2), "bidirectional_conv_lstm"),
         (convgru.forecaster("gru", 1, 2), "pytorch_convgru"),
         (convgru.network("gru", 1, 2), "keras"),
     ],

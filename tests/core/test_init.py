@@ -23,6 +23,43 @@ def test_each_gate_is_drawn_by_itself(spec):
             np.testing.assert_allclose(rows @ rows.T, np.eye(layer.hidden_channels), atol=1e-12)
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+def test_each_group_of_each_gate_is_drawn_by_itself(cell):
+    spec = network(cell, 6, 4, (3, 2), groups=2, bidirectional=True, updates=((3, 2), (1, 3)))
+    weights = init(spec, 7, "float64")
+    gates, blocks = spec.layers[0].gates, []
+    for name, array in weights.arrays.items():
+        part = name.rpartition(".")[2]
+        if not part.startswith("weight_"):
+            continue
+        inputs, taps = (3 if part == "weight_ih" else 2), int(np.prod(array.shape[2:]))
+        assert array.shape[:2] == (gates * 4, inputs)
+        for block in np.split(array, gates * 2):  # (H / groups, in / groups, *k): fans of one group of one gate
+            blocks.append(block.ravel()[0])
+            if part == "weight_hh":
+                np.testing.assert_allclose(block.reshape(2, -1) @ block.reshape(2, -1).T, np.eye(2), atol=1e-12)
+            else:
+                bound = np.sqrt(6 / ((inputs + 2) * taps))
+                assert 0.4 * bound < np.abs(block).max() <= bound
+    assert len(set(blocks)) == len(blocks) == 2 * 2 * 2 * gates * 2  # weights, directions, updates, gates, groups
+
+
+def test_norms_begin_as_the_identity_and_peepholes_as_nothing():
+    for peephole in ("conv", "hadamard"):
+        arrays = init(network("lstm", 1, 2, norm=4, peephole=peephole), 1).arrays
+        for gate in "ifo":
+            assert not arrays[f"layers.0.fwd.peephole_{gate}"].any()
+        np.testing.assert_array_equal(arrays["layers.0.fwd.norm_weight"], np.ones(8))
+        np.testing.assert_array_equal(arrays["layers.0.fwd.norm_bias"], np.zeros(8))
+        np.testing.assert_array_equal(arrays["layers.0.fwd.bias"], [0, 0, 1, 1, 0, 0, 0, 0])
+
+
+def test_encoder_and_decoder_are_drawn_apart():
+    arrays = init(forecaster("gru", 1, 2, decoder=True), 1).arrays
+    for name in ("layers.0.fwd.weight_ih", "layers.0.fwd.weight_hh"):
+        assert (arrays[f"encoder.{name}"] != arrays[f"decoder.{name}"]).all()
+
+
 def test_biases_are_zero_but_for_the_forget_gate():
     bias = init(network("lstm", 1, 2)).arrays["layers.0.fwd.bias"]
     np.testing.assert_array_equal(bias, [0, 0, 1, 1, 0, 0, 0, 0])

@@ -6,17 +6,19 @@ import json
 import numpy as np
 import pytest
 
-from convgru import cases, parity, reference, registry
+from convgru import case_table, cases, parity, reference, registry
 from convgru.budget import budget, conditioning, error
 from convgru.cases import Case
 from convgru.controls import CONTROLS, FAULTS, plant
+from convgru.extras import Extras
 from convgru.shapes import nest_state, state_leaves
-from convgru.spec import network
-from convgru.weights import Weights
+from convgru.spec import forecaster, network
+from convgru.weights import Weights, init
 
+CHOSEN = ("gru-before-2d", "lstm-1d", "forecaster-gru-before-patch", "gru-after-context-timed", "lstm-lengths-train")
 RNN = [f"layers.0.fwd.{name}" for name in ("weight_ih", "weight_hh", "bias")]
 OVERFLOW = [[[[[1e300]]]], [[[[1e300]]]], [1.0]]
-SMALL = [case for case in cases.table() if case.name in ("gru-before-2d", "lstm-1d", "forecaster-gru-before-patch")]
+SMALL = [case for case in case_table.table() if case.name in (*CHOSEN, "forecaster-gru-before-forced")]
 
 
 class Exact:
@@ -31,14 +33,15 @@ class Exact:
     def precise(self):
         return contextlib.nullcontext()
 
-    def execute(self, weights, x, state=None, *, steps=None, cotangents=None, device="cpu"):
+    def execute(self, weights, x, state=None, *, steps=None, extras=None, cotangents=None, device="cpu"):
         if str(weights.dtype) in self.unsupported:
             raise registry.UnsupportedError(f"exact has no {weights.dtype}")
-        y, final = reference.run(weights, x, state, steps=steps)
+        extras = extras or Extras()
+        y, final = reference.run(weights, x, state, steps=steps, **vars(extras))
         final = nest_state(weights.spec, {n: self.spoil(n, a) for n, a in state_leaves(weights.spec, final)})
         gradients = {}
         if cotangents is not None:
-            gradients = reference.gradient(weights, x, state, cotangents, steps=steps)
+            gradients = reference.gradient(weights, x, state, cotangents, steps=steps, extras=extras)
             gradients = {name: self.spoil("gradient " + name, array) for name, array in gradients.items()}
         rounded = nest_state(weights.spec, {n: a.astype(x.dtype) for n, a in state_leaves(weights.spec, final)})
         gradients = {name: array.astype(x.dtype) for name, array in gradients.items()}
@@ -55,14 +58,14 @@ def backend(monkeypatch):
 
 
 def test_the_table_has_cases_for_everything():
-    table = cases.table()
-    assert len(table) >= 60
+    table = case_table.table()
+    assert len(table) >= 150
     assert len({case.name for case in table}) == len(table)
     assert {case.spec.ndim for case in table} == {1, 2, 3}
 
 
 def test_every_bias_of_a_problem_is_not_zero():
-    for case in cases.table():
+    for case in case_table.table():
         for name, array in cases.problem(case, "float32").weights.arrays.items():
             assert "bias" not in name or np.count_nonzero(array) == array.size
 
@@ -89,7 +92,7 @@ def test_a_spoilt_backend_fails(backend, where, how):
 
 def test_a_fault_makes_the_run_fail(backend):
     backend(Exact())
-    chosen = [case for case in cases.table() if case.name in CONTROLS.values()]
+    chosen = [case for case in case_table.table() if case.name in CONTROLS.values()]
     for fault in FAULTS:
         assert not parity.run(chosen, fault=fault, dtypes=["float32"]).ok
     with pytest.raises(ValueError, match="fault expected one of"):
@@ -196,10 +199,55 @@ def test_error_is_relative_to_the_largest_number():
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_do_change_the_weights(fault):
     planted = 0
-    for case in cases.table():
+    for case in case_table.table():
         weights = cases.problem(case, "float32").weights
         faulty = plant(fault, weights)
         if faulty is not None:
             planted += 1
             assert faulty.spec != weights.spec or not faulty.equal(weights), case.name
     assert planted >= 10
+
+
+PLANTED = {
+    "gru": network("gru", 2, [2, 2], reset="after", norm=1, bidirectional=True),
+    "updates": network("gru", 2, 2, updates=((1, 3), (3, 1)), groups=2),
+    "lstm": network("lstm", 2, 2, peephole="conv", norm=4, bidirectional="stack"),
+    "hadamard": network("lstm", 2, 2, peephole="hadamard", state_size=3, stride=2),
+    "decoder": forecaster("gru", 1, 2, patch=2, decoder=True, norm=2, reset="after"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("name", PLANTED)
+def test_faults_are_faults_in_whole_networks_too(name, fault):
+    """Each changes the output, or says by None that there is nothing to break."""
+    spec = PLANTED[name]
+    weights = cases.noisy(init(spec, 3, "float64"), 3)
+    faulty = plant(fault, weights)
+    has = {
+        "swapped-gates": True,
+        "flipped-kernel": True,
+        "dropped-bias_hn": any(n.endswith("bias_hn") for n in weights.arrays),
+        "wrong-reset": spec.recurrent.cell == "gru",
+    }
+    assert (faulty is not None) == has[fault]
+    if faulty is not None:
+        x = np.random.default_rng(0).standard_normal((3, 1, spec.in_channels, 6, 6))
+        steps = 2 if spec.title == "Forecaster" else None
+        before, after = (reference.run(w, x, steps=steps)[0] for w in (weights, faulty))
+        assert np.abs(before - after).max() > 1e-3
+
+
+def test_swapped_gates_take_their_peepholes_with_them():
+    weights = cases.noisy(init(PLANTED["lstm"], 3, "float64"), 3)
+    swapped = plant("swapped-gates", weights)
+    for direction in ("fwd", "bwd"):
+        here, there = (f"layers.0.{direction}.peephole_{gate}" for gate in "if")
+        np.testing.assert_array_equal(weights.arrays[here], swapped.arrays[there])
+        np.testing.assert_array_equal(weights.arrays[there], swapped.arrays[here])
+    assert plant("swapped-gates", swapped).equal(weights)
+
+
+def test_a_wrong_reset_comes_back():
+    weights = cases.noisy(init(PLANTED["updates"], 3, "float64"), 3)
+    assert plant("wrong-reset", plant("wrong-reset", weights)).equal(weights)

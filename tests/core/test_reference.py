@@ -7,41 +7,89 @@ import pytest
 
 from convgru import numpy_ops, reference, spec
 from convgru.cases import noisy
-from convgru.padding import Convolution
+from convgru.convolution import Convolution
 from convgru.weights import Weights, init
 
 RNG = np.random.default_rng(5)
 
 
+def source_of(mode, i, n):
+    """Which pixel a padded place shows; None for a zero."""
+    if 0 <= i < n:
+        return i
+    if mode == "circular":
+        return i % n
+    if mode == "replicate":
+        return min(max(i, 0), n - 1)
+    return (-i if i < 0 else 2 * (n - 1) - i) if mode == "reflect" else None
+
+
 def naive_convolution(x, weight, geometry):
-    """Cross-correlation of (B, C, *S) with (O, C, *k), one number at a time."""
-    pads = geometry.pads
-    size = [n + grown for n, grown in zip(x.shape[2:], geometry.growth, strict=True)]
+    """Cross-correlation of (B, C, *S) with (gates · groups · O, C / groups, *k), one number at a time."""
+    inside = x.shape[2:]
+    pads, size = geometry.pads(inside), geometry.output_size(inside)
+    columns, rows = weight.shape[1], weight.shape[0] // geometry.gates // geometry.groups
     out = np.zeros((x.shape[0], weight.shape[0], *size))
     for place in itertools.product(*map(range, size)):
         for tap in itertools.product(*map(range, weight.shape[2:])):
-            source = [i + t * d - low for i, t, d, (low, _) in zip(place, tap, geometry.dilation, pads, strict=True)]
-            if all(0 <= i < n for i, n in zip(source, x.shape[2:], strict=True)):
-                out[(..., *place)] += x[(..., *source)] @ weight[(..., *tap)].T
+            walk = zip(place, tap, geometry.stride, geometry.dilation, pads, inside, strict=True)
+            source = [source_of(geometry.padding_mode, i * s + t * d - low, n) for i, t, s, d, (low, _), n in walk]
+            if None in source:
+                continue
+            for row in range(weight.shape[0]):
+                group = row // rows % geometry.groups  # within each gate
+                own = x[:, group * columns : (group + 1) * columns]
+                out[(slice(None), row, *place)] += own[(..., *source)] @ weight[(row, slice(None), *tap)]
     return out
 
 
 CONVOLUTIONS = [
-    ((7,), Convolution((3,), (1,), "same")),
-    ((7,), Convolution((4,), (2,), "same")),
-    ((5, 6), Convolution((2, 3), (1, 2), "same")),
-    ((5, 6), Convolution((2, 3), (2, 1), "valid")),
-    ((4, 3), Convolution((3, 1), (1, 1), ((0, 2), (1, 0)))),
-    ((3, 4, 3), Convolution((2, 3, 1), (1, 1, 2), "same")),
+    ((7,), Convolution((3,), (1,), (1,))),
+    ((7,), Convolution((4,), (1,), (2,))),
+    ((5, 6), Convolution((2, 3), (1, 1), (1, 2))),
+    ((5, 6), Convolution((2, 3), (1, 1), (2, 1), padding="valid")),
+    ((4, 3), Convolution((3, 1), (1, 1), (1, 1), padding=((0, 2), (1, 0)))),
+    ((3, 4, 3), Convolution((2, 3, 1), (1, 1, 1), (1, 1, 2))),
+    ((7, 6), Convolution((3, 2), (2, 3), (1, 1))),
+    ((7, 6), Convolution((3, 2), (2, 3), (1, 2), padding="valid")),
+    ((5, 6), Convolution((3, 2), (2, 3), (1, 2), padding="preserve")),
+    ((5, 6), Convolution((3, 3), (2, 1), (1, 1), padding=((0, 3), (2, 2)), padding_mode="replicate")),
+    ((5, 6), Convolution((3, 4), (1, 1), (1, 1), padding_mode="reflect")),
+    ((5, 6), Convolution((3, 4), (1, 2), (2, 1), padding_mode="circular")),
+    ((6,), Convolution((3,), (1,), (1,), groups=3, gates=2)),
+    ((5, 4), Convolution((2, 3), (2, 1), (1, 1), groups=3, gates=1)),
+    ((3, 2, 3), Convolution((2, 1, 2), (1, 1, 1), (1, 1, 1), groups=3, gates=4, padding_mode="circular")),
 ]
 
 
 @pytest.mark.parametrize(("size", "geometry"), CONVOLUTIONS)
 def test_convolution_is_cross_correlation(size, geometry):
     x = RNG.standard_normal((2, 3, *size))
-    weight = RNG.standard_normal((4, 3, *geometry.kernel_size))
+    rows = geometry.gates * geometry.groups * 2
+    weight = RNG.standard_normal((rows, 3 // geometry.groups, *geometry.kernel_size))
     got = numpy_ops.conv(np.moveaxis(x, 1, -1), {"k": numpy_ops.kernel(weight, geometry)}, "k")
     np.testing.assert_allclose(np.moveaxis(got, -1, 1), naive_convolution(x, weight, geometry), atol=1e-13)
+
+
+def test_same_gives_the_ceiling_and_preserve_the_whole():
+    for n, k, s, d in itertools.product(range(1, 9), range(1, 5), range(1, 4), range(1, 3)):
+        assert Convolution((k,), (s,), (d,)).output_size((n,)) == (-(-n // s),)
+        preserving = Convolution((k,), (s,), (d,), padding="preserve")
+        assert preserving.output_size((n,)) == (n,)
+        ((low, high),) = preserving.pads((n,))
+        assert low + high == (s - 1) * (n - 1) + d * (k - 1)
+        assert high - low in (0, 1)
+
+
+@pytest.mark.parametrize("gates", [1, 2, 3])
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_the_order_of_rows_is_that_of_a_grouped_convolution(gates, groups):
+    geometry = Convolution((1,), (1,), (1,), groups=groups, gates=gates)
+    rows = np.arange(gates * groups * 2)
+    order = geometry.row_order(len(rows))
+    assert (rows[list(order)] // 2 % groups == np.sort(rows // 2 % groups)).all()  # each group's rows together
+    assert (np.asarray(order)[list(geometry.restore_order(len(rows)))] == rows).all()
+    assert geometry.reorders == (list(order) != rows.tolist())
 
 
 def sigmoid(a):
@@ -94,6 +142,9 @@ NETWORKS = [
     spec.network("lstm", 1, 2, (2, 1), padding="valid"),
     spec.network("rnn", 2, 2, ndim=3),
     spec.forecaster("gru", 1, 3, patch=2),
+    spec.network("lstm", 2, 2, norm=2, peephole="conv", groups=2, stride=2, padding_mode="circular"),
+    spec.network("gru", 1, [2, 2], bidirectional="stack", merge="mul", ndim=1, updates=(3, 2)),
+    spec.forecaster("rnn", 1, 2, decoder=True, feedback=False),
 ]
 
 
@@ -112,8 +163,8 @@ def test_gradient_against_finite_differences(network):
 
         def loss(amount, name=name, direction=direction):
             moved = {**leaves, name: leaves[name] + amount * direction}
-            out, end = reference.compute(network, moved, moved["x"], _state(network, moved), steps)
-            total = (out * cotangents[0]).sum()
+            layers, end = reference.compute(network, moved, moved["x"], _state(network, moved), steps)
+            total = (layers[-1] * cotangents[0]).sum()
             for (_, a), (_, b) in zip(_leaves(network, end), _leaves(network, cotangents[1]), strict=True):
                 total += (a * b).sum()
             return total
@@ -169,7 +220,7 @@ def test_splitting_time_changes_nothing():
 
 def test_sigmoid_of_large_numbers_is_silent():
     with np.errstate(all="raise", under="ignore"):
-        got = numpy_ops.sigmoid(np.array([-800.0, -30.0, 0.0, 30.0, 800.0]))
+        got = numpy_ops.activation("sigmoid", np.array([-800.0, -30.0, 0.0, 30.0, 800.0]))
     np.testing.assert_allclose(got, [0, np.exp(-30), 0.5, 1, 1], rtol=1e-12, atol=1e-300)
 
 

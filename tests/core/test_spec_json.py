@@ -6,11 +6,7 @@ import json
 
 import pytest
 
-from convgru.spec import forecaster, network
-from convgru.spec_json import from_json, to_json
-
-hypothesis = pytest.importorskip("hypothesis")
-given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
+from convgru.spec import Norm, forecaster, from_json, network, to_json
 
 SPECS = [
     network("gru", 3, 8),
@@ -18,6 +14,17 @@ SPECS = [
     network("lstm", 2, 4, 4, 3, ndim=1, padding=((1, 2),), bias=False),
     network("rnn", 2, 4, (3, 1, 5), ndim=3, padding="valid", activation="relu", recurrent_kernel_size=1),
     forecaster("gru", 1, [4, 4], patch=(2, 3), residual=False),
+    network(
+        "gru", 4, [4, 2], groups=2, stride=[2, (1, 3)], recurrent_stride=2, padding="preserve", padding_mode="reflect"
+    ),
+    network(
+        "lstm", 2, 4, peephole="hadamard", state_size=(5, 7), norm=Norm((4,), 1e-3), recurrent_activation="hard_sigmoid"
+    ),
+    network("lstm", 2, 4, peephole="conv", norm=2, ndim=3, bidirectional=True, merge="mean"),
+    network("gru", 2, [4, 2], norm=(2, 1), updates=((1, 5), (5, 1)), bidirectional="stack", merge="mul"),
+    network("rnn", 2, 4, dropout=0.1, recurrent_dropout=0.2, zoneout=0.3, output_size=(4, 3), activation="leaky_relu"),
+    forecaster("lstm", 1, [4, 4], decoder=True, feedback=False),
+    forecaster("gru", 1, 4, decoder=network("gru", 1, 4, 5, norm=1, reset="after")),
 ]
 GOOD = json.loads(to_json(SPECS[0]))
 
@@ -28,17 +35,10 @@ def test_there_and_back(spec):
     assert hash(from_json(to_json(spec))) == hash(spec)
 
 
-@given(
-    cell=st.sampled_from(["gru", "lstm", "rnn"]),
-    ndim=st.integers(1, 3),
-    hidden=st.lists(st.integers(1, 64), min_size=1, max_size=4),
-    kernel=st.integers(1, 7),
-    bias=st.booleans(),
-)
-@settings(max_examples=50, deadline=None)
-def test_there_and_back_for_any(cell, ndim, hidden, kernel, bias):
-    spec = network(cell, 3, hidden, kernel, ndim=ndim, bias=bias)
-    assert from_json(to_json(spec)) == spec
+def test_what_an_older_file_does_not_say_is_the_default():
+    new = {"norm", "updates", "groups", "padding_mode", "peephole", "state_size"}
+    old = {name: value for name, value in GOOD["layers"][0].items() if name not in new}
+    assert from_json(json.dumps({"kind": "network", "layers": [old]})) == SPECS[0]
 
 
 def _changed(**layer):
@@ -78,6 +78,27 @@ def _changed(**layer):
         _changed(reset=None),
         _changed(activation="swish"),
         _changed(eval="1"),
+        _changed(stride=[0, 1]),
+        _changed(groups=2),
+        _changed(groups=1.0),
+        _changed(padding_mode="mirror"),
+        _changed(peephole="conv"),
+        _changed(state_size=[4, 4]),
+        _changed(norm=1),
+        _changed(norm=[1, 1]),
+        _changed(norm={"groups": [1]}),
+        _changed(norm={"groups": [1, 1], "eps": 0}),
+        _changed(norm={"groups": [1, 1], "affine": True}),
+        _changed(updates=[[3, 3]]),
+        _changed(updates="3"),
+        json.dumps({**GOOD, "bidirectional": True}),
+        json.dumps({**GOOD, "merge": None}),
+        json.dumps({**GOOD, "dropout": 2}),
+        json.dumps({**GOOD, "zoneout": "0.1"}),
+        json.dumps({**GOOD, "output_size": [3]}),
+        json.dumps({**json.loads(to_json(SPECS[4])), "decoder": GOOD}),
+        json.dumps({**json.loads(to_json(SPECS[4])), "decoder": []}),
+        json.dumps({**json.loads(to_json(SPECS[4])), "feedback": 1}),
     ],
 )
 def test_anything_else_is_a_value_error(text):

@@ -8,8 +8,7 @@ import pytest
 from flax import serialization
 
 from convgru import registry
-from convgru.spec import network
-from convgru.spec_json import to_json
+from convgru.spec import network, to_json
 from convgru.weights import WeightsError
 
 backend = registry.get("flax")

@@ -27,6 +27,8 @@ VALID = make(cf.ConvRNN, network("rnn", 1, 2, 5, padding="valid"))
 FORECASTER = make(cf.Forecaster, forecaster("gru", 1, 2, patch=2))
 CELL = make(cf.ConvGRUCell, network("gru", 3, 2))
 LSTM_CELL = make(cf.ConvLSTMCell, network("lstm", 3, 2))
+BOTH = make(cf.ConvGRU, network("gru", 3, 2, bidirectional=True))
+DROPPING = make(cf.ConvGRU, network("gru", 3, 2, recurrent_dropout=0.5), deterministic=False)
 X = zeros(2, 4, 5, 6, 3)
 H = (zeros(2, 5, 6, 4), zeros(2, 5, 6, 2))
 
@@ -41,7 +43,7 @@ VALUES = {
     "cell on a sequence": (lambda: CELL(H[1], X), "ConvGRUCell expected an input of 4 axes (B, H, W, C), got 5 (input shape (2, 4, 5, 6, 3))"),
     "too small": (
         lambda: VALID(zeros(1, 2, 4, 9, 1)),
-        "ConvRNN expected at least 5 pixels in spatial dimension 0 of the input of layer 0 "
+        "ConvRNN layer 0 expected at least 5 pixels in spatial dimension 0 of its input "
         "(kernel (5, 5), dilation (1, 1), padding 'valid'), got 4",
     ),
     "layers of the carry": (lambda: GRU(X, H[:1]), "ConvGRU expected a state of 2 (one entry for each layer), got 1"),
@@ -85,6 +87,29 @@ VALUES = {
         lambda: cf.ConvGRUCell.from_spec(network("gru", 1, [2, 2]), rngs=nnx.Rngs(0)),
         "ConvGRUCell.from_spec expected a spec of one layer, got 2",
     ),
+    "step both ways": (
+        lambda: BOTH.step(X[:, 0]),
+        "ConvGRU expected a network without a backward direction for step (which has seen no later frames), got bidirectional 'layer'",
+    ),
+    "lengths": (lambda: GRU(X, seq_lengths=[4, 5]), "ConvGRU expected lengths from 0 to 4 (the time steps of the input), got [4, 5]"),
+    "number of lengths": (
+        lambda: GRU(X, seq_lengths=np.zeros(3, int)),
+        "ConvGRU expected lengths to be 2 integers (one for each sample), got int64 of shape (3,)",
+    ),
+    "context of the cell": (
+        lambda: CELL(H[1], X[:, 0], H[1]),
+        "ConvGRU context[0] expected shape (2, 5, 6, 6), got (2, 5, 6, 2)",
+    ),
+    "timed context": (
+        lambda: BOTH(X, context=[zeros(4, 2, 5, 6, 6)] * 2),
+        "ConvGRU context[0] expected shape (4, 2, 5, 6, 6), got (2, 4, 5, 6, 6)",
+    ),
+    "no rngs": (
+        lambda: DROPPING(X),
+        "ConvGRU expected rngs to draw dropout from, at construction or in the call: "
+        "it is in training mode (deterministic=False; net.eval() for evaluation)",
+    ),
+    "merge": (lambda: cf.ConvGRU(1, 2, merge="max", rngs=nnx.Rngs(0)), "ConvGRU merge expected one of 'concat', 'sum', 'mean', 'mul', got 'max'"),
     "arrays missing": (
         lambda: cf.ConvRNN.from_spec(network("rnn", 1, 2, bias=False), arrays={}),
         "ConvRNN params: missing ['layers.0.fwd.weight_hh', 'layers.0.fwd.weight_ih'], unexpected nothing",
@@ -126,6 +151,9 @@ TYPES = {
         lambda: cf.ConvGRU(1, 2, param_dtype=jnp.int32, rngs=nnx.Rngs(0)),
         "ConvGRU expected a dtype of float64, float32, float16, bfloat16, got int32",
     ),
+    "option": (lambda: cf.ConvGRU(1, 2, drop=0.5, rngs=nnx.Rngs(0)), "ConvGRU got an unexpected option: drop"),
+    "option of a cell": (lambda: cf.ConvGRUCell(1, 2, dropout=0.5, rngs=nnx.Rngs(0)), "ConvGRUCell got an unexpected option: dropout"),
+    "targets": (lambda: FORECASTER(zeros(1, 2, 4, 4, 1), 1, targets=X), "Forecaster expected targets together with forced or teacher_forcing"),
     "complex": (
         lambda: cf.ConvGRU(1, 2, dtype="complex64", rngs=nnx.Rngs(0)),
         "ConvGRU expected a dtype of float64, float32, float16, bfloat16, got complex64",

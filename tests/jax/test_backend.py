@@ -12,6 +12,8 @@ from convgru import jax as face
 BACKEND = registry.get("jax")
 GRU = network("gru", 3, 4)
 LSTM = network("lstm", 3, [4, 2])
+WAYS = network("gru", 3, 4, bidirectional=True)
+DROPPING = network("gru", 3, 4, recurrent_dropout=0.5)
 CASTER = forecaster("gru", 1, 4, patch=2)
 
 
@@ -63,11 +65,18 @@ def problem(spec, size=(4, 4)):
 PARAMS, X = problem(GRU)
 FRAMES = jnp.ones((2, 1, 4, 4, 1))
 H = jnp.zeros((1, 4, 4, 4))
+FORCED = jnp.ones((2, 1), bool)
+TIED = network("lstm", 3, 2, peephole="hadamard", state_size=(5, 4))
+WIDE = network("gru", 3, 2, 9, padding_mode="reflect")
 DOUBLE = {name: np.asarray(array, np.float64) for name, array in PARAMS.items()}
 
 
 def gru(x=X, state=None, params=PARAMS, spec=GRU, **options):
     return face.apply(spec, params, x, state, **options)
+
+
+def cast(**options):
+    return face.forecast(CASTER, problem(CASTER)[0], FRAMES, 2, **options)
 
 
 ERRORS = {
@@ -106,6 +115,104 @@ ERRORS = {
     "forecast-kind": (lambda: face.forecast(GRU, PARAMS, X, 2), TypeError, "expected a ForecasterSpec"),
     "steps": (lambda: face.forecast(CASTER, problem(CASTER)[0], FRAMES, 0), ValueError, "positive integer, got 0"),
     "patch": (lambda: face.forecast(CASTER, problem(CASTER)[0], FRAMES[:, :, :3], 1), ValueError, "multiple of 2"),
+    "step-both-ways": (
+        lambda: face.step(WAYS, problem(WAYS)[0], X[0]),
+        ValueError,
+        r"ConvGRU expected a network without a backward direction for step \(which has seen no later frames\), got bidirectional 'layer'",
+    ),
+    "lengths-number": (
+        lambda: gru(lengths=[1, 2]),
+        ValueError,
+        r"1 integers \(one for each sample\), got int64 of shape \(2,\)",
+    ),
+    "lengths-kind": (
+        lambda: gru(lengths=jnp.ones(1)),
+        ValueError,
+        r"lengths to be 1 integers .*, got float32 of shape \(1,\)",
+    ),
+    "lengths-range": (
+        lambda: gru(lengths=[3]),
+        ValueError,
+        r"lengths from 0 to 2 \(the time steps of the input\), got \[3\]",
+    ),
+    "lengths-traced": (
+        lambda: jax.jit(lambda n: gru(lengths=n))(jnp.ones(1)),
+        ValueError,
+        r"lengths to be 1 integers .*, got float32 of shape \(1,\)",
+    ),
+    "context-number": (lambda: gru(context=()), ValueError, "a context of 1 arrays .*, got 0"),
+    "context-array": (lambda: gru(context=[[1.0]]), TypeError, r"context\[0\] to be an array, got list"),
+    "context-shape": (
+        lambda: gru(context=[H]),
+        ValueError,
+        r"context\[0\] expected shape \(1, 4, 4, 12\), got \(1, 4, 4, 4\)",
+    ),
+    "context-time": (
+        lambda: gru(context=[jnp.zeros((1, 1, 4, 4, 12))]),
+        ValueError,
+        r"context\[0\] expected shape \(2, 1, 4, 4, 12\)",
+    ),
+    "context-dtype": (
+        lambda: gru(context=[H.astype("float16")]),
+        TypeError,
+        r"context\[0\] of dtype float32 .*float16",
+    ),
+    "masks-kind": (lambda: gru(masks=[H]), TypeError, "masks to be a mapping from names to arrays, got list"),
+    "masks-strange": (lambda: gru(masks={"recurrent.0": H}), ValueError, r"unexpected \['recurrent.0'\]"),
+    "masks-missing": (lambda: gru(spec=DROPPING, masks={}), ValueError, r"missing \['recurrent.0'\]"),
+    "masks-shape": (
+        lambda: gru(spec=DROPPING, masks={"recurrent.0": H[0]}),
+        ValueError,
+        r"mask recurrent.0 expected shape \(1, 4, 4, 4\)",
+    ),
+    "key": (lambda: gru(key=0), TypeError, "ConvGRU expected a key of jax.random, got int"),
+    "masks-spec": (
+        lambda: face.draw_masks(CASTER, jax.random.key(0), 1, 1, (4, 4)),
+        TypeError,
+        "draw_masks expected a NetworkSpec",
+    ),
+    "targets-alone": (
+        lambda: cast(targets=FRAMES),
+        TypeError,
+        "Forecaster expected targets together with forced or teacher_forcing",
+    ),
+    "forced-alone": (lambda: cast(forced=FORCED), TypeError, "Forecaster expected targets together with forced"),
+    "forced-twice": (lambda: cast(targets=FRAMES, forced=FORCED, teacher_forcing=0.5), TypeError, "got both"),
+    "forced-kind": (
+        lambda: cast(targets=FRAMES, forced=FORCED * 1.0),
+        TypeError,
+        "forced to hold booleans, got float32",
+    ),
+    "forced-shape": (
+        lambda: cast(targets=FRAMES, forced=FORCED[:1]),
+        ValueError,
+        r"forced expected shape \(2, 1\), got \(1, 1\)",
+    ),
+    "targets-shape": (
+        lambda: cast(targets=FRAMES[:1], forced=FORCED),
+        ValueError,
+        r"targets expected shape \(2, 1, 4, 4, 1\)",
+    ),
+    "teacher-key": (
+        lambda: cast(targets=FRAMES, teacher_forcing=0.5),
+        TypeError,
+        "expected a key with teacher_forcing",
+    ),
+    "teacher-range": (
+        lambda: cast(targets=FRAMES, teacher_forcing=2, key=jax.random.key(0)),
+        ValueError,
+        "Forecaster teacher_forcing expected a probability, got 2",
+    ),
+    "peephole-size": (
+        lambda: gru(spec=TIED, params=problem(TIED)[0]),
+        ValueError,
+        r"ConvLSTM layer 0 expected a state of spatial size \(5, 4\) \(state_size, its peephole's\), got \(4, 4\)",
+    ),
+    "reflect": (
+        lambda: gru(spec=WIDE, params=face.init(WIDE, jax.random.key(0))),
+        ValueError,
+        "ConvGRU layer 0 expected at least 5 pixels in spatial dimension 0 for reflect padding",
+    ),
     "zero-state": (lambda: face.zero_state(GRU, (1, 4, 4, 2)), ValueError, "3 input channels on axis 3, got 2"),
     "device": (lambda: BACKEND.build(convgru.init(GRU), device="tpu:9"), UnsupportedError, "no device 'tpu:9'"),
     "option": (lambda: BACKEND.build(convgru.init(GRU), batch_first=True), TypeError, "batch_first"),

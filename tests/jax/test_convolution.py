@@ -8,32 +8,59 @@ import pytest
 from jax import numpy as jnp
 
 from convgru import network
+from convgru.convolution import Convolution
 from convgru.jax import apply, init
-from convgru.padding import Convolution
-from convgru_jax.conv import correlate, plain
+from convgru_jax.conv import convolve, grouped_rows
+
+
+def geometry(kernel, stride=1, dilation=1, padding="same", **more):
+    ndim = len(kernel)
+    stride, dilation = (v if isinstance(v, tuple) else (v,) * ndim for v in (stride, dilation))
+    return Convolution(kernel, stride, dilation, padding=padding, **more)
+
 
 GEOMETRIES = {
-    "1d": Convolution((3,), (1,), "same"),
-    "1d-even-dilated": Convolution((4,), (2,), "same"),
-    "2d": Convolution((3, 3), (1, 1), "same"),
-    "2d-even": Convolution((2, 4), (1, 1), "same"),
-    "2d-dilated": Convolution((3, 2), (2, 3), "same"),
-    "2d-valid": Convolution((3, 2), (1, 2), "valid"),
-    "2d-one-sided": Convolution((3, 3), (1, 1), ((0, 2), (1, 0))),
-    "2d-growing": Convolution((2, 3), (1, 2), ((3, 2), (4, 1))),
-    "2d-pointwise": Convolution((1, 1), (1, 1), "valid"),
-    "2d-wider-than-image": Convolution((9, 9), (1, 1), "same"),
-    "3d": Convolution((3, 3, 3), (1, 1, 1), "same"),
-    "3d-even-dilated": Convolution((2, 3, 1), (2, 1, 1), "same"),
-    "3d-valid": Convolution((2, 2, 3), (1, 2, 1), "valid"),
-    "3d-growing": Convolution((2, 1, 2), (1, 1, 1), ((2, 1), (0, 0), (2, 2))),
+    "1d": geometry((3,)),
+    "1d-even-dilated": geometry((4,), 1, 2),
+    "1d-strided": geometry((2,), 3),
+    "2d": geometry((3, 3)),
+    "2d-even": geometry((2, 4)),
+    "2d-dilated": geometry((3, 2), 1, (2, 3)),
+    "2d-valid": geometry((3, 2), 1, (1, 2), "valid"),
+    "2d-one-sided": geometry((3, 3), padding=((0, 2), (1, 0))),
+    "2d-growing": geometry((2, 3), 1, (1, 2), ((3, 2), (4, 1))),
+    "2d-pointwise": geometry((1, 1), padding="valid"),
+    "2d-wider-than-image": geometry((9, 9)),
+    "2d-strided": geometry((3, 3), 2),
+    "2d-strided-even": geometry((2, 4), (2, 3)),
+    "2d-strided-valid": geometry((3, 2), (2, 3), padding="valid"),
+    "2d-strided-dilated": geometry((3, 2), 2, (2, 3)),
+    "2d-strided-preserving": geometry((3, 2), (2, 3), (1, 2), "preserve"),
+    "2d-strided-pointwise": geometry((1, 1), 3, padding="valid"),
+    "2d-strided-padded": geometry((2, 3), 2, padding=((3, 2), (0, 5))),
+    "2d-groups": geometry((3, 2), groups=2, gates=3),
+    "2d-groups-strided": geometry((3, 2), 2, groups=2),
+    "2d-depthwise": geometry((3, 2), (1, 2), 2, groups=4, gates=2),
+    "2d-reflect": geometry((3, 4), padding_mode="reflect"),
+    "2d-circular-strided": geometry((3, 2), 2, padding_mode="circular"),
+    "2d-replicate-wide": geometry((9, 3), padding_mode="replicate"),
+    "3d": geometry((3, 3, 3)),
+    "3d-even-dilated": geometry((2, 3, 1), 1, (2, 1, 1)),
+    "3d-valid": geometry((2, 2, 3), 1, (1, 2, 1), "valid"),
+    "3d-growing": geometry((2, 1, 2), padding=((2, 1), (0, 0), (2, 2))),
+    "3d-strided": geometry((3, 2, 3), (2, 1, 2)),
+    "3d-strided-valid": geometry((2, 2, 1), (3, 2, 1), padding="valid"),
+    "3d-strided-preserving": geometry((3, 2, 1), (2, 2, 1), (1, 1, 2), "preserve"),
+    "3d-groups": geometry((2, 3, 2), groups=2, gates=2),
+    "3d-circular": geometry((3, 2, 2), padding_mode="circular"),
 }
 
 
 def operands(geometry):
     rng = np.random.default_rng(0)
-    ndim = len(geometry.kernel_size)
-    return rng.standard_normal((2, *(6, 5, 4)[:ndim], 3)), rng.standard_normal((*geometry.kernel_size, 3, 2))
+    ndim, groups = len(geometry.kernel_size), geometry.groups
+    x = rng.standard_normal((2, *(7, 5, 4)[:ndim], 3 if groups == 1 else 4))
+    return x, rng.standard_normal((*geometry.kernel_size, x.shape[-1] // groups, 2 * groups * geometry.gates))
 
 
 @pytest.mark.usefixtures("x64")
@@ -42,18 +69,18 @@ def test_gradients_of_every_order_are_those_of_autodiff(name, error):
     geometry = GEOMETRIES[name]
     x, w = operands(geometry)
 
-    def value(convolve, x, w):
-        return jnp.sin(convolve(geometry, x, w)).sum()
+    def value(method, x, w):
+        return jnp.sin(convolve(method, geometry, x, w)).sum()
 
-    def slopes(convolve, x, w):  # nonlinear in the first gradients, so that the second go through spread and collect
-        gx, gw = jax.grad(value, (1, 2))(convolve, x, w)
+    def slopes(method, x, w):  # nonlinear in the first gradients, so that the second go through spread and collect
+        gx, gw = jax.grad(value, (1, 2))(method, x, w)
         return (gx**3).sum() + (gw**3).sum()
 
     @jax.jit
     def everything(x, w):
         return [
-            (f(geometry, x, w), jax.grad(value, (1, 2))(f, x, w), jax.grad(slopes, (1, 2))(f, x, w))
-            for f in (correlate, plain)
+            (convolve(m, geometry, x, w), jax.grad(value, (1, 2))(m, x, w), jax.grad(slopes, (1, 2))(m, x, w))
+            for m in ("fast", "plain")
         ]
 
     fast, own = everything(x, w)
@@ -61,17 +88,25 @@ def test_gradients_of_every_order_are_those_of_autodiff(name, error):
 
 
 @pytest.mark.usefixtures("x64")
-def test_convolution_is_its_definition(error):
-    """A third opinion on where an even, dilated, unevenly padded kernel stands: one tap at a time."""
-    geometry = GEOMETRIES["2d-growing"]
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_convolution_is_its_definition(name, error):
+    """A third opinion on where every window stands, and on which rows belong to which group: one tap at a time."""
+    geometry = GEOMETRIES[name]
     x, w = operands(geometry)
-    padded = np.pad(x, [(0, 0), *geometry.pads, (0, 0)])
-    rows, columns = (n + more for n, more in zip(x.shape[1:-1], geometry.growth, strict=True))
-    want = np.zeros((2, rows, columns, 2))
-    for i, j in np.ndindex(*geometry.kernel_size):
-        shifted = padded[:, i : i + rows, 2 * j : 2 * j + columns]
-        want += shifted @ w[i, j]
-    assert error(correlate(geometry, x, w), want) < 1e-14
+    modes = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+    size = x.shape[1:-1]
+    padded = np.pad(x, [(0, 0), *geometry.pads(size), (0, 0)], mode=modes[geometry.padding_mode])
+    out = geometry.output_size(size)
+    want = np.zeros((2, *out, geometry.gates, geometry.groups, 2))
+    for tap in np.ndindex(*geometry.kernel_size):
+        starts = [k * d for k, d in zip(tap, geometry.dilation, strict=True)]
+        spans = [slice(a, a + s * m, s) for a, s, m in zip(starts, geometry.stride, out, strict=True)]
+        seen = padded[(slice(None), *spans)]
+        seen = seen[tuple(slice(0, n) for n in (2, *out))].reshape(2, *out, geometry.groups, -1)
+        rows = w[tap].reshape(-1, geometry.gates, geometry.groups, 2)
+        want += np.einsum("...gc,cagr->...agr", seen, rows)
+    got = convolve("fast", geometry, x, grouped_rows(geometry, w))
+    assert error(got, want.reshape(got.shape)) < 1e-14
 
 
 NETWORKS = {
@@ -84,18 +119,25 @@ NETWORKS = {
     "gru-even-kernels": (network("gru", 2, 4, (2, 4)), (8, 8)),
     "lstm-valid-layers": (network("lstm", 2, [4, 3], [3, 2], padding="valid"), (8, 8)),
     "rnn-growing": (network("rnn", 2, 4, 3, padding=((0, 3), (2, 2))), (8, 8)),
+    "lstm-strided": (network("lstm", 2, 4, stride=2), (8, 7)),
+    "gru-strided-state": (network("gru", 2, 4, recurrent_stride=2, reset="after"), (6, 6)),
+    "gru-3d-strided": (network("gru", 2, 4, ndim=3, stride=2), (4, 5, 6)),
+    "gru-groups": (network("gru", 4, 4, groups=2), (8, 8)),
+    "lstm-bidirectional": (network("lstm", 2, [3, 2], bidirectional=True), (8, 8)),
+    "gru-lengths": (network("gru", 2, 4), (8, 8)),
+    "lstm-reflect": (network("lstm", 2, 4, padding_mode="reflect", peephole="conv"), (8, 8)),
 }
 CANONICAL = {"b0f_0io->b0f", "b01f_01io->b01f"}
 
 
-def labels(spec, size, method):
+def labels(spec, size, method, lengths=None):
     """The labels of every convolution in the compiled gradient."""
     cpu = jax.devices("cpu")[0]
     with jax.default_device(cpu):
         params, x = jax.device_put((init(spec, jax.random.key(0)), jnp.ones((3, 2, *size, spec.in_channels))), cpu)
 
     def loss(params, x):
-        return sum((leaf**2).sum() for leaf in jax.tree.leaves(apply(spec, params, x, method=method)))
+        return sum((leaf**2).sum() for leaf in jax.tree.leaves(apply(spec, params, x, method=method, lengths=lengths)))
 
     text = jax.jit(jax.grad(loss, (0, 1))).lower(params, x).compile().as_text()
     found = re.findall(r"dim_labels=([\w>-]+)", text)
@@ -105,7 +147,16 @@ def labels(spec, size, method):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_compiled_gradient_has_fast_labels_alone(name):
-    assert labels(*NETWORKS[name], "fast") <= CANONICAL
+    lengths = jnp.array([1, 3]) if name.endswith("lengths") else None
+    assert labels(*NETWORKS[name], "fast", lengths) <= CANONICAL
+
+
+def test_depthwise_needs_no_convolution():
+    """Each channel by itself: products and sums."""
+    spec, size = network("gru", 3, 3, groups=3), (6, 6)
+    params, x = init(spec, jax.random.key(0)), jnp.ones((3, 2, *size, 3))
+    text = jax.jit(jax.grad(lambda p: apply(spec, p, x)[0].sum())).lower(params).compile().as_text()
+    assert " convolution(" not in text
 
 
 def test_autodiff_of_plain_convolution_has_others():

@@ -17,6 +17,9 @@ SPECS = {
     "rnn-1d": (network("rnn", 2, 3, 4, ndim=1, activation="relu"), (7,)),
     "gru-3d": (network("gru", 2, 3, 2, ndim=3), (3, 4, 3)),
     "lstm-valid": (network("lstm", 2, 3, padding="valid", dilation=(1, 2)), (5, 6)),
+    "gru-strided-groups": (network("gru", 4, 4, groups=2, stride=2, bidirectional=True, merge="mean"), (5, 4)),
+    "lstm-norm-peephole": (network("lstm", 2, 3, norm=1, peephole="conv", padding_mode="circular"), (5, 4)),
+    "gru-updates": (network("gru", 2, 3, updates=((1, 3), (3, 1)), activation="leaky_relu"), (5, 4)),
     "forecaster": (forecaster("lstm", 1, [3, 2], patch=(2, 1)), (4, 3)),
 }
 

@@ -51,7 +51,7 @@ CALLS: list[tuple[str, Any, type[Exception], str]] = [
     ("gru", lambda: (zeros(*X), (zeros(*H), None)), TypeError, "ConvGRU state[1] (h) expected an array, got NoneType"),
     ("lstm", lambda: (zeros(*X), (zeros(*H),)), TypeError, "ConvLSTM expected state[0] to be a pair (h, c), got Tensor"),
     ("lstm", lambda: (zeros(*X), ((zeros(*H), zeros(*L)),)), ValueError, "ConvLSTM state[0] (c) expected shape (1, 4, 5, 5), got (1, 2, 5, 5)"),
-    ("valid", lambda: (zeros(2, 1, 3, 5, 4),), ValueError, "ConvGRU expected at least 5 pixels in spatial dimension 1 of the input of layer 0"),
+    ("valid", lambda: (zeros(2, 1, 3, 5, 4),), ValueError, "ConvGRU layer 0 expected at least 5 pixels in spatial dimension 1 of its input"),
     ("cell", lambda: (zeros(1, 2, 5, 5),), ValueError, "ConvGRU expected 3 input channels on axis 1, got 2 (input shape (1, 2, 5, 5))"),
     ("cell", lambda: (zeros(1, 3, 5, 5), zeros(*L)), ValueError, "ConvGRU state[0] (h) expected shape (1, 4, 5, 5), got (1, 2, 5, 5)"),
     ("pair", lambda: (zeros(1, 3, 5, 5), zeros(*H)), TypeError, "ConvLSTM expected state[0] to be a pair (h, c), got Tensor"),
@@ -84,6 +84,49 @@ def test_step_speaks_of_the_frame(mode: str) -> None:
         net.step(zeros(1, 3, 5, 5), (zeros(*H),))
 
 
+CONTEXT = (1, 12, 5, 5), (1, 6, 5, 5)
+EXTRAS: list[tuple[str, Any, type[Exception], str]] = [
+    ("gru", lambda: {"seq_length": [2, 1]}, ValueError, "ConvGRU expected lengths to be 1 integers (one for each sample), got int64 of shape (2,)"),
+    ("gru", lambda: {"seq_length": ms.Tensor([3])}, ValueError, "ConvGRU expected lengths from 0 to 2 (the time steps of the input), got [3]"),
+    ("gru", lambda: {"seq_length": ms.Tensor([1.0])}, ValueError, "ConvGRU expected lengths to be 1 integers (one for each sample), got float32 of shape (1,)"),
+    ("gru", lambda: {"context": (zeros(*CONTEXT[0]),)}, ValueError,
+        "ConvGRU expected a context of 2 arrays (one for each layer and direction), got 1"),
+    ("gru", lambda: {"context": (zeros(*CONTEXT[0]), zeros(3, *CONTEXT[1]))}, ValueError,
+        "ConvGRU context[1] expected shape (2, 1, 6, 5, 5), got (3, 1, 6, 5, 5)"),
+    ("gru", lambda: {"context": (zeros(*CONTEXT[0]), zeros(*CONTEXT[1], dtype=np.float16))}, TypeError,
+        "ConvGRU expected context[1] of dtype float32 (that of its parameters), got float16"),
+    ("gru", lambda: {"context": (zeros(*CONTEXT[0]), np.zeros(CONTEXT[1]))}, TypeError, "ConvGRU expected context[1] to be a mindspore.Tensor, got ndarray"),
+    ("gru", lambda: {"masks": {"dropout.0": zeros(2, 1, 4, 5, 5)}}, ValueError, "ConvGRU masks: missing nothing, unexpected ['dropout.0']"),
+    ("gru", lambda: {"masks": [zeros(1)]}, TypeError, "ConvGRU expected masks that are a dict by name, got list"),
+    ("forecaster", lambda: {"targets": zeros(2, 1, 1, 4, 4)}, TypeError, "Forecaster expected targets and forced together"),
+    ("forecaster", lambda: {"teacher_forcing": 0.5}, TypeError, "Forecaster expected targets, for teacher_forcing=0.5"),
+    ("forecaster", lambda: {"teacher_forcing": 2, "targets": zeros(2, 1, 1, 4, 4)}, ValueError,
+        "Forecaster expected teacher_forcing to be a probability, got 2"),
+    ("forecaster", lambda: {"teacher_forcing": 0.5, "targets": zeros(2, 1, 1, 4, 4), "forced": zeros(2, 1, dtype=bool)}, TypeError,
+        "Forecaster expected forced or teacher_forcing, got both"),
+    ("forecaster", lambda: {"targets": zeros(3, 1, 1, 4, 4), "forced": zeros(2, 1, dtype=bool)}, ValueError,
+        "Forecaster targets expected shape (2, 1, 1, 4, 4), got (3, 1, 1, 4, 4)"),
+    ("forecaster", lambda: {"targets": zeros(2, 1, 1, 4, 4), "forced": zeros(2, 1)}, TypeError,
+        "Forecaster expected forced of dtype bool (that of its parameters), got float32"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "kind", "sentence"), EXTRAS, ids=[f"{c[0]}-{i}" for i, c in enumerate(EXTRAS)]
+)
+def test_wrong_extras(net: str, options: Any, kind: type[Exception], sentence: str) -> None:
+    arguments = (zeros(2, 1, 1, 4, 4), 2) if net == "forecaster" else (zeros(*X),)
+    with pytest.raises(kind) as caught:
+        NETS[net]()(*arguments, **options())
+    assert str(caught.value) == sentence
+
+
+def test_step_is_for_one_direction(mode: str) -> None:
+    sentence = "ConvGRU expected a whole sequence: it is bidirectional, and its second direction starts at the end"
+    with pytest.raises(TypeError, match=sentence):
+        cm.ConvGRU(3, 4, bidirectional=True).step(zeros(1, 3, 5, 5))
+
+
 BFLOAT16 = "MindSpore does not compute in bfloat16 on CPU: use float32, float16 or float64"
 CONSTRUCTORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: cm.ConvGRU(3, 4, dtype=ms.bfloat16), UnsupportedError, BFLOAT16),
@@ -94,16 +137,19 @@ CONSTRUCTORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: cm.ConvGRU(3, 4, 0), ValueError, "ConvGRU kernel_size expected a positive integer, got 0"),
     (lambda: cm.ConvGRU(3, [4, 2], num_layers=3), ValueError, "ConvGRU hidden_channels expected a list of 3 (one for each layer), got 2: [4, 2]"),
     (lambda: cm.ConvGRU(3, 4, ndim=4), ValueError, "ndim expected one of 1, 2, 3, got 4"),
-    (lambda: cm.ConvGRU(3, 4, padding="full"), ValueError, "ConvGRU padding expected one of 'same', 'valid', got 'full'"),
+    (lambda: cm.ConvGRU(3, 4, padding="full"), ValueError, "ConvGRU padding expected one of 'same', 'valid', 'preserve', got 'full'"),
     (lambda: cm.ConvGRU(3, 4, has_bias=1), TypeError, "ConvGRU bias expected True or False, got 1"),
     (lambda: cm.ConvGRU(3, 4, reset="never"), ValueError, "ConvGRU reset expected one of 'before', 'after', got 'never'"),
-    (lambda: cm.ConvRNN(3, 4, activation="gelu"), ValueError, "ConvRNN activation expected one of 'tanh', 'relu', got 'gelu'"),
+    (lambda: cm.ConvRNN(3, 4, activation="gelu"), ValueError, "ConvRNN activation expected one of 'tanh', 'relu', 'leaky_relu',"),
     (lambda: cm.Forecaster("lstm", 3, 4, reset="before"), ValueError, "ConvLSTM has no reset gate: reset expected None, got 'before'"),
     (lambda: cm.ConvGRUCell.from_spec(network("gru", 2, [3, 3])), ValueError, "ConvGRUCell expected a spec of one layer, got 2"),
     (lambda: cm.ConvGRU.from_spec(network("gru", 2, 3), weights=init(network("gru", 2, 4))), ValueError,
         "ConvGRU expected weights of its own spec, got those of"),
     (lambda: cm.ConvGRU.from_spec(network("lstm", 2, 3)), ValueError, "ConvGRU expected a spec of cell 'gru', got 'lstm'"),
     (lambda: cm.ConvLSTMCell.from_spec(network("gru", 2, 3)), ValueError, "ConvLSTMCell expected a spec of cell 'lstm', got 'gru'"),
+    (lambda: cm.ConvGRU(3, 4, peephole="conv"), TypeError, "ConvGRU() got an unexpected keyword argument 'peephole'"),
+    (lambda: cm.ConvLSTMCell(3, 4, dropout=0.1), TypeError, "ConvLSTMCell() got an unexpected keyword argument 'dropout'"),
+    (lambda: cm.ConvGRUCell.from_spec(network("gru", 2, 3, zoneout=0.1)), ValueError, "ConvGRUCell expected a spec of a layer alone, got"),
     (lambda: backend.extract(ms.nn.Dense(2, 2)), TypeError, "expected a module of convgru.mindspore, got mindspore.nn"),
     (lambda: backend.execute(init(network("gru", 2, 3)), np.zeros((1, 1, 2, 3, 3), np.float32), device="cuda:0"), UnsupportedError,
         "MindSpore does not compute on 'cuda:0'. MindSpore runs on cpu here: the CUDA plugin"),

@@ -163,6 +163,12 @@ def test_repr_says_what_it_is() -> None:
     assert repr(cm.Forecaster("gru", 1, [8, 4], patch=2)) == (
         "Forecaster('gru', 1, [8, 4], kernel_size=3, reset='before', patch=2, residual=True, dtype=float32)"
     )
+    assert repr(
+        cm.ConvLSTM(2, 4, stride=2, groups=2, peephole="conv", bidirectional=True, merge="sum", zoneout=0.1)
+    ) == (
+        "ConvLSTM(2, 4, kernel_size=3, stride=2, groups=2, peephole='conv', bidirectional='layer', merge='sum', "
+        "zoneout=0.1, dtype=float32)"
+    )
 
 
 def test_constructor_and_from_spec_agree_on_the_spec() -> None:

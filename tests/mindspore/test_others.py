@@ -1,4 +1,4 @@
-"""With a kernel of 1 on an image of 1x1 the numbers are those of mindspore.nn.GRU, LSTM and RNN."""
+"""With a kernel of 1 on an image of 1x1 the numbers are those of mindspore.nn.GRU, LSTM and RNN, lengths and both directions included."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from mindspore import nn
 
+import convgru.mindspore as cm
 from convgru.spec import network
 
 HIDDEN = 5
@@ -51,3 +52,40 @@ def fill(net: Any, arrays: Any) -> None:
         if prefix + "bias_hn" in arrays:
             hidden[-HIDDEN:] = arrays[prefix + "bias_hn"]
         own[f"bias_hh_l{layer}"].set_data(ms.Tensor(hidden))
+
+
+@pytest.mark.parametrize("lengths", [None, [2, 4, 1], [4, 0, 3]])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_both_directions_with_unsorted_lengths(cell: str, lengths: Any) -> None:
+    """Of samples with frames: what one without any should give, mindspore.nn does not say."""
+    kind, options = OWN[cell]
+    rng = np.random.default_rng(0)
+    theirs = kind(3, HIDDEN, 2, bidirectional=True)
+    ours = {"gru": cm.ConvGRU, "lstm": cm.ConvLSTM}[cell](
+        3, [HIDDEN] * 2, 1, bidirectional=True, accurate=False, **options
+    )
+    own = {parameter.name: parameter for parameter in theirs.get_parameters()}
+    for layer in range(2):
+        for direction, suffix in (("fwd", ""), ("bwd", "_reverse")):
+            inner = getattr(ours.layers[layer], direction)
+            for kind in ("ih", "hh"):
+                matrix = getattr(inner, f"weight_{kind}").asnumpy()[..., 0, 0]
+                own[f"weight_{kind}_l{layer}{suffix}"].set_data(ms.Tensor(matrix))
+            inner.bias.set_data(ms.Tensor(rng.standard_normal(inner.bias.shape).astype(np.float32)))
+            own[f"bias_ih_l{layer}{suffix}"].set_data(ms.Tensor(inner.bias.asnumpy()))
+            hidden = np.zeros(inner.bias.shape, np.float32)
+            if inner.bias_hn is not None:
+                inner.bias_hn.set_data(ms.Tensor(rng.standard_normal(HIDDEN).astype(np.float32)))
+                hidden[-HIDDEN:] = inner.bias_hn.asnumpy()
+            own[f"bias_hh_l{layer}{suffix}"].set_data(ms.Tensor(hidden))
+    x = rng.standard_normal((4, 3, 3)).astype(np.float32)
+    zeros = ms.Tensor(np.zeros((4, 3, HIDDEN), np.float32))
+    given = None if lengths is None else ms.Tensor(lengths, ms.int32)
+    wanted, last = theirs(ms.Tensor(x), zeros if cell == "gru" else (zeros, zeros), given)
+    got, state = ours(ms.Tensor(x[..., None, None]), None, given)
+    last = last if cell == "gru" else last[0]
+    alive = [b for b in range(3) if lengths is None or lengths[b]]
+    assert np.abs((got.asnumpy()[..., 0, 0] - wanted.asnumpy())[:, alive]).max() < 2e-4  # theirs has the native tanh
+    for index, entry in enumerate(state):
+        h = entry if cell == "gru" else entry[0]
+        assert np.abs((h.asnumpy()[..., 0, 0] - last.asnumpy()[index])[alive]).max() < 2e-4

@@ -2,9 +2,9 @@
 
 import pytest
 
-from convgru import cases, parity, registry
+from convgru import case_table, parity, registry
 
-TABLE = {case.name: case for case in cases.table()}
+TABLE = {case.name: case for case in case_table.table()}
 FRAMEWORKS = ("torch", "jax", "flax")
 pytestmark = pytest.mark.gpu
 

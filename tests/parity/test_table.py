@@ -4,11 +4,11 @@ from functools import cache
 
 import pytest
 
-from convgru import cases, parity, registry
+from convgru import case_table, cases, parity, registry
 from convgru.parity import Oracle
 
 INSTALLED = [name for name, backend in registry.available().items() if not isinstance(backend, str)]
-TABLE = {case.name: case for case in cases.table()}
+TABLE = {case.name: case for case in case_table.table()}
 HALF = [name for name in TABLE if name.endswith(("-2d", "-layers"))]
 
 
@@ -28,9 +28,18 @@ def check(backend: str, name: str, dtype: str, device: str) -> None:
         assert row.ok, f"{row.quantity} ({row.leaf}) error {row.error:.3g} over budget {row.budget:.3g}"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", TABLE)
-@pytest.mark.parametrize("backend", INSTALLED)
+# Flax runs JAX's core, and most of the time goes into compiling: in float64 every fourth case shows that its shells
+# hand everything on. `convgru parity` runs them all.
+CHOSEN = [
+    (backend, name, dtype)
+    for backend in INSTALLED
+    for dtype in ("float32", "float64")
+    for index, name in enumerate(TABLE)
+    if (backend, dtype) != ("flax", "float64") or index % 4 == 0
+]
+
+
+@pytest.mark.parametrize(("backend", "name", "dtype"), CHOSEN)
 def test_case(backend, name, dtype):
     check(backend, name, dtype, "cpu")
 

@@ -56,7 +56,7 @@ CALLS = {
     "image under a valid kernel": (
         lambda: gru(kernel_size=7, padding="valid")(X[..., :5]),
         ValueError,
-        "ConvGRU expected at least 7 pixels in spatial dimension 1",
+        "ConvGRU layer 0 expected at least 7 pixels in spatial dimension 1",
     ),
     "numpy input": (
         lambda: gru()(np.zeros((8, 2, 3, 4, 4), np.float32)),
@@ -175,12 +175,12 @@ CALLS = {
     "activation": (
         lambda: ConvGRU(3, 4, activation="gelu"),
         ValueError,
-        "ConvGRU activation expected one of 'tanh', 'relu', got 'gelu'",
+        "ConvGRU activation expected one of 'tanh', 'relu', 'leaky_relu', 'sigmoid', 'hard_sigmoid', 'hard_sigmoid_0.2', got 'gelu'",
     ),
     "padding": (
         lambda: ConvGRU(3, 4, padding="full"),
         ValueError,
-        "ConvGRU padding expected one of 'same', 'valid', got 'full'",
+        "ConvGRU padding expected one of 'same', 'valid', 'preserve', got 'full'",
     ),
     "layers": (
         lambda: ConvGRU(3, [4, 4], num_layers=3),

@@ -22,6 +22,9 @@ SPECS = {
     "lstm-1d": convgru.network("lstm", 2, 3, ndim=1),
     "rnn-3d": convgru.network("rnn", 1, 2, ndim=3, bias=False, activation="relu"),
     "forecaster": convgru.forecaster("lstm", 1, 3, patch=2, residual=False),
+    "both ways": convgru.network("lstm", 2, [4, 2], bidirectional=True, peephole="conv", norm=2, groups=2, stride=2),
+    "updates": convgru.network("gru", 2, 3, updates=((1, 3), (3, 1)), bidirectional="stack", zoneout=0.1),
+    "decoder": convgru.forecaster("gru", 1, 3, patch=2, decoder=True, feedback=False),
 }
 
 
@@ -55,8 +58,9 @@ def test_old_serialisation_is_read(path):
     assert backend.read(path).equal(backend.extract(net))
 
 
-def test_a_cell_and_its_spec(path):
-    cell = ConvGRUCell(2, 3, reset="after")
+@pytest.mark.parametrize("options", [{}, {"updates": ((1, 3), (3, 1)), "norm": 1}])
+def test_a_cell_and_its_spec(path, options):
+    cell = ConvGRUCell(2, 3, reset="after", **options)
     torch.save(cell.state_dict(), path)
     assert backend.read(path).equal(backend.extract(cell))
 
@@ -117,7 +121,7 @@ def state_of(change=None, metadata=None):
 
 
 def note_of(spec):
-    return {"format": 1, "spec": convgru.spec_json.to_json(spec)}
+    return {"format": 1, "spec": convgru.spec.to_json(spec)}
 
 
 class Evil:

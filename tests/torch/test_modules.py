@@ -10,7 +10,7 @@ import torch
 import convgru
 from convgru import reference, shapes
 from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNCell, Forecaster
-from convgru_torch import backend, core
+from convgru_torch import backend, loop
 
 NETS = {
     "gru": lambda **o: ConvGRU(2, 3, **o),
@@ -139,9 +139,9 @@ def test_frames_convolved_at_once_change_nothing(frames, monkeypatch):
     net, x = NETS["gru-valid"](dtype=torch.float64), torch.randn(7, 2, 2, 6, 5, dtype=torch.float64)
     want = torch.autograd.grad(net(x)[0].square().sum(), list(net.parameters()))
     seen = []
-    convolve = core.equations.input_gates
-    monkeypatch.setattr(core, "CHUNK", frames * 2 * 30 * 9 * 8)
-    monkeypatch.setattr(core.equations, "input_gates", lambda o, c, p, x: seen.append(x.shape) or convolve(o, c, p, x))
+    convolve = loop.equations.input_gates
+    monkeypatch.setattr(loop, "CHUNK", frames * 2 * 15 * 9 * 8)
+    monkeypatch.setattr(loop.equations, "input_gates", lambda o, c, p, x: seen.append(x.shape) or convolve(o, c, p, x))
     got = torch.autograd.grad(net(x)[0].square().sum(), list(net.parameters()))
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
     assert [shape[0] // 2 for shape in seen if shape[1] == 2][: -(-7 // frames)] == [

@@ -1,0 +1,90 @@
+"""Specs as users would write them: what the modules print, and what errors say of a spec."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec, Norm, Spec
+
+DEFAULTS = {field.name: field.default for cls in (NetworkSpec, CellSpec) for field in fields(cls)}
+FOLLOWS = {"recurrent_kernel_size": "kernel_size", "recurrent_dilation": "dilation"}
+"""What stands for what is not given."""
+
+
+def describe(spec: NetworkSpec) -> dict[str, Any]:
+    """The arguments, other than channels, with which a user would write this network: only those that are not the defaults."""
+    layers, first = spec.layers, spec.layers[0]
+    shown: dict[str, Any] = {"kernel_size": _collapse([layer.kernel_size for layer in layers])}
+    if len(layers) > 1:
+        shown["num_layers"] = len(layers)
+    if spec.ndim != 2:
+        shown["ndim"] = spec.ndim
+    per_layer = ("recurrent_kernel_size", "stride", "recurrent_stride", "dilation", "recurrent_dilation", "groups")
+    for name in (*per_layer, "padding", "state_size"):
+        values = [getattr(layer, name) for layer in layers]
+        other = FOLLOWS.get(name)
+        usual = DEFAULTS[name] if name in ("groups", "padding", "state_size") else (1,) * spec.ndim
+        if values != [getattr(layer, other) if other else usual for layer in layers]:
+            shown[name] = _collapse(values)
+    for name in ("padding_mode", "bias", "activation", "recurrent_activation", "peephole", "updates"):
+        if getattr(first, name) != DEFAULTS[name]:
+            shown[name] = getattr(first, name)
+    if first.reset == "after":
+        shown["reset"] = "after"
+    if first.norm is not None:
+        shown["norm"] = _norm(first.norm)
+    for name in ("bidirectional", "merge", "dropout", "recurrent_dropout", "zoneout", "output_size"):
+        if getattr(spec, name) != DEFAULTS[name]:
+            shown[name] = getattr(spec, name)
+    return shown
+
+
+def arguments(channels: int, spec: NetworkSpec, **options: Any) -> str:
+    """The text of ``describe`` as it stands in a call."""
+    shown = {**describe(spec), **options}
+    hidden = _collapse([layer.hidden_channels for layer in spec.layers])
+    return ", ".join([repr(channels), repr(hidden), *(f"{name}={value!r}" for name, value in shown.items())])
+
+
+def forecaster_arguments(spec: ForecasterSpec, **options: Any) -> str:
+    """The arguments with which a user would write this forecaster."""
+    shown: dict[str, Any] = {"patch": _collapse([spec.patch])}
+    for name in ("residual", "feedback"):
+        if not getattr(spec, name):
+            shown[name] = False
+    if spec.decoder is not None:
+        shown["decoder"] = True if spec.decoder == spec.encoder else spec.decoder
+    return f"{spec.encoder.cell!r}, {arguments(spec.channels, spec.encoder, **shown, **options)}"
+
+
+def title(spec: Spec) -> str:
+    """The whole call."""
+    if isinstance(spec, ForecasterSpec):
+        return f"{spec.title}({forecaster_arguments(spec)})"
+    return f"{spec.title}({arguments(spec.in_channels, spec)})"
+
+
+def computed(spec: Spec) -> Spec:
+    """The spec without what acts in training alone: two that compute the same in evaluation are equal then."""
+    if isinstance(spec, ForecasterSpec):
+        decoder = None if spec.decoder is None else _undropped(spec.decoder)
+        return replace(spec, encoder=_undropped(spec.encoder), decoder=decoder)
+    return _undropped(spec)
+
+
+def _undropped(spec: NetworkSpec) -> NetworkSpec:
+    return replace(spec, dropout=0.0, recurrent_dropout=0.0)
+
+
+def _norm(norm: Norm) -> Any:
+    """A number of groups, a tuple of them, or the whole."""
+    if norm.eps != Norm(norm.groups).eps:
+        return norm
+    return norm.groups[0] if len(set(norm.groups)) == 1 else norm.groups
+
+
+def _collapse(values: list[Any]) -> Any:
+    """One value for all layers where they agree, one number for all dimensions where those agree."""
+    short = [v[0] if isinstance(v, tuple) and len(set(v)) == 1 and isinstance(v[0], int) else v for v in values]
+    return short[0] if all(value == short[0] for value in short) else short

@@ -1,0 +1,85 @@
+"""Hints, named as in the original's constructor: what they add to a spec, and whether they agree with the arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from convgru.importers.layout import Layout
+from convgru.spec import NetworkSpec
+
+
+class NoFitError(Exception):
+    """Why a layout does not fit; caught by ``adopt``, which tells all reasons together."""
+
+
+def options_of(layout: Layout, hints: Mapping[str, Any], both: bool) -> dict[str, Any]:
+    """What ``spec.network`` is to be told besides sizes; ``both`` if the arrays run both ways. A list is per dimension here."""
+    options = dict(layout.options)
+    for name, arguments in layout.choices.items():
+        if name in hints:
+            value = tuple(hints[name]) if isinstance(hints[name], list) else hints[name]
+            options |= dict.fromkeys(arguments, value)
+    if set(flat(options.get("stride", 1))) != {1}:
+        options["padding"] = layout.padding
+    return {**options, "bidirectional": layout.bidirectional if both else None}
+
+
+def groups_of(layout: Layout, hints: Mapping[str, Any]) -> int:
+    """How many groups the original's convolutions have."""
+    groups = hints.get(layout.groups, 1) if layout.groups else 1
+    if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1:
+        raise NoFitError(f"{layout.groups} expected a positive integer, got {groups!r}")
+    return groups
+
+
+def check_hints(layout: Layout, spec: NetworkSpec, hints: Mapping[str, Any]) -> None:
+    """Raise NoFitError for a hint that the layout does not know, or that the arrays contradict."""
+    unknown = sorted(set(hints) - set(layout.hints))
+    if unknown:
+        raise NoFitError(f"it takes no hint {', '.join(map(repr, unknown))}, only {', '.join(layout.hints)}")
+    for name, value in hints.items():
+        if name in layout.fixed and set(flat(value)) != {layout.fixed[name]}:
+            raise NoFitError(f"the original runs with {name}={layout.fixed[name]!r} only, got {value!r}")
+        if name not in layout.sizes:
+            continue
+        actual = _actual(spec, layout.sizes[name])
+        if not (_agrees(value, actual) if isinstance(actual, list) else value in (actual, [actual])):
+            raise NoFitError(f"the arrays say {name}={actual}, the hint says {value!r}")
+
+
+def _actual(spec: NetworkSpec, size: str) -> Any:
+    """What the arrays say of a size: a list with one for each layer, or one for the network."""
+    network: dict[str, Any] = {
+        "in_channels": spec.in_channels,
+        "num_layers": len(spec.layers),
+        "bias": spec.layers[0].bias,
+        "bidirectional": spec.bidirectional is not None,
+    }
+    return network[size] if size in network else [getattr(layer, size) for layer in spec.layers]
+
+
+def _agrees(value: Any, actual: Sequence[Any]) -> bool:
+    """Whether a size is what the arrays say; a number stands for all dimensions, a list may be per layer or per dimension.
+
+    JSON and the command line know no tuples, so that a list may be either.
+    """
+    readings = [[value] * len(actual)]
+    if isinstance(value, list):
+        readings = [value, [tuple(value)] * len(actual)]
+    return any(_same(reading, actual) for reading in readings)
+
+
+def _same(values: Sequence[Any], actual: Sequence[Any]) -> bool:
+    if len(values) != len(actual):
+        return False
+    spread = [
+        [own] * len(size) if isinstance(size, tuple) and not isinstance(own, (tuple, list)) else flat(own)
+        for own, size in zip(values, actual, strict=True)
+    ]
+    return spread == [flat(size) for size in actual]
+
+
+def flat(value: Any) -> list[Any]:
+    """A number, or several, as a list."""
+    return list(value) if isinstance(value, (tuple, list)) else [value]

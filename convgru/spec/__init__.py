@@ -1,0 +1,27 @@
+"""What a network is: the only thing that all backends, files and tools share."""
+
+from convgru.spec.build import Ints, forecaster, network
+from convgru.spec.cell import ACTIVATIONS, GATES, NORMED, PEEPHOLES, RESETS, TITLES, CellSpec, Norm
+from convgru.spec.networks import BIDIRECTIONAL, MERGES, ForecasterSpec, NetworkSpec, Spec
+from convgru.spec.text import from_json, to_json
+
+__all__ = [
+    "ACTIVATIONS",
+    "BIDIRECTIONAL",
+    "GATES",
+    "MERGES",
+    "NORMED",
+    "PEEPHOLES",
+    "RESETS",
+    "TITLES",
+    "CellSpec",
+    "ForecasterSpec",
+    "Ints",
+    "NetworkSpec",
+    "Norm",
+    "Spec",
+    "forecaster",
+    "from_json",
+    "network",
+    "to_json",
+]

@@ -1,0 +1,42 @@
+"""Checks of single fields: what was expected, what came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def is_size(value: object) -> bool:
+    """Whether ``value`` is an integer >= 0, and no bool."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def positive(name: str, value: object) -> None:
+    """Raise ValueError unless ``value`` is an integer >= 1."""
+    if not is_size(value) or value == 0:
+        raise ValueError(f"{name} expected a positive integer, got {value!r}")
+
+
+def sizes(name: str, value: object, ndim: int) -> None:
+    """Raise ValueError unless ``value`` is a tuple of one positive integer for each dimension."""
+    if not isinstance(value, tuple) or len(value) != ndim:
+        raise ValueError(f"{name} expected a tuple of {ndim} (ndim), got {value!r}")
+    for number in value:
+        positive(name, number)
+
+
+def one_of(name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    if type(value) not in {type(choice) for choice in choices} or value not in choices:  # 2.0 is not 2 here
+        raise ValueError(f"{name} expected one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def flag(name: str, value: object) -> None:
+    """Raise TypeError unless ``value`` is a bool."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} expected True or False, got {value!r}")
+
+
+def probability(name: str, value: object) -> None:
+    """Raise ValueError unless ``value`` is a number in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise ValueError(f"{name} expected a probability in [0, 1), got {value!r}")

@@ -1,0 +1,182 @@
+"""Bad lengths, context, masks and teachers: what the message says, in the form 'owner expected ..., got ...'."""
+
+import pytest
+import torch
+
+from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, Forecaster
+
+X = torch.zeros(8, 2, 3, 16, 16)
+
+
+def gru(**options):
+    return ConvGRU(3, 4, **options)
+
+
+def both(**options):
+    return ConvGRU(3, 4, bidirectional=True, **options)
+
+
+def lengths(value):
+    return gru()(X, lengths=value)
+
+
+def forecaster(**call):
+    return Forecaster("gru", 3, 4)(X, 2, **call)
+
+
+TARGETS, FORCED = torch.zeros(2, 2, 3, 16, 16), torch.ones(2, 2, dtype=torch.bool)
+
+
+CALLS = {
+    "a step both ways": (
+        lambda: both().step(X[0]),
+        TypeError,
+        "ConvGRU expected a whole sequence: it is bidirectional, and its second direction starts at the end",
+    ),
+    "state of one direction": (
+        lambda: both()(X, (torch.zeros(2, 4, 16, 16),)),
+        ValueError,
+        "ConvGRU expected a state of 2 (one entry for each layer), got 1",
+    ),
+    "too few lengths": (
+        lambda: lengths([3]),
+        ValueError,
+        "ConvGRU expected lengths to be 2 integers (one for each sample), got int64 of shape (1,)",
+    ),
+    "too few lengths in a tensor": (
+        lambda: lengths(torch.tensor([[3, 4]])),
+        ValueError,
+        "ConvGRU expected lengths to be 2 integers (one for each sample), got torch.int64 of shape (1, 2)",
+    ),
+    "lengths that are no integers": (
+        lambda: lengths([3.0, 4.0]),
+        ValueError,
+        "ConvGRU expected lengths to be 2 integers (one for each sample), got float64 of shape (2,)",
+    ),
+    "lengths of floats": (
+        lambda: lengths(torch.tensor([3.0, 4.0])),
+        ValueError,
+        "ConvGRU expected lengths to be 2 integers (one for each sample), got torch.float32 of shape (2,)",
+    ),
+    "lengths beyond the end": (
+        lambda: lengths([3, 9]),
+        ValueError,
+        "ConvGRU expected lengths from 0 to 8 (the time steps of the input), got [3, 9]",
+    ),
+    "lengths below zero": (
+        lambda: lengths(torch.tensor([3, -1])),
+        ValueError,
+        "ConvGRU expected lengths from 0 to 8 (the time steps of the input), got [3, -1]",
+    ),
+    "no context": (
+        lambda: gru()(X, context=()),
+        ValueError,
+        "ConvGRU expected a context of 1 arrays (one for each layer and direction), got 0",
+    ),
+    "context of one direction": (
+        lambda: both()(X, context=[torch.zeros(2, 12, 16, 16)]),
+        ValueError,
+        "ConvGRU expected a context of 2 arrays (one for each layer and direction), got 1",
+    ),
+    "context's shape": (
+        lambda: gru()(X, context=[torch.zeros(2, 4, 16, 16)]),
+        ValueError,
+        "ConvGRU context[0] expected shape (2, 12, 16, 16), got (2, 4, 16, 16)",
+    ),
+    "context's time": (
+        lambda: gru()(X, context=[torch.zeros(7, 2, 12, 16, 16)]),
+        ValueError,
+        "ConvGRU context[0] expected shape (8, 2, 12, 16, 16), got (7, 2, 12, 16, 16)",
+    ),
+    "context's dtype": (
+        lambda: gru()(X, context=[torch.zeros(2, 12, 16, 16).double()]),
+        TypeError,
+        "ConvGRU expected context[0] of dtype torch.float32 (that of its parameters), got torch.float64",
+    ),
+    "context that is no tensor": (
+        lambda: gru()(X, context=[None]),
+        TypeError,
+        "ConvGRU expected context[0] that is a torch.Tensor, got NoneType",
+    ),
+    "masks by other names": (
+        lambda: gru(zoneout=0.1)(X, masks={"recurrent.0": torch.ones(2, 4, 16, 16)}),
+        ValueError,
+        "ConvGRU masks: missing ['zoneout.0.h'], unexpected ['recurrent.0']",
+    ),
+    "masks of another shape": (
+        lambda: gru(recurrent_dropout=0.1)(X, masks={"recurrent.0": torch.ones(2, 4, 16)}),
+        ValueError,
+        "ConvGRU mask recurrent.0 expected shape (2, 4, 16, 16), got (2, 4, 16)",
+    ),
+    "masks of another dtype": (
+        lambda: gru(recurrent_dropout=0.1)(X, masks={"recurrent.0": torch.ones(2, 4, 16, 16) > 0}),
+        TypeError,
+        "ConvGRU expected mask recurrent.0 of dtype torch.float32 (that of its parameters), got torch.bool",
+    ),
+    "masks without names": (
+        lambda: gru()(X, masks=[]),
+        TypeError,
+        "ConvGRU expected masks to be a mapping from names to arrays, got list",
+    ),
+    "reflection wider than the image": (
+        lambda: gru(kernel_size=7, padding_mode="reflect")(X[..., :3]),
+        ValueError,
+        "ConvGRU layer 0 expected at least 4 pixels in spatial dimension 1 for reflect padding of (3, 3)",
+    ),
+    "peephole of another image": (
+        lambda: ConvLSTM(3, 4, peephole="hadamard", state_size=8)(X),
+        ValueError,
+        "ConvLSTM layer 0 expected a state of spatial size (8, 8) (state_size, its peephole's), got (16, 16)",
+    ),
+    "dropout": (lambda: gru(dropout=1), ValueError, "ConvGRU dropout expected a probability in [0, 1), got 1"),
+    "targets alone": (
+        lambda: forecaster(targets=TARGETS),
+        TypeError,
+        "Forecaster expected targets and forced together",
+    ),
+    "forced alone": (lambda: forecaster(forced=FORCED), TypeError, "Forecaster expected targets and forced together"),
+    "teacher without targets": (
+        lambda: forecaster(teacher_forcing=0.5),
+        TypeError,
+        "Forecaster expected targets, for teacher_forcing=0.5",
+    ),
+    "teacher of two minds": (
+        lambda: forecaster(targets=TARGETS, forced=FORCED, teacher_forcing=0.5),
+        TypeError,
+        "Forecaster expected forced or teacher_forcing, got both",
+    ),
+    "teacher's probability": (
+        lambda: forecaster(targets=TARGETS, teacher_forcing=1.5),
+        ValueError,
+        "Forecaster expected teacher_forcing to be a probability, got 1.5",
+    ),
+    "targets' shape": (
+        lambda: forecaster(targets=TARGETS[:1], forced=FORCED),
+        ValueError,
+        "Forecaster targets expected shape (2, 2, 3, 16, 16), got (1, 2, 3, 16, 16)",
+    ),
+    "forced's shape": (
+        lambda: forecaster(targets=TARGETS, forced=FORCED[:, :1]),
+        ValueError,
+        "Forecaster forced expected shape (2, 2), got (2, 1)",
+    ),
+    "forced's dtype": (
+        lambda: forecaster(targets=TARGETS, forced=FORCED.float()),
+        TypeError,
+        "Forecaster expected forced that is a torch.Tensor of torch.bool, got torch.float32",
+    ),
+    "a cell both ways": (
+        lambda: ConvGRUCell.from_spec(both().spec),
+        ValueError,
+        "ConvGRUCell expected a spec of one gru layer",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_message(name):
+    call, kind, message = CALLS[name]
+    with pytest.raises(kind) as caught:
+        call()
+    assert message in str(caught.value)
+    assert type(caught.value) is kind
