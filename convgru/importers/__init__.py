@@ -8,10 +8,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from convgru.importers.convert import to_canonical, to_foreign
+from convgru.importers.exports import to_foreign
 from convgru.importers.hints import NoFitError
+from convgru.importers.interpret import canonical
 from convgru.importers.layout import Layout
 from convgru.importers.match import Match, match
+from convgru.importers.plan import plan
 from convgru.importers.table import LAYOUTS
 from convgru.weights import Weights, WeightsError, dtype_of
 
@@ -45,12 +47,14 @@ def adopt(
     if not arrays:
         raise WeightsError(f"adopt expected arrays whose names begin with {start!r}, got {_examples(state_dict)}")
     found = _recognise({name.removeprefix(start): value for name, value in arrays.items()}, _candidates(layout), hints)
-    needed = {name: _as_array(name, arrays[start + name]) for place in found.places() for name in place.names}
+    how = plan(found)
+    names = dict.fromkeys(name for blocks in how.values() for terms in blocks for term in terms for name in term.names)
+    needed = {name: _as_array(name, arrays[start + name]) for name in names}
     dtypes = {str(array.dtype) for array in needed.values()}
     if len(dtypes) > 1:
         raise WeightsError(f"adopt expected one dtype for all arrays, got {', '.join(sorted(dtypes))}")
     dtype_of(dtypes.pop())
-    return to_canonical(found, needed)
+    return Weights(found.spec, canonical(how, needed))
 
 
 def export(weights: Weights, layout: str) -> dict[str, np.ndarray]:

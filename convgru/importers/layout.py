@@ -17,9 +17,10 @@ class Piece:
     the canonical short name. ``rows`` names the gates that the rows of this block hold, in the foreign order, as ``spec.GATES``
     calls them; ``first`` is how many gates stand above the block, ``total`` how many the whole array holds. ``columns``
     says which input channels the block takes of an array whose columns are [x, h]: ``x``, ``h``, or both for an array
-    that is not joined (``""``). ``negative`` gates change their sign. ``norm`` is how the names of a batch norm begin
-    that multiplies the block by γ/√(var + ε) in inference. An ``optional`` array may be missing. Several pieces with one
-    target and gate are summed, the first being where an export puts the sum.
+    that is not joined (``""``); ``order`` is ``hx`` where h stands first. ``form`` names the array's axes, as in ``plan.Term``.
+    ``negative`` gates change their sign. ``norm`` is how the names of a batch norm begin that multiplies the block by
+    γ/√(var + ε) in inference; ``spectral`` are the keys of u and v of a spectral norm. An ``optional`` array may be
+    missing. Several pieces with one target and gate are summed, the first being where an export puts the sum.
     """
 
     key: str
@@ -27,10 +28,19 @@ class Piece:
     rows: str
     first: int = 0
     total: int = 0
+    form: str = ""
     columns: str = ""
+    order: str = "xh"
     negative: str = ""
     norm: str = ""
+    spectral: tuple[str, ...] = ()
     optional: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.form:
+            object.__setattr__(
+                self, "form", "o" if self.target.rpartition(".")[2].startswith(("bias", "norm")) else "oik"
+            )
 
     @property
     def gates(self) -> int:
@@ -40,7 +50,7 @@ class Piece:
     @property
     def is_bias(self) -> bool:
         """Whether a network without biases lacks it."""
-        return self.target.startswith("bias")
+        return self.target.rpartition(".")[2].startswith("bias")
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,8 @@ class Layout:
     odd_kernels: bool = False
     """Whether the original cannot run with even kernels, since its padding is kernel // 2."""
     ndims: tuple[int, ...] = (1, 2, 3)
+    forget_bias: float = 0.0
+    """What the original adds to the forget gate when it runs, whether it stores biases or not."""
     named: bool = False
     """Whether it is read only when asked for by name: its arrays are called what many call theirs."""
 

@@ -22,13 +22,18 @@ class Place:
     name: str
     target: str
     norm: str
+    spectral: tuple[str, str] | None
     cell: CellSpec
     piece: Piece
 
     @property
-    def names(self) -> list[str]:
-        """Every foreign array that is read for it."""
-        return [self.name, *([f"{self.norm}.weight", f"{self.norm}.running_var"] if self.norm else [])]
+    def columns(self) -> slice | None:
+        """Which input channels of the array belong to the parameter; None means all."""
+        if not self.piece.columns:
+            return None
+        sizes = {"x": self.cell.in_channels, "h": self.cell.hidden_channels}
+        before = sizes[self.piece.order[0]] if self.piece.columns == self.piece.order[1] else 0
+        return slice(before, before + sizes[self.piece.columns])
 
 
 @dataclass(frozen=True)
@@ -40,15 +45,29 @@ class Match:
     spec: NetworkSpec
     pieces: tuple[Piece, ...]
     groups: int = 1
+    forget_bias: float = 0.0
+
+    @classmethod
+    def of(cls, layout: Layout, spec: NetworkSpec, groups: int | None = None, prefix: str = "") -> Match:
+        """The match of a spec that is known: with biases or without as the spec says, without arrays that may be missing.
+
+        ``groups`` are the original's, where its convolutions cut across the gates.
+        """
+        bias = spec.layers[0].bias
+        pieces = tuple(piece for piece in layout.pieces if not piece.optional and (bias or not piece.is_bias))
+        return cls(
+            layout, prefix, spec, pieces, spec.layers[0].groups if groups is None else groups, layout.forget_bias
+        )
 
     def places(self) -> Iterator[Place]:
         """Every piece of every layer and direction."""
         for layer, cell in enumerate(self.spec.layers):
             for direction, word in zip(self.spec.directions, self.layout.directions, strict=False):
                 for piece in self.pieces:
-                    name, norm = (key.format(layer=layer, dir=word) for key in (piece.key, piece.norm))
+                    keys = (piece.key, piece.norm, *piece.spectral)
+                    name, norm, *spectral = (key and self.prefix + key.format(layer=layer, dir=word) for key in keys)
                     target = layer_prefix(layer, direction) + piece.target
-                    yield Place(self.prefix + name, target, norm and self.prefix + norm, cell, piece)
+                    yield Place(name, target, norm, (spectral[0], spectral[1]) if spectral else None, cell, piece)
 
 
 def match(layout: Layout, shapes: Mapping[str, Shape], hints: Mapping[str, Any]) -> Match:
@@ -125,7 +144,8 @@ def foreign_shapes(result: Match) -> dict[str, Shape]:
     for place in result.places():
         cell, piece = place.cell, place.piece
         rows = piece.gates * cell.hidden_channels
-        expected.update(dict.fromkeys(place.names, (rows,)))
+        norm = (f"{place.norm}.weight", f"{place.norm}.running_var") if place.norm else ()
+        expected.update(dict.fromkeys((place.name, *norm), (rows,)))
         tail = cell_parameter_shapes(cell)[piece.target][1:]
         if piece.columns:
             expected[place.name] = (rows, cell.in_channels + cell.hidden_channels, *tail[1:])
