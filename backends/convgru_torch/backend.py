@@ -18,6 +18,7 @@ from convgru.spec import ForecasterSpec, Spec
 from convgru.weights import Weights
 from convgru_torch import files
 from convgru_torch.cells import Cell
+from convgru_torch.compat.base import DropIn
 from convgru_torch.forecaster import Forecaster
 from convgru_torch.precision import precise, tf32
 from convgru_torch.stacks import STACKS, Stack
@@ -73,8 +74,8 @@ def notes() -> list[str]:
 
 
 def owns(net: object) -> bool:
-    """Whether ``net`` is a module of this room."""
-    return isinstance(net, (Cell, Stack, Forecaster))
+    """Whether ``net`` is a module of this room, or a drop-in for an older system's."""
+    return isinstance(net, (Cell, Stack, Forecaster, DropIn))
 
 
 def module_of(spec: Spec, **options: Any) -> Any:
@@ -98,7 +99,12 @@ def build(weights: Weights, **options: Any) -> Any:
 
 
 def extract(net: nn.Module) -> Weights:
-    """The weights of a module of this room, byte for byte. Raises TypeError for any other, WeightsError for NaN."""
+    """The weights of a module of this room, byte for byte. Raises TypeError for any other, WeightsError for NaN.
+
+    Of a drop-in: what ``convgru.adopt`` makes of its state dict, without being told the layout.
+    """
+    if isinstance(net, DropIn):
+        return Weights(net.spec, net.exact_arrays())
     if not isinstance(net, (Cell, Stack, Forecaster)):
         raise TypeError(f"expected a module of convgru.torch, got {type(net).__module__}.{type(net).__qualname__}")
     return Weights(net.spec, {name: to_numpy(tensor) for name, tensor in net.arrays().items()})

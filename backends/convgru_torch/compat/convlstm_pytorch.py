@@ -1,0 +1,149 @@
+"""A drop-in for ndrplz/ConvLSTM_pytorch: whole sequences, the outputs and states of the last or of all layers in lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from convgru.spec import Ints, network
+from convgru_torch.compat.base import DropIn, per_layer, states
+
+LAYOUT = "convlstm_pytorch"
+State = tuple[Tensor, Tensor]
+
+
+class ConvLSTMCell(DropIn):
+    """The original's cell: a convolutional LSTM without peepholes (``convgru.equations.lstm``).
+
+    Args:
+        input_dim: channels C of the input.
+        hidden_dim: channels H of the state.
+        kernel_size: a pair, or one number; even ones work too.
+        bias: whether the convolution adds one.
+        corrected: accepted as in ``ConvLSTM``; nothing is wrong with the cell's numbers.
+
+    Parameters: ``conv.weight`` (4H, C+H, kh, kw), its rows in the order i, f, o, g, and ``conv.bias`` (4H); at first as nn.Conv2d's.
+
+    Raises:
+        ValueError, TypeError: for arguments that describe no cell.
+
+    Source: github.com/ndrplz/ConvLSTM_pytorch; Shi et al. 2015, arXiv:1506.04214.
+
+    Example:
+        >>> cell = ConvLSTMCell(3, 8, (3, 3), True)
+        >>> h, c = cell(torch.zeros(2, 3, 16, 16), cell.init_hidden(2, (16, 16)))
+    """
+
+    def __init__(
+        self, input_dim: int, hidden_dim: int, kernel_size: Ints, bias: bool = True, *, corrected: bool = False
+    ) -> None:
+        super().__init__()
+        spec = network("lstm", input_dim, hidden_dim, kernel_size, bias=bias)
+        self._read_as(LAYOUT, spec, head="cell_list.0.")
+        self.input_dim, self.hidden_dim, self.bias = input_dim, hidden_dim, bias
+        self.kernel_size = spec.layers[0].kernel_size
+        self.padding = tuple(k // 2 for k in self.kernel_size)
+        self.conv = nn.Conv2d(
+            input_dim + hidden_dim, 4 * hidden_dim, self.kernel_size, padding=self.padding, bias=bias
+        )
+
+    def forward(self, input_tensor: Tensor, cur_state: Sequence[Tensor] | None = None) -> State:
+        """Take one frame (B, C, H, W) and (h, c), each (B, hidden_dim, H, W), or None for zeros; returns the new (h, c).
+
+        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters'.
+        """
+        given = None if cur_state is None else (tuple(cur_state),)
+        state: State = self._run(input_tensor, given, layout="BCS")[1][0]
+        return state
+
+    def init_hidden(self, batch_size: int, image_size: Sequence[int]) -> State:
+        """A state of zeros, on the device and in the dtype of the parameters."""
+        height, width = image_size
+        shape = (batch_size, self.hidden_dim, height, width)
+        return self.conv.weight.new_zeros(shape), self.conv.weight.new_zeros(shape)
+
+
+class ConvLSTM(DropIn):
+    """The original's network: layers of ``ConvLSTMCell`` over a sequence.
+
+    Args:
+        input_dim: channels of the input.
+        hidden_dim: channels of the states, a number, or a list with one for each layer.
+        kernel_size: a pair, or a list with one for each layer; a plain number too, and even ones work.
+        num_layers: how many layers.
+        batch_first: the input is (B, T, C, H, W) instead of (T, B, C, H, W).
+        bias: whether the convolutions add one.
+        return_all_layers: return outputs and states of all layers, and not of the last alone.
+        corrected: keyword only; put right what is listed here.
+
+    Kept from the original unless ``corrected``: the outputs are (B, T, H, ...) even when the input is time first; ``corrected`` gives
+    them the axes of the input. States stay lists [h, c]. No longer broken: see docs/compat/convlstm_pytorch.md.
+
+    Parameters: ``cell_list.L.conv.weight`` and ``.bias``, layer by layer.
+
+    Raises:
+        ValueError, TypeError: for arguments that describe no network; a list that has not ``num_layers`` entries.
+
+    Source: github.com/ndrplz/ConvLSTM_pytorch; Shi et al. 2015, arXiv:1506.04214.
+
+    Example:
+        >>> model = ConvLSTM(3, [16, 8], [(3, 3), (5, 5)], 2, batch_first=True, return_all_layers=True)
+        >>> outputs, state = model(torch.zeros(2, 10, 3, 32, 32))
+        >>> outputs, state = model(torch.zeros(2, 10, 3, 32, 32), state)  # where the first sequence ended
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        hidden_dim: int | list[int],
+        kernel_size: Ints | list[Ints],
+        num_layers: int,
+        batch_first: bool = False,
+        bias: bool = True,
+        return_all_layers: bool = False,
+        *,
+        corrected: bool = False,
+    ) -> None:
+        super().__init__()
+        self.input_dim, self.num_layers = input_dim, num_layers
+        self.hidden_dim = per_layer("ConvLSTM", "hidden_dim", hidden_dim, num_layers)
+        self.kernel_size = per_layer("ConvLSTM", "kernel_size", kernel_size, num_layers)
+        self.batch_first, self.bias, self.return_all_layers = batch_first, bias, return_all_layers
+        self.corrected = corrected
+        self._read_as(LAYOUT, network("lstm", input_dim, self.hidden_dim, self.kernel_size, num_layers, bias=bias))
+        self.cell_list = nn.ModuleList(
+            ConvLSTMCell(layer.in_channels, layer.hidden_channels, layer.kernel_size, bias)
+            for layer in self.spec.layers
+        )
+
+    def forward(
+        self, input_tensor: Tensor, hidden_state: Sequence[Sequence[Tensor] | None] | None = None
+    ) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """Run over a sequence, (T, B, C, H, W), or (B, T, C, H, W) with ``batch_first``.
+
+        ``hidden_state`` holds (h, c) for each layer, each (B, hidden_dim, H, W), None for zeros. Returns the list of outputs, each
+        (B, T, hidden_dim, H, W), and the list of final states [h, c]: of the last layer, or of all.
+
+        Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a dtype that is not the parameters'.
+        """
+        state = None if hidden_state is None else self._state(input_tensor, hidden_state)
+        layout = "BTCS" if self.batch_first else "TBCS"
+        outputs, final = self._run(input_tensor, state, layout=layout, return_all_layers=True)
+        if not self.batch_first and not self.corrected:
+            outputs = [output.transpose(0, 1) for output in outputs]
+        first = 0 if self.return_all_layers else -1
+        return list(outputs[first:]), [list(entry) for entry in final[first:]]
+
+    def _state(self, x: Tensor, given: Any) -> tuple[State, ...]:
+        """The initial states of all layers, zeros where there is none."""
+        found = states("ConvLSTM", "hidden_state", given, self.num_layers)
+        if None in found:
+            zeros = self._init_hidden(x.shape[0 if self.batch_first else 1], x.shape[-2:])
+            found = [zero if each is None else each for zero, each in zip(zeros, found, strict=True)]
+        return tuple((h, c) for h, c in found)
+
+    def _init_hidden(self, batch_size: int, image_size: Sequence[int]) -> list[State]:
+        """A state of zeros for each layer; underscored in the original, and called by its users."""
+        return [cell.init_hidden(batch_size, image_size) for cell in self.cell_list]  # type: ignore[operator]
