@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,13 +65,19 @@ class DropIn(nn.Module):
         return run(self.spec, self.arrays(), x, state, training=self.training, owner=type(self).__name__, **options)
 
 
+def convolution(inputs: int, outputs: int, kernel: Sequence[int], bias: bool = True) -> nn.Conv2d:
+    """A convolution as the original makes it, padding and initial values included; it holds the parameters and is never called."""
+    height, width = kernel
+    return nn.Conv2d(inputs, outputs, (height, width), padding=(height // 2, width // 2), bias=bias)
+
+
 def per_layer(owner: str, name: str, value: Any, count: int) -> list[Any]:
-    """One value for each layer. Raises ValueError for a list of another length."""
+    """One value for each layer; a list within the list is a tuple. Raises ValueError for a list of another length."""
     if not isinstance(value, list):
         return [value] * count
     if len(value) != count:
         raise ValueError(f"{owner} {name} expected a list of {count} (one for each layer), got {len(value)}: {value!r}")
-    return value
+    return [tuple(each) if isinstance(each, list) else each for each in value]
 
 
 def states(owner: str, name: str, given: Any, count: int) -> list[Any]:

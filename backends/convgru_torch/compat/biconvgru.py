@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from convgru.shapes import check_input
 from convgru.spec import Ints, network
-from convgru_torch.compat.base import DropIn, per_layer, states
+from convgru_torch.compat.base import DropIn, convolution, per_layer, states
 
 LAYOUT = "biconvgru"
-Size = tuple[int, int]
+Size = tuple[int, ...]
+"""Height and width."""
 
 
 class ConvGRUCell(DropIn):
@@ -40,18 +41,15 @@ class ConvGRUCell(DropIn):
         >>> h = cell(torch.zeros(2, 3, 16, 16), None)
     """
 
-    def __init__(
-        self, input_size: Size, input_dim: int, hidden_dim: int, kernel_size: Ints, bias: bool = True
-    ) -> None:
+    def __init__(self, input_size: Size, input_dim: int, hidden_dim: int, kernel_size: Ints, bias: bool = True) -> None:
         super().__init__()
         spec = network("gru", input_dim, hidden_dim, kernel_size, bias=bias)
         self._read_as(LAYOUT, spec, head="forward_gru.cells.0.")
         self.height, self.width = input_size
         self.hidden_dim = hidden_dim
         kernel = spec.layers[0].kernel_size
-        padding = tuple(k // 2 for k in kernel)
-        self.conv_gates = nn.Conv2d(input_dim + hidden_dim, 2 * hidden_dim, kernel, padding=padding, bias=bias)
-        self.conv_candidate = nn.Conv2d(input_dim + hidden_dim, hidden_dim, kernel, padding=padding, bias=bias)
+        self.conv_gates = convolution(input_dim + hidden_dim, 2 * hidden_dim, kernel, bias)
+        self.conv_candidate = convolution(input_dim + hidden_dim, hidden_dim, kernel, bias)
 
     def init_hidden(self, batch_size: int, device: Any = None) -> Tensor:
         """A state of zeros of the size that the constructor was told, in the dtype of the parameters."""

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from convgru.spec import Ints, network
-from convgru_torch.compat.base import DropIn, per_layer, states
+from convgru_torch.compat.base import DropIn, convolution, per_layer, states
 
 LAYOUT = "convlstm_pytorch"
 State = tuple[Tensor, Tensor]
@@ -45,9 +45,7 @@ class ConvLSTMCell(DropIn):
         self.input_dim, self.hidden_dim, self.bias = input_dim, hidden_dim, bias
         self.kernel_size = spec.layers[0].kernel_size
         self.padding = tuple(k // 2 for k in self.kernel_size)
-        self.conv = nn.Conv2d(
-            input_dim + hidden_dim, 4 * hidden_dim, self.kernel_size, padding=self.padding, bias=bias
-        )
+        self.conv = convolution(input_dim + hidden_dim, 4 * hidden_dim, self.kernel_size, bias)
 
     def forward(self, input_tensor: Tensor, cur_state: Sequence[Tensor] | None = None) -> State:
         """Take one frame (B, C, H, W) and (h, c), each (B, hidden_dim, H, W), or None for zeros; returns the new (h, c).

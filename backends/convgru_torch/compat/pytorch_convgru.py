@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from convgru.spec import Ints, network
-from convgru_torch.compat.base import DropIn, per_layer, states
+from convgru_torch.compat.base import DropIn, convolution, per_layer, states
 
 LAYOUT = "pytorch_convgru"
 
@@ -40,13 +40,11 @@ class ConvGRUCell(DropIn):
         spec = network("gru", input_size, hidden_size, kernel_size)
         self._read_as(LAYOUT, spec, head="ConvGRUCell_00.")
         self.input_size, self.hidden_size = input_size, hidden_size
-        kernel = spec.layers[0].kernel_size
-        for name in ("reset_gate", "update_gate", "out_gate"):
-            padding = tuple(k // 2 for k in kernel)
-            setattr(self, name, nn.Conv2d(input_size + hidden_size, hidden_size, kernel, padding=padding))
-        for conv in self.children():
-            nn.init.orthogonal_(conv.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        convs = [convolution(input_size + hidden_size, hidden_size, spec.layers[0].kernel_size) for _ in range(3)]
+        self.reset_gate, self.update_gate, self.out_gate = convs
+        for conv in convs:
+            nn.init.orthogonal_(conv.weight)
+            nn.init.constant_(conv.bias, 0.0)  # type: ignore[arg-type] # there is one
 
     def forward(self, input_: Tensor, prev_state: Tensor | None = None) -> Tensor:
         """Take one frame (B, C, H, W) and the state (B, hidden_size, H, W), or None for zeros; returns the new state.
