@@ -8,53 +8,73 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from convgru.importers.exports import to_foreign
-from convgru.importers.hints import NoFitError
-from convgru.importers.interpret import canonical
+from convgru.importers.convert import place_in, to_canonical, to_foreign
 from convgru.importers.layout import Layout
-from convgru.importers.match import Match, match
-from convgru.importers.plan import plan
-from convgru.importers.table import LAYOUTS
+from convgru.importers.match import Match
+from convgru.importers.search import Configs, Findings, search
+from convgru.importers.tables import LAYOUTS
+from convgru.spec import NetworkSpec
 from convgru.weights import Weights, WeightsError, dtype_of
 
-__all__ = ["LAYOUTS", "adopt", "export"]
+__all__ = ["LAYOUTS", "Findings", "adopt", "export", "restore", "survey"]
 
 
 def adopt(
-    state_dict: Mapping[str, Any], layout: str | None = None, *, prefix: str | None = None, **hints: Any
+    state_dict: Mapping[str, Any],
+    layout: str | None = None,
+    *,
+    prefix: str | None = None,
+    configs: Configs | None = None,
+    **hints: Any,
 ) -> Weights:
     """The weights in a state dict of another implementation, recognised by the names and shapes of its arrays.
 
-    ``state_dict`` maps names to arrays: NumPy's, tensors of any framework, whatever NumPy can read. ``layout`` is one of
-    ``convgru.importers.LAYOUTS``, or the part of its name before the dot. ``prefix`` says how the names begin of which the
-    network consists, if there is more than one; the others are then left aside. ``hints`` are named as in the
-    original's constructor: what arrays cannot tell (``nonlinearity``), or what they should agree with (``hidden_dim``).
+    ``state_dict`` maps names to arrays: NumPy's, tensors of any framework, whatever NumPy can read. It may be that of a larger
+    model: the network is found in it, everything else is left alone. ``prefix`` says how the names begin of which the network
+    consists, if there are several. ``layout`` is one of ``convgru.importers.LAYOUTS``, or the part of its name before the dot.
+    ``hints`` are named as in the original's constructor: what arrays cannot tell (``nonlinearity``), or what they should agree
+    with (``hidden_dim``). ``configs`` are hints that a file holds, by the prefix of the arrays that they are about.
 
-    Slices and signs are exact; where two biases become one, or a batch norm is folded, that is done in float64 and rounded
+    Slices and signs are exact; where two biases become one, or a norm is folded, that is done in float64 and rounded
     once. Groups that cut across the gates become dense weights, zeros filling the rest.
 
-    Raises WeightsError, and nothing else, if no layout fits, or more than one does; it says why for each candidate.
+    Raises WeightsError, and nothing else, if no layout fits, or more than one does, or there are several networks; it says which, and
+    why not.
 
     >>> import numpy as np
     >>> arrays = {"weight_ih_l0": np.ones((4, 1, 3)), "weight_hh_l0": np.ones((4, 1, 3))}
     >>> convgru.adopt(arrays).spec.title  # four gates of one channel
     'ConvLSTM'
     """
-    if not isinstance(state_dict, Mapping) or not all(isinstance(name, str) for name in state_dict):
-        raise WeightsError(f"adopt expected a mapping from names to arrays, got {type(state_dict).__name__}")
-    start = prefix or ""
-    arrays = {name: value for name, value in state_dict.items() if name.startswith(start)}
-    if not arrays:
-        raise WeightsError(f"adopt expected arrays whose names begin with {start!r}, got {_examples(state_dict)}")
-    found = _recognise({name.removeprefix(start): value for name, value in arrays.items()}, _candidates(layout), hints)
-    how = plan(found)
-    names = dict.fromkeys(name for blocks in how.values() for terms in blocks for term in terms for name in term.names)
-    needed = {name: _as_array(name, arrays[start + name]) for name in names}
+    shapes = _shapes(state_dict)
+    found = _only(
+        search(shapes, _candidates(layout), hints, configs or {}, prefix, named=layout is not None), shapes, prefix
+    )
+    needed = {name: _as_array(name, state_dict[name]) for name in found.claims}
     dtypes = {str(array.dtype) for array in needed.values()}
     if len(dtypes) > 1:
         raise WeightsError(f"adopt expected one dtype for all arrays, got {', '.join(sorted(dtypes))}")
     dtype_of(dtypes.pop())
-    return Weights(found.spec, canonical(how, needed))
+    return to_canonical(found, needed)
+
+
+def survey(
+    state_dict: Mapping[str, Any], layout: str | None = None, *, configs: Configs | None = None, **hints: Any
+) -> Findings:
+    """Every network among some arrays, and the names that belong to none of them; arguments as for ``adopt``.
+
+    >>> convgru.importers.survey(torch.load("model.pt", weights_only=True)).matches  # doctest: +SKIP
+    """
+    return search(_shapes(state_dict), _candidates(layout), hints, configs or {}, named=layout is not None)
+
+
+def restore(state_dict: Mapping[str, Any], layout: str, spec: NetworkSpec) -> Weights:
+    """The weights of a network of a known spec in the arrays that ``export`` gives for it. Raises WeightsError."""
+    found = _placed(spec, layout)
+    missing = sorted(found.claims - state_dict.keys())
+    if missing:
+        raise WeightsError(f"the layout {layout!r} expected {', '.join(missing)}")
+    return to_canonical(found, {name: _as_array(name, state_dict[name]) for name in found.claims})
 
 
 def export(weights: Weights, layout: str) -> dict[str, np.ndarray]:
@@ -65,13 +85,17 @@ def export(weights: Weights, layout: str) -> dict[str, np.ndarray]:
 
     >>> convgru.importers.export(weights, "pytorch_convgru")  # doctest: +SKIP
     """
+    return to_foreign(weights, _placed(weights.spec, layout).layout)
+
+
+def _placed(spec: Any, layout: str) -> Match:
     reasons: list[str] = []
     for candidate in _candidates(layout):
         try:
-            return to_foreign(weights, candidate)
+            return place_in(spec, candidate)
         except WeightsError as error:
             reasons.append(str(error))
-    raise WeightsError("; ".join(reasons))
+    raise WeightsError("; ".join(dict.fromkeys(reasons)))
 
 
 def _candidates(name: str | None) -> list[Layout]:
@@ -83,21 +107,34 @@ def _candidates(name: str | None) -> list[Layout]:
     return found
 
 
-def _recognise(arrays: Mapping[str, Any], candidates: list[Layout], hints: Mapping[str, Any]) -> Match:
-    shapes = {name: _shape(name, value) for name, value in arrays.items()}
-    fitting: list[Match] = []
-    reasons: list[str] = []
-    for candidate in candidates:
-        try:
-            fitting.append(match(candidate, shapes, hints))
-        except NoFitError as error:
-            reasons.append(f"  {candidate.name} ({candidate.title}): {error}")
-    if len(fitting) == 1:
-        return fitting[0]
-    if not fitting:
-        raise WeightsError("\n".join([f"no known layout fits the arrays {_examples(arrays)}", *reasons]))
-    names = ", ".join(f"{each.layout.name} ({each.layout.example})" for each in fitting)
-    raise WeightsError(f"several layouts fit, choose one by layout=: {names}")
+def _only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Match:
+    """The one network that was found. Raises WeightsError if there is none, or are several."""
+    matches = [each for each in found.matches if each.prefix == prefix] or list(found.matches)
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
+        names = [] if found.reasons else ["known are " + ", ".join(sorted({key.partition(".")[0] for key in LAYOUTS}))]
+        where = "" if prefix is None else f" that begin with {prefix!r}"
+        raise WeightsError(
+            "\n".join([f"no known layout fits the arrays {_examples(shapes)}{where}", *found.reasons, *names])
+        )
+    labels = sorted({each.label for each in matches})
+    if len(labels) == 1:
+        names = [f"{each.layout.name} ({each.layout.example})" for each in matches]
+        raise WeightsError(f"several layouts fit, choose one by layout=: {', '.join(names)}")
+    by = "layer=" if all(each.layout.separate for each in matches) else "prefix="
+    shown = ", ".join(f"{each.label} ({each.layout.name})" for each in sorted(matches, key=lambda m: m.label)[:20])
+    more = f" and {len(matches) - 20} more" if len(matches) > 20 else ""
+    raise WeightsError(f"there are several networks, choose one by {by}: {shown}{more}")
+
+
+def _shapes(state_dict: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of each array. Raises WeightsError for what is no mapping from names to arrays."""
+    if not isinstance(state_dict, Mapping) or not all(isinstance(name, str) for name in state_dict):
+        raise WeightsError(f"adopt expected a mapping from names to arrays, got {type(state_dict).__name__}")
+    if not state_dict:
+        raise WeightsError("adopt expected arrays, got none")
+    return {name: _shape(name, value) for name, value in state_dict.items()}
 
 
 def _shape(name: str, value: Any) -> tuple[int, ...]:

@@ -19,10 +19,19 @@ def options_of(layout: Layout, hints: Mapping[str, Any], both: bool) -> dict[str
     for name, arguments in layout.choices.items():
         if name in hints:
             value = tuple(hints[name]) if isinstance(hints[name], list) else hints[name]
+            value = layout.words.get(value, value) if isinstance(value, str) else value
             options |= dict.fromkeys(arguments, value)
-    if set(flat(options.get("stride", 1))) != {1}:
+    if layout.padding is not None and set(flat(options.get("stride", 1))) != {1}:
         options["padding"] = layout.padding
+    if layout.form == "oi" and "ndim" in hints:
+        options["ndim"] = _ndim(hints["ndim"])
     return {**options, "bidirectional": layout.bidirectional if both else None}
+
+
+def _ndim(value: Any) -> int:
+    if value not in (1, 2, 3) or isinstance(value, bool):
+        raise NoFitError(f"ndim expected 1, 2 or 3, got {value!r}")
+    return int(value)
 
 
 def groups_of(layout: Layout, hints: Mapping[str, Any]) -> int:
@@ -33,7 +42,15 @@ def groups_of(layout: Layout, hints: Mapping[str, Any]) -> int:
     return groups
 
 
-def check_hints(layout: Layout, spec: NetworkSpec, hints: Mapping[str, Any]) -> None:
+def forget_of(layout: Layout, hints: Mapping[str, Any]) -> float:
+    """What the original adds to the forget gate at run time, in units of the layout's own constant."""
+    value = hints.get(layout.forget_bias, 1.0) if layout.forget_bias else 1.0
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise NoFitError(f"{layout.forget_bias} expected a number, got {value!r}")
+    return float(value)
+
+
+def check_hints(layout: Layout, spec: NetworkSpec, hints: Mapping[str, Any], first: int = 0) -> None:
     """Raise NoFitError for a hint that the layout does not know, or that the arrays contradict."""
     unknown = sorted(set(hints) - set(layout.hints))
     if unknown:
@@ -41,6 +58,8 @@ def check_hints(layout: Layout, spec: NetworkSpec, hints: Mapping[str, Any]) -> 
     for name, value in hints.items():
         if name in layout.fixed and set(flat(value)) != {layout.fixed[name]}:
             raise NoFitError(f"the original runs with {name}={layout.fixed[name]!r} only, got {value!r}")
+        if name == "layer" and layout.separate and value != first:
+            raise NoFitError(f"this is layer={first}, the hint says {value!r}")
         if name not in layout.sizes:
             continue
         actual = _actual(spec, layout.sizes[name])
@@ -50,10 +69,12 @@ def check_hints(layout: Layout, spec: NetworkSpec, hints: Mapping[str, Any]) -> 
 
 def _actual(spec: NetworkSpec, size: str) -> Any:
     """What the arrays say of a size: a list with one for each layer, or one for the network."""
+    first = spec.layers[0]
     network: dict[str, Any] = {
         "in_channels": spec.in_channels,
+        "joined_channels": spec.in_channels + first.hidden_channels,
         "num_layers": len(spec.layers),
-        "bias": spec.layers[0].bias,
+        "bias": first.bias,
         "bidirectional": spec.bidirectional is not None,
     }
     return network[size] if size in network else [getattr(layer, size) for layer in spec.layers]

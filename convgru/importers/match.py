@@ -1,18 +1,21 @@
-"""Recognise a foreign layout by the names and shapes of the arrays, and derive the spec that they imply."""
+"""Whether arrays of these names and shapes are a network in some layout, and the spec that they imply."""
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from convgru.importers.hints import NoFitError, check_hints, groups_of, options_of
-from convgru.importers.layout import Layout, Piece, pattern
+from convgru.importers.hints import NoFitError, check_hints, forget_of, groups_of, options_of
+from convgru.importers.layout import Layout, Piece
 from convgru.shapes import cell_parameter_shapes, layer_prefix
-from convgru.spec import CellSpec, NetworkSpec, network
+from convgru.spec import CellSpec, NetworkSpec, Norm, network
 
 Shape = tuple[int, ...]
+Where = tuple[int, int]
+"""Number of the layer, as the original counts, and of the direction."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,14 @@ class Place:
     piece: Piece
 
     @property
-    def columns(self) -> slice | None:
-        """Which input channels of the array belong to the parameter; None means all."""
-        if not self.piece.columns:
-            return None
-        sizes = {"x": self.cell.in_channels, "h": self.cell.hidden_channels}
-        before = sizes[self.piece.order[0]] if self.piece.columns == self.piece.order[1] else 0
-        return slice(before, before + sizes[self.piece.columns])
+    def names(self) -> list[str]:
+        """Every foreign array that is read for it."""
+        own = [self.name] if self.name else []
+        return [
+            *own,
+            *([f"{self.norm}.weight", f"{self.norm}.running_var"] if self.norm else []),
+            *(self.spectral or ()),
+        ]
 
 
 @dataclass(frozen=True)
@@ -45,136 +49,225 @@ class Match:
     spec: NetworkSpec
     pieces: tuple[Piece, ...]
     groups: int = 1
-    forget_bias: float = 0.0
-
-    @classmethod
-    def of(cls, layout: Layout, spec: NetworkSpec, groups: int | None = None, prefix: str = "") -> Match:
-        """The match of a spec that is known: with biases or without as the spec says, without arrays that may be missing.
-
-        ``groups`` are the original's, where its convolutions cut across the gates.
-        """
-        bias = spec.layers[0].bias
-        pieces = tuple(piece for piece in layout.pieces if not piece.optional and (bias or not piece.is_bias))
-        return cls(
-            layout, prefix, spec, pieces, spec.layers[0].groups if groups is None else groups, layout.forget_bias
-        )
+    forget: float = 1.0
+    """What a piece's ``constant`` is multiplied by."""
+    first: int = 0
+    """What the original counts the first layer as."""
+    words: Mapping[Where, str] = field(default_factory=dict)
+    """What stands for ``{any}``."""
 
     def places(self) -> Iterator[Place]:
         """Every piece of every layer and direction."""
         for layer, cell in enumerate(self.spec.layers):
-            for direction, word in zip(self.spec.directions, self.layout.directions, strict=False):
+            for index, direction in enumerate(self.spec.directions):
+                fill = self._filler(layer + self.first, index)
                 for piece in self.pieces:
-                    keys = (piece.key, piece.norm, *piece.spectral)
-                    name, norm, *spectral = (key and self.prefix + key.format(layer=layer, dir=word) for key in keys)
+                    spectral = None if piece.spectral is None else (fill(piece.spectral[0]), fill(piece.spectral[1]))
                     target = layer_prefix(layer, direction) + piece.target
-                    yield Place(name, target, norm, (spectral[0], spectral[1]) if spectral else None, cell, piece)
+                    yield Place(fill(piece.key), target, fill(piece.norm), spectral, cell, piece)
+
+    def _filler(self, layer: int, direction: int) -> Any:
+        words = {"layer": layer, "dir": self.layout.directions[direction]}
+        words["any"] = self.words.get((layer, direction), "conv_lstm")
+        return lambda key: key and self.prefix + key.format(**words)
+
+    @property
+    def claims(self) -> frozenset[str]:
+        """Every foreign array that it reads."""
+        return frozenset(name for place in self.places() for name in place.names)
+
+    @property
+    def label(self) -> str:
+        """What tells it from others in the same file."""
+        return f"{self.prefix!r}, layer={self.first}" if self.layout.separate else repr(self.prefix)
 
 
-def match(layout: Layout, shapes: Mapping[str, Shape], hints: Mapping[str, Any]) -> Match:
-    """The match of a layout with arrays of these names and shapes. Raises NoFitError, which says what does not fit."""
-    found = _parts(layout, shapes)
-    if not found:
-        raise NoFitError(f"no array is called like {layout.example!r}")
-    if len(found) > 1:
-        raise NoFitError(f"there are several networks, choose one by prefix=: {', '.join(map(repr, sorted(found)))}")
-    prefix, parts = next(iter(found.items()))
+def match(
+    layout: Layout,
+    prefix: str,
+    parts: Mapping[Where, Sequence[Piece]],
+    shapes: Mapping[str, Shape],
+    hints: Mapping[str, Any],
+    words: Mapping[Where, str] | None = None,
+) -> Match:
+    """The network of one layout below one prefix. Raises NoFitError, which says what does not fit.
+
+    ``parts`` says which pieces were seen in which layer and direction, ``words`` what stood for ``{any}`` there.
+    """
     there = {piece for pieces in parts.values() for piece in pieces}
-    bias = any(piece.is_bias for piece in there)
+    bias = layout.has_constants or any(piece.is_bias for piece in there)
     pieces = tuple(p for p in layout.pieces if (bias or not p.is_bias) and (p in there or not p.optional))
     both = any(direction for _, direction in parts)
-    layers = len({layer for layer, _ in parts})
-    groups = groups_of(layout, hints)
-    spec = _derive(layout, prefix, layers, shapes, groups, {"bias": bias, **options_of(layout, hints, both)})
-    result = Match(layout, prefix, spec, pieces, groups)
-    _check_names_and_shapes(result, shapes)
-    check_hints(layout, spec, hints)
-    return result
-
-
-def _parts(layout: Layout, names: Mapping[str, Shape]) -> dict[str, dict[tuple[int, int], list[Piece]]]:
-    """Prefix -> (layer, direction) -> the pieces found there."""
-    found: dict[str, dict[tuple[int, int], list[Piece]]] = {}
-    for name in names:
-        for piece in layout.pieces:
-            hit = pattern(piece.key, layout.directions).fullmatch(name)
-            if hit:
-                groups = hit.groupdict()
-                direction = layout.directions.index(groups.get("dir") or layout.directions[0])
-                where = int(groups.get("layer") or 0), direction
-                found.setdefault(hit["prefix"], {}).setdefault(where, []).append(piece)
+    first = min(layer for layer, _ in parts) if layout.separate else 0
+    groups, words = groups_of(layout, hints), words or {}
+    draft = Match(layout, prefix, _NONE, pieces, groups, forget_of(layout, hints), first, words)
+    options = {"bias": bias, **options_of(layout, hints, both)}
+    spec = _derive(draft, len({layer for layer, _ in parts}), shapes, options)
+    found = Match(layout, prefix, spec, pieces, groups, draft.forget, first, words)
+    _check_shapes(found, shapes)
+    check_hints(layout, spec, {**hints, "layer": first} if layout.separate and "layer" not in hints else hints, first)
     return found
 
 
-def _derive(
-    layout: Layout, prefix: str, layers: int, shapes: Mapping[str, Shape], groups: int, options: Mapping[str, Any]
-) -> NetworkSpec:
+_NONE = network("rnn", 1, 1)
+
+
+def _derive(draft: Match, layers: int, shapes: Mapping[str, Shape], options: dict[str, Any]) -> NetworkSpec:
     """The spec that the recurrent weights, and the first input weights, imply; all else is then compared with it."""
-    recurrent = next(piece for piece in layout.pieces if piece.target == "weight_hh")
-    inputs = next(piece for piece in layout.pieces if piece.target == "weight_ih")
-    word = layout.directions[0]
+    layout = draft.layout
+    recurrent = [piece for piece in draft.pieces if piece.target.endswith("weight_hh")]
+    inputs = next(piece for piece in draft.pieces if piece.target.endswith("weight_ih"))
     hidden: list[int] = []
     kernels: list[Any] = []
+    own_kernels: list[Any] = []
     for layer in range(layers):
-        name = prefix + recurrent.key.format(layer=layer, dir=word)
-        shape = _shape(shapes, name)
-        if len(shape) - 2 not in layout.ndims or min(shape) < 1:
-            raise NoFitError(f"{name!r} has shape {shape}")
-        hidden.append(max(shape[0] // recurrent.gates, 1))
-        kernels.append(shape[2:])
-    columns = _shape(shapes, prefix + inputs.key.format(layer=0, dir=word))[1]
-    channels = columns - hidden[0] if inputs.columns else columns * groups
-    own = groups if recurrent.gates == 1 else 1  # groups that cut across gates become dense weights
+        shape = _oriented(draft, recurrent[0], layer, shapes, options)
+        hidden.append(max(shape[0] // recurrent[0].gates, 1))
+        own_kernels.append(shape[2:])
+        kernels.append(_oriented(draft, inputs, layer, shapes, options)[2:])
+    columns = _oriented(draft, inputs, 0, shapes, options)[1]
+    channels = columns - hidden[0] if inputs.columns else columns * draft.groups
+    own = draft.groups if layout.cell == "rnn" else 1  # groups that cut across gates become dense weights
+    updates = {p.target.rpartition(".")[0]: p for p in recurrent if p.target.startswith("updates.")}
+    if updates:
+        options["updates"] = tuple(_oriented(draft, piece, 0, shapes, options)[2:] for piece in updates.values())
+    elif own_kernels != kernels:
+        options["recurrent_kernel_size"] = own_kernels
+    options |= _peephole(draft, shapes) | _norm(draft, hidden)
+    options.pop("ndim", None)
     try:
         return network(layout.cell, channels, hidden, kernels, ndim=len(kernels[0]), groups=own, **options)
     except (TypeError, ValueError) as error:
         raise NoFitError(str(error)) from None
 
 
-def _shape(shapes: Mapping[str, Shape], name: str) -> Shape:
+def _oriented(draft: Match, piece: Piece, layer: int, shapes: Mapping[str, Shape], options: Mapping[str, Any]) -> Shape:
+    """The shape of a convolution's array with the axes in our order."""
+    name = draft._filler(layer + draft.first, 0)(piece.key)
     if name not in shapes:
         raise NoFitError(f"{name!r} is missing")
-    if len(shapes[name]) < 2:
+    form, shape = draft.layout.form_of(piece), shapes[name]
+    if form == "oi" and len(shape) == 2:
+        shape = (*shape, *(1,) * int(options.get("ndim", 2)))
+    elif form == "kio" and len(shape) > 2:
+        shape = (shape[-1], shape[-2], *shape[:-2])
+    if (form == "oi" and len(shapes[name]) != 2) or len(shape) - 2 not in draft.layout.ndims or min(shape) < 1:
         raise NoFitError(f"{name!r} has shape {shapes[name]}")
-    return shapes[name]
+    return shape
 
 
-def foreign_shapes(result: Match) -> dict[str, Shape]:
+def _peephole(draft: Match, shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    """The peephole that the arrays show, tied to the size of the image where they are that large."""
+    piece = next((p for p in draft.pieces if p.target.startswith("peephole_")), None)
+    if piece is None or draft.layout.peephole is None:
+        return {}
+    size = shapes[draft._filler(draft.first, 0)(piece.key)][2:]
+    tied = draft.layout.peephole == "hadamard" and set(size) != {1}
+    return {"peephole": draft.layout.peephole, **({"state_size": size} if tied else {})}
+
+
+def _norm(draft: Match, hidden: Sequence[int]) -> dict[str, Any]:
+    """The group norm that the arrays show. Raises NoFitError where its groups straddle gates that our order separates."""
+    pieces = [piece for piece in draft.pieces if piece.target == "norm_weight"]
+    if not pieces:
+        return {}
+    groups = []
+    for piece in pieces:
+        channels = len(piece.rows) * hidden[0]
+        count = channels // draft.layout.norm_channels
+        if not count or channels % count:
+            raise NoFitError(
+                f"a group norm of {channels} channels in groups of {draft.layout.norm_channels}: the original has none"
+            )
+        ours = piece.rows in ["rz", "n", "ifgo", "h"]
+        if not ours and count > 1 and hidden[0] % (channels // count):
+            raise NoFitError(
+                f"its group norm of {channels} channels in {count} groups straddles the gates {piece.rows}, which we order otherwise"
+            )
+        groups.append(count)
+    return {"norm": Norm(tuple(groups))}
+
+
+def foreign_shapes(found: Match) -> dict[str, Shape]:
     """The shape of every foreign array that the spec implies."""
     expected: dict[str, Shape] = {}
-    for place in result.places():
+    for place in found.places():
         cell, piece = place.cell, place.piece
+        if not piece.key:
+            continue
         rows = piece.gates * cell.hidden_channels
-        norm = (f"{place.norm}.weight", f"{place.norm}.running_var") if place.norm else ()
-        expected.update(dict.fromkeys((place.name, *norm), (rows,)))
+        expected.update(dict.fromkeys(place.names, (rows,)))
         tail = cell_parameter_shapes(cell)[piece.target][1:]
         if piece.columns:
-            expected[place.name] = (rows, cell.in_channels + cell.hidden_channels, *tail[1:])
-        elif tail:
-            expected[place.name] = (rows, tail[0] * cell.groups // result.groups, *tail[1:])
+            tail = (cell.in_channels + cell.hidden_channels, *tail[1:])
+        elif piece.is_weight or (piece.target.startswith("peephole") and cell.peephole == "conv"):
+            tail = (tail[0] * cell.groups // found.groups, *tail[1:])
+        expected[place.name] = in_form((rows, *tail), found.layout.form_of(piece))
+        if place.spectral:
+            flat = 1
+            for n in tail:
+                flat *= n
+            expected[place.spectral[1]] = (flat,)
     return expected
 
 
-def _check_names_and_shapes(result: Match, shapes: Mapping[str, Shape]) -> None:
-    expected = foreign_shapes(result)
-    for name, shape in expected.items():
+def in_form(shape: Shape, form: str) -> Shape:
+    """A shape of (out, in, *k) with the axes as ``form`` has them."""
+    if form == "kio":
+        return (*shape[2:], shape[1], shape[0])
+    if form == "1ok":
+        return (1, *shape)
+    return shape[:2] if form == "oi" else shape
+
+
+def _check_shapes(found: Match, shapes: Mapping[str, Shape]) -> None:
+    for name, shape in foreign_shapes(found).items():
         if name not in shapes:
             raise NoFitError(f"{name!r} is missing")
         if shapes[name] != shape:
             raise NoFitError(f"{name!r} expected shape {shape}, got {shapes[name]}")
-    within = (name for name in shapes if name.startswith(result.prefix) and name not in expected)
-    strange = sorted(name for name in within if not _is_stray(result.layout, name.removeprefix(result.prefix)))
-    if strange:
-        raise NoFitError(f"it has no place for {some(strange)}")
-    if result.layout.odd_kernels:
-        for index, layer in enumerate(result.spec.layers):
+    if found.layout.odd_kernels:
+        for index, layer in enumerate(found.spec.layers):
             if not all(k % 2 for k in layer.kernel_size):
                 raise NoFitError(
                     f"layer {index} has the even kernel {layer.kernel_size}, with which the original cannot run"
                 )
 
 
-def _is_stray(layout: Layout, name: str) -> bool:
-    return any(re.fullmatch(stray, name) for stray in layout.strays)
+def check_neighbours(found: Match, names: Sequence[str]) -> None:
+    """Raise NoFitError if the modules that hold the cells hold arrays that the layout has no place for.
+
+    ``names`` are those of all arrays, sorted. What stands in other modules is nobody's business here.
+    """
+    claims, strange = found.claims, []
+    strays = [re.compile(stray) for stray in found.layout.strays]
+    for home, deep in sorted(_homes(found)):
+        at = bisect_left(names, home)
+        while at < len(names) and names[at].startswith(home):
+            name = names[at]
+            at += 1
+            if name in claims or (not deep and re.search(r"[./]", name[len(home) :])):
+                continue
+            if not any(stray.fullmatch(name[len(found.prefix) :]) for stray in strays):
+                strange.append(name)
+    if strange:
+        raise NoFitError(f"it has no place for {some(sorted(set(strange)))}")
+
+
+def _homes(found: Match) -> set[tuple[str, bool]]:
+    """How the names of the modules begin that hold the cells, and whether all below them is theirs."""
+    homes: set[tuple[str, bool]] = set()
+    for layer in range(len(found.spec.layers)):
+        for direction in range(len(found.spec.directions)):
+            fill = found._filler(layer + found.first, direction)
+            for piece in found.pieces:
+                modules = re.split(r"(?<=[./])", piece.key)
+                last = max((index for index, module in enumerate(modules) if "{" in module), default=-1)
+                if last == len(modules) - 1 and last >= 0:  # the layer's number is in the array's own name
+                    homes.add((fill("".join(modules[:-1])) or found.prefix, False))
+                elif piece.key:
+                    homes.add((fill("".join(modules[: last + 1])) or found.prefix, True))
+    return homes
 
 
 def some(names: Sequence[str]) -> str:

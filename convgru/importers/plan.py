@@ -1,8 +1,8 @@
-"""From a match to pure slices: which block of which foreign array is which gate of which canonical array."""
+"""From a match to pure slices: which block of which foreign array each block of each canonical array is made of."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from convgru.importers.match import Match, Place
 from convgru.shapes import parameter_shapes
@@ -11,59 +11,54 @@ from convgru.spec import GATES, NetworkSpec
 
 @dataclass(frozen=True)
 class Term:
-    """One block of one foreign array, as it stands in a sum.
-
-    ``form`` names the array's axes: ``oik`` (out, in, *kernel), ``kio`` (*kernel, in, out), ``oi`` (out, in; ``ones`` axes of length one
-    follow, its kernel), ``o``, or ``1ok`` (1, out, *size). ``rows`` and ``columns`` are slices of it as (out, in, *kernel); before that ``groups``
-    of a convolution that cut across the gates are made dense. The block changes its sign if ``negative``, is multiplied by
-    γ/√(var + ε) of the batch norm ``norm`` (arrays ``norm.weight``, ``norm.running_var``), and divided by uᵀ·W·v, W being the whole array
-    with one row for each output, if ``spectral`` names u and v. ``constant`` is added. A term without a ``name`` is the constant
-    alone, once for each of ``rows``.
-    """
+    """A slice of a foreign array, and what is done to it; without a name, a constant."""
 
     name: str
     form: str
+    """How the array's axes stand (``layout.FORMS``)."""
     rows: slice
+    """Along the output channels."""
     columns: slice | None = None
+    """Along the input channels, None for all."""
+    groups: int = 1
+    """Of a grouped convolution that becomes a dense one first, zeros filling the rest."""
     negative: bool = False
     norm: str = ""
+    """A batch norm that multiplies it by γ/√(var + ε): ``{norm}.weight`` and ``{norm}.running_var``."""
     spectral: tuple[str, str] | None = None
+    """The names of u and v: the array is divided by uᵀWv."""
     constant: float = 0.0
-    groups: int = 1
-    ones: int = 0
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every foreign array that is read for it."""
-        norm = (f"{self.norm}.weight", f"{self.norm}.running_var") if self.norm else ()
-        return (*((self.name,) if self.name else ()), *norm, *(self.spectral or ()))
 
     @property
     def is_exact(self) -> bool:
-        """Whether it only moves numbers and turns signs."""
-        return not (self.norm or self.spectral or self.constant)
+        """Whether it only moves numbers, or turns their sign."""
+        return bool(self.name) and not self.norm and self.spectral is None
 
 
-Blocks = tuple[tuple[Term, ...], ...]
-Plan = dict[str, Blocks]
-"""Canonical name -> its blocks, in the order of our gates; each is the sum of its terms, and () is zeros."""
+@dataclass(frozen=True)
+class Block:
+    """Rows of a canonical array: the sum of its terms, zeros without any."""
+
+    shape: tuple[int, ...]
+    terms: tuple[Term, ...]
+
+
+Plan = dict[str, tuple[Block, ...]]
+"""Canonical name -> its blocks, one below the other."""
 
 
 def plan(found: Match) -> Plan:
-    """How the canonical arrays of a match are made of the foreign ones."""
+    """The plan of a match."""
     terms: dict[tuple[str, str], list[Term]] = {}
     for place in found.places():
         for gate in place.piece.rows:
-            terms.setdefault((place.target, gate), []).append(_term(place, gate, found))
-    if found.forget_bias:
-        for name in parameter_shapes(found.spec):
-            if name.endswith(".bias"):
-                rows = slice(0, found.spec.layers[0].hidden_channels)
-                terms.setdefault((name, "f"), []).append(Term("", "o", rows, constant=found.forget_bias))
-    return {
-        name: tuple(tuple(terms.get((name, gate), ())) for gate in gates_of(found.spec, name))
-        for name in parameter_shapes(found.spec)
-    }
+            terms.setdefault((place.target, gate), []).append(_term(found, place, gate))
+    whole: Plan = {}
+    for name, shape in parameter_shapes(found.spec).items():
+        gates = gates_of(found.spec, name)
+        rows = shape[0] // len(gates)
+        whole[name] = _merged([Block((rows, *shape[1:]), tuple(terms.get((name, gate), ()))) for gate in gates])
+    return whole
 
 
 def gates_of(spec: NetworkSpec, name: str) -> str:
@@ -74,18 +69,42 @@ def gates_of(spec: NetworkSpec, name: str) -> str:
     return part[-1] if part.startswith("peephole_") else GATES[spec.cell]
 
 
-def _term(place: Place, gate: str, found: Match) -> Term:
+def _term(found: Match, place: Place, gate: str) -> Term:
     piece, cell = place.piece, place.cell
     start = (piece.first + piece.rows.index(gate)) * cell.hidden_channels
-    weight = piece.form in ("oik", "kio", "oi")
+    columns = None
+    if piece.columns:
+        at = cell.in_channels if found.layout.joined == "xh" else cell.hidden_channels
+        columns = slice(0, at) if piece.columns == found.layout.joined[0] else slice(at, None)
     return Term(
         place.name,
-        piece.form,
+        found.layout.form_of(piece),
         slice(start, start + cell.hidden_channels),
-        place.columns,
+        columns,
+        found.groups if found.groups != cell.groups and (piece.is_weight or cell.peephole) and not piece.is_bias else 1,
         gate in piece.negative,
         place.norm,
         place.spectral,
-        groups=found.groups if weight and found.groups != cell.groups else 1,
-        ones=cell.ndim if piece.form == "oi" else 0,
+        piece.constant * found.forget,
     )
+
+
+def _merged(blocks: list[Block]) -> tuple[Block, ...]:
+    """Blocks that continue each other as one, so that less is cut and glued."""
+    found: list[Block] = []
+    for block in blocks:
+        last = found[-1] if found else None
+        if last is not None and len(last.terms) == len(block.terms) and all(map(_continues, last.terms, block.terms)):
+            terms = tuple(
+                replace(a, rows=slice(a.rows.start, b.rows.stop)) for a, b in zip(last.terms, block.terms, strict=True)
+            )
+            found[-1] = Block((last.shape[0] + block.shape[0], *block.shape[1:]), terms)
+        else:
+            found.append(block)
+    return tuple(found)
+
+
+def _continues(a: Term, b: Term) -> bool:
+    if not a.name or not b.name:
+        return a.name == b.name and a.constant == b.constant
+    return a.rows.stop == b.rows.start and replace(b, rows=a.rows) == a

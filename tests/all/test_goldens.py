@@ -2,49 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from functools import cache
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import convgru
-from convgru import reference, registry
-from convgru.extras import Extras
-
-GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
-RUNNERS = ("reference", *registry.ROOMS)
-
-
-@cache
-def load(name):
-    """Meta, state dict and the other arrays of a golden."""
-    with np.load(GOLDENS / f"{name}.npz", allow_pickle=False) as archive:
-        arrays = {key: archive[key] for key in archive.files}
-    meta = json.loads(str(arrays.pop("meta")))
-    start = "state_dict/"
-    state_dict = {key.removeprefix(start): arrays.pop(key) for key in list(arrays) if key.startswith(start)}
-    return meta, state_dict, arrays
-
-
-@pytest.fixture(params=RUNNERS)
-def execute(request):
-    """A function (weights, x, state=None, lengths=None) -> output, state, of the reference or of a backend."""
-    if request.param == "reference":
-        return reference.run
-    try:
-        backend = registry.get(request.param)
-    except ImportError as error:
-        pytest.skip(str(error))
-
-    def run(weights, x, state=None, lengths=None):
-        extras = Extras(None if lengths is None else np.asarray(lengths))
-        with backend.precise():
-            y, final, _ = backend.execute(weights, np.ascontiguousarray(x), state, extras=extras)
-        return y, final
-
-    return run
 
 
 def close(got, want):
@@ -52,8 +13,8 @@ def close(got, want):
     return np.abs(np.asarray(got) - want).max() <= 1e-12
 
 
-def test_pytorch_convgru(execute):
-    meta, state_dict, arrays = load("pytorch_convgru")
+def test_pytorch_convgru(execute, golden):
+    meta, state_dict, arrays = golden("pytorch_convgru")
     weights = convgru.adopt(state_dict, **meta["args"])
     y, state = execute(weights, arrays["x"])
     for t in range(len(y)):
@@ -62,8 +23,8 @@ def test_pytorch_convgru(execute):
     assert close(state[1], arrays["h_t3_l1"])
 
 
-def test_pytorch_convgru_frame_by_frame(execute):
-    meta, state_dict, arrays = load("pytorch_convgru")
+def test_pytorch_convgru_frame_by_frame(execute, golden):
+    meta, state_dict, arrays = golden("pytorch_convgru")
     weights, state = convgru.adopt(state_dict, **meta["args"]), None
     for t, frame in enumerate(arrays["x"]):
         _, state = execute(weights, frame[None], state)
@@ -71,8 +32,8 @@ def test_pytorch_convgru_frame_by_frame(execute):
         assert close(state[1], arrays[f"h_t{t}_l1"])
 
 
-def test_convlstm_pytorch(execute):
-    meta, state_dict, arrays = load("convlstm_pytorch")
+def test_convlstm_pytorch(execute, golden):
+    meta, state_dict, arrays = golden("convlstm_pytorch")
     y, state = execute(convgru.adopt(state_dict, **meta["args"]), arrays["x"].swapaxes(0, 1))
     assert close(y.swapaxes(0, 1), arrays["output_l1"])
     for layer in (0, 1):
@@ -81,9 +42,9 @@ def test_convlstm_pytorch(execute):
 
 
 @pytest.mark.parametrize("name", ["conv1d_rnn", "conv2d_gru", "conv2d_lstm", "conv2d_peephole", "conv3d_gru"])
-def test_convolutional_rnn(execute, name):
+def test_convolutional_rnn(execute, golden, name):
     """Directions, lengths, dilation, even kernels and peepholes, in one, two and three dimensions."""
-    meta, state_dict, arrays = load(f"convolutional_rnn.{name}")
+    meta, state_dict, arrays = golden(f"convolutional_rnn.{name}")
     x, want = arrays["x"], arrays["output"]
     if meta["args"].get("batch_first"):
         x, want = x.swapaxes(0, 1), want.swapaxes(0, 1)
@@ -94,9 +55,9 @@ def test_convolutional_rnn(execute, name):
         assert close(np.stack(parts), arrays[part])
 
 
-def test_biconvgru(execute):
+def test_biconvgru(execute, golden):
     """A whole stack forward, a whole stack backward, on the pooled input."""
-    meta, state_dict, arrays = load("biconvgru")
+    meta, state_dict, arrays = golden("biconvgru")
     y, state = execute(convgru.adopt(state_dict, **meta["args"]), arrays["x"].swapaxes(0, 1))
     assert close(y.swapaxes(0, 1), arrays["output_l1"])
     for entry, h in enumerate(state):
@@ -104,9 +65,9 @@ def test_biconvgru(execute):
         assert close(h, arrays[f"state_{word}_l{entry // 2}"])
 
 
-def test_bidirectional_conv_lstm(execute):
+def test_bidirectional_conv_lstm(execute, golden):
     """With its batch norm folded; that its backward half is in reversed time, and its states side by side, is its own."""
-    meta, state_dict, arrays = load("bidirectional_conv_lstm")
+    meta, state_dict, arrays = golden("bidirectional_conv_lstm")
     y, state = execute(convgru.adopt(state_dict, **meta["args"]), arrays["x"].swapaxes(0, 1))
     y, half = y.swapaxes(0, 1), y.shape[2] // 2
     assert close(np.concatenate([y[:, :, :half], y[:, ::-1, half:]], 2), arrays["output"])

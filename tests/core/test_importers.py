@@ -292,11 +292,13 @@ def test_prefix_chooses_one_of_several_networks():
         **{f"decoder.{k}": v for k, v in importers.export(two, "convlstm_pytorch").items()},
         "head.weight": np.ones((1, 3, 1, 1)),
     }
-    with pytest.raises(convgru.WeightsError, match=r"choose one by prefix=: 'decoder\.', 'encoder\.'"):
+    with pytest.raises(
+        convgru.WeightsError, match=r"choose one by prefix=: 'decoder\.' \(convlstm_pytorch\), 'encoder\.' \("
+    ):
         convgru.adopt(arrays)
     assert convgru.adopt(arrays, prefix="encoder.").equal(one)
-    assert convgru.adopt(arrays, prefix="decoder.").equal(two)
-    with pytest.raises(convgru.WeightsError, match=r"names begin with 'middle\.'"):
+    assert convgru.adopt(arrays, prefix="decoder").equal(two)
+    with pytest.raises(convgru.WeightsError, match=r"that begin with 'middle\.'"):
         convgru.adopt(arrays, prefix="middle.")
 
 
@@ -321,15 +323,11 @@ def _with(layout="pytorch_convgru", **arrays):
 
 GATE = "ConvGRUCell_00.update_gate.weight"
 REFUSED = {
-    "nothing": ({}, {}, "names begin with '', got none"),
+    "nothing": ({}, {}, "adopt expected arrays, got none"),
     "not a mapping": ([1], {}, "mapping from names to arrays, got list"),
     "a module name that is a number": ({3: np.ones(2)}, {}, "mapping from names"),
-    "strange names": (
-        {"a": np.ones(2)},
-        {},
-        r"pytorch_convgru \(jacobkimmel/pytorch_convgru\): no array is called like 'ConvGRUCell_00",
-    ),
-    "unknown layout": (_foreign(), {"layout": "keras"}, "layout expected one of pytorch_convgru"),
+    "strange names": ({"a": np.ones(2)}, {}, "no known layout fits the arrays 'a'\nknown are biconvgru, "),
+    "unknown layout": (_foreign(), {"layout": "caffe"}, "layout expected one of pytorch_convgru"),
     "other layout": (_foreign(), {"layout": "convlstm_pytorch"}, "no array is called like 'cell_list.0.conv.weight'"),
     "weight missing": (_without(GATE), {}, f"'{GATE}' is missing"),
     "bias missing": (_without("ConvGRUCell_00.update_gate.bias"), {}, "'ConvGRUCell_00.update_gate.bias' is missing"),
@@ -405,10 +403,10 @@ REFUSED = {
     "objects": ({**_foreign(), GATE: np.full((4, 7, 3, 3), None)}, {}, "float64, object"),
     "not arrays": ({**_foreign(), GATE: [[1], [1, 2]]}, {}, "to be an array, got list"),
     "NaN": ({**_foreign(), GATE: np.full((4, 7, 3, 3), np.nan)}, {}, "expected finite numbers"),
-    "one-dimensional kernels of torch.nn.GRU": (
-        {"weight_ih_l0": np.ones((6, 3)), "weight_hh_l0": np.ones((6, 2))},
+    "an LSTM of torch.nn with projections": (
+        {"weight_ih_l0": np.ones((8, 3)), "weight_hh_l0": np.ones((8, 2)), "weight_hr_l0": np.ones((2, 2))},
         {},
-        r"'weight_hh_l0' has shape \(6, 2\)",
+        "torch.nn.lstm .*it has no place for 'weight_hr_l0'",
     ),
 }
 
@@ -447,6 +445,11 @@ def test_the_original_of_bidirectional_conv_lstm_runs_without_strides_only(golde
         (convgru.network("lstm", 1, 2), "bidirectional_conv_lstm"),
         (convgru.forecaster("gru", 1, 2), "pytorch_convgru"),
         (convgru.network("gru", 1, 2), "keras"),
+        (convgru.network("gru", 1, 2), "caffe"),
+        (convgru.network("lstm", 1, [2, 2], padding="valid"), "keras"),
+        (convgru.network("lstm", 1, 2, recurrent_dilation=2), "keras"),
+        (convgru.network("lstm", 1, 2, bias=False), "linen"),
+        (convgru.network("gru", 1, 2, reset="after"), "torch.nn"),
     ],
 )
 def test_export_refuses_what_the_original_does_not_have(spec, layout):

@@ -1,32 +1,19 @@
-"""The foreign layouts that convgru reads and writes, as data; the numbers behind them stand in tests/goldens."""
+"""The five systems that convgru takes the place of; the numbers behind them stand in tests/goldens."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from convgru.importers.layout import Layout, Piece
-
-
-def _joined(key: str, rows: str, negative: str = "") -> tuple[Piece, ...]:
-    """One convolution of [x, h] for the gates ``rows``."""
-    return (
-        Piece(f"{key}.weight", "weight_ih", rows, columns="x", negative=negative),
-        Piece(f"{key}.weight", "weight_hh", rows, columns="h", negative=negative),
-        Piece(f"{key}.bias", "bias", rows, negative=negative),
-    )
-
+from convgru.importers.tables.joined import GRU, joined, three
 
 PYTORCH_CONVGRU = Layout(
     name="pytorch_convgru",
     title="jacobkimmel/pytorch_convgru",
     cell="gru",
-    # z takes the new value there: h' = (1−z)∘h + z∘n
-    pieces=(
-        *_joined("ConvGRUCell_{layer:02d}.reset_gate", "r"),
-        *_joined("ConvGRUCell_{layer:02d}.update_gate", "z", negative="z"),
-        *_joined("ConvGRUCell_{layer:02d}.out_gate", "n"),
-    ),
-    options={"reset": "before"},
+    pieces=three(*(f"ConvGRUCell_{{layer:02d}}.{gate}_gate" for gate in ("reset", "update", "out"))),
+    options=GRU,
     sizes={
         "input_size": "in_channels",
         "hidden_sizes": "hidden_channels",
@@ -37,16 +24,24 @@ PYTORCH_CONVGRU = Layout(
     ndims=(2,),
 )
 
+MINDSPORE_CONVGRU = replace(
+    PYTORCH_CONVGRU,
+    name="mindspore_convgru",
+    title="the MindSpore port of pytorch_convgru",
+    pieces=three(*(f"cell_{{layer}}.{gate}_gate" for gate in ("reset", "update", "out"))),
+    ends="./_",
+)
+
 BICONVGRU = Layout(
     name="biconvgru",
     title="TopDianyou/BiConvGRU",
     cell="gru",
     # z takes the new value there too
     pieces=(
-        *_joined("{dir}.cells.{layer}.conv_gates", "rz", negative="z"),
-        *_joined("{dir}.cells.{layer}.conv_candidate", "n"),
+        *joined("{dir}.cells.{layer}.conv_gates", "rz", negative="z"),
+        *joined("{dir}.cells.{layer}.conv_candidate", "n"),
     ),
-    options={"reset": "before"},
+    options=GRU,
     directions=("forward_gru", "reverse_gru"),
     bidirectional="stack",
     sizes={
@@ -67,7 +62,7 @@ CONVLSTM_PYTORCH = Layout(
     name="convlstm_pytorch",
     title="ndrplz/ConvLSTM_pytorch",
     cell="lstm",
-    pieces=_joined("cell_list.{layer}.conv", "ifog"),
+    pieces=joined("cell_list.{layer}.conv", "ifog"),
     sizes={
         "input_dim": "in_channels",
         "hidden_dim": "hidden_channels",
@@ -78,6 +73,21 @@ CONVLSTM_PYTORCH = Layout(
     ignored=("batch_first", "return_all_layers"),
     odd_kernels=True,
     ndims=(2,),
+)
+
+ULTRAFAST = replace(
+    CONVLSTM_PYTORCH,
+    name="ultrafast_convlstm",
+    title="UltraFastConvLstm",
+    pieces=joined("list_of_cells.{layer}.conv", "ifog"),
+    sizes={
+        "channel_input": "in_channels",
+        "hidden_sizes": "hidden_channels",
+        "kernel_sizes": "kernel_size",
+        "num_layers": "num_layers",
+        "bias": "bias",
+    },
+    ignored=("input_size", "seq_len", "batch_first"),
 )
 
 _SEYONGK = "conv_lstm_cells.{dir}.gates.0"
@@ -155,7 +165,12 @@ def _convolutional_rnn(kind: str, *, bare: bool) -> Layout:
 
 CONVOLUTIONAL_RNN = tuple(_convolutional_rnn(kind, bare=bare) for bare in (False, True) for kind in _KAMO_GATES)
 
-LAYOUTS: dict[str, Layout] = {
-    layout.name: layout
-    for layout in (PYTORCH_CONVGRU, BICONVGRU, CONVLSTM_PYTORCH, BIDIRECTIONAL_CONV_LSTM, *CONVOLUTIONAL_RNN)
-}
+SEEDS = (
+    PYTORCH_CONVGRU,
+    MINDSPORE_CONVGRU,
+    BICONVGRU,
+    CONVLSTM_PYTORCH,
+    ULTRAFAST,
+    BIDIRECTIONAL_CONV_LSTM,
+    *CONVOLUTIONAL_RNN,
+)

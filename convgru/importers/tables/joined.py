@@ -1,0 +1,23 @@
+"""What many tables say alike: one convolution of x and h together, or one of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convgru.importers.layout import Piece
+
+GRU: dict[str, Any] = {"reset": "before"}
+
+
+def joined(key: str, rows: str, negative: str = "", update: str = "", optional: str = "") -> tuple[Piece, ...]:
+    """One convolution of x and h for the gates ``rows``; ``optional`` names what may be missing (``bias``)."""
+    return (
+        Piece(f"{key}.weight", f"{update}weight_ih", rows, columns="x", negative=negative),
+        Piece(f"{key}.weight", f"{update}weight_hh", rows, columns="h", negative=negative),
+        Piece(f"{key}.bias", f"{update}bias", rows, negative=negative, optional=optional == "bias"),
+    )
+
+
+def three(r: str, z: str, n: str, update: str = "") -> tuple[Piece, ...]:
+    """A GRU with a convolution for each gate, whose z takes the new value: h' = (1−z)∘h + z∘n."""
+    return (*joined(r, "r", update=update), *joined(z, "z", negative="z", update=update), *joined(n, "n", update=update))
