@@ -9,7 +9,7 @@ import numpy as np
 
 from convgru.importers.hints import flat
 from convgru.importers.interpret import canonical
-from convgru.importers.layout import Layout, Piece
+from convgru.importers.layout import Layout
 from convgru.importers.match import Match, foreign_shapes
 from convgru.importers.plan import Term, plan
 from convgru.shapes import parameter_shapes
@@ -65,7 +65,7 @@ def place_in(spec: Any, layout: Layout) -> Match:
         raise WeightsError(
             f"{layout.title} has no {spec.title} without batch or spectral norm, which adopt folds into the weights and export cannot unfold"
         )
-    found = Match(layout, "", spec, _pieces(layout, spec), spec.layers[0].groups)
+    found = Match.of(layout, spec)
     odd = all(k % 2 for layer in spec.layers for k in layer.recurrent_kernel_size)
     if _nearest(layout, spec) != spec or spec.ndim not in layout.ndims or (layout.odd_kernels and not odd):
         raise WeightsError(f"{layout.title} has no such network: {spec}")
@@ -74,19 +74,6 @@ def place_in(spec: Any, layout: Layout) -> Match:
     if missing:
         raise WeightsError(f"{layout.title} has no place for {', '.join(missing)}")
     return found
-
-
-def _pieces(layout: Layout, spec: NetworkSpec) -> tuple[Piece, ...]:
-    first = spec.layers[0]
-
-    def there(piece: Piece) -> bool:
-        if piece.target.startswith("peephole"):
-            return first.peephole is not None
-        if piece.is_bias:
-            return first.bias and (not piece.optional or layout.has_constants)
-        return not piece.optional
-
-    return tuple(piece for piece in layout.pieces if there(piece))
 
 
 def _nearest(layout: Layout, spec: NetworkSpec) -> NetworkSpec | None:

@@ -56,6 +56,24 @@ class Match:
     words: Mapping[Where, str] = field(default_factory=dict)
     """What stands for ``{any}``."""
 
+    @classmethod
+    def of(cls, layout: Layout, spec: NetworkSpec, groups: int | None = None, *, optional: bool = False) -> Match:
+        """The match of a network that is known, as far as the layout has room for it.
+
+        ``groups`` are the original's, where its convolutions cut across the gates; ``optional`` biases may be there.
+        """
+        first = spec.layers[0]
+
+        def there(piece: Piece) -> bool:
+            if piece.target.startswith("peephole"):
+                return first.peephole is not None
+            if piece.is_bias:
+                return first.bias and (optional or not piece.optional or layout.has_constants)
+            return not piece.optional
+
+        pieces = tuple(piece for piece in layout.pieces if there(piece))
+        return cls(layout, "", spec, pieces, first.groups if groups is None else groups)
+
     def places(self) -> Iterator[Place]:
         """Every piece of every layer and direction."""
         for layer, cell in enumerate(self.spec.layers):

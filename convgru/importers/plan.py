@@ -30,6 +30,12 @@ class Term:
     constant: float = 0.0
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Every foreign array that is read for it."""
+        norm = (f"{self.norm}.weight", f"{self.norm}.running_var") if self.norm else ()
+        return (*((self.name,) if self.name else ()), *norm, *(self.spectral or ()))
+
+    @property
     def is_exact(self) -> bool:
         """Whether it only moves numbers, or turns their sign."""
         return bool(self.name) and not self.norm and self.spectral is None
@@ -41,6 +47,11 @@ class Block:
 
     shape: tuple[int, ...]
     terms: tuple[Term, ...]
+
+    @property
+    def names(self) -> set[str]:
+        """Every foreign array that is read for it."""
+        return {name for term in self.terms for name in term.names}
 
 
 Plan = dict[str, tuple[Block, ...]]

@@ -42,7 +42,7 @@ class DropIn(nn.Module):
     def _foreign(self) -> dict[str, Tensor]:
         """The parameters by the row's names, as they are used: behind parametrisations and functional_call too."""
         self._renew()
-        names = {name for blocks in self._plan.values() for terms in blocks for term in terms for name in term.names}
+        names = {name for blocks in self._plan.values() for block in blocks for name in block.names}
         return {name: parameter(self, name.removeprefix(self._head)) for name in sorted(names)}
 
     def _renew(self) -> None:

@@ -18,6 +18,11 @@ def joined(key: str, rows: str, negative: str = "", update: str = "", optional: 
     )
 
 
-def three(r: str, z: str, n: str, update: str = "") -> tuple[Piece, ...]:
-    """A GRU with a convolution for each gate, whose z takes the new value: h' = (1−z)∘h + z∘n."""
-    return (*joined(r, "r", update=update), *joined(z, "z", negative="z", update=update), *joined(n, "n", update=update))
+def three(*keys: str, update: str = "") -> tuple[Piece, ...]:
+    """A GRU with a convolution for each gate, in the order r, z, n, whose z takes the new value: h' = (1−z)∘h + z∘n."""
+    r, z, n = keys
+    return (
+        *joined(r, "r", update=update),
+        *joined(z, "z", negative="z", update=update),
+        *joined(n, "n", update=update),
+    )

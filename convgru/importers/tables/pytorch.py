@@ -24,7 +24,9 @@ RAFT_SEP = Layout(
     title="princeton-vl/RAFT",
     cell="gru",
     pieces=tuple(
-        piece for u in (0, 1) for piece in three(f"convr{u + 1}", f"convz{u + 1}", f"convq{u + 1}", f"updates.{u}.")
+        piece
+        for u in (0, 1)
+        for piece in three(f"convr{u + 1}", f"convz{u + 1}", f"convq{u + 1}", update=f"updates.{u}.")
     ),
     options=GRU,
     joined="hx",
@@ -38,7 +40,9 @@ TORCHVISION_RAFT = Layout(
     title="torchvision.models.optical_flow.RAFT",
     cell="gru",
     pieces=tuple(
-        piece for u in (0, 1) for piece in three(*(f"convgru{u + 1}.conv{gate}" for gate in "rzq"), update=f"updates.{u}.")
+        piece
+        for u in (0, 1)
+        for piece in three(*(f"convgru{u + 1}.conv{gate}" for gate in "rzq"), update=f"updates.{u}.")
     ),
     options=GRU,
     joined="hx",
