@@ -1,4 +1,4 @@
-"""Which reader and writer the suffix of a file means."""
+"""Which reader and writer a file means: by its suffix, and where two frameworks share one, by how it begins."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import os
 from pathlib import Path
 from typing import Any
 
-from convgru import npz_io, registry, safetensors_io
+from convgru import keras_io, npz_io, registry, safetensors_io
+from convgru.contents import Contents, unwrapped
 from convgru.importers import adopt
 from convgru.weights import Weights, WeightsError
 
 OURS = {".safetensors": "convgru's own format", ".npz": "the same arrays as NumPy writes them"}
 FRAMEWORKS = {".pt": "torch", ".pth": "torch", ".msgpack": "flax", ".ckpt": "mindspore"}
 """Suffix of a framework's own checkpoints -> its backend. Each backend lists its own too; here no framework is imported."""
+READ_ONLY = {".bin": "torch", ".tar": "torch", **dict.fromkeys(keras_io.SUFFIXES, "keras")}
+"""What others write, and convgru only reads: pytorch_model.bin, model.pth.tar, Keras' files. A folder is orbax's."""
+TORCH = (b"PK\x03\x04", b"\x80")
+"""How a .ckpt begins that is not MindSpore's: PyTorch Lightning's has the same suffix. A zip archive, or, before 1.6, a pickle."""
 
 
 def backend_of(path: str | os.PathLike[str]) -> str | None:
-    """The backend that reads and writes files with this suffix; None if the core does. Raises WeightsError if nobody does."""
+    """The backend that writes files with this suffix; None if the core does. Raises WeightsError if nobody does."""
     suffix = Path(path).suffix.lower()
     if suffix in OURS:
         return None
@@ -30,28 +35,45 @@ def read(
 ) -> Weights:
     """The weights in a file: one that ``write`` wrote, or a checkpoint of another implementation.
 
-    The suffix says how the arrays are stored. If convgru did not write the file, the layout of its arrays is recognised, or
-    ``layout`` says it (convgru.importers.LAYOUTS); ``prefix`` and ``hints`` are as for ``convgru.adopt``. Checkpoints of a framework
-    need that framework. Nothing in a file is ever executed.
+    The suffix says how the arrays are stored: safetensors, .npz, PyTorch's (.pt, .pth, .bin, .tar, Lightning's .ckpt), Flax's .msgpack,
+    a folder of orbax, MindSpore's .ckpt, Keras' .keras, .weights.h5 and .h5. If convgru did not write the file, the layout of its
+    arrays is recognised, or ``layout`` says it (convgru.importers.LAYOUTS); ``hints`` are as for ``convgru.adopt``. ``prefix`` says how
+    the names of the arrays begin of which the network consists, if the file holds several. Checkpoints of a framework need that
+    framework, those of Keras h5py. Nothing in a file is ever executed.
 
     Raises WeightsError, and nothing else, whatever the bytes are; OSError if the file cannot be opened; ImportError, with
     the command that mends it, if the framework that the suffix means is missing.
 
     >>> weights = convgru.read("model.safetensors")  # doctest: +SKIP
     """
-    backend = backend_of(path)
-    if backend is not None:
-        return _read_framework(Path(path), backend, layout, prefix, hints)
-    reader: Any = npz_io if Path(path).suffix.lower() == ".npz" else safetensors_io
-    if layout is None and reader.read_header(path).is_ours:
-        if hints or prefix:
-            raise WeightsError(
-                f"{path}: a file of convgru itself needs no prefix and no hints, got {sorted([*hints, *(['prefix'] if prefix else [])])}"
-            )
+    reader = _reader_of(Path(path))
+    if reader in (npz_io, safetensors_io) and layout is None and reader.read_header(path).is_ours:
+        _refuse_hints(path, hints, prefix)
         weights: Weights = reader.read(path)
         return weights
-    arrays, _ = reader.read_arrays(path)
-    return _adopt(path, arrays, layout, prefix, hints)
+    found = contents(path)
+    prefix = prefix and unwrapped(prefix)
+    try:
+        if found.specs and layout is None:
+            _refuse_hints(path, hints)
+            return found.network(prefix)
+        if found.configs:
+            hints["configs"] = found.configs
+        counters = {name for name, array in found.arrays.items() if array.ndim == 0 and array.dtype.kind in "iub"}
+        arrays = {name: array for name, array in found.arrays.items() if name not in counters}
+        return adopt(arrays, layout, prefix=prefix, **hints)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+
+
+def contents(path: str | os.PathLike[str]) -> Contents:
+    """All arrays of a file by flat name, whoever wrote it, and what it says of them. Raises as ``read``."""
+    reader = _reader_of(Path(path))
+    if reader is safetensors_io or reader is npz_io:
+        arrays, _ = reader.read_arrays(path)
+        return Contents(arrays).unwrapped()
+    found: Contents = reader.contents(Path(path))
+    return found.unwrapped()
 
 
 def write(weights: Weights, path: str | os.PathLike[str]) -> None:
@@ -72,19 +94,28 @@ def write(weights: Weights, path: str | os.PathLike[str]) -> None:
         safetensors_io.write(weights, path)
 
 
-def _read_framework(path: Path, backend: str, layout: str | None, prefix: str | None, hints: dict[str, Any]) -> Weights:
+def _reader_of(path: Path) -> Any:
+    """The module that reads a file, found without importing any framework but the one that it needs."""
+    suffix = path.suffix.lower()
+    if suffix in OURS:
+        return npz_io if suffix == ".npz" else safetensors_io
+    known = {**FRAMEWORKS, **READ_ONLY}
+    if suffix not in known and not path.is_dir():
+        raise WeightsError(f"{path}: expected a suffix of {', '.join([*OURS, *known])}, got {suffix or 'none'!r}")
+    if known.get(suffix) == "keras":
+        return keras_io
     path.stat()  # OSError if there is no such file, whatever the framework's own loader makes of that
-    room = registry.get(backend)
-    if layout is None and prefix is None and not hints:
-        return room.read(path)
-    framework = registry.FRAMEWORKS[backend]
-    raise WeightsError(
-        f"{path}: prefix, layout and hints are for arrays of other systems: load them with {framework} itself, and hand the dict to convgru.adopt"
-    )
+    if path.is_dir():
+        return registry.get("flax")
+    if not path.is_file():
+        raise WeightsError(f"{path}: expected a file, got something else (a pipe or a device)")
+    if suffix == ".ckpt":
+        with path.open("rb") as file:
+            return registry.get("torch" if file.read(4).startswith(TORCH) else "mindspore")
+    return registry.get(known[suffix])
 
 
-def _adopt(path: object, arrays: Any, layout: str | None, prefix: str | None, hints: dict[str, Any]) -> Weights:
-    try:
-        return adopt(arrays, layout, prefix=prefix, **hints)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from None
+def _refuse_hints(path: object, hints: dict[str, Any], prefix: str | None = None) -> None:
+    if hints or prefix:
+        told = sorted([*hints, *(["prefix"] if prefix else [])])
+        raise WeightsError(f"{path}: a file of convgru itself needs no prefix and no hints, got {told}")

@@ -18,7 +18,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from convgru import atomic, strict_json
+from convgru import atomic, strict_json, zips
 from convgru.spec import Spec, from_json, to_json
 from convgru.weights import Weights, WeightsError
 
@@ -96,16 +96,14 @@ def _archive(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
+                zips.check(archive, os.fstat(file.fileno()).st_size)
                 yield archive
         except _UNSOUND as error:  # WeightsError is a ValueError
             raise WeightsError(f"{path}: expected a sound .npz file: {error or type(error).__name__}") from None
 
 
 def _note(archive: zipfile.ZipFile) -> Header:
-    names = archive.namelist()
-    if len(set(names)) != len(names):
-        raise WeightsError("an entry stands there twice")
-    if NOTE not in names:
+    if NOTE not in archive.namelist():
         return Header(None, "")
     info = archive.getinfo(NOTE)
     if info.file_size > MAX_NOTE:
@@ -122,9 +120,6 @@ def _note(archive: zipfile.ZipFile) -> Header:
 
 
 def _entries(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
-    names = archive.namelist()
-    if len(set(names)) != len(names):
-        raise WeightsError("an entry stands there twice")
     for info in archive.infolist():
         if info.filename == NOTE:
             continue

@@ -12,6 +12,7 @@ from convgru.weights import UnsupportedError as UnsupportedError
 if TYPE_CHECKING:
     import numpy as np
 
+    from convgru.contents import Contents
     from convgru.extras import Extras
     from convgru.weights import Weights
 
@@ -80,6 +81,13 @@ class Backend(Protocol):
 
     def read(self, path: Path) -> Weights:
         """The weights in one of the framework's own checkpoints, with the spec that ``write`` left there. Raises WeightsError."""
+        ...
+
+    def contents(self, path: Path) -> Contents:
+        """Every array in a checkpoint that anybody wrote with the framework, by flat name; with the specs of those that are convgru's.
+
+        What is no array, and the state of optimisers, is left aside. Raises WeightsError.
+        """
         ...
 
     def write(self, weights: Weights, path: Path) -> None:

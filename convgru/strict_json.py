@@ -11,24 +11,24 @@ _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
-def loads(text: str, what: str, max_length: int) -> Any:
+def loads(text: str, what: str, max_length: int, max_depth: int = MAX_DEPTH) -> Any:
     """The value that ``text`` stands for. Raises ValueError, naming ``what``, for anything unusual."""
     if len(text) > max_length:
         raise ValueError(f"{what} expected at most {max_length} characters, got {len(text)}")
-    _check_depth(text, what)
+    _check_depth(text, what, max_depth)
     try:
         return json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{what} expected JSON text, got {text[:60]!r}: {error}") from None
 
 
-def _check_depth(text: str, what: str) -> None:
+def _check_depth(text: str, what: str, max_depth: int) -> None:
     # Counted before parsing: how deep a parser may recurse differs between versions of Python.
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub("", text)):
         depth += 1 if bracket in "[{" else -1
-        if depth > MAX_DEPTH:
-            raise ValueError(f"{what} expected JSON at most {MAX_DEPTH} levels deep, got more")
+        if depth > max_depth:
+            raise ValueError(f"{what} expected JSON at most {max_depth} levels deep, got more")
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from convgru.shapes import layer_prefix, nest_state, parameter_shapes, state_lea
 from convgru.spec import ForecasterSpec, Spec
 from convgru.weights import Weights
 from convgru_flax.cells import ConvCell
-from convgru_flax.checkpoint import read, write
+from convgru_flax.checkpoint import contents, read, write
 from convgru_flax.forecasting import Forecaster
 from convgru_flax.networks import STACKS
 from convgru_flax.stacks import ConvStack
@@ -25,6 +25,7 @@ from convgru_jax import backend as on_jax
 
 __all__ = [
     "build",
+    "contents",
     "devices",
     "execute",
     "extract",

@@ -12,9 +12,11 @@ import numpy as np
 from flax import serialization
 
 from convgru import atomic
+from convgru.contents import Contents
 from convgru.shapes import parameter_shapes
 from convgru.spec import Spec, from_json, to_json
 from convgru.weights import DTYPES, Weights, WeightsError
+from convgru_flax import foreign
 
 MAX_SPEC = 1 << 20
 MAX_NAME = 1 << 10
@@ -52,6 +54,29 @@ def read(path: Path) -> Weights:
         raise WeightsError(
             f"{path}: not a msgpack file of convgru: {type(error).__name__}: {str(error)[:200]}"
         ) from None
+
+
+def contents(path: Path) -> Contents:
+    """Every array in a msgpack file, or in a folder of orbax, by path; with the spec if convgru wrote it.
+
+    Raises WeightsError for any other bytes, OSError if there is no such file.
+    """
+    if not path.stat().st_size or not (path.is_file() or path.is_dir()):
+        raise WeightsError(
+            f"{path}: expected a msgpack file, got {'an empty one' if path.is_file() else 'a pipe or a device'}"
+        )
+    if path.is_file():
+        with path.open("rb") as file:
+            ours = file.read(len(HEAD)) == HEAD
+        if ours:
+            weights = read(path)
+            return Contents(weights.arrays, {"": weights.spec})
+    try:
+        return Contents(foreign.read_msgpack(path.read_bytes()) if path.is_file() else foreign.read_orbax(path))
+    except Exception as error:  # whatever msgpack, orbax or NumPy make of bytes that nobody wrote for them
+        what = "msgpack file of Flax" if path.is_file() else "folder of orbax"
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{path}: not a {what} ({type(error).__name__}: {reason})") from None
 
 
 def _read(file: Any) -> Weights:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from convgru.contents import Contents
 from convgru.extras import Extras
 from convgru.registry import UnsupportedError
 from convgru.shapes import nest_state, parameter_shapes, state_leaves
@@ -199,6 +200,11 @@ def _is_image(name: str) -> bool:
 
 
 def read(path: Path) -> Weights:
+    """JAX has no file format of its own. Raises WeightsError, which says what to use."""
+    raise WeightsError(f"{path}: JAX has no checkpoint format of its own; use .safetensors or .npz (convgru.read)")
+
+
+def contents(path: Path) -> Contents:
     """JAX has no file format of its own. Raises WeightsError, which says what to use."""
     raise WeightsError(f"{path}: JAX has no checkpoint format of its own; use .safetensors or .npz (convgru.read)")
 

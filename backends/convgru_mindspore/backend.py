@@ -10,6 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from convgru.contents import Contents
 from convgru.extras import Extras
 from convgru.registry import UnsupportedError
 from convgru.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
@@ -164,6 +165,11 @@ def precise() -> Any:
 def read(path: Path) -> Weights:
     """The weights in a .ckpt file that ``write`` wrote. Raises WeightsError."""
     return checkpoint.read(path)
+
+
+def contents(path: Path) -> Contents:
+    """Every array in anybody's .ckpt file by name. Raises WeightsError."""
+    return checkpoint.contents(path)
 
 
 def write(weights: Weights, path: Path) -> None:

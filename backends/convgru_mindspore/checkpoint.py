@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import zlib
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,15 @@ import numpy as np
 from google.protobuf import message
 from mindspore.train import checkpoint_pb2
 
+from convgru.contents import Contents
 from convgru.registry import UnsupportedError
 from convgru.shapes import parameter_shapes
 from convgru.spec import from_json, to_json
-from convgru.weights import Weights, WeightsError
+from convgru.weights import DTYPES, Weights, WeightsError
 from convgru_mindspore.parameters import parameter
 
+Entries = dict[str, tuple[str, tuple[int, ...], bytes]]
+"""Name -> type, dims and bytes."""
 schema: Any = checkpoint_pb2  # its classes come into being at import, out of sight of type checkers
 KEY = "convgru_spec"
 """Where the spec stands among the entries of the file, as JSON text."""
@@ -27,6 +32,14 @@ CHECKSUM = b"crc_num"
 """What MindSpore puts before the checksum, the last ten bytes."""
 TYPES: dict[str, np.dtype[Any]] = {"Float64": np.dtype("<f8"), "Float32": np.dtype("<f4"), "Float16": np.dtype("<f2")}
 """What MindSpore calls the dtypes that weights may have here."""
+OTHERS: dict[str, np.dtype[Any]] = {
+    **{f"{u.upper()}Int{n}": np.dtype(f"{u}int{n}") for u in ("", "u") for n in (8, 16, 32, 64)},
+    "BFloat16": DTYPES["bfloat16"],
+    "Bool": np.dtype(bool),
+}
+"""And those of what else stands in a checkpoint."""
+OPTIMIZER = re.compile(r"(moment\w*|accum\w*|stat|mean_\w+|adam_\w+|linear)\.")
+"""How the copies begin that MindSpore's optimisers keep of each parameter."""
 
 
 def write(weights: Weights, path: Path) -> None:
@@ -51,10 +64,19 @@ def write(weights: Weights, path: Path) -> None:
 
 def read(path: Path) -> Weights:
     """The weights that ``write`` wrote. Raises WeightsError for whatever else the bytes are, OSError if there is no file."""
+    return _understood(path, _weights)
+
+
+def contents(path: Path) -> Contents:
+    """Every array in a .ckpt file by name, optimisers' copies left out; with the spec if convgru wrote it. Raises as ``read``."""
+    return _understood(path, _contents)
+
+
+def _understood(path: Path, understand: Callable[[Entries], Any]) -> Any:
     path = Path(path)
     content = path.read_bytes()
     try:
-        return _weights(_entries(_checked(content)))
+        return understand(_entries(_checked(content)))
     except WeightsError as error:
         raise WeightsError(f"{path.name}: {error}") from error
     except (ValueError, TypeError, RecursionError, message.Error) as error:
@@ -72,7 +94,7 @@ def _checked(content: bytes) -> bytes:
     return content[:mark]
 
 
-def _entries(content: bytes) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+def _entries(content: bytes) -> Entries:
     """Type, dims and bytes of each entry by name.
 
     Read through MindSpore's own protobuf schema but not its loader, which trusts the dims that the file states and reads
@@ -90,7 +112,7 @@ def _entries(content: bytes) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     return {tag: (kind, dims, b"".join(parts)) for tag, (kind, dims, parts) in pieces.items()}
 
 
-def _weights(entries: dict[str, tuple[str, tuple[int, ...], bytes]]) -> Weights:
+def _weights(entries: Entries) -> Weights:
     kind, _, text = entries.pop(KEY, ("", (), b""))
     if kind != "str":
         raise WeightsError(f"no spec (entry {KEY!r}): convgru.mindspore did not write this checkpoint")
@@ -103,7 +125,30 @@ def _weights(entries: dict[str, tuple[str, tuple[int, ...], bytes]]) -> Weights:
             raise WeightsError(f"{name} expected one of {', '.join(TYPES)}, got {kind!r}")
         if name in shapes and dims != shapes[name]:
             raise WeightsError(f"{name} expected shape {shapes[name]}, got {dims}")
-        if len(data) != prod(dims) * dtype.itemsize:
-            raise WeightsError(f"{name} expected {prod(dims) * dtype.itemsize} bytes, got {len(data)}")
-        arrays[name] = np.frombuffer(data, dtype).reshape(dims).copy()
+        arrays[name] = _array(name, dims, dtype, data)
     return Weights(spec, arrays)
+
+
+def _contents(entries: Entries) -> Contents:
+    if KEY in entries:
+        weights = _weights(entries)
+        return Contents(weights.arrays, {"": weights.spec})
+    kept = {name: entry for name, entry in entries.items() if not _is_copy(name, entries)}
+    known = {**TYPES, **OTHERS}
+    arrays = {name: _array(name, dims, known[kind], data) for name, (kind, dims, data) in kept.items() if kind in known}
+    if not arrays:
+        raise WeightsError(f"expected parameters of {', '.join(known)}, got {len(entries)} entries without any")
+    return Contents(arrays)
+
+
+def _is_copy(name: str, entries: Entries) -> bool:
+    """Whether an optimiser keeps this beside a parameter."""
+    start = OPTIMIZER.match(name)
+    return start is not None and name[start.end() :] in entries
+
+
+def _array(name: str, dims: tuple[int, ...], dtype: np.dtype[Any], data: bytes) -> np.ndarray:
+    shape = () if dims == (0,) and len(data) == dtype.itemsize else dims  # MindSpore's way to write a single number
+    if min(shape, default=0) < 0 or len(shape) > 32 or len(data) != prod(shape) * dtype.itemsize:
+        raise WeightsError(f"{name} of shape {dims} expected {prod(shape) * dtype.itemsize} bytes, got {len(data)}")
+    return np.frombuffer(data, dtype).reshape(shape).copy()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from convgru.contents import Contents
 from convgru.extras import Extras
 from convgru.registry import UnsupportedError
 from convgru.shapes import nest_state, state_leaves
@@ -160,6 +161,11 @@ def _options(extras: Extras, leaves: Mapping[str, Tensor], device: str) -> dict[
 def read(path: Path) -> Weights:
     """The weights in a .pt file (see ``convgru_torch.files.read``). Raises WeightsError."""
     return files.read(Path(path))
+
+
+def contents(path: Path) -> Contents:
+    """Every tensor in anybody's .pt file by name (see ``convgru_torch.files.contents``). Raises WeightsError."""
+    return files.contents(Path(path))
 
 
 def write(weights: Weights, path: Path) -> None:

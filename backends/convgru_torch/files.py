@@ -1,8 +1,8 @@
-"""Reading and writing .pt files: state dicts whose metadata carry the spec."""
+"""Reading and writing .pt files: state dicts whose metadata carry the spec, and anybody's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,16 @@ import torch
 from torch import Tensor
 
 from convgru.atomic import replacing
-from convgru.shapes import layer_prefix, parameter_shapes
+from convgru.contents import Contents
 from convgru.spec import Spec, from_json
-from convgru.weights import Weights, WeightsError
+from convgru.weights import DTYPES, Weights, WeightsError
+from convgru_torch import look
 from convgru_torch.modules import FORMAT, METADATA
-from convgru_torch.tensors import TORCH_DTYPES, to_numpy
+
+MAX_DEPTH = 16
+"""How deep state dicts may stand inside what was saved."""
+OPTIMIZER = ("optim", "sched")
+"""What the keys begin with under which trainers keep state that is no network's."""
 
 
 def read(path: Path) -> Weights:
@@ -24,16 +29,39 @@ def read(path: Path) -> Weights:
     The state dict may be that of a larger model with one network of convgru in it. Loaded with ``weights_only=True``
     and in no other way. Raises WeightsError for anything else, whatever the bytes are, and OSError where there is no file.
     """
-    state = load(path)
-    spec, prefix = _spec_in(path, getattr(state, "_metadata", None))
-    tensors = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
-    short = "updates.0.weight_ih" if spec.recurrent.layers[0].updates else "weight_ih"
-    if short in tensors:  # a bare cell: the network of that layer alone
-        tensors = {layer_prefix(0) + name: value for name, value in tensors.items()}
-    arrays = _arrays(path, spec, tensors)
+    found = contents(path)
+    if not found.specs:
+        raise WeightsError(
+            f"{path}: a state dict without a convgru spec (state_dict() of a convgru.torch module has one); "
+            "convgru.read takes other systems' too"
+        )
     try:
-        return Weights(spec, arrays)
+        return found.network(None)
     except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+
+
+def contents(path: Path) -> Contents:
+    """Every tensor in a .pt file by flat name, and the specs in the metadata of its state dicts.
+
+    A state dict may stand inside what a trainer saved: under ``state_dict``, ``model``, or anything else; its key becomes a prefix
+    only where there are several. What is no tensor is left aside, and so is the state of optimisers. Raises as ``read``.
+    """
+    state = load(Path(path))
+    try:
+        found = dict(_state_dicts(state, "", {}))
+        if not found:
+            raise WeightsError(f"expected tensors by name, got none in {type(state).__name__} of {len(state)}")
+        arrays: dict[str, np.ndarray] = {}
+        specs: dict[str, Spec] = {}
+        for key, inner in found.items():
+            prefix = f"{key}." if key and len(found) > 1 else ""
+            tensors = {prefix + name: value for name, value in inner.items() if isinstance(value, Tensor)}
+            held = {name: _array(name, tensor) for name, tensor in tensors.items()}
+            arrays |= {name: array for name, array in held.items() if array is not None}
+            specs |= {prefix + name: spec for name, spec in _specs(getattr(inner, "_metadata", None))}
+        return Contents(arrays, specs).unwrapped()
+    except (WeightsError, RecursionError) as error:
         raise WeightsError(f"{path}: {error}") from None
 
 
@@ -41,61 +69,62 @@ def load(path: Path) -> Mapping[str, Any]:
     """Whatever mapping of names a .pt file holds, on the CPU. Raises WeightsError for anything else."""
     with open(path, "rb") as file:
         try:
+            look.check(file, path.stat().st_size)
             state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # bytes chosen by others: torch raises a dozen kinds
             reason = " ".join(str(error).split())[:200]
-            raise WeightsError(f"{path}: not a PyTorch file of weights ({type(error).__name__}: {reason})") from None
+            raise WeightsError(
+                f"{path}: not a PyTorch file of weights ({type(error).__name__}: {reason}). If you trust whoever wrote it, load it "
+                "yourself and hand the state dict to convgru.adopt"
+            ) from None
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise WeightsError(f"{path}: expected a state dict, got {type(state).__name__}")
     return state
 
 
-def _spec_in(path: Path, metadata: Any) -> tuple[Spec, str]:
-    """The one spec that stands in a state dict's metadata, and the prefix of its parameters' names."""
-    entries = metadata.items() if isinstance(metadata, Mapping) else ()
-    found = {
-        (f"{name}." if name else ""): entry[METADATA]
-        for name, entry in entries
-        if isinstance(name, str) and isinstance(entry, Mapping) and METADATA in entry
-    }
-    outermost = [name for name in found if not any(other != name and name.startswith(other) for other in found)]
-    if not outermost:
-        raise WeightsError(
-            f"{path}: a state dict without a convgru spec (state_dict() of a convgru.torch module has one). That of "
-            "another system: convgru.adopt(torch.load(path, weights_only=True)); one of convgru's own whose metadata were lost: "
-            "build the module, load_state_dict, convgru.extract"
-        )
-    if len(outermost) > 1:
-        raise WeightsError(f"{path}: several networks, expected one: {', '.join(sorted(outermost))}")
-    note = found[outermost[0]]
-    if not isinstance(note, Mapping) or note.get("format") != FORMAT or not isinstance(note.get("spec"), str):
-        raise WeightsError(f"{path}: expected a spec of format {FORMAT}, got {str(note)[:60]!r}")
+def _state_dicts(
+    state: Mapping[str, Any], key: str, seen: dict[int, Any], depth: int = 0
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every mapping inside ``state`` that holds tensors, by where it stands; one that stands there twice comes once."""
+    if id(state) in seen:
+        return
+    seen[id(state)] = state
+    if any(isinstance(value, Tensor) and value.ndim for value in state.values()):  # not for a counter alone
+        yield key, state
+    for name, value in state.items():
+        inner = isinstance(value, Mapping) and "param_groups" not in value and not name.lower().startswith(OPTIMIZER)
+        if inner and depth < MAX_DEPTH and all(isinstance(each, str) for each in value):
+            yield from _state_dicts(value, f"{key}.{name}" if key else name, seen, depth + 1)
+
+
+def _specs(metadata: Any) -> Iterator[tuple[str, Spec]]:
+    """The specs that stand in a state dict's metadata, and the prefixes of their parameters' names."""
+    for name, entry in metadata.items() if isinstance(metadata, Mapping) else ():
+        if not isinstance(name, str) or not isinstance(entry, Mapping) or METADATA not in entry:
+            continue
+        note = entry[METADATA]
+        if not isinstance(note, Mapping) or note.get("format") != FORMAT or not isinstance(note.get("spec"), str):
+            told = note.get("format") if isinstance(note, Mapping) else type(note).__name__
+            raise WeightsError(f"{name or 'metadata'}: expected a spec of format {FORMAT}, got {str(told)[:20]}")
+        try:
+            yield f"{name}." if name else "", from_json(note["spec"])
+        except (ValueError, TypeError) as error:
+            raise WeightsError(str(error)) from None
+
+
+def _array(name: str, tensor: Tensor) -> np.ndarray | None:
+    """A view of the tensor's numbers, so that no small file asks for much memory; None for a kind of number that NumPy has not."""
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_nested:
+        raise WeightsError(f"{name[:80]} expected a dense tensor, got one that is sparse, nested or without numbers")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise WeightsError(f"{name[:80]} of shape {tuple(tensor.shape)} has fewer numbers in the file than that")
+    tensor = tensor.detach().resolve_conj().resolve_neg()
+    if tensor.dtype == torch.bfloat16:
+        return np.asarray(tensor.contiguous().view(torch.int16).numpy().view(DTYPES["bfloat16"]))
     try:
-        return from_json(note["spec"]), outermost[0]
-    except (ValueError, TypeError) as error:
-        raise WeightsError(f"{path}: {error}") from None
-
-
-def _arrays(path: Path, spec: Spec, tensors: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The tensors as arrays; shapes are compared before anything is copied, so that no small file asks for much memory."""
-    shapes = parameter_shapes(spec)
-    if tensors.keys() != shapes.keys():
-        missing, strange = sorted(shapes.keys() - tensors.keys()), sorted(tensors.keys() - shapes.keys())
-        raise WeightsError(f"{path}: missing {missing or 'nothing'}, unexpected {strange or 'nothing'}")
-    for name, shape in shapes.items():
-        tensor = tensors[name]
-        if (
-            not isinstance(tensor, Tensor)
-            or tensor.layout != torch.strided
-            or tensor.dtype not in TORCH_DTYPES.values()
-        ):
-            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise WeightsError(f"{path}: {name} expected a dense tensor of {', '.join(TORCH_DTYPES)}, got {kind}")
-        if tuple(tensor.shape) != shape:
-            raise WeightsError(f"{path}: {name} expected shape {shape}, got {tuple(tensor.shape)}")
-        if tensor.is_meta or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise WeightsError(f"{path}: {name} of shape {shape} has fewer numbers in the file than that")
-    return {name: to_numpy(tensors[name]) for name in shapes}
+        return np.asarray(tensor.numpy())
+    except (TypeError, RuntimeError):  # float8, quantised
+        return None
 
 
 def write(state: Mapping[str, Any], path: Path) -> None:

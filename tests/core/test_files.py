@@ -298,7 +298,7 @@ def test_an_npz_with_an_entry_twice_is_a_weights_error(tmp_path):
         convgru.read(tmp_path / "w.npz")
 
 
-@pytest.mark.parametrize("name", ["w", "w.txt", "w.pkl", "w.h5"])
+@pytest.mark.parametrize("name", ["w", "w.txt", "w.pkl", "w.onnx"])
 def test_an_unknown_suffix_is_a_weights_error_that_lists_the_known(tmp_path, name):
     for attempt in (lambda: convgru.read(tmp_path / name), lambda: convgru.write(WEIGHTS, tmp_path / name)):
         with pytest.raises(convgru.WeightsError, match=r"\.safetensors, \.npz, \.pt, \.pth, \.msgpack, \.ckpt"):

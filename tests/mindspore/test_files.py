@@ -145,7 +145,7 @@ def no_tensor(values: Any) -> None:
 HOSTILE = {
     stretch: "layers.0.fwd.bias expected shape (9,), got (1099511627776,)",
     negative: "layers.0.fwd.bias expected shape (9,), got (-9,)",
-    shorten: "layers.0.fwd.bias expected 36 bytes, got 32",
+    shorten: "layers.0.fwd.bias of shape (9,) expected 36 bytes, got 32",
     strange_type: "layers.0.fwd.bias expected one of Float64, Float32, Float16, got 'Int32'",
     mixed_type: "expected one dtype for all arrays, got float32, float64",
     rename: "missing ['layers.0.fwd.bias'], unexpected ['layers.0.fwd.bais']",
