@@ -82,7 +82,7 @@ def _dtype(dataset: Any) -> np.dtype[Any] | None:
         return None
     if told.kind == "V" and told.itemsize == 2 and not told.names and dataset.attrs.get("dtype") == "bfloat16":
         return np.dtype(ml_dtypes.bfloat16)
-    return told if told.kind in "fiub" and h5py().check_dtype(vlen=told) is None and not told.subdtype else None
+    return told if told.kind in "fiub" and not told.subdtype else None
 
 
 def _read(path: str, dataset: Any, kind: np.dtype[Any]) -> np.ndarray:

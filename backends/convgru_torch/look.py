@@ -129,7 +129,7 @@ CHECKS: Mapping[str, Any] = {
 }
 
 
-class _Look(pickle._Unpickler):  # in Python: C's resizes its memo to any index
+class _Look(pickle._Unpickler):  # the one in Python: that in C resizes its memo to any index
     """Reads one pickle; its globals are stand-ins, its storages are measured against the entries of the archive."""
 
     dispatch = {  # noqa: RUF012
