@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from convgru import zips
-from convgru.weights import WeightsError
+from convgru.weights import DTYPES, WeightsError
 
 MAX_DEPTH = 64
 FILTERS = ("gzip", "lzf", "szip", None)
@@ -81,7 +80,7 @@ def _dtype(dataset: Any) -> np.dtype[Any] | None:
     if dataset.shape is None:
         return None
     if told.kind == "V" and told.itemsize == 2 and not told.names and dataset.attrs.get("dtype") == "bfloat16":
-        return np.dtype(ml_dtypes.bfloat16)
+        return DTYPES["bfloat16"]
     return told if told.kind in "fiub" and not told.subdtype else None
 
 
