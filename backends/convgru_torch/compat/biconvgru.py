@@ -65,9 +65,9 @@ class ConvGRUCell(DropIn):
         return h
 
     def sequence(self, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
-        """All frames (B, T, C, H, W) in one call: the outputs (B, T, H, ...) and the final state."""
+        """All frames (B, T, C, H, W) in one call: the outputs (B, T, H, ...), contiguous as the original's, and the final state."""
         y, (final,) = self._run(x, None if h is None else (h,), layout="BTCS")
-        return y, final
+        return y.contiguous(), final
 
 
 class ConvGRU(DropIn):

@@ -132,7 +132,8 @@ class ConvLSTM(DropIn):
         if not self.batch_first and not self.corrected:
             outputs = [output.transpose(0, 1) for output in outputs]
         first = 0 if self.return_all_layers else -1
-        return list(outputs[first:]), [list(entry) for entry in final[first:]]
+        # Contiguous as the original's: its users call view.
+        return [output.contiguous() for output in outputs[first:]], [list(entry) for entry in final[first:]]
 
     def _state(self, x: Tensor, given: Any) -> tuple[State, ...]:
         """The initial states of all layers, zeros where there is none."""
