@@ -26,7 +26,9 @@ NETS = {
 
 
 def conv(p, key, *parts):
-    return F.conv2d(torch.cat(parts, 1), p[f"{key}.weight"], p.get(f"{key}.bias"), padding="same")
+    weight = p[f"{key}.weight"]
+    around = [n for k in weight.shape[:1:-1] for n in ((k - 1) // 2, k // 2)]
+    return F.conv2d(F.pad(torch.cat(parts, 1), around), weight, p.get(f"{key}.bias"))
 
 
 def new(z, h, n):
