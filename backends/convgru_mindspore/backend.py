@@ -18,10 +18,12 @@ from convgru.spec import ForecasterSpec
 from convgru.weights import Weights
 from convgru_mindspore import checkpoint, prime
 from convgru_mindspore.cells import Cell
+from convgru_mindspore.compat import pytorch_convgru
 from convgru_mindspore.flat import Flat
 from convgru_mindspore.forecaster import Forecaster
 from convgru_mindspore.stacks import STACKS, Stack
 
+DROP_INS = (pytorch_convgru.ConvGRU, pytorch_convgru.ConvGRUCell)
 suffixes = {".ckpt": "MindSpore checkpoint: the parameters by canonical name, and convgru's spec"}
 NO_GPU = (
     "MindSpore runs on cpu here: the CUDA plugin of its wheels is built for CUDA 11, which present GPUs and drivers have "
@@ -58,8 +60,8 @@ def mode() -> str:
 
 
 def owns(net: object) -> bool:
-    """Whether ``net`` is one of this room's modules."""
-    return isinstance(net, (Cell, Stack, Forecaster))
+    """Whether ``net`` is one of this room's modules, or a drop-in for an older system's."""
+    return isinstance(net, (Cell, Stack, Forecaster, *DROP_INS))
 
 
 def build(weights: Weights, **options: Any) -> Any:
@@ -71,6 +73,8 @@ def build(weights: Weights, **options: Any) -> Any:
 
 def extract(net: Any) -> Weights:
     """The weights of a module of this room, copied, byte for byte. A bare cell gives a network of one layer."""
+    if isinstance(net, DROP_INS):
+        return Weights(net.spec, net.exact_arrays())
     if not owns(net):
         raise TypeError(f"expected a module of convgru.mindspore, got {type(net).__module__}.{type(net).__qualname__}")
     prefix = layer_prefix(0) if isinstance(net, Cell) else ""

@@ -1,0 +1,1 @@
+"""Drop-ins: modules with the constructors, calls, checkpoints and numbers of older systems, on this library's core."""
