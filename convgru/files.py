@@ -46,30 +46,28 @@ def read(
 
     >>> weights = convgru.read("model.safetensors")  # doctest: +SKIP
     """
-    reader = _reader_of(Path(path))
-    if reader in (npz_io, safetensors_io) and layout is None and reader.read_header(path).is_ours:
-        _refuse_hints(path, hints, prefix)
-        weights: Weights = reader.read(path)
-        return weights
     found = contents(path)
     prefix = prefix and unwrapped(prefix)
     try:
         if found.specs and layout is None:
-            _refuse_hints(path, hints)
+            if hints or (prefix and "" in found.specs):
+                told = sorted([*hints, *(["prefix"] if prefix else [])])
+                raise WeightsError(f"a file of convgru itself needs no prefix and no hints, got {told}")
             return found.network(prefix)
-        if found.configs:
-            hints["configs"] = found.configs
         counters = {name for name, array in found.arrays.items() if array.ndim == 0 and array.dtype.kind in "iub"}
         arrays = {name: array for name, array in found.arrays.items() if name not in counters}
-        return adopt(arrays, layout, prefix=prefix, **hints)
+        return adopt(arrays, layout, prefix=prefix, configs=found.configs, **hints)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:
-    """All arrays of a file by flat name, whoever wrote it, and what it says of them. Raises as ``read``."""
+    """All arrays of a file by flat name, whoever wrote it, and the networks that it says it holds. Raises as ``read``."""
     reader = _reader_of(Path(path))
     if reader is safetensors_io or reader is npz_io:
+        if reader.read_header(path).is_ours:
+            weights: Weights = reader.read(path)
+            return Contents(weights.arrays, {"": weights.spec})
         arrays, _ = reader.read_arrays(path)
         return Contents(arrays).unwrapped()
     found: Contents = reader.contents(Path(path))
@@ -113,9 +111,3 @@ def _reader_of(path: Path) -> Any:
         with path.open("rb") as file:
             return registry.get("torch" if file.read(4).startswith(TORCH) else "mindspore")
     return registry.get(known[suffix])
-
-
-def _refuse_hints(path: object, hints: dict[str, Any], prefix: str | None = None) -> None:
-    if hints or prefix:
-        told = sorted([*hints, *(["prefix"] if prefix else [])])
-        raise WeightsError(f"{path}: a file of convgru itself needs no prefix and no hints, got {told}")

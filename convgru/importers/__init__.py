@@ -109,7 +109,9 @@ def _candidates(name: str | None) -> list[Layout]:
 
 def _only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Match:
     """The one network that was found. Raises WeightsError if there is none, or are several."""
-    matches = [each for each in found.matches if each.prefix == prefix] or list(found.matches)
+    matches = [each for each in found.matches if prefix and each.prefix.rstrip("./") == prefix.rstrip("./")] or list(
+        found.matches
+    )
     if len(matches) == 1:
         return matches[0]
     if not matches:
