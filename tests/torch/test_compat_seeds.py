@@ -16,6 +16,13 @@ NETS = {
     "biconvgru-stack": lambda **o: biconvgru.ConvGRU(**SIZES, **o),
     "convlstm_pytorch": lambda **o: convlstm_pytorch.ConvLSTM(2, [3, 4], [(3, 3), (5, 3)], 2, **o),
 }
+ONE_STATE = {
+    "pytorch_convgru": {"hidden": 3},
+    "biconvgru": {"hidden_state": [3, 3]},
+    "biconvgru-one-way": {"hidden_state": [3]},
+    "biconvgru-stack": {"hidden_state": 3},
+    "convlstm_pytorch": {"hidden_state": 3},
+}
 
 
 def same(got, want):
@@ -256,11 +263,22 @@ def test_port_leads_to_the_native_module_with_the_same_numbers():
         (lambda: NETS["biconvgru"]()(torch.zeros(1, 2, 6, 5)), r"expected an input of 5 axes \(B, T, C, H, W\), got 4"),
         (lambda: NETS["biconvgru"]()(torch.zeros(1, 3, 2, 6, 5), hidden_state=[None]), "states of 2 directions"),
         (lambda: NETS["convlstm_pytorch"]()(torch.zeros(3, 1, 2, 6, 5), [None]), "hidden_state expected 2 states"),
+        (lambda: NETS["convlstm_pytorch"]()(torch.zeros(3, 1, 2, 6, 5), [[torch.zeros(1)] * 2, None]), r"state\[0\]"),
     ],
 )
 def test_errors_name_the_originals_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_what_is_no_tensor_is_a_type_error(name):
+    with pytest.raises(TypeError, match=r"expected an input that is a torch.Tensor, got NoneType"):
+        NETS[name]()(None)
+    with pytest.raises(TypeError, match="expected a list of states, got int"):
+        NETS[name]()(
+            torch.zeros(1, 2, 6, 5) if "pytorch_convgru" in name else torch.zeros(1, 1, 2, 6, 5), **ONE_STATE[name]
+        )
 
 
 def test_the_parts_that_users_reach_for_are_there():

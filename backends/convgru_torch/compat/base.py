@@ -12,6 +12,7 @@ from convgru.importers import LAYOUTS
 from convgru.importers.interpret import canonical
 from convgru.importers.match import Match
 from convgru.importers.plan import Plan, plan
+from convgru.shapes import check_input
 from convgru.spec import NetworkSpec
 from convgru_torch.compat.canonical import TORCH
 from convgru_torch.core import run
@@ -81,8 +82,17 @@ def per_layer(owner: str, name: str, value: Any, count: int) -> list[Any]:
 
 
 def states(owner: str, name: str, given: Any, count: int) -> list[Any]:
-    """The initial state of each layer, None where there is none. Raises ValueError for another number of layers."""
-    found = [None] * count if given is None else list(given)
+    """The initial state of each layer, None where there is none; of all if none is given. Raises ValueError for another number of layers."""
+    if given is not None and not isinstance(given, (list, tuple, Tensor)):
+        raise TypeError(f"{owner} {name} expected a list of states, got {type(given).__name__}")
+    found = [*(() if given is None else given)] or [None] * count
     if len(found) != count:
         raise ValueError(f"{owner} {name} expected {count} states (one for each layer), got {len(found)}")
     return found
+
+
+def check_sequence(owner: str, spec: NetworkSpec, x: Any, layout: str) -> None:
+    """Raise TypeError for an input that is no tensor, ValueError for a shape that is not what ``spec`` demands."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{owner} expected an input that is a torch.Tensor, got {type(x).__name__}")
+    check_input(owner, spec.in_channels, spec.ndim, x.shape, layout)

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convgru.shapes import check_input
 from convgru.spec import Ints, network
-from convgru_torch.compat.base import DropIn, convolution, per_layer, states
+from convgru_torch.compat.base import DropIn, check_sequence, convolution, per_layer, states
 
 LAYOUT = "biconvgru"
 Size = tuple[int, ...]
@@ -123,7 +122,7 @@ class ConvGRU(DropIn):
         self.kernel_size = per_layer("ConvGRU", "kernel_size", kernel_size, num_layers)
         self.batch_first, self.return_all_layers, self.num_layers = batch_first, return_all_layers, num_layers
         self.corrected = corrected
-        pooled = None if output_size is None or tuple(output_size) == tuple(input_size) else tuple(output_size)
+        pooled = None if output_size is None or output_size == input_size else tuple(output_size)
         self.input_size = pooled or tuple(input_size)
         sizes = (self.input_dim[0], self.hidden_dim, self.kernel_size, num_layers)
         self._read_as(
@@ -147,7 +146,7 @@ class ConvGRU(DropIn):
         Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a dtype that is not the parameters'.
         """
         given = states("ConvGRU", "hidden_state", hidden_state, self.num_layers)
-        check_input("ConvGRU", self.spec.in_channels, 2, x.shape, "BTCS" if self.batch_first else "TBCS")
+        check_sequence("ConvGRU", self.spec, x, "BTCS" if self.batch_first else "TBCS")
         x = x if self.batch_first else x.transpose(0, 1)
         x = self.downsample(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         outputs: list[Tensor] = []
@@ -228,6 +227,7 @@ class BiConvGRU(DropIn):
 
         Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a dtype that is not the parameters'.
         """
+        check_sequence("BiConvGRU", self.spec, x, "BTCS" if self.forward_gru.batch_first else "TBCS")
         begin = (None, None) if hidden_state is None else tuple(hidden_state)
         if len(begin) < len(self.spec.directions):
             raise ValueError(f"BiConvGRU hidden_state expected the states of 2 directions, got {len(begin)}")

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from convgru.spec import Ints, network
-from convgru_torch.compat.base import DropIn, convolution, per_layer, states
+from convgru_torch.compat.base import DropIn, check_sequence, convolution, per_layer, states
 
 LAYOUT = "convlstm_pytorch"
 State = tuple[Tensor, Tensor]
@@ -126,8 +126,9 @@ class ConvLSTM(DropIn):
 
         Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a dtype that is not the parameters'.
         """
-        state = None if hidden_state is None else self._state(input_tensor, hidden_state)
         layout = "BTCS" if self.batch_first else "TBCS"
+        check_sequence("ConvLSTM", self.spec, input_tensor, layout)
+        state = self._state(input_tensor, hidden_state)
         outputs, final = self._run(input_tensor, state, layout=layout, return_all_layers=True)
         if not self.batch_first and not self.corrected:
             outputs = [output.transpose(0, 1) for output in outputs]
@@ -135,13 +136,12 @@ class ConvLSTM(DropIn):
         # Contiguous as the original's: its users call view.
         return [output.contiguous() for output in outputs[first:]], [list(entry) for entry in final[first:]]
 
-    def _state(self, x: Tensor, given: Any) -> tuple[State, ...]:
+    def _state(self, x: Tensor, given: Any) -> tuple[Any, ...]:
         """The initial states of all layers, zeros where there is none."""
         found = states("ConvLSTM", "hidden_state", given, self.num_layers)
-        if None in found:
-            zeros = self._init_hidden(x.shape[0 if self.batch_first else 1], x.shape[-2:])
-            found = [zero if each is None else each for zero, each in zip(zeros, found, strict=True)]
-        return tuple((h, c) for h, c in found)
+        zeros = self._init_hidden(x.shape[0 if self.batch_first else 1], x.shape[-2:])
+        filled = [zero if each is None else each for zero, each in zip(zeros, found, strict=True)]
+        return tuple(tuple(each) if isinstance(each, list) else each for each in filled)
 
     def _init_hidden(self, batch_size: int, image_size: Sequence[int]) -> list[State]:
         """A state of zeros for each layer; underscored in the original, and called by its users."""

@@ -111,9 +111,8 @@ class ConvGRU(DropIn):
 
         Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a dtype that is not the parameters'.
         """
-        given = None if hidden is not None and len(hidden) == 0 else hidden
         found: list[Tensor] = []
-        for cell, h in zip(self.cells, states("ConvGRU", "hidden", given, self.n_layers), strict=True):
+        for cell, h in zip(self.cells, states("ConvGRU", "hidden", hidden, self.n_layers), strict=True):
             x = cell(x, h)
             found.append(x)
         return found
