@@ -83,9 +83,9 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 
 
 def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Numeric arrays of anybody's .npz file, and no metadata; texts are left out. Raises WeightsError."""
+    """Numeric arrays of anybody's .npz file, and no metadata; texts and objects are left unread. Raises WeightsError."""
     with _archive(path) as archive:
-        arrays = {name: _array(archive, info) for name, info in _entries(archive)}
+        arrays = {name: _array(archive, info, strict=False) for name, info in _entries(archive)}
     return {name: array for name, array in arrays.items() if array.dtype.kind != "U"}, {}
 
 
@@ -128,8 +128,11 @@ def _entries(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
         yield info.filename.removesuffix(".npy"), info
 
 
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """One array. Nothing is allocated before the header's shape is found to be what the entry has room for."""
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, strict: bool = True) -> np.ndarray:
+    """One array. Nothing is allocated before the header's shape is found to be what the entry has room for.
+
+    Unless ``strict``, what are no numbers becomes an empty text, and two bytes without a name are what NumPy makes of bfloat16.
+    """
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
@@ -138,7 +141,11 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
         else:
             raise WeightsError(f"{info.filename[:80]}: expected .npy version 1.0 or 2.0, got {version}")
-        if dtype.hasobject or dtype.names or dtype.kind not in "fiubU":
+        if not strict and dtype == np.dtype("V2"):
+            dtype = np.dtype(ml_dtypes.bfloat16)
+        elif not strict and (dtype.hasobject or dtype.names or dtype.kind not in "fiub"):
+            return np.array("")
+        elif dtype.hasobject or dtype.names or dtype.kind not in "fiubU":
             raise WeightsError(f"{info.filename[:80]}: expected plain numbers, got dtype {str(dtype)[:80]}")
         size = prod(shape) * dtype.itemsize
         if size != info.file_size - file.tell() or any(n < 0 for n in shape):

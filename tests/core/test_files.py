@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import tracemalloc
 import zipfile
 
 import ml_dtypes
@@ -369,3 +370,51 @@ def test_foreign_safetensors_are_read_with_every_plain_dtype(tmp_path):
     found, metadata = safetensors_io.read_arrays(tmp_path / "f.safetensors")
     assert metadata == {}
     assert all((found[name] == array).all() and found[name].dtype == array.dtype for name, array in arrays.items())
+
+
+LSTM = {"cell_list.0.conv.weight": np.ones((8, 3, 3, 3), np.float32), "cell_list.0.conv.bias": np.ones(8, np.float32)}
+"""A network of ConvLSTM_pytorch's."""
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_anybodys_npz_and_safetensors(tmp_path, dtype):
+    from safetensors.numpy import save_file
+
+    arrays = {f"module.net.{name}": array.astype(DTYPES[dtype]) for name, array in LSTM.items()}
+    arrays |= {"net.step": np.array(3), "head.weight": np.ones((2, 2), np.uint16)}
+    save_file(arrays, tmp_path / "w.safetensors", {"format": "pt", "anything": "{["})
+    others = {"epoch": 3, "about": "text", "config": np.array([{}], dtype=object), "pairs": np.zeros(2, "f4,i4")}
+    np.savez_compressed(tmp_path / "w.npz", **arrays, **others)
+    for suffix in SUFFIXES:
+        found = convgru.read(tmp_path / f"w{suffix}")
+        assert found.spec == convgru.adopt(LSTM).spec
+        assert str(found.dtype) == dtype
+        assert convgru.read(tmp_path / f"w{suffix}", prefix="module.net").equal(found)
+
+
+BOMBS = {
+    "zeros that were compressed": _npz(
+        [("a.npy", _npy(np.zeros(100 << 20, np.int8)))], False, compression=zipfile.ZIP_DEFLATED
+    ),
+    "many that are small": _npz(
+        [(f"{i}.npy", _npy(np.zeros(1 << 20, np.int8))) for i in range(100)], False, compression=zipfile.ZIP_DEFLATED
+    ),
+    "no array at all": _npz([("a.txt", bytes(100 << 20))], False, compression=zipfile.ZIP_DEFLATED),
+    "a header of any length": _npz([("a.npy", b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little"))], False),
+    "a shape of any size": _npz([(ENTRIES[0][0], PROMISE.replace(b"(9999999,)", b"(9**9**9,)"))], False),
+    "a shape that no array has": _npz(
+        [(ENTRIES[0][0], PROMISE.replace(b"(9999999,)", b"(9999999999999999999999,)"))], False
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bombs_are_refused_before_memory_is_spent(tmp_path, name):
+    (tmp_path / "w.npz").write_bytes(BOMBS[name])
+    tracemalloc.start()
+    try:
+        with pytest.raises(convgru.WeightsError, match=r"w\.npz: "):
+            convgru.read(tmp_path / "w.npz")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from mindspore.train.checkpoint_pb2 import Checkpoint
 
+import convgru
 import convgru.mindspore as cm
 from convgru.registry import UnsupportedError
 from convgru.spec import forecaster, network
@@ -202,3 +203,65 @@ def test_bfloat16_does_not_build() -> None:
     x = np.zeros((1, 1, 2, 4, 4), ml_dtypes.bfloat16)
     with pytest.raises(UnsupportedError, match="MindSpore does not compute in bfloat16 on CPU"):
         backend.execute(init(network("gru", 2, 3), 0, "bfloat16"), x)
+
+
+LSTM = {
+    "cell_list.0.conv.weight": np.ones((8, 3, 3, 3), np.float32),
+    "cell_list.0.conv.bias": np.arange(8, dtype=np.float32),
+}
+"""A network of ConvLSTM_pytorch's."""
+
+
+def somebodys(path: Path, arrays: dict[str, np.ndarray], **more: Any) -> Path:
+    ms.save_checkpoint(
+        [{"name": n, "data": ms.Tensor(a)} for n, a in arrays.items()], str(path), append_dict=more or None
+    )
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_somebodys_checkpoint(tmp_path: Path, dtype: str) -> None:
+    arrays = {name: array.astype(dtype) for name, array in LSTM.items()}
+    moments = {f"{moment}.{name}": array * 2 for name, array in arrays.items() for moment in ("moments", "moment1")}
+    others = {"global_step": np.array(3, np.int32), "head.weight": np.ones((2, 2), np.float32)}
+    prefixed = {**{f"net.{name}": array for name, array in arrays.items()}, **others}
+    prefixed |= {name.replace(".", ".net.", 1): array for name, array in moments.items()}
+    path = somebodys(tmp_path / "w.ckpt", prefixed, epoch=3, lr=0.1, note="text")
+    found = backend.contents(path).arrays
+    assert set(found) >= {f"net.{name}" for name in arrays}
+    assert not [name for name in found if name.startswith("moment")]
+    assert convgru.read(path).equal(convgru.adopt(arrays))
+
+
+def test_ours_is_ours_through_contents_too(tmp_path: Path) -> None:
+    weights = init(network("gru", 2, 3), 0)
+    backend.write(weights, tmp_path / "net.ckpt")
+    assert convgru.read(tmp_path / "net.ckpt").equal(weights)
+    assert list(backend.contents(tmp_path / "net.ckpt").specs) == [""]
+
+
+SOMEBODYS = {
+    stretch: "bytes, got 36",
+    negative: "got 36",
+    shorten: "expected 36 bytes, got 32",
+    repeat: "is there twice",
+}
+
+
+@pytest.mark.parametrize("change", SOMEBODYS, ids=lambda change: change.__name__)
+def test_hostile_entries_of_somebodys(tmp_path: Path, change: Any) -> None:
+    path = somebodys(tmp_path / "w.ckpt", {BIAS: np.ones(9, np.float32), "other": np.ones(2, np.float32)})
+    told = Checkpoint.FromString(path.read_bytes())
+    change(told.value)
+    path.write_bytes(told.SerializeToString())
+    with pytest.raises(WeightsError, match=r"w\.ckpt") as caught:
+        backend.contents(path)
+    assert SOMEBODYS[change] in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"\n", b"\n\xff\xff\xff\xff\x0f", b"\n" * 1000, b"hello", b"\n\x04\n\x02ab"])
+def test_bytes_that_are_no_checkpoint(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "w.ckpt").write_bytes(data)
+    with pytest.raises(WeightsError, match=r"w\.ckpt"):
+        convgru.read(tmp_path / "w.ckpt")
