@@ -18,22 +18,10 @@ SIZES = {1: (11,), 2: (9, 8), 3: (7, 6, 5)}
 EPS = 2.0**-23
 
 
-def converted(layer: keras.layers.Layer, **options: object) -> convgru.Weights:
-    """The weights of a Keras layer: kernels (*k, in, 4H) as (4H, in, *k); gates i, f, c, o and a stored forget bias, as ours."""
-    arrays = [np.asarray(keras.ops.convert_to_numpy(weight)) for weight in layer.weights]
-    first, recurrent = (np.ascontiguousarray(np.moveaxis(array, (-1, -2), (0, 1))) for array in arrays[:2])
-    spec = convgru.network(
-        "lstm",
-        first.shape[1],
-        recurrent.shape[1],
-        first.shape[2:],
-        ndim=first.ndim - 2,
-        bias=len(arrays) > 2,
-        recurrent_dilation=1,  # Keras neither strides nor dilates its recurrent convolution
-        **options,
-    )
-    bias = {"layers.0.fwd.bias": arrays[2]} if len(arrays) > 2 else {}
-    return convgru.Weights(spec, {"layers.0.fwd.weight_ih": first, "layers.0.fwd.weight_hh": recurrent, **bias})
+def converted(layer: keras.layers.Layer, **arguments: object) -> convgru.Weights:
+    """The weights of a Keras layer by the importer, which is told the layer's arguments."""
+    arrays = {f"cell/vars/{i}": np.asarray(keras.ops.convert_to_numpy(w)) for i, w in enumerate(layer.weights)}
+    return convgru.adopt(arrays, "keras", **arguments)
 
 
 def fill(layer, seed):
@@ -84,9 +72,9 @@ def test_keras_conv_lstm(ndim, padding, strides, activation, more, run):
     h, c = (np.random.default_rng(seed).standard_normal((2, *size, 3)).astype(np.float32) for seed in (3, 4))
     want, h_end, c_end = (keras.ops.convert_to_numpy(a) for a in layer(x, initial_state=[h, c]))
 
-    options = {"stride": strides, "padding": padding, "recurrent_activation": activation}
-    options |= {"dilation": more.get("dilation_rate", 1), "activation": more.get("activation", "tanh")}
-    weights = converted(layer, **options)
+    more = {name: value for name, value in more.items() if name not in ("kernel_size", "use_bias")}
+    told = {"strides": strides, "padding": padding, "recurrent_activation": activation, **more}
+    weights = converted(layer, **told)
     first = np.moveaxis(x.swapaxes(0, 1), -1, 2)
     state = (tuple(np.ascontiguousarray(np.moveaxis(a, -1, 1)) for a in (h, c)),)
     y, ((h_got, c_got),) = run(weights, first, state)

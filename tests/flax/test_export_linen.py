@@ -1,0 +1,75 @@
+"""Exports loaded where they are meant for: flax.linen.ConvLSTMCell in linen's own RNN and Bidirectional."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+from flax.traverse_util import unflatten_dict
+
+import convgru
+from convgru import reference
+from convgru.importers import adopt, export
+from convgru.weights import Weights
+
+SIZES = {1: (7,), 2: (5, 4), 3: (4, 3, 5)}
+
+
+def weights_of(spec: Any) -> Weights:
+    """Weights whose biases are not zero."""
+    rng = np.random.default_rng(11)
+    arrays = convgru.init(spec, 1, "float32").arrays
+    return Weights(
+        spec, {name: (a + 0.3 * rng.standard_normal(a.shape)).astype("float32") for name, a in arrays.items()}
+    )
+
+
+def cell_of(spec: Any) -> Any:
+    """Linen's cell of the same sizes; it adds one to the forget gate at run time."""
+    layer = spec.layers[0]
+    return linen.ConvLSTMCell(layer.hidden_channels, layer.kernel_size)
+
+
+def channels_last(x: np.ndarray) -> np.ndarray:
+    """(T, B, C, *S) as linen has it, (B, T, *S, C)."""
+    return np.moveaxis(x.swapaxes(0, 1), 2, -1)
+
+
+@pytest.mark.parametrize("kernel", [3, 2], ids=["odd", "even"])
+@pytest.mark.parametrize("ndim", SIZES)
+def test_one_direction(ndim: int, kernel: int) -> None:
+    weights = weights_of(convgru.network("lstm", 2, 3, kernel, ndim=ndim))
+    arrays = export(weights, "linen")
+    params = {"params": {"cell": unflatten_dict({name: jnp.asarray(a) for name, a in arrays.items()}, sep="/")}}
+    net = linen.RNN(cell_of(weights.spec), return_carry=True)
+    x = np.random.default_rng(0).standard_normal((4, 2, 2, *SIZES[ndim])).astype(np.float32)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), channels_last(x))
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, params)
+    (c, h), y = net.apply(params, channels_last(x))
+    wanted, ((h_end, c_end),) = reference.run(weights, x)
+    for got, want in ((y, channels_last(wanted)), (h, np.moveaxis(h_end, 1, -1)), (c, np.moveaxis(c_end, 1, -1))):
+        assert np.abs(got - want).max() < 1e-5
+    back = adopt(arrays, "linen")
+    assert back.spec == weights.spec
+    for name, array in weights.arrays.items():
+        assert np.abs(back.arrays[name] - array).max() <= 2**-23 * max(1.0, np.abs(array).max()), name
+
+
+def test_both_directions() -> None:
+    weights = weights_of(convgru.network("lstm", 2, 3, 3, bidirectional=True))
+    params = {"params": unflatten_dict({name: jnp.asarray(a) for name, a in export(weights, "linen").items()}, sep="/")}
+    net = linen.Bidirectional(linen.RNN(cell_of(weights.spec)), linen.RNN(cell_of(weights.spec)))
+    x = np.random.default_rng(0).standard_normal((4, 2, 2, 5, 4)).astype(np.float32)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), channels_last(x))
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, params)
+    wanted, _ = reference.run(weights, x)
+    assert np.abs(net.apply(params, channels_last(x)) - channels_last(wanted)).max() < 1e-5
+
+
+def test_without_a_bias_there_is_no_such_cell() -> None:
+    with pytest.raises(convgru.WeightsError, match="linen"):
+        export(weights_of(convgru.network("lstm", 2, 3, 3, bias=False)), "linen")
