@@ -22,10 +22,12 @@ import flax
 import flax.linen as nn
 import jax
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from jax import numpy as jnp
 
 import convgru
 import convgru.jax
+from convgru.importers import export
 
 Compiled = Callable[[], Any]
 
@@ -52,20 +54,11 @@ def linen(params: Any, x: jax.Array, hidden: int) -> Compiled:
     return lambda: compiled(params, x)
 
 
-def to_linen(params: dict[str, jax.Array]) -> Any:
-    """Our parameters as linen's: gates i, g, f, o, the bias on the input convolution, one added to f's at run time."""
-
-    def gates(a: jax.Array) -> jax.Array:
-        i, f, g, o = jnp.split(a, 4)
-        return jnp.concatenate([i, g, f, o])
-
-    p = {name.rpartition(".")[2]: gates(array) for name, array in params.items()}
-    hidden = p["bias"].shape[0] // 4
-    bias = p["bias"].at[2 * hidden : 3 * hidden].add(-1)
-    kernels = {name: jnp.moveaxis(p[name], (0, 1), (-1, -2)) for name in ("weight_ih", "weight_hh")}
-    ih = {"kernel": kernels["weight_ih"], "bias": bias}
-    hh = {"kernel": kernels["weight_hh"], "bias": jnp.zeros_like(bias)}
-    return {"params": {"cell": {"ih": ih, "hh": hh}}}
+def to_linen(spec: convgru.NetworkSpec, params: dict[str, jax.Array]) -> Any:
+    """Our parameters as linen's RNN holds them."""
+    weights = convgru.Weights(spec, {name: np.asarray(array) for name, array in params.items()})
+    cell = unflatten_dict({name: jnp.asarray(a) for name, a in export(weights, "linen").items()}, sep="/")
+    return {"params": {"cell": cell}}
 
 
 def main() -> int:
@@ -81,7 +74,7 @@ def main() -> int:
     shape = (given.batch, given.frames, given.size, given.size, given.channels)
     x = jax.random.normal(jax.random.key(1), shape)
     print(f"jax {jax.__version__}, flax {flax.__version__}, {jax.devices()[0].device_kind}; x (B, T, H, W, C) {shape}")
-    calls = {"linen": linen(to_linen(params), x, given.hidden), "convgru": ours(spec, params, x, "fast")}
+    calls = {"linen": linen(to_linen(spec, params), x, given.hidden), "convgru": ours(spec, params, x, "fast")}
     if given.plain:
         calls["convgru, plain"] = ours(spec, params, x, "plain")
 

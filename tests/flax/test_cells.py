@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from flax.traverse_util import flatten_dict
 
+import convgru
 import convgru.flax as cf
 from convgru import reference
 from convgru.spec import network
@@ -204,16 +206,8 @@ def test_linen_conv_lstm(error):
     variables = jax.tree.map(lambda a: jnp.asarray(0.5 * rng.standard_normal(a.shape), a.dtype), variables)
     carry, want = flax.linen.RNN(cell, return_carry=True).apply({"params": {"cell": variables["params"]}}, x)
 
-    params = variables["params"]
-    order = [0, 2, 1, 3]
-    rows = np.concatenate([np.arange(hidden) + gate * hidden for gate in order])
-    bias = (params["ih"]["bias"] + params["hh"]["bias"])[rows]
-    net = ours(
-        network("lstm", 2, hidden, (3, 2)),
-        weight_ih=np.transpose(params["ih"]["kernel"], (3, 2, 0, 1))[rows],
-        weight_hh=np.transpose(params["hh"]["kernel"], (3, 2, 0, 1))[rows],
-        bias=bias + np.repeat([0, 1, 0, 0], hidden),
-    )
+    arrays = flatten_dict(jax.device_get(variables["params"]), sep="/")
+    net = cf.ConvLSTM.from_spec(network("lstm", 2, hidden, (3, 2)), arrays=convgru.adopt(arrays, "linen").arrays)
     got, ((h, c),) = net(x)
     assert error(got, want) < 5e-6
     assert error(h, carry[1]) < 5e-6
