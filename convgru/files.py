@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convgru import keras_io, npz_io, registry, safetensors_io
+import numpy as np
+
+from convgru import keras_io, lost, npz_io, registry, safetensors_io
 from convgru.contents import Contents, unwrapped
 from convgru.importers import adopt
 from convgru.weights import Weights, WeightsError
@@ -56,6 +59,11 @@ def read(
             return found.network(prefix)
         counters = {name for name, array in found.arrays.items() if array.ndim == 0 and array.dtype.kind in "iub"}
         arrays = {name: array for name, array in found.arrays.items() if name not in counters}
+        starts = lost.prefixes(arrays)
+        if layout == lost.LAYOUT and starts:
+            return _without_spec(arrays, starts, hints).network(prefix)
+        if layout is None and starts:
+            raise WeightsError(lost.ADVICE)
         return adopt(arrays, layout, prefix=prefix, configs=found.configs, **hints)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
@@ -90,6 +98,12 @@ def write(weights: Weights, path: str | os.PathLike[str]) -> None:
         npz_io.write(weights, path)
     else:
         safetensors_io.write(weights, path)
+
+
+def _without_spec(arrays: Mapping[str, np.ndarray], starts: list[str], hints: Mapping[str, Any]) -> Contents:
+    """Arrays under convgru's own names, whose spec was lost on the way, with the specs that their shapes imply."""
+    shapes = {start: {n[len(start) :]: a.shape for n, a in arrays.items() if n.startswith(start)} for start in starts}
+    return Contents(arrays, {start: lost.spec_of(shapes[start], hints) for start in starts})
 
 
 def _reader_of(path: Path) -> Any:

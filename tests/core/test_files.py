@@ -418,3 +418,49 @@ def test_bombs_are_refused_before_memory_is_spent(tmp_path, name):
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
+
+
+LOST = {
+    "gru": (convgru.network("gru", 2, [3, 2], [3, (1, 2)], reset="after"), {}),
+    "lstm, both ways": (
+        convgru.network("lstm", 2, [4, 2], bidirectional=True, peephole="conv", groups=2),
+        {"groups": 2},
+    ),
+    "stacks": (convgru.network("gru", 2, [3, 3], ndim=1, bidirectional="stack", bias=False), {}),
+    "rnn": (convgru.network("rnn", 2, 3, ndim=3, activation="relu"), {"activation": "relu"}),
+    "peepholes": (convgru.network("lstm", 1, 2, peephole="hadamard", state_size=(5, 4)), {}),
+    "kernels": (convgru.network("gru", 1, 2, 5, recurrent_kernel_size=3, stride=2), {"stride": 2}),
+    "norm": (convgru.network("gru", 1, 2, norm=1), {"norm": 1}),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_our_arrays_whose_spec_was_lost(tmp_path, name):
+    spec, hints = LOST[name]
+    weights = convgru.init(spec)
+    np.savez(tmp_path / "w.npz", **{f"model.module.{key}": array for key, array in weights.arrays.items()}, step=3)
+    with pytest.raises(convgru.WeightsError, match="layout='convgru' reads them"):
+        convgru.read(tmp_path / "w.npz", **hints)
+    assert convgru.read(tmp_path / "w.npz", "convgru", **hints).equal(weights)
+    np.savez(tmp_path / "w.npz", **{f"{k}.{n}": a for k in "ab" for n, a in weights.arrays.items()})
+    assert convgru.read(tmp_path / "w.npz", "convgru", prefix="b", **hints).equal(weights)
+    with pytest.raises(
+        convgru.WeightsError, match=r"several networks, expected one: choose by prefix= of 'a\.', 'b\.'"
+    ):
+        convgru.read(tmp_path / "w.npz", "convgru", **hints)
+
+
+@pytest.mark.parametrize(
+    ("hints", "message"),
+    [
+        ({"groups": 7}, "gates"),
+        ({"cell": "gru"}, "ConvGRU"),
+        ({"colour": 1}, "colour"),
+        ({"norm": "x"}, "norm"),
+        ({"groups": 0}, "zero"),
+    ],
+)
+def test_wrong_hints_for_our_arrays_whose_spec_was_lost(tmp_path, hints, message):
+    np.savez(tmp_path / "w.npz", **convgru.init(convgru.network("lstm", 2, 3)).arrays)
+    with pytest.raises(convgru.WeightsError, match=message):
+        convgru.read(tmp_path / "w.npz", "convgru", **hints)

@@ -149,6 +149,14 @@ def test_ours_through_wrappers(saved, wrap, make):
         assert convgru.read(saved(state)).equal(convgru.extract(net))
 
 
+def test_ours_whose_metadata_were_lost(saved):
+    net = ConvGRU(2, [3, 4], dilation=2)
+    path = saved({"state_dict": dict(named("module.", net.state_dict()))})
+    with pytest.raises(WeightsError, match="layout='convgru' reads them"):
+        convgru.read(path)
+    assert convgru.read(path, "convgru", dilation=2).equal(convgru.extract(net))
+
+
 def test_what_is_read_shares_nothing_with_the_file(saved):
     path = saved(ConvGRU(2, 3).state_dict())
     first = convgru.read(path)
