@@ -15,6 +15,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from convgru import hdf5, strict_json, zips
 from convgru.contents import Contents
 from convgru.weights import WeightsError
@@ -24,6 +26,7 @@ MAX_CONFIG = 64 << 20
 MAX_DEPTH = 200
 """How deep a config may be: some ten levels for each model inside another."""
 LAYER = re.compile(r"ConvLSTM[123]D")
+OLD_CELL = re.compile(r"/conv_lst_?m\w*cell(_\d+)?$")
 OPTIONS = (
     *("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate"),
     *("activation", "recurrent_activation", "use_bias", "go_backwards"),
@@ -82,12 +85,27 @@ def _from_hdf5(file: Any, size: int) -> Contents:
         arrays = hdf5.arrays(inner, size, ("optimizer",))
         config = hdf5.text(inner, "model_config", MAX_CONFIG)
         version = hdf5.text(inner, "keras_version", 100)
-    arrays = {name.removesuffix(":0"): array for name, array in arrays.items()}  # TensorFlow's number of an output
+    arrays = _named_as_today({name.removesuffix(":0"): array for name, array in arrays.items()})  # :0: TensorFlow's
     if config is None:
         return Contents(arrays)
     layers = _layers(_json(config.encode(), "model_config"), "", (), _is_old(version))
     found = {_legacy_prefix(names, arrays): options for names, _, options in layers}
     return Contents(arrays, configs=_present(found, arrays))
+
+
+def _named_as_today(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of recurrent layers below ``conv_lstm_cell``, as Keras 3 writes them; older versions leave it out or number it."""
+    cells = {
+        name.removesuffix("/recurrent_kernel")
+        for name, array in arrays.items()
+        if name.endswith("/recurrent_kernel") and array.ndim > 2
+    }
+    today = {cell: OLD_CELL.sub("", cell) + "/conv_lstm_cell" for cell in cells}
+    renamed = {}
+    for name, array in arrays.items():
+        group, _, own = name.rpartition("/")
+        renamed[f"{today[group]}/{own}" if group in today else name] = array
+    return renamed if len(renamed) == len(arrays) else dict(arrays)
 
 
 def _json(text: bytes, what: str) -> Any:
