@@ -75,6 +75,7 @@ def test_old_checkpoints_load(style: str, tmp_path: Path) -> None:
     net = ConvGRU(3, [4, 6], [3, 5], 2, has_bias=True, torch_names=torch_names)
     missing, _ = ms.load_param_into_net(net, saved({named(name): array for name, array in TORCH.items()}, tmp_path))
     assert missing == []
+    assert convgru.read(tmp_path / "old.ckpt").equal(convgru.extract(net))
     for layer, h in enumerate(net(frame(0))):
         assert np.abs(h.asnumpy() - GOLDEN[f"h_t0_l{layer}"]).max() < 1e-5
 
