@@ -1,0 +1,174 @@
+"""A drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch: the gates with their batch norm, what network and cell share, the cell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convgru import equations
+from convgru.importers import LAYOUTS
+from convgru.importers.interpret import canonical
+from convgru.importers.match import Match
+from convgru.importers.plan import Plan, plan
+from convgru.shapes import layer_prefix
+from convgru.spec import Ints, NetworkSpec, Norm, network
+from convgru_torch import ops
+from convgru_torch.admit import Admission, from_time_first
+from convgru_torch.compat.base import DropIn
+from convgru_torch.compat.canonical import TORCH
+
+LAYOUT = LAYOUTS["bidirectional_conv_lstm"]
+State = tuple[Tensor, Tensor]
+
+
+class ConvGate(nn.Module):
+    """Holds ``conv_x``, ``conv_h`` and ``bn2d``, the batch norm of their sum, as the original makes them."""
+
+    def __init__(self, in_channels: int, hidden_channels: int, kernel_size: Ints, padding: Any, bias: bool) -> None:
+        super().__init__()
+        rows = 4 * hidden_channels
+        self.conv_x = nn.Conv2d(in_channels, rows, kernel_size, padding=padding, bias=bias)  # type: ignore[arg-type]
+        self.conv_h = nn.Conv2d(hidden_channels, rows, kernel_size, padding=padding, bias=bias)  # type: ignore[arg-type]
+        self.bn2d = nn.BatchNorm2d(rows)
+
+
+class BatchNormed:
+    """``convgru_torch.ops``, its ``norm`` being a batch norm, which learns the statistics if it trains."""
+
+    conv, add_channel, peep = staticmethod(ops.conv), staticmethod(ops.add_channel), staticmethod(ops.peep)
+    split, split_rz_n, concat = staticmethod(ops.split), staticmethod(ops.split_rz_n), staticmethod(ops.concat)
+    activation, unpatch = staticmethod(ops.activation), staticmethod(ops.unpatch)
+
+    def __init__(self, batch_norm: nn.Module) -> None:
+        self.batch_norm = batch_norm
+
+    def norm(self, a: Tensor, p: ops.Params, part: str) -> Tensor:
+        """Batch norm over batch and space, then weight and bias by channel."""
+        normed: Tensor = self.batch_norm(a)
+        return normed
+
+
+class Gated(DropIn):
+    """A network or a cell: folded into plain convolutions where the batch norm is in evaluation, step by step where it trains."""
+
+    _plain: Plan
+    """The convolutions alone, without their batch norm."""
+    _plain_spec: NetworkSpec
+
+    def _describe(self, spec: NetworkSpec, bias: bool, head: str = "") -> None:
+        """Read the parameters by the layout table, once with the batch norm folded in and once without it."""
+        pieces = [piece for piece in LAYOUT.pieces if bias or not piece.optional]
+        self.spec, self._head, self._plan = spec, head, plan(Match(LAYOUT, "", spec, tuple(pieces)))
+        own = tuple(replace(piece, norm="") for piece in pieces if "bn2d" not in piece.key)
+        self._plain_spec = replace(spec, layers=(replace(spec.layers[0], bias=bias),))
+        self._plain = plan(Match(LAYOUT, "", self._plain_spec, own))
+
+    def _gates(self) -> list[ConvGate]:
+        """The gates of each direction."""
+        return [module for module in self.modules() if isinstance(module, ConvGate)]
+
+    def _outputs(self, x: Tensor, state: Any, layout: str) -> tuple[Tensor, tuple[State, ...]]:
+        """Outputs, both directions on the channels in the order of the frames, and the final (h, c) of each direction."""
+        if any(gate.bn2d.training for gate in self._gates()):
+            return self._trained(x, state, layout)
+        found: tuple[Tensor, tuple[State, ...]] = self._run(x, state, layout=layout)
+        return found
+
+    def _trained(self, x: Tensor, state: Any, layout: str) -> tuple[Tensor, tuple[State, ...]]:
+        """The same equations, each step normalised by its own batch."""
+        arrays = canonical(self._plain, self._foreign(), TORCH)
+        call = Admission(type(self).__name__, self._plain_spec, arrays, x, layout)
+        begin, cell = call.state(state), self._plain_spec.layers[0]
+        normed = replace(cell, norm=Norm((1,)))  # the equations ask for the norm of all four gates together
+        heads: list[Tensor] = []
+        final: list[State] = []
+        for direction, gate, (h, c) in zip(self.spec.directions, self._gates(), begin, strict=True):
+            p = ops.prepare(cell, arrays, layer_prefix(0, direction), call.size, call.size)
+            frames = equations.input_gates(ops, cell, p, call.x.flatten(0, 1)).unflatten(0, call.x.shape[:2])
+            own, outputs = BatchNormed(gate.bn2d), []
+            for gates_x in frames.flip(0) if direction == "bwd" else frames:
+                new = equations.lstm(own, normed, p, gates_x, (h, c), None, None)
+                h, c = (part.to(call.dtype) for part in new)  # under autocast too
+                outputs.append(h)
+            heads.append(torch.stack(outputs[::-1] if direction == "bwd" else outputs))
+            final.append((h, c))
+        return from_time_first(torch.cat(heads, 2), layout), tuple(final)
+
+
+class ConvLSTMCell(Gated):
+    """The original's cell: an LSTM whose four gates are batch-normalised together (``convgru.equations.lstm``).
+
+    a = norm(W*x + b_x + U*h + b_h) is cut into i, f, g, o, in this order.
+
+    Args:
+        in_channels: channels C of the input.
+        hidden_channels: channels H of the state.
+        kernel_size: a number or a pair; even ones too, with padding ``same``.
+        padding: what keeps the size: kernel_size // 2, or ``same``.
+        stride: 1, as the state keeps its size.
+        bias: whether the convolutions add one, b_x and b_h.
+        corrected: accepted as in ``ConvLSTM``; nothing is wrong with the cell's numbers.
+
+    Parameters: ``gates.0.conv_x.weight`` (4H, C, kh, kw), ``gates.0.conv_h.weight`` (4H, H, kh, kw), their ``.bias`` (4H), and those of
+    ``gates.0.bn2d``, an nn.BatchNorm2d(4H).
+
+    Raises:
+        ValueError, TypeError: for arguments that describe no cell.
+
+    Source: github.com/seyongk/Bidirectional-Conv-LSTM-pytorch; Ioffe and Szegedy 2015, arXiv:1502.03167.
+
+    Example:
+        >>> cell = ConvLSTMCell(1, 64, 3, padding=1, stride=1, bias=True)
+        >>> h, c = cell(torch.zeros(2, 1, 16, 16))
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        kernel_size: Ints,
+        padding: Ints | str,
+        stride: Ints,
+        bias: bool,
+        *,
+        corrected: bool = False,
+    ) -> None:
+        super().__init__()
+        spec = network("lstm", in_channels, hidden_channels, kernel_size)
+        check_geometry(type(self).__name__, spec, padding, stride)
+        self._describe(spec, bias, head="conv_lstm_cells.0.")
+        self.gates = nn.ModuleList([ConvGate(in_channels, hidden_channels, kernel_size, padding, bias)])
+
+    def forward(self, x: Tensor, hidden_state: Tensor | None = None, cell_state: Tensor | None = None) -> State:
+        """Take one frame (B, C, H, W) and h and c, each (B, hidden_channels, H, W), or (1, ...) for all samples; None is zeros.
+
+        Returns the new (h, c). Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters', or
+        for h without c.
+        """
+        if (hidden_state is None) != (cell_state is None):
+            raise TypeError("ConvLSTMCell expected hidden_state and cell_state together")
+        given = None
+        if hidden_state is not None and cell_state is not None:
+            given = ((for_all(hidden_state, x), for_all(cell_state, x)),)
+        return self._outputs(x, given, "BCS")[1][0]
+
+
+def for_all(part: Tensor, x: Tensor) -> Tensor:
+    """A state of one sample stands for the whole batch."""
+    return part.expand(x.shape[0], -1, -1, -1) if part.ndim == 4 and part.shape[0] == 1 else part
+
+
+def check_geometry(owner: str, spec: NetworkSpec, padding: Any, stride: Any) -> None:
+    """Raise ValueError where a state would not keep its size, and so the original could not run either."""
+    kernel = spec.layers[0].kernel_size
+    strides, pads = ((each,) * 2 if isinstance(each, int) else each for each in (stride, padding))
+    if tuple(strides) != (1, 1):
+        raise ValueError(f"{owner} stride expected 1, with which the state keeps its size, got {stride!r}")
+    if padding != "same" and tuple(2 * p + 1 for p in pads) != kernel:
+        raise ValueError(
+            f"{owner} padding expected what keeps the size of the state with kernel {kernel}: "
+            f"half of an odd kernel, rounded down, or 'same', got {padding!r}"
+        )

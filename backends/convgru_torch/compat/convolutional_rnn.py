@@ -1,0 +1,234 @@
+"""A drop-in for kamo-naoyuki/pytorch_convolutional_rnn: what networks and cells share, and what all networks are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from convgru.importers import LAYOUTS
+from convgru.importers.hints import options_of
+from convgru.importers.match import Match, foreign_shapes
+from convgru.spec import Ints, network
+from convgru_torch.compat.base import DropIn
+from convgru_torch.packed import pack, unpack
+
+Sizes = Ints | list[int]
+"""One number for all spatial dimensions, or one for each."""
+
+
+class Recurrent(DropIn):
+    """The arguments and parameters of the original's networks and cells; its equations: ``convgru.equations``, reset after.
+
+    Parameters: ``weight_ih`` (G·H, C/groups, *k), ``weight_hh`` (G·H, H/groups, *k), ``bias_ih`` and ``bias_hh`` (G·H), the gates in
+    the order i, f, g, o or r, z, n, and ``weight_pi``, ``weight_pf``, ``weight_po`` (H, H/groups, *k) of peepholes; uniform in
+    ±1/√H at first. All convolutions share kernel, stride and dilation, and keep the size of the image at any stride. The
+    ``groups`` cut across the gates: the first rows, whatever their gate, read the first channels.
+    """
+
+    kind: ClassVar[str]
+    ending: ClassVar[str] = ""
+    """What the rows of the layout table add to the kind."""
+    convndim: ClassVar[int]
+
+    def __init__(
+        self, sizes: tuple[int, int, Sizes, int], bias: bool, groups: int, both: bool = False, **choices: Any
+    ) -> None:
+        """``sizes`` are input channels, output channels, kernel size and number of layers; ``choices`` the layout's."""
+        super().__init__()
+        layout = LAYOUTS[f"convolutional_rnn.{self.kind}{self.ending}"]
+        inputs, outputs, kernel, layers = sizes
+        if not isinstance(groups, int) or groups < 1 or inputs % groups or outputs % groups:
+            raise ValueError(
+                f"{type(self).__name__} groups expected a divisor of {inputs} and of {outputs} channels, got {groups!r}"
+            )
+        own = groups if self.kind == "rnn" else 1  # the groups of one gate are ours too; those of several become dense
+        kernel = tuple(kernel) if isinstance(kernel, list) else kernel
+        options = {"ndim": self.convndim, "groups": own, "bias": bias, **options_of(layout, choices, both)}
+        spec = network(layout.cell, inputs, outputs, kernel, layers, **options)
+        self._read_as(layout.name, spec, groups=groups)
+        first = spec.layers[0]
+        modes = {"gru": "GRU", "lstm": "LSTM", "peephole": "PeepholeLSTM", "rnn": f"RNN_{first.activation.upper()}"}
+        self.mode = modes[self.kind]
+        self.in_channels, self.out_channels, self.bias, self.groups = inputs, outputs, bias, groups
+        self.kernel_size, self.stride, self.dilation = first.kernel_size, first.stride, first.dilation
+        shapes = foreign_shapes(Match.of(layout, spec, groups))
+        for name in self._order(list(shapes)):
+            self.register_parameter(name, nn.Parameter(torch.empty(shapes[name])))
+        self.reset_parameters()
+
+    def _order(self, names: list[str]) -> list[str]:
+        """The order in which the original makes, and so draws, its parameters."""
+        return names
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw new initial values, uniform in ±1/√H."""
+        bound = 1 / math.sqrt(self.out_channels)
+        for tensor in self.parameters():
+            tensor.uniform_(-bound, bound)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        # Older versions gave each peephole a bias: what it adds to a gate, bias_ih adds as well.
+        for name, _ in list(self.named_parameters(recurse=False)):
+            end = name.removeprefix("bias_ih")
+            keys = [f"{prefix}bias_p{gate}{end}" for gate in "ifo"]
+            whole = prefix + name
+            if self.kind == "peephole" and end != name and whole in state_dict and all(k in state_dict for k in keys):
+                i, f, o = (state_dict.pop(key) for key in keys)
+                state_dict[whole] = state_dict[whole] + torch.cat((i, f, torch.zeros_like(f), o))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def extra_repr(self) -> str:
+        """The arguments that made it, defaults left out."""
+        said = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        defaults = {"dilation": (1,) * self.convndim, "groups": 1, "num_layers": 1, "bias": True}
+        defaults |= {"batch_first": False, "dropout": 0.0, "bidirectional": False}
+        own = {name: getattr(self, name, usual) for name, usual in defaults.items()}
+        return said + "".join(f", {name}={value}" for name, value in own.items() if value != defaults[name])
+
+
+class Stack(Recurrent):
+    """Layers over a sequence: the call, the states, the order of the parameters; ``Network`` and ``RNN`` have the arguments."""
+
+    def __init__(
+        self,
+        sizes: tuple[int, int, Sizes, int],
+        bias: bool,
+        batch_first: bool,
+        bidirectional: bool,
+        groups: int,
+        **choices: Any,
+    ) -> None:
+        super().__init__(sizes, bias, groups, bidirectional, **choices)
+        self.num_layers, self.dropout = len(self.spec.layers), self.spec.dropout
+        self.batch_first, self.bidirectional = batch_first, bidirectional
+
+    def _order(self, names: list[str]) -> list[str]:
+        """Layer by layer, in each the weights before the biases."""
+        ends = dict.fromkeys(name.partition("_l")[2] for name in names)
+        own = [[name for name in names if name.partition("_l")[2] == end] for end in ends]
+        self._names = [sorted(part, key=lambda name: name.startswith("bias")) for part in own]
+        return sum(self._names, [])
+
+    @property
+    def all_weights(self) -> list[list[nn.Parameter]]:
+        """The parameters of each layer and direction."""
+        return [[getattr(self, name) for name in names] for names in self._names]
+
+    def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+        """Run over a sequence: (T, B, C, *S), (B, T, C, *S) with ``batch_first``, or a PackedSequence of (T, B, C, *S).
+
+        ``hx`` is (L·D, B, H, *S), layer by layer, forward before backward, a pair (h, c) of them for an LSTM; None means zeros. Returns
+        the output, with H channels or twice as many, packed if the input is; and the final state, of the form of ``hx``. With a
+        PackedSequence the state is each sample's own last, in the order in which the samples were given.
+
+        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters'.
+        """
+        if not isinstance(input, PackedSequence):
+            y, final = self._run(input, self._entries(hx), layout="BTCS" if self.batch_first else "TBCS")
+            return y, self._joined(final)
+        x, lengths = unpack(input)
+        y, final = self._run(x, self._entries(hx), lengths=lengths)
+        return pack(y, lengths, input), self._joined(final)
+
+    def _entries(self, hx: Any) -> tuple[Any, ...] | None:
+        """The state as the core takes it: one entry for each layer and direction."""
+        if hx is None:
+            return None
+        if self.spec.cell != "lstm":
+            return tuple(hx)
+        if isinstance(hx, Tensor) or len(hx) != 2 or len(hx[0]) != len(hx[1]):
+            raise ValueError(
+                f"{type(self).__name__} expected hx to be a pair (h, c) of tensors of the same shape, "
+                f"got {'a torch.Tensor' if isinstance(hx, Tensor) else [tuple(part.shape) for part in hx]}"
+            )
+        return tuple(zip(*hx, strict=True))
+
+    def _joined(self, final: Any) -> Any:
+        """The state as the original gives it: (L·D, B, H, *S), or (h, c)."""
+        if self.spec.cell != "lstm":
+            return torch.stack(final)
+        return tuple(torch.stack(parts) for parts in zip(*final, strict=True))
+
+
+
+class Network(Stack):
+    """Layers over a sequence.
+
+    Args:
+        in_channels: channels C of the input.
+        out_channels: channels H of the state of every layer.
+        kernel_size, stride, dilation: of all convolutions, a number, or one for each spatial dimension; even kernels too.
+        num_layers: how many layers.
+        bias: whether the convolutions add one.
+        batch_first: input and output are (B, T, C, *S) instead of (T, B, C, *S); a PackedSequence and the states are not concerned.
+        dropout: of the output of each layer but the last, a probability, in training.
+        bidirectional: each layer runs both ways, and the next reads both.
+        groups: of all convolutions; they cut across the gates.
+
+    Parameters: those of ``Recurrent`` with the ending ``_l0``, ``_l0_reverse``, ``_l1`` and so on. The original's numbers are right, so
+    that there is no ``corrected``. What is no longer broken: docs/compat/convolutional_rnn.md.
+
+    Raises:
+        ValueError, TypeError: for arguments that describe no network.
+
+    Source: github.com/kamo-naoyuki/pytorch_convolutional_rnn; Shi et al. 2015, arXiv:1506.04214; Cho et al. 2014, arXiv:1406.1078v1.
+
+    Example:
+        >>> net = Conv2dGRU(in_channels=2, out_channels=5, kernel_size=3, num_layers=2, bidirectional=True)
+        >>> y, h = net(torch.zeros(3, 2, 2, 10, 14))
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sizes,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        stride: Sizes = 1,
+        dilation: Sizes = 1,
+        groups: int = 1,
+    ) -> None:
+        sizes = (in_channels, out_channels, kernel_size, num_layers)
+        choices: dict[str, Any] = {"stride": stride, "dilation": dilation, "dropout": dropout}
+        super().__init__(sizes, bias, batch_first, bidirectional, groups, **choices)
+
+
+class RNN(Stack):
+    """Layers of h' = φ(W*x + U*h + b), φ being ``nonlinearity``, the fourth argument; all else as in ``Network``."""
+
+    kind = "rnn"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sizes,
+        nonlinearity: str = "tanh",
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        stride: Sizes = 1,
+        dilation: Sizes = 1,
+        groups: int = 1,
+    ) -> None:
+        check_nonlinearity(type(self).__name__, nonlinearity)
+        sizes = (in_channels, out_channels, kernel_size, num_layers)
+        choices: dict[str, Any] = {"stride": stride, "dilation": dilation, "dropout": dropout}
+        super().__init__(sizes, bias, batch_first, bidirectional, groups, nonlinearity=nonlinearity, **choices)
+
+
+def check_nonlinearity(owner: str, name: object) -> None:
+    """Raise ValueError unless it is one that the original knows."""
+    if name not in ("tanh", "relu"):
+        raise ValueError(f"{owner} nonlinearity expected 'tanh' or 'relu', got {name!r}")
