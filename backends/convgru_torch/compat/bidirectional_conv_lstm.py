@@ -88,6 +88,7 @@ class ConvLSTM(Gated):
         elif self.bidirectional:
             forward, backward = y.chunk(2, 2)
             y = torch.cat((forward, backward.flip(1)), 2)
+        y = y.contiguous()  # as the original's: its users call view
         if not self.bidirectional:
             return y, final[0]
         parts = zip(*final, strict=True)

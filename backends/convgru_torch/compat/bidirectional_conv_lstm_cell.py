@@ -164,10 +164,11 @@ def for_all(part: Tensor, x: Tensor) -> Tensor:
 def check_geometry(owner: str, spec: NetworkSpec, padding: Any, stride: Any) -> None:
     """Raise ValueError where a state would not keep its size, and so the original could not run either."""
     kernel = spec.layers[0].kernel_size
-    strides, pads = ((each,) * 2 if isinstance(each, int) else each for each in (stride, padding))
+    zeros = 0 if padding == "valid" else padding
+    strides, pads = ((each,) * 2 if isinstance(each, int) else each for each in (stride, zeros))
     if tuple(strides) != (1, 1):
         raise ValueError(f"{owner} stride expected 1, with which the state keeps its size, got {stride!r}")
-    if padding != "same" and tuple(2 * p + 1 for p in pads) != kernel:
+    if pads != "same" and tuple(2 * p + 1 for p in pads) != kernel:
         raise ValueError(
             f"{owner} padding expected what keeps the size of the state with kernel {kernel}: "
             f"half of an odd kernel, rounded down, or 'same', got {padding!r}"

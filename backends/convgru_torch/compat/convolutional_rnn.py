@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -56,13 +57,14 @@ class Recurrent(DropIn):
         self.in_channels, self.out_channels, self.bias, self.groups = inputs, outputs, bias, groups
         self.kernel_size, self.stride, self.dilation = first.kernel_size, first.stride, first.dilation
         shapes = foreign_shapes(Match.of(layout, spec, groups))
-        for name in self._order(list(shapes)):
+        self._names = self._grouped(list(shapes))
+        for name in chain.from_iterable(self._names):
             self.register_parameter(name, nn.Parameter(torch.empty(shapes[name])))
         self.reset_parameters()
 
-    def _order(self, names: list[str]) -> list[str]:
-        """The order in which the original makes, and so draws, its parameters."""
-        return names
+    def _grouped(self, names: list[str]) -> list[list[str]]:
+        """The parameters of each layer and direction, in the order in which the original makes, and so draws, them."""
+        return [names]
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -107,12 +109,11 @@ class Stack(Recurrent):
         self.num_layers, self.dropout = len(self.spec.layers), self.spec.dropout
         self.batch_first, self.bidirectional = batch_first, bidirectional
 
-    def _order(self, names: list[str]) -> list[str]:
-        """Layer by layer, in each the weights before the biases."""
+    def _grouped(self, names: list[str]) -> list[list[str]]:
+        """In each layer and direction the weights before the biases; a cell has them otherwise."""
         ends = dict.fromkeys(name.partition("_l")[2] for name in names)
         own = [[name for name in names if name.partition("_l")[2] == end] for end in ends]
-        self._names = [sorted(part, key=lambda name: name.startswith("bias")) for part in own]
-        return sum(self._names, [])
+        return [sorted(part, key=lambda name: name.startswith("bias")) for part in own]
 
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
@@ -153,7 +154,6 @@ class Stack(Recurrent):
         if self.spec.cell != "lstm":
             return torch.stack(final)
         return tuple(torch.stack(parts) for parts in zip(*final, strict=True))
-
 
 
 class Network(Stack):
