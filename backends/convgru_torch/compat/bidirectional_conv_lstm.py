@@ -97,6 +97,8 @@ class ConvLSTM(Gated):
 
     def _batch_first(self, x: Tensor) -> Tensor:
         """The input as (B, T, C, H, W)."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"ConvLSTM expected an input that is a torch.Tensor, got {type(x).__name__}")
         if x.ndim != 4:
             return x if self.batch_first else x.transpose(0, 1)
         if self.batch_first or self.corrected:
@@ -106,19 +108,21 @@ class ConvLSTM(Gated):
 
     def _entries(self, state: Sequence[Tensor], x: Tensor) -> tuple[State, ...]:
         """The initial (h, c) of each direction."""
-        if isinstance(state, Tensor) or len(state) != 2:
-            raise ValueError(f"ConvLSTM expected a state that is a pair (h, c), got {type(state).__name__}")
+        parts = state if isinstance(state, (tuple, list)) else [state]
+        if len(parts) != 2 or not all(isinstance(part, Tensor) for part in parts):
+            kinds = ", ".join(type(part).__name__ for part in parts)
+            raise TypeError(f"ConvLSTM expected a state that is a pair (h, c) of tensors, got {kinds}")
         h, c = state
         if not self.bidirectional:
             ways = [(h, c)]
         elif self.corrected:
-            ways = list(zip(h, c, strict=True))
+            ways = list(zip(h, c, strict=False))
         else:
-            ways = list(zip(h.chunk(2, -1), c.chunk(2, -1), strict=True))
+            ways = list(zip(h.chunk(2, -1), c.chunk(2, -1), strict=False))
         return tuple((for_all(own_h, x), for_all(own_c, x)) for own_h, own_c in ways)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any, **named: Any) -> None:
         # The original's calls leave a state of zeros among the buffers, and so in files.
         for name in ("hidden_state", "cell_state"):
             state_dict.pop(prefix + name, None)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        super()._load_from_state_dict(state_dict, prefix, *rest, **named)

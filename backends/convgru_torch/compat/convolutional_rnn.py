@@ -73,7 +73,7 @@ class Recurrent(DropIn):
         for tensor in self.parameters():
             tensor.uniform_(-bound, bound)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any, **named: Any) -> None:
         # Older versions gave each peephole a bias: what it adds to a gate, bias_ih adds as well.
         for name, _ in list(self.named_parameters(recurse=False)):
             end = name.removeprefix("bias_ih")
@@ -82,7 +82,7 @@ class Recurrent(DropIn):
             if self.kind == "peephole" and end != name and whole in state_dict and all(k in state_dict for k in keys):
                 i, f, o = (state_dict.pop(key) for key in keys)
                 state_dict[whole] = state_dict[whole] + torch.cat((i, f, torch.zeros_like(f), o))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        super()._load_from_state_dict(state_dict, prefix, *rest, **named)
 
     def extra_repr(self) -> str:
         """The arguments that made it, defaults left out."""
@@ -140,14 +140,19 @@ class Stack(Recurrent):
         """The state as the core takes it: one entry for each layer and direction."""
         if hx is None:
             return None
-        if self.spec.cell != "lstm":
-            return tuple(hx)
-        if isinstance(hx, Tensor) or len(hx) != 2 or len(hx[0]) != len(hx[1]):
+        pair = self.spec.cell == "lstm"
+        parts = tuple(hx) if pair and isinstance(hx, (tuple, list)) else (hx,)
+        if len(parts) != 1 + pair or not all(isinstance(part, Tensor) for part in parts):
+            wanted = "a pair (h, c) of tensors" if pair else "a tensor"
+            kinds = ", ".join(type(part).__name__ for part in parts)
+            raise TypeError(f"{type(self).__name__} expected hx to be {wanted} (L·D, B, H, *S), got {kinds}")
+        entries = self.num_layers * len(self.spec.directions)
+        if any(part.ndim < 1 or part.shape[0] != entries for part in parts):
+            shapes = ", ".join(str(tuple(part.shape)) for part in parts)
             raise ValueError(
-                f"{type(self).__name__} expected hx to be a pair (h, c) of tensors of the same shape, "
-                f"got {'a torch.Tensor' if isinstance(hx, Tensor) else [tuple(part.shape) for part in hx]}"
+                f"{type(self).__name__} expected hx with {entries} states (one for each layer and direction) on axis 0, got {shapes}"
             )
-        return tuple(zip(*hx, strict=True))
+        return tuple(zip(*parts, strict=True)) if pair else tuple(hx)
 
     def _joined(self, final: Any) -> Any:
         """The state as the original gives it: (L·D, B, H, *S), or (h, c)."""
