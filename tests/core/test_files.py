@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-import tracemalloc
-import zipfile
 
 import ml_dtypes
 import numpy as np
@@ -242,63 +239,6 @@ def test_spliced_bytes_are_weights_errors_or_other_numbers(tmp_path_factory, sou
     _refuses_or_reads(path, good[:start] + middle + good[stop:])
 
 
-def _npz(entries, note=True, **options) -> bytes:
-    """A zip archive of these entries, by default with a sound note for WEIGHTS."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", **options) as archive:
-        if note:
-            text = {"convgru_format": "1", "dtype": "float32", "convgru_spec": to_json(SPEC)}
-            archive.writestr("convgru.json", json.dumps(text | (note if isinstance(note, dict) else {})))
-        for name, content in entries:
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def _npy(array, **options) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, array, **options)
-    return buffer.getvalue()
-
-
-ENTRIES = [(f"{name}.npy", _npy(array)) for name, array in WEIGHTS.arrays.items()]
-PROMISE = _npy(np.zeros((2, 1, 1), np.float32)).replace(b"(2, 1, 1)", b"(9999999,)")
-HOSTILE_NPZ = {
-    "not a zip": b"PK\x03\x04" + bytes(40),
-    "no note, no known layout": _npz(ENTRIES, note=False),
-    "note not JSON": _npz([("convgru.json", "{"), *ENTRIES], note=False),
-    "note too long": _npz([("convgru.json", " " * (1 << 21)), *ENTRIES], note=False),
-    "note of the future": _npz(ENTRIES, {"convgru_format": "2"}),
-    "note with more": _npz(ENTRIES, {"more": "1"}),
-    "note with a number": _npz(ENTRIES, {"dtype": 4}),
-    "dtype other": _npz(ENTRIES, {"dtype": "float64"}),
-    "dtype bfloat16 of float32": _npz(ENTRIES, {"dtype": "bfloat16"}),
-    "spec not one": _npz(ENTRIES, {"convgru_spec": "{}"}),
-    "entry missing": _npz(ENTRIES[1:]),
-    "entry strange": _npz([*ENTRIES, ("run.sh", "rm")]),
-    "entry compressed in a strange way": _npz(ENTRIES, compression=zipfile.ZIP_BZIP2),
-    "entry not .npy": _npz([(ENTRIES[0][0], b"hello"), *ENTRIES[1:]]),
-    "entry promises more than it holds": _npz([(ENTRIES[0][0], PROMISE), *ENTRIES[1:]]),
-    "objects, which would be pickle": _npz([(ENTRIES[0][0], _npy(np.array([{}], dtype=object))), *ENTRIES[1:]]),
-    "texts": _npz([(ENTRIES[0][0], _npy(np.array(["a"]))), *ENTRIES[1:]]),
-    "NaN": _npz([(ENTRIES[0][0], _npy(np.full((2, 1, 1), np.nan, np.float32))), *ENTRIES[1:]]),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE_NPZ)
-def test_hostile_npz_are_weights_errors(tmp_path, name):
-    path = tmp_path / "w.npz"
-    path.write_bytes(HOSTILE_NPZ[name])
-    with pytest.raises(convgru.WeightsError):
-        convgru.read(path)
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_an_npz_with_an_entry_twice_is_a_weights_error(tmp_path):
-    (tmp_path / "w.npz").write_bytes(_npz([*ENTRIES, ENTRIES[0]]))
-    with pytest.raises(convgru.WeightsError, match="twice"):
-        convgru.read(tmp_path / "w.npz")
-
-
 @pytest.mark.parametrize("name", ["w", "w.txt", "w.pkl", "w.onnx"])
 def test_an_unknown_suffix_is_a_weights_error_that_lists_the_known(tmp_path, name):
     for attempt in (lambda: convgru.read(tmp_path / name), lambda: convgru.write(WEIGHTS, tmp_path / name)):
@@ -370,97 +310,3 @@ def test_foreign_safetensors_are_read_with_every_plain_dtype(tmp_path):
     found, metadata = safetensors_io.read_arrays(tmp_path / "f.safetensors")
     assert metadata == {}
     assert all((found[name] == array).all() and found[name].dtype == array.dtype for name, array in arrays.items())
-
-
-LSTM = {"cell_list.0.conv.weight": np.ones((8, 3, 3, 3), np.float32), "cell_list.0.conv.bias": np.ones(8, np.float32)}
-"""A network of ConvLSTM_pytorch's."""
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_anybodys_npz_and_safetensors(tmp_path, dtype):
-    from safetensors.numpy import save_file
-
-    arrays = {f"module.net.{name}": array.astype(DTYPES[dtype]) for name, array in LSTM.items()}
-    arrays |= {"net.step": np.array(3), "head.weight": np.ones((2, 2), np.uint16)}
-    save_file(arrays, tmp_path / "w.safetensors", {"format": "pt", "anything": "{["})
-    others = {"epoch": 3, "about": "text", "config": np.array([{}], dtype=object), "pairs": np.zeros(2, "f4,i4")}
-    np.savez_compressed(tmp_path / "w.npz", **arrays, **others)
-    for suffix in SUFFIXES:
-        found = convgru.read(tmp_path / f"w{suffix}")
-        assert found.spec == convgru.adopt(LSTM).spec
-        assert str(found.dtype) == dtype
-        assert convgru.read(tmp_path / f"w{suffix}", prefix="module.net").equal(found)
-
-
-BOMBS = {
-    "zeros that were compressed": _npz(
-        [("a.npy", _npy(np.zeros(100 << 20, np.int8)))], False, compression=zipfile.ZIP_DEFLATED
-    ),
-    "many that are small": _npz(
-        [(f"{i}.npy", _npy(np.zeros(1 << 20, np.int8))) for i in range(100)], False, compression=zipfile.ZIP_DEFLATED
-    ),
-    "no array at all": _npz([("a.txt", bytes(100 << 20))], False, compression=zipfile.ZIP_DEFLATED),
-    "a header of any length": _npz([("a.npy", b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little"))], False),
-    "a shape of any size": _npz([(ENTRIES[0][0], PROMISE.replace(b"(9999999,)", b"(9**9**9,)"))], False),
-    "a shape that no array has": _npz(
-        [(ENTRIES[0][0], PROMISE.replace(b"(9999999,)", b"(9999999999999999999999,)"))], False
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BOMBS)
-def test_bombs_are_refused_before_memory_is_spent(tmp_path, name):
-    (tmp_path / "w.npz").write_bytes(BOMBS[name])
-    tracemalloc.start()
-    try:
-        with pytest.raises(convgru.WeightsError, match=r"w\.npz: "):
-            convgru.read(tmp_path / "w.npz")
-        assert tracemalloc.get_traced_memory()[1] < 16 << 20
-    finally:
-        tracemalloc.stop()
-
-
-LOST = {
-    "gru": (convgru.network("gru", 2, [3, 2], [3, (1, 2)], reset="after"), {}),
-    "lstm, both ways": (
-        convgru.network("lstm", 2, [4, 2], bidirectional=True, peephole="conv", groups=2),
-        {"groups": 2},
-    ),
-    "stacks": (convgru.network("gru", 2, [3, 3], ndim=1, bidirectional="stack", bias=False), {}),
-    "rnn": (convgru.network("rnn", 2, 3, ndim=3, activation="relu"), {"activation": "relu"}),
-    "peepholes": (convgru.network("lstm", 1, 2, peephole="hadamard", state_size=(5, 4)), {}),
-    "kernels": (convgru.network("gru", 1, 2, 5, recurrent_kernel_size=3, stride=2), {"stride": 2}),
-    "norm": (convgru.network("gru", 1, 2, norm=1), {"norm": 1}),
-}
-
-
-@pytest.mark.parametrize("name", LOST)
-def test_our_arrays_whose_spec_was_lost(tmp_path, name):
-    spec, hints = LOST[name]
-    weights = convgru.init(spec)
-    np.savez(tmp_path / "w.npz", **{f"model.module.{key}": array for key, array in weights.arrays.items()}, step=3)
-    with pytest.raises(convgru.WeightsError, match="layout='convgru' reads them"):
-        convgru.read(tmp_path / "w.npz", **hints)
-    assert convgru.read(tmp_path / "w.npz", "convgru", **hints).equal(weights)
-    np.savez(tmp_path / "w.npz", **{f"{k}.{n}": a for k in "ab" for n, a in weights.arrays.items()})
-    assert convgru.read(tmp_path / "w.npz", "convgru", prefix="b", **hints).equal(weights)
-    with pytest.raises(
-        convgru.WeightsError, match=r"several networks, expected one: choose by prefix= of 'a\.', 'b\.'"
-    ):
-        convgru.read(tmp_path / "w.npz", "convgru", **hints)
-
-
-@pytest.mark.parametrize(
-    ("hints", "message"),
-    [
-        ({"groups": 7}, "gates"),
-        ({"cell": "gru"}, "ConvGRU"),
-        ({"colour": 1}, "colour"),
-        ({"norm": "x"}, "norm"),
-        ({"groups": 0}, "zero"),
-    ],
-)
-def test_wrong_hints_for_our_arrays_whose_spec_was_lost(tmp_path, hints, message):
-    np.savez(tmp_path / "w.npz", **convgru.init(convgru.network("lstm", 2, 3)).arrays)
-    with pytest.raises(convgru.WeightsError, match=message):
-        convgru.read(tmp_path / "w.npz", "convgru", **hints)
