@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -15,6 +15,10 @@ from convgru.importers.search import Configs, Findings, search
 from convgru.importers.tables import LAYOUTS
 from convgru.spec import NetworkSpec
 from convgru.weights import Weights, WeightsError, dtype_of
+
+DEEPEST = 64
+MOST, LONGEST = 20, 600
+"""How many reasons, of how many characters, a message holds."""
 
 __all__ = ["LAYOUTS", "Findings", "adopt", "export", "restore", "survey"]
 
@@ -29,7 +33,8 @@ def adopt(
 ) -> Weights:
     """The weights in a state dict of another implementation, recognised by the names and shapes of its arrays.
 
-    ``state_dict`` maps names to arrays: NumPy's, tensors of any framework, whatever NumPy can read. It may be that of a larger
+    ``state_dict`` maps names to arrays: NumPy's, tensors of any framework, whatever NumPy can read; the arrays of a dict inside it count as
+    below its name (``params/cell/ih/kernel``). It may be that of a larger
     model: the network is found in it, everything else is left alone. ``prefix`` says how the names begin of which the network
     consists, if there are several. ``layout`` is one of ``convgru.importers.LAYOUTS``, or the part of its name before the dot.
     ``hints`` are named as in the original's constructor: what arrays cannot tell (``nonlinearity``), or what they should agree
@@ -46,6 +51,7 @@ def adopt(
     >>> convgru.adopt(arrays).spec.title  # four gates of one channel
     'ConvLSTM'
     """
+    state_dict = _flattened(state_dict)
     shapes = _shapes(state_dict)
     found = _only(
         search(shapes, _candidates(layout), hints, configs or {}, prefix, named=layout is not None), shapes, prefix
@@ -65,7 +71,7 @@ def survey(
 
     >>> convgru.importers.survey(torch.load("model.pt", weights_only=True)).matches  # doctest: +SKIP
     """
-    return search(_shapes(state_dict), _candidates(layout), hints, configs or {}, named=layout is not None)
+    return search(_shapes(_flattened(state_dict)), _candidates(layout), hints, configs or {}, named=layout is not None)
 
 
 def restore(state_dict: Mapping[str, Any], layout: str, spec: NetworkSpec) -> Weights:
@@ -118,22 +124,51 @@ def _only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Mat
         names = [] if found.reasons else ["known are " + ", ".join(sorted({key.partition(".")[0] for key in LAYOUTS}))]
         where = "" if prefix is None else f" that begin with {prefix!r}"
         raise WeightsError(
-            "\n".join([f"no known layout fits the arrays {_examples(shapes)}{where}", *found.reasons, *names])
+            "\n".join(
+                [f"no known layout fits the arrays {_examples(shapes)}{where}", *_shortened(found.reasons), *names]
+            )
         )
     labels = sorted({each.label for each in matches})
     if len(labels) == 1:
         names = [f"{each.layout.name} ({each.layout.example})" for each in matches]
         raise WeightsError(f"several layouts fit, choose one by layout=: {', '.join(names)}")
     by = "layer=" if all(each.layout.separate for each in matches) else "prefix="
-    shown = ", ".join(f"{each.label} ({each.layout.name})" for each in sorted(matches, key=lambda m: m.label)[:20])
-    more = f" and {len(matches) - 20} more" if len(matches) > 20 else ""
+    first = sorted(matches, key=lambda m: m.label)[:MOST]
+    shown = ", ".join(f"{each.label[:LONGEST]} ({each.layout.name})" for each in first)
+    more = f" and {len(matches) - MOST} more" if len(matches) > MOST else ""
     raise WeightsError(f"there are several networks, choose one by {by}: {shown}{more}")
 
 
-def _shapes(state_dict: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The shape of each array. Raises WeightsError for what is no mapping from names to arrays."""
-    if not isinstance(state_dict, Mapping) or not all(isinstance(name, str) for name in state_dict):
+def _shortened(reasons: Sequence[str]) -> list[str]:
+    """So many that one can read them, for a file may hold thousands, with names of any length."""
+    shown = [reason if len(reason) <= LONGEST else f"{reason[:LONGEST]} …" for reason in reasons[:MOST]]
+    return shown if len(reasons) <= MOST else [*shown, f"  and {len(reasons) - MOST} more"]
+
+
+def _flattened(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays by name, those of dicts inside the dict by their path. Raises WeightsError for what is no such mapping."""
+    if not isinstance(state_dict, Mapping):
         raise WeightsError(f"adopt expected a mapping from names to arrays, got {type(state_dict).__name__}")
+    found: dict[str, Any] = {}
+    inside: list[tuple[str, Mapping[Any, Any]]] = [("", state_dict)]
+    while inside:
+        start, level = inside.pop()
+        if start.count("/") > DEEPEST:
+            raise WeightsError(f"adopt expected dicts at most {DEEPEST} deep, got more below {start[:80]!r}")
+        for name, value in level.items():
+            if not isinstance(name, str):
+                raise WeightsError(
+                    f"adopt expected a mapping from names to arrays, got a name that is a {type(name).__name__}"
+                )
+            if isinstance(value, Mapping):
+                inside.append((f"{start}{name}/", value))
+            else:
+                found[start + name] = value
+    return found
+
+
+def _shapes(state_dict: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shape of each array. Raises WeightsError where there are none."""
     if not state_dict:
         raise WeightsError("adopt expected arrays, got none")
     return {name: _shape(name, value) for name, value in state_dict.items()}

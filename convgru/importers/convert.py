@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from convgru.importers.hints import flat
+from convgru.importers.hints import NoFitError, flat
 from convgru.importers.interpret import canonical
 from convgru.importers.layout import Layout
-from convgru.importers.match import Match, foreign_shapes
+from convgru.importers.match import Match, foreign_shapes, norm_of
 from convgru.importers.plan import Term, plan
 from convgru.shapes import parameter_shapes
 from convgru.spec import NetworkSpec, network
@@ -81,7 +81,8 @@ def _nearest(layout: Layout, spec: NetworkSpec) -> NetworkSpec | None:
     first = spec.layers[0]
     if layout.form == "oi" and any(set(layer.kernel_size) != {1} for layer in spec.layers):
         return None
-    if len(spec.layers) > 1 and not any("{layer" in piece.key for piece in layout.pieces):
+    stacks = any("{layer" in piece.key for piece in layout.pieces) and not layout.separate
+    if len(spec.layers) > 1 and not stacks:
         return None
     options: dict[str, Any] = dict(layout.options)
     for name in (argument for arguments in layout.choices.values() for argument in arguments):
@@ -92,8 +93,10 @@ def _nearest(layout: Layout, spec: NetworkSpec) -> NetworkSpec | None:
         options["groups"] = first.groups
     if layout.peephole is not None and first.peephole == layout.peephole:
         options |= {"peephole": first.peephole, "state_size": first.state_size}
-    if layout.norm_channels and first.norm is not None:
-        options["norm"] = first.norm
+    try:
+        options |= norm_of(layout, layout.pieces, [first.hidden_channels])
+    except NoFitError:
+        return None
     if first.updates and any(piece.target.startswith("updates.") for piece in layout.pieces):
         options["updates"] = first.updates
     both = spec.bidirectional is not None and len(layout.directions) == 2

@@ -13,6 +13,15 @@ class NoFitError(Exception):
     """Why a layout does not fit; caught by ``adopt``, which tells all reasons together."""
 
 
+def spread(hints: Mapping[str, Any]) -> dict[str, Any]:
+    """The hints, those inside a hint that is a mapping (Keras' ``bidirectional``, OpenSTL's ``configs``) beside the others."""
+    found: dict[str, Any] = {}
+    for name, given in hints.items():
+        value = given.tolist() if hasattr(given, "tolist") else given  # NumPy's numbers and arrays
+        found |= {str(inner): each for inner, each in value.items()} if isinstance(value, Mapping) else {name: value}
+    return found
+
+
 def options_of(layout: Layout, hints: Mapping[str, Any], both: bool) -> dict[str, Any]:
     """What ``spec.network`` is to be told besides sizes; ``both`` if the arrays run both ways. A list is per dimension here."""
     options = dict(layout.options)
@@ -21,7 +30,7 @@ def options_of(layout: Layout, hints: Mapping[str, Any], both: bool) -> dict[str
             value = tuple(hints[name]) if isinstance(hints[name], list) else hints[name]
             value = layout.words.get(value, value) if isinstance(value, str) else value
             options |= dict.fromkeys(arguments, value)
-    if layout.padding is not None and set(flat(options.get("stride", 1))) != {1}:
+    if layout.padding is not None and any(each != 1 for each in flat(options.get("stride", 1))):
         options["padding"] = layout.padding
     if layout.form == "oi" and "ndim" in hints:
         options["ndim"] = _ndim(hints["ndim"])
@@ -50,19 +59,19 @@ def forget_of(layout: Layout, hints: Mapping[str, Any]) -> float:
     return float(value)
 
 
-def check_hints(layout: Layout, spec: NetworkSpec, hints: Mapping[str, Any], first: int = 0) -> None:
-    """Raise NoFitError for a hint that the layout does not know, or that the arrays contradict."""
+def check_hints(layout: Layout, spec: NetworkSpec, bias: bool, hints: Mapping[str, Any], first: int = 0) -> None:
+    """Raise NoFitError for a hint that the layout does not know, or that the arrays contradict; ``bias`` if they hold one."""
     unknown = sorted(set(hints) - set(layout.hints))
     if unknown:
         raise NoFitError(f"it takes no hint {', '.join(map(repr, unknown))}, only {', '.join(layout.hints)}")
     for name, value in hints.items():
-        if name in layout.fixed and set(flat(value)) != {layout.fixed[name]}:
+        if name in layout.fixed and any(each != layout.fixed[name] for each in flat(value)):
             raise NoFitError(f"the original runs with {name}={layout.fixed[name]!r} only, got {value!r}")
         if name == "layer" and layout.separate and value != first:
             raise NoFitError(f"this is layer={first}, the hint says {value!r}")
         if name not in layout.sizes:
             continue
-        actual = _actual(spec, layout.sizes[name])
+        actual = bias if layout.sizes[name] == "bias" else _actual(spec, layout.sizes[name])
         if not (_agrees(value, actual) if isinstance(actual, list) else value in (actual, [actual])):
             raise NoFitError(f"the arrays say {name}={actual}, the hint says {value!r}")
 
@@ -74,7 +83,6 @@ def _actual(spec: NetworkSpec, size: str) -> Any:
         "in_channels": spec.in_channels,
         "joined_channels": spec.in_channels + first.hidden_channels,
         "num_layers": len(spec.layers),
-        "bias": first.bias,
         "bidirectional": spec.bidirectional is not None,
     }
     return network[size] if size in network else [getattr(layer, size) for layer in spec.layers]

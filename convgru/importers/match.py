@@ -67,6 +67,8 @@ class Match:
         def there(piece: Piece) -> bool:
             if piece.target.startswith("peephole"):
                 return first.peephole is not None
+            if piece.target.startswith("norm_"):
+                return first.norm is not None
             if piece.is_bias:
                 return first.bias and (optional or not piece.optional or layout.has_constants)
             return not piece.optional
@@ -113,7 +115,8 @@ def match(
     ``parts`` says which pieces were seen in which layer and direction, ``words`` what stood for ``{any}`` there.
     """
     there = {piece for pieces in parts.values() for piece in pieces}
-    bias = layout.has_constants or any(piece.is_bias for piece in there)
+    stored = any(piece.is_bias for piece in there)
+    bias = layout.has_constants or stored
     pieces = tuple(p for p in layout.pieces if (bias or not p.is_bias) and (p in there or not p.optional))
     both = any(direction for _, direction in parts)
     first = min(layer for layer, _ in parts) if layout.separate else 0
@@ -123,7 +126,7 @@ def match(
     spec = _derive(draft, len({layer for layer, _ in parts}), shapes, options)
     found = Match(layout, prefix, spec, pieces, groups, draft.forget, first, words)
     _check_shapes(found, shapes)
-    check_hints(layout, spec, {**hints, "layer": first} if layout.separate and "layer" not in hints else hints, first)
+    check_hints(layout, spec, stored, hints, first)
     return found
 
 
@@ -151,7 +154,7 @@ def _derive(draft: Match, layers: int, shapes: Mapping[str, Shape], options: dic
         options["updates"] = tuple(_oriented(draft, piece, 0, shapes, options)[2:] for piece in updates.values())
     elif own_kernels != kernels:
         options["recurrent_kernel_size"] = own_kernels
-    options |= _peephole(draft, shapes) | _norm(draft, hidden)
+    options |= _peephole(draft, shapes) | norm_of(layout, draft.pieces, hidden)
     options.pop("ndim", None)
     try:
         return network(layout.cell, channels, hidden, kernels, ndim=len(kernels[0]), groups=own, **options)
@@ -184,18 +187,18 @@ def _peephole(draft: Match, shapes: Mapping[str, Shape]) -> dict[str, Any]:
     return {"peephole": draft.layout.peephole, **({"state_size": size} if tied else {})}
 
 
-def _norm(draft: Match, hidden: Sequence[int]) -> dict[str, Any]:
+def norm_of(layout: Layout, pieces: Sequence[Piece], hidden: Sequence[int]) -> dict[str, Any]:
     """The group norm that the arrays show. Raises NoFitError where its groups straddle gates that our order separates."""
-    pieces = [piece for piece in draft.pieces if piece.target == "norm_weight"]
-    if not pieces:
+    norms = [piece for piece in pieces if piece.target == "norm_weight"]
+    if not norms:
         return {}
     groups = []
-    for piece in pieces:
+    for piece in norms:
         channels = len(piece.rows) * hidden[0]
-        count = channels // draft.layout.norm_channels
+        count = channels // layout.norm_channels
         if not count or channels % count:
             raise NoFitError(
-                f"a group norm of {channels} channels in groups of {draft.layout.norm_channels}: the original has none"
+                f"a group norm of {channels} channels in groups of {layout.norm_channels}: the original has none"
             )
         ours = piece.rows in ["rz", "n", "ifgo", "h"]
         if not ours and count > 1 and hidden[0] % (channels // count):

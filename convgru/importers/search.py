@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from convgru.importers.hints import NoFitError
+from convgru.importers.hints import NoFitError, spread
 from convgru.importers.layout import Layout, Piece, ending, pattern
 from convgru.importers.match import Match, Shape, Where, check_neighbours, match, some
 from convgru.importers.tables import REFUSALS
@@ -45,13 +45,15 @@ def search(
     named: bool = False,
 ) -> Findings:
     """Every network in one of the layouts whose names begin with ``prefix``; ``named`` if the caller named the layout."""
-    names = sorted(shapes)
+    names, hints = sorted(shapes), spread(hints)
     wanted = [name for name in names if _begins(name, prefix)]
     fitting: list[Match] = []
     reasons = list(_refusals(wanted))
-    broken: list[tuple[str, frozenset[str]]] = []
+    broken: dict[str, list[frozenset[str]]] = defaultdict(list)
     for layout, start, seen in _sightings(layouts, wanted):
         if layout.inside and not named and prefix is None and not re.fullmatch(layout.inside, start, re.DOTALL):
+            continue
+        if _is_shorter(layout, seen):
             continue
         own = {**_config(configs, start, layout), **hints}
         try:
@@ -59,13 +61,19 @@ def search(
             check_neighbours(found, names)
             fitting.append(found)
         except NoFitError as error:
-            broken.append((start, frozenset(seen.names)))
+            broken[start].append(frozenset(seen.names))
             reasons.append(f"  {layout.name} ({layout.title}), from {some(sorted(set(seen.names)))}: {error}")
     if named and not reasons and not fitting:
         reasons = [f"  {each.name} ({each.title}): no array is called like {each.example!r}" for each in layouts]
     matches = tuple(found for found in _largest(fitting) if not _is_part(found, broken))
     claimed = {name for found in matches for name in found.claims}
     return Findings(matches, tuple(name for name in names if name not in claimed), tuple(reasons))
+
+
+def _is_shorter(layout: Layout, seen: Sighting) -> bool:
+    """Whether nothing was seen of a whole update of the state: other layouts have one update (torchvision's small RAFT)."""
+    there = {piece.target.rpartition(".")[0] for pieces in seen.parts.values() for piece in pieces}
+    return there != {piece.target.rpartition(".")[0] for piece in layout.pieces}
 
 
 def _refusals(names: Sequence[str]) -> Iterator[str]:
@@ -120,12 +128,16 @@ def _note(found: dict[Any, Any], layout: Layout, piece: Piece, name: str, groups
 def _config(configs: Configs, start: str, layout: Layout) -> dict[str, Any]:
     """What the file says of the layer below a prefix, as far as the layout asks."""
     own = next((config for at, config in configs.items() if at.rstrip("./") == start.rstrip("./")), {})
-    return {name: value for name, value in own.items() if name in layout.hints}
+    return {name: value for name, value in spread(own).items() if name in layout.hints}
 
 
-def _is_part(found: Match, broken: Sequence[tuple[str, frozenset[str]]]) -> bool:
-    """Whether its arrays are a part of a network that is damaged: then they are not taken for a smaller one that is whole."""
-    return any(len(start) < len(found.prefix) and found.claims <= names for start, names in broken)
+def _is_part(found: Match, broken: Mapping[str, Sequence[frozenset[str]]]) -> bool:
+    """Whether its arrays are a part of a network that is damaged: then they are not taken for a smaller one that is whole.
+
+    ``broken`` holds the names of the damaged ones by prefix, which is shorter then.
+    """
+    around = (found.prefix[: hit.end()] for hit in re.finditer("[./_]|^", found.prefix))
+    return any(found.claims <= names for start in around if start != found.prefix for names in broken.get(start, ()))
 
 
 def _largest(matches: Sequence[Match]) -> Iterator[Match]:

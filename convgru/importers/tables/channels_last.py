@@ -21,6 +21,7 @@ _KERAS = Layout(
         "dilation_rate": ("dilation",),
         "activation": ("activation",),
         "recurrent_activation": ("recurrent_activation",),
+        "recurrent_dropout": ("recurrent_dropout",),
     },
     fixed={"go_backwards": False},
     ignored=(
@@ -30,10 +31,15 @@ _KERAS = Layout(
             "return_state",
             "stateful",
             "unit_forget_bias",
-            "dropout",
-            "recurrent_dropout",
+            "dropout",  # on the input there, in training
         ),
-        "unroll",
+        *("unroll", "name", "trainable", "dtype", "seed"),
+        *(
+            f"{part}_{what}"
+            for part in ("kernel", "recurrent", "bias")
+            for what in ("initializer", "regularizer", "constraint")
+        ),
+        *("activity_regularizer", "stack"),  # a model around the layer
     ),
     padding=None,
     strays=(r".*seed_generator.*",),
@@ -53,7 +59,7 @@ def _keras(name: str, cell: str, arrays: tuple[str, str, str], directions: tuple
         ),
         directions=directions,
         choices={**_KERAS.choices, **({"merge_mode": ("merge",)} if both else {})},
-        words={"ave": "mean"},
+        words={"ave": "mean", "leaky_relu": "leaky_relu of Keras, whose slope is 0.2"},
     )
 
 
@@ -84,9 +90,9 @@ def _linen(name: str, start: str, directions: tuple[str, ...] = ("",)) -> Layout
         ),
         form="kio",
         directions=directions,
-        sizes={"features": "hidden_channels", "kernel_size": "kernel_size"},
+        sizes={"features": "hidden_channels", "kernel_size": "kernel_size", "use_bias": "bias"},
         fixed={"strides": 1, "padding": "SAME"},
-        ignored=("use_bias",),
+        ignored=("dtype", "param_dtype", "kernel_init", "bias_init", "carry_init"),
         padding=None,
     )
 

@@ -224,6 +224,11 @@ PYTORCH = (
 
 REFUSALS = (
     Refusal(
+        r"(?:^|\.)weight_hr_l\d+(?:_reverse)?$",
+        "torch.nn.LSTM with proj_size",
+        "its output is a projection of o∘tanh(c) to fewer channels, which no cell here has",
+    ),
+    Refusal(
         r"(?:^|\.)conv[zrq]_glo\.weight$",
         "princeton-vl/DROID-SLAM",
         "its gates add a context that is computed from the whole hidden state, which no cell here does",
