@@ -1,0 +1,42 @@
+"""Files that convgru writes in Keras' layout, loaded by Keras' own load_weights."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported; nothing else in this environment uses it
+
+import keras
+import numpy as np
+import pytest
+
+import convgru
+from convgru import reference
+
+LAYERS = {1: keras.layers.ConvLSTM1D, 2: keras.layers.ConvLSTM2D, 3: keras.layers.ConvLSTM3D}
+SIZES = {1: (9,), 2: (7, 6), 3: (5, 6, 4)}
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no-bias"])
+@pytest.mark.parametrize("both", [False, True], ids=["forward", "both"])
+@pytest.mark.parametrize("ndim", LAYERS)
+def test_load_weights(ndim, both, bias, kind, tmp_path):
+    spec = convgru.network("lstm", 2, 3, 3, ndim=ndim, bidirectional=both, bias=bias)
+    rng = np.random.default_rng(11)
+    arrays = {name: rng.standard_normal(a.shape).astype("float32") for name, a in convgru.init(spec, 1).arrays.items()}
+    weights = convgru.Weights(spec, {name: 0.5 * array for name, array in arrays.items()})
+    path = tmp_path / "model.weights.h5"
+    convgru.write(weights, path, layout="keras")
+
+    x = rng.standard_normal((4, 2, 2, *SIZES[ndim])).astype(np.float32)
+    frames = np.moveaxis(x.swapaxes(0, 1), 2, -1)  # (B, T, *S, C)
+    layer = LAYERS[ndim](3, 3, padding="same", return_sequences=True, use_bias=bias, data_format="channels_last")
+    layer = keras.layers.Bidirectional(layer) if both else layer
+    inputs = keras.Input(frames.shape[1:])
+    model = keras.Model(inputs, layer(inputs)) if kind == "functional" else keras.Sequential([inputs, layer])
+    model.load_weights(path)
+    wanted, _ = reference.run(weights, x)
+    got = keras.ops.convert_to_numpy(model(frames))
+    assert np.abs(got - np.moveaxis(wanted.swapaxes(0, 1), 2, -1)).max() <= 32 * 2.0**-23
+    assert convgru.read(path, padding="same").equal(weights)
