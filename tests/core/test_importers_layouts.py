@@ -67,6 +67,8 @@ def test_tf_contrib_adds_its_forget_bias_when_it_runs(forget):
     shift = np.repeat([0.0, 1.0 if forget is None else forget, 0.0, 0.0], 3)
     wanted["layers.0.fwd.bias"] = weights.arrays["layers.0.fwd.bias"] + shift
     assert found.equal(convgru.Weights(weights.spec, wanted))
+    kept = {f"{name}/{slot}": array for name, array in arrays.items() for slot in ("Adam", "Adam_1")}
+    assert convgru.adopt({**arrays, **kept}).spec == weights.spec  # a training checkpoint
     with pytest.raises(convgru.WeightsError, match="forget_bias expected a number"):
         convgru.adopt(arrays, forget_bias="one")
 

@@ -145,6 +145,8 @@ TF_CONTRIB = Layout(
     form="kio",
     sizes={"output_channels": "hidden_channels", "kernel_shape": "kernel_size"},
     ignored=("conv_ndims", "input_shape", "use_bias"),
+    # what TensorFlow's optimisers keep beside the weights
+    strays=(r"(?:kernel|biases)/(?:Adam|Adam_1|Momentum|RMSProp|RMSProp_1|Adagrad|ExponentialMovingAverage)",),
     forget_bias="forget_bias",
     padding=None,
 )
