@@ -5,77 +5,65 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from math import prod
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import convgru
-from convgru import atomic, files, reference, registry
+from convgru import atomic, conversion, files, registry
 from convgru import parity as parities
 from convgru.report import Report
-from convgru.shapes import count_parameters, fitting_size
-from convgru.spec import ForecasterSpec, Spec, to_json
-from convgru.weights import Weights, WeightsError
+from convgru.shapes import count_parameters
+from convgru.spec import to_json
+from convgru.weights import Weights
 
 
 def inspect(args: argparse.Namespace) -> int:
-    """Print what network a file holds."""
-    weights = _read(args.file, args)
+    """Print what networks a file holds; of one network also the arrays."""
+    found = files.survey(args.file, args.layout, prefix=args.prefix, **dict(args.hint))
+    weights = found.read() if len(found.networks) == 1 else None
     if args.json:
-        print(json.dumps(_described(args.file, weights), indent=1))
+        print(json.dumps(_described(found, weights), indent=1))
         return 0
     from convgru import console
 
-    console.show_weights(str(args.file), weights)
+    if weights is not None:
+        console.show_weights(str(args.file), weights)
+    console.show_survey(found)
     return 0
 
 
 def convert(args: argparse.Namespace) -> int:
-    """Read, write beside the target, read back, compare bytes, run both: then, and only then, the target is there."""
-    source, target = args.source, args.target
-    owner = files.backend_of(target)
-    if args.to is not None and owner not in (None, args.to):
-        raise WeightsError(f"{target}: a file of {registry.FRAMEWORKS[owner]}, not of {registry.FRAMEWORKS[args.to]}")
-    if target.exists() and not args.force:
-        raise WeightsError(f"{target} exists: --force overwrites it")
-    weights = _read(source, args)
-    with atomic.replacing(target) as temporary:
-        files.write(weights, temporary)
-        back = files.read(temporary)
-        if not back.equal(weights):
-            raise WeightsError(f"{target}: what was read back is not what was written")
-        lines = _run_both(weights, back, args.to or owner)
+    """Convert a file, or every checkpoint below a folder; exit code 1 if one of them fails."""
+    how = conversion.Source(args.layout, args.prefix, dict(args.hint))
+    if not args.source.is_dir() or files.is_checkpoint(args.source):
+        _say(conversion.convert(args.source, args.target, how, args.to, force=args.force))
+        return 0
+    from convgru import console
+
+    pairs = conversion.pairs_in(args.source, args.target, args.to)
+    failed = 0
+    with console.progress() as progress:
+        for number, (source, target) in enumerate(pairs):
+            progress(number, len(pairs), source.name)
+            done = conversion.attempt(source, target, how, args.to, force=args.force)
+            failed += bool(done.error)
+            _say(done)
+    print(f"{len(pairs) - failed} of {len(pairs)} converted" + (f", {failed} failed" if failed else ""))
+    return 1 if failed else 0
+
+
+def _say(done: conversion.Converted) -> None:
+    if done.weights is None:
+        print(f"convgru: {done.source}: {done.error}", file=sys.stderr)
+        return
+    spec = done.weights.spec
     print(
-        f"{source} -> {target}: {weights.spec.title}, {count_parameters(weights.spec)} numbers of {weights.dtype}, equal byte for byte"
+        f"{done.source} -> {done.target}: {spec.title}, {count_parameters(spec)} numbers of {done.weights.dtype}, {done.lines[0]}"
     )
-    print("\n".join(lines))
-    return 0
-
-
-def _run_both(weights: Weights, back: Weights, framework: str | None) -> list[str]:
-    """Run source and target once on the same random input. Raises WeightsError if they disagree."""
-    x, steps = _random_input(weights.spec), 3 if isinstance(weights.spec, ForecasterSpec) else None
-    before, _ = reference.run(weights, x, steps=steps)
-    after, _ = reference.run(back, x, steps=steps)
-    difference = float(np.abs(before - after).max())
-    if difference != 0:
-        raise WeightsError(f"source and target differ by {difference:.3g} on random input")
-    lines = [f"random input {x.shape}: the float64 reference gives the same numbers for both"]
-    if framework is None:
-        return lines
-    report = parities.compare(weights, x, steps=steps, backends=[framework], gradients=False)
-    lines += [f"{key} does not run this: {reason}" for key, reason in report.unsupported.items()]
-    for row in report.rows:
-        if not row.ok:
-            raise WeightsError(
-                f"{framework} misses the reference: {row.quantity} off by {row.error:.3g}, budget {row.budget:.3g}"
-            )
-        lines.append(
-            f"{framework} against the reference: {row.quantity} off by {row.error:.2g}, budget {row.budget:.2g}"
-        )
-    return lines
+    print("\n".join(done.lines[1:]))
 
 
 def parity(args: argparse.Namespace) -> int:
@@ -160,26 +148,24 @@ def _examined(name: str) -> dict[str, Any]:
         }
 
 
-def _read(path: Path, args: argparse.Namespace) -> Weights:
-    return files.read(path, args.layout, prefix=args.prefix, **dict(args.hint))
-
-
-def _described(path: Path, weights: Weights) -> dict[str, Any]:
-    return {
-        "file": str(path),
-        "network": weights.spec.title,
-        "dtype": str(weights.dtype),
-        "parameters": count_parameters(weights.spec),
-        "spec": json.loads(to_json(weights.spec)),
-        "arrays": {name: list(array.shape) for name, array in weights.arrays.items()},
+def _described(found: files.Survey, weights: Weights | None) -> dict[str, Any]:
+    text: dict[str, Any] = {
+        "file": str(found.path),
+        "networks": [
+            {"prefix": each.prefix, "layout": each.layout, "network": each.spec.title, "spec": json.loads(to_json(each.spec))}
+            for each in found.networks
+        ],
+        "left": list(found.left),
     }
-
-
-def _random_input(spec: Spec) -> np.ndarray:
-    """Two frames of a small image that the network can read."""
-    size = fitting_size(spec, 8)
-    shape = (2, 1, spec.in_channels, *size)
-    return np.random.default_rng(0).standard_normal(prod(shape)).reshape(shape)
+    if weights is not None:
+        text |= {
+            "network": weights.spec.title,
+            "dtype": str(weights.dtype),
+            "parameters": count_parameters(weights.spec),
+            "spec": json.loads(to_json(weights.spec)),
+            "arrays": {name: list(array.shape) for name, array in weights.arrays.items()},
+        }
+    return text
 
 
 def _load(path: Path) -> np.ndarray:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from convgru import files
+from convgru.files import Survey
 from convgru.parity import Progress as Callback
 from convgru.report import Report
 from convgru.shapes import count_parameters
@@ -57,6 +59,28 @@ def show_weights(name: str, weights: Weights) -> None:
         low, high = float(array.min()), float(array.max())
         arrays.add_row(key, str(array.shape), f"{low:.4g}", f"{high:.4g}")
     console.print(layers, arrays)
+
+
+def show_survey(found: Survey) -> None:
+    """Where each network of a file stands, and what else the file holds; nothing for a file of one network of ours alone."""
+    console = _console()
+    if len(found.networks) > 1:
+        table = _table("prefix", "layout", "network", "in", "hidden", "kernel")
+        for each in found.networks:
+            layers = each.spec.recurrent.layers
+            sizes = ([layer.hidden_channels for layer in layers], [layer.kernel_size for layer in layers])
+            columns = (each.label, each.layout, each.spec.title, each.spec.in_channels, *sizes)
+            table.add_row(*(escape(str(column)) for column in columns))
+        console.print(f"[bold]{escape(str(found.path))}[/]: {len(found.networks)} networks; prefix= or --prefix chooses")
+        console.print(table)
+    elif found.networks[0].layout != files.OWN:
+        each = found.networks[0]
+        console.print(f"read as {escape(each.layout)}, {escape(each.label)}")
+    if found.left:
+        shown = ", ".join(found.left[:8]) + (f" and {len(found.left) - 8} more" if len(found.left) > 8 else "")
+        console.print(f"left alone: {escape(shown)}", soft_wrap=True)
+    for reason in found.reasons:
+        console.print(f"[yellow]looks like a network and is not read:[/] {escape(reason.strip())}", soft_wrap=True)
 
 
 def _options(layer: CellSpec) -> str:

@@ -1,0 +1,155 @@
+"""From one kind of checkpoint to another: read, write beside the target, read back, run both; only then is the target there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convgru import atomic, files, parity, reference, registry
+from convgru.shapes import fitting_size
+from convgru.spec import ForecasterSpec, Spec
+from convgru.weights import Weights, WeightsError
+
+
+@dataclass(frozen=True)
+class Target:
+    """What ``--to`` says of a conversion: the suffix of files in a folder, whose layout they have, and who runs them."""
+
+    suffix: str
+    layout: str | None = None
+    """None is convgru's own."""
+    framework: str | None = None
+
+
+TARGETS: dict[str, Target] = {
+    "torch": Target(".pt", framework="torch"),
+    "jax": Target(".safetensors", framework="jax"),
+    "flax": Target(".msgpack", framework="flax"),
+    "mindspore": Target(".ckpt", framework="mindspore"),
+    "keras": Target(".weights.h5", "keras"),
+    "linen": Target(".msgpack", "linen"),
+    **{name: Target(".pt", name) for name in ("torch.nn", "pytorch_convgru", "biconvgru", "convlstm_pytorch", "convolutional_rnn")},
+}
+"""Where a conversion may go: the four frameworks, and the older systems whose layouts can be written."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a file is to be read (see ``convgru.read``)."""
+
+    layout: str | None = None
+    prefix: str | None = None
+    hints: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self, path: Path) -> Weights:
+        """The weights in a file."""
+        return files.read(path, self.layout, prefix=self.prefix, **self.hints)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of one file: its weights and what was measured; or why it stayed away."""
+
+    source: Path
+    target: Path
+    weights: Weights | None = None
+    lines: tuple[str, ...] = ()
+    error: str = ""
+
+
+def convert(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Converted:
+    """Convert one file. Raises WeightsError, and leaves no file, if anything misses; never overwrites unless told to."""
+    wanted = TARGETS[to] if to else Target(target.suffix)
+    owner = files.backend_of(target)
+    if wanted.framework and owner not in (None, wanted.framework):
+        names = registry.FRAMEWORKS
+        raise WeightsError(f"{target}: a file of {names[owner]}, not of {names[wanted.framework]}")
+    if target.exists() and not force:
+        raise WeightsError(f"{target} exists: --force overwrites it")
+    weights = how.read(source)
+    with atomic.replacing(target) as temporary:
+        files.write(weights, temporary, wanted.layout)
+        back = files.read(temporary) if wanted.layout is None else files.read_as(temporary, wanted.layout, weights.spec)
+        lines = [_same_bytes(weights, back), *_run_both(weights, back), *_run_in(weights, wanted.framework or owner)]
+    return Converted(source, target, weights, tuple(lines))
+
+
+def attempt(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Converted:
+    """Convert one file of many: one that fails leaves no file and says why in ``error``."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return convert(source, target, how, to, force=force)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        return Converted(source, target, error=str(error))
+
+
+def pairs_in(source: Path, target: Path, to: str | None) -> list[tuple[Path, Path]]:
+    """Each checkpoint below a folder, and where it goes. Raises WeightsError if there is none, or if two would become one file."""
+    suffix = TARGETS[to].suffix if to else ".safetensors"
+    taken: dict[Path, Path] = {}
+    for path in files.checkpoints(source):
+        after = target / path.relative_to(source).with_name(files.stem(path) + suffix)
+        if after in taken:
+            raise WeightsError(f"{path} and {taken[after]} would both become {after}: convert them one by one")
+        taken[after] = path
+    if not taken:
+        raise WeightsError(f"{source}: expected checkpoints with a suffix of {', '.join(files.SUFFIXES)}, found none")
+    return [(path, after) for after, path in taken.items()]
+
+
+def _same_bytes(weights: Weights, back: Weights) -> str:
+    """Say how near what was read back is. Raises WeightsError unless it is the same, or but rounded where sums are taken apart."""
+    if back.equal(weights):
+        return "equal byte for byte"
+    if back.spec != weights.spec or back.dtype != weights.dtype:
+        raise WeightsError("what was read back is not what was written")
+    eps = float(np.finfo(weights.dtype).eps) if weights.dtype.kind == "f" else 2.0**-7
+    worst = 0.0
+    for name, array in weights.arrays.items():
+        a, b = array.astype(np.float64), back.arrays[name].astype(np.float64)
+        worst = max(worst, float(np.abs(a - b).max() / max(1.0, np.abs(a).max())))
+    if worst > eps:
+        raise WeightsError(f"what was read back differs from what was written by {worst:.3g}")
+    return f"equal but for one rounding, {worst:.2g}"
+
+
+def _run_both(weights: Weights, back: Weights) -> list[str]:
+    """Run source and target once on the same random input. Raises WeightsError if they disagree."""
+    x, steps = random_input(weights.spec), _steps(weights.spec)
+    before, _ = reference.run(weights, x, steps=steps)
+    after, _ = reference.run(back, x, steps=steps)
+    difference = float(np.abs(before - after).max())
+    if difference > (0 if back.equal(weights) else 1e-2):
+        raise WeightsError(f"source and target differ by {difference:.3g} on random input")
+    same = "the same numbers for both" if not difference else f"numbers for both that differ by {difference:.2g}"
+    return [f"random input {x.shape}: the float64 reference gives {same}"]
+
+
+def _run_in(weights: Weights, framework: str | None) -> list[str]:
+    """Run the weights in a framework against the reference. Raises WeightsError if it misses."""
+    if framework is None:
+        return []
+    x, steps = random_input(weights.spec), _steps(weights.spec)
+    report = parity.compare(weights, x, steps=steps, backends=[framework], gradients=False)
+    lines = [f"{key} does not run this: {reason}" for key, reason in report.unsupported.items()]
+    for row in report.rows:
+        text = f"{row.quantity} off by {row.error:.2g}, budget {row.budget:.2g}"
+        if not row.ok:
+            raise WeightsError(f"{framework} misses the reference: {text}")
+        lines.append(f"{framework} against the reference: {text}")
+    return lines
+
+
+def _steps(spec: Spec) -> int | None:
+    return 3 if isinstance(spec, ForecasterSpec) else None
+
+
+def random_input(spec: Spec) -> np.ndarray:
+    """Two frames of a small image that the network can read."""
+    shape = (2, 1, spec.in_channels, *fitting_size(spec, 8))
+    return np.random.default_rng(0).standard_normal(prod(shape)).reshape(shape)

@@ -1,0 +1,57 @@
+"""Every network in a file, convgru's own or another system's, and what else there is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convgru import files, importers
+from convgru.spec import Spec
+from convgru.weights import Weights
+
+OWN = "convgru"
+"""What the layout of convgru's own networks is called."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network in a file: how its arrays' names begin, in which layout they are, and what it is."""
+
+    prefix: str
+    label: str
+    layout: str
+    spec: Spec
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The networks in a file; the arrays that are none of theirs; and what looked like a network and is none, with the reason."""
+
+    path: Path
+    networks: tuple[Network, ...]
+    left: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    weights: Weights | None = None
+    """Those of the network, if there is but one."""
+
+
+def survey(
+    path: str | os.PathLike[str], layout: str | None = None, *, prefix: str | None = None, **hints: Any
+) -> Survey:
+    """What networks a file holds; arguments, and errors, as for ``convgru.read``, but that several networks are none.
+
+    >>> convgru.survey("model.pt").networks  # doctest: +SKIP
+    """
+    where = Path(path)
+    if layout is None and not hints:
+        own = files.contents(where).specs if files.is_ours(where) is None else {"": None}
+        if own:
+            return _own(where, prefix, own)
+    found = files.contents(where)
+    seen = importers.survey(found.arrays, layout, prefix=prefix, configs=found.configs, **hints)
+    networks = tuple(Network(each.prefix, each.label, each.layout.name, each.spec) for each in seen.matches)
+    if len(networks) == 1 or not networks:  # if there is none, read says why
+        return Survey(where, networks, seen.left, seen.reasons, files.read(where, layout, prefix=prefix, **hints))
+    return Survey(where, networks, seen.left, seen.reasons)
