@@ -16,6 +16,7 @@ from typing import Any
 import convgru
 from convgru import registry
 from convgru.controls import FAULTS
+from convgru.conversion import TARGETS
 from convgru.weights import DTYPES
 
 
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_inspect(commands: Any) -> None:
-    inspect = commands.add_parser("inspect", help="what network a file of weights holds")
+    inspect = commands.add_parser("inspect", help="what networks a file holds, and what else")
     inspect.add_argument("file", type=Path, metavar="FILE")
     _add_layout(inspect)
     inspect.add_argument("--json", action="store_true", help="print JSON and nothing else")
@@ -74,14 +75,20 @@ def _add_inspect(commands: Any) -> None:
 def _add_convert(commands: Any) -> None:
     convert = commands.add_parser(
         "convert",
-        help="from one kind of file to another, verified by running both",
-        description="The suffix of DST says what is written: .safetensors or .npz, .pt (PyTorch), .msgpack (Flax), .ckpt (MindSpore).",
+        help="from one kind of file to another, or a whole folder, verified by running both",
+        description=(
+            "The suffix of DST says what is written: .safetensors or .npz, .pt (PyTorch), .msgpack (Flax), .ckpt (MindSpore), "
+            ".weights.h5 (Keras). If SRC is a folder, every checkpoint below it is converted to the same place below DST."
+        ),
     )
     convert.add_argument("source", type=Path, metavar="SRC")
     convert.add_argument("target", type=Path, metavar="DST")
     _add_layout(convert)
     convert.add_argument(
-        "--to", choices=list(registry.ROOMS), help="the framework that is to run DST, and does so once"
+        "--to",
+        choices=list(TARGETS),
+        metavar="NAME",
+        help=f"the framework that is to run DST, and does so once, or the system whose file it is to be: {', '.join(TARGETS)}",
     )
     convert.add_argument("--force", action="store_true", help="overwrite DST")
 

@@ -12,25 +12,23 @@ from typing import Any
 import numpy as np
 
 import convgru
-from convgru import atomic, conversion, files, registry
+from convgru import atomic, conversion, files, registry, survey
 from convgru import parity as parities
 from convgru.report import Report
 from convgru.shapes import count_parameters
 from convgru.spec import to_json
-from convgru.weights import Weights
 
 
 def inspect(args: argparse.Namespace) -> int:
     """Print what networks a file holds; of one network also the arrays."""
-    found = files.survey(args.file, args.layout, prefix=args.prefix, **dict(args.hint))
-    weights = found.read() if len(found.networks) == 1 else None
+    found = survey.survey(args.file, args.layout, prefix=args.prefix, **dict(args.hint))
     if args.json:
-        print(json.dumps(_described(found, weights), indent=1))
+        print(json.dumps(_described(found), indent=1))
         return 0
     from convgru import console
 
-    if weights is not None:
-        console.show_weights(str(args.file), weights)
+    if found.weights is not None:
+        console.show_weights(str(args.file), found.weights)
     console.show_survey(found)
     return 0
 
@@ -38,7 +36,7 @@ def inspect(args: argparse.Namespace) -> int:
 def convert(args: argparse.Namespace) -> int:
     """Convert a file, or every checkpoint below a folder; exit code 1 if one of them fails."""
     how = conversion.Source(args.layout, args.prefix, dict(args.hint))
-    if not args.source.is_dir() or files.is_checkpoint(args.source):
+    if not args.source.is_dir() or conversion.is_checkpoint(args.source):
         _say(conversion.convert(args.source, args.target, how, args.to, force=args.force))
         return 0
     from convgru import console
@@ -57,7 +55,8 @@ def convert(args: argparse.Namespace) -> int:
 
 def _say(done: conversion.Converted) -> None:
     if done.weights is None:
-        print(f"convgru: {done.source}: {done.error}", file=sys.stderr)
+        where = "" if str(done.source) in done.error else f"{done.source}: "
+        print(f"convgru: {where}{done.error}", file=sys.stderr)
         return
     spec = done.weights.spec
     print(
@@ -148,15 +147,21 @@ def _examined(name: str) -> dict[str, Any]:
         }
 
 
-def _described(found: files.Survey, weights: Weights | None) -> dict[str, Any]:
+def _described(found: survey.Survey) -> dict[str, Any]:
     text: dict[str, Any] = {
         "file": str(found.path),
         "networks": [
-            {"prefix": each.prefix, "layout": each.layout, "network": each.spec.title, "spec": json.loads(to_json(each.spec))}
+            {
+                "prefix": each.prefix,
+                "layout": each.layout,
+                "network": each.spec.title,
+                "spec": json.loads(to_json(each.spec)),
+            }
             for each in found.networks
         ],
         "left": list(found.left),
     }
+    weights = found.weights
     if weights is not None:
         text |= {
             "network": weights.spec.title,

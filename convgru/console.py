@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from convgru import files
-from convgru.files import Survey
 from convgru.parity import Progress as Callback
 from convgru.report import Report
 from convgru.shapes import count_parameters
 from convgru.spec import CellSpec, ForecasterSpec
+from convgru.survey import OWN, Survey
 from convgru.weights import Weights
 
 try:
@@ -71,9 +70,11 @@ def show_survey(found: Survey) -> None:
             sizes = ([layer.hidden_channels for layer in layers], [layer.kernel_size for layer in layers])
             columns = (each.label, each.layout, each.spec.title, each.spec.in_channels, *sizes)
             table.add_row(*(escape(str(column)) for column in columns))
-        console.print(f"[bold]{escape(str(found.path))}[/]: {len(found.networks)} networks; prefix= or --prefix chooses")
+        console.print(
+            f"[bold]{escape(str(found.path))}[/]: {len(found.networks)} networks; prefix= or --prefix chooses"
+        )
         console.print(table)
-    elif found.networks[0].layout != files.OWN:
+    elif found.networks[0].layout != OWN:
         each = found.networks[0]
         console.print(f"read as {escape(each.layout)}, {escape(each.label)}")
     if found.left:

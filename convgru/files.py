@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from convgru import keras_io, lost, npz_io, registry, safetensors_io
+from convgru import keras_io, keras_write, lost, npz_io, registry, safetensors_io
 from convgru.contents import Contents, unwrapped
-from convgru.importers import adopt
+from convgru.importers import adopt, export, restore
+from convgru.spec import Spec
 from convgru.weights import Weights, WeightsError
 
 OURS = {".safetensors": "convgru's own format", ".npz": "the same arrays as NumPy writes them"}
@@ -19,6 +20,9 @@ FRAMEWORKS = {".pt": "torch", ".pth": "torch", ".msgpack": "flax", ".ckpt": "min
 """Suffix of a framework's own checkpoints -> its backend. Each backend lists its own too; here no framework is imported."""
 READ_ONLY = {".bin": "torch", ".tar": "torch", **dict.fromkeys(keras_io.SUFFIXES, "keras")}
 """What others write, and convgru only reads: pytorch_model.bin, model.pth.tar, Keras' files. A folder is orbax's."""
+SUFFIXES = (*OURS, *FRAMEWORKS, *READ_ONLY)
+ORBAX = ("_METADATA", "_CHECKPOINT_METADATA", "checkpoint")
+"""What lies in a folder that is one checkpoint."""
 TORCH = (b"PK\x03\x04", b"\x80")
 """How a .ckpt begins that is not MindSpore's: PyTorch Lightning's has the same suffix. A zip archive, or, before 1.6, a pickle."""
 
@@ -82,15 +86,30 @@ def contents(path: str | os.PathLike[str]) -> Contents:
     return found.unwrapped()
 
 
-def write(weights: Weights, path: str | os.PathLike[str]) -> None:
+def read_as(path: str | os.PathLike[str], layout: str, spec: Spec) -> Weights:
+    """The weights of a network of a known spec in a file that ``write`` wrote in another system's layout. Raises as ``read``."""
+    try:
+        return restore(contents(path).arrays, layout, spec)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+
+
+def write(weights: Weights, path: str | os.PathLike[str], layout: str | None = None) -> None:
     """Write weights, whole or not at all; the suffix says how: ``.safetensors``, ``.npz``, or a framework's own (``.pt``, ``.msgpack``, ``.ckpt``).
 
-    Raises TypeError for weights that are none, WeightsError for an unknown suffix, OSError, and ImportError if the framework is missing.
+    With a ``layout`` (one of ``convgru.importers.LAYOUTS``) the file is one of that system, which it loads as its own: a state dict
+    in ``.pt``, parameters of Flax linen in ``.msgpack``, ``.weights.h5`` of Keras; it then holds no spec. Raises TypeError for weights that are
+    none, WeightsError for an unknown suffix or a network that the other system does not have, OSError, and ImportError if the framework is
+    missing.
 
     >>> convgru.write(weights, "model.safetensors")  # doctest: +SKIP
+    >>> convgru.write(weights, "old.pt", layout="convlstm_pytorch")  # doctest: +SKIP
     """
     if not isinstance(weights, Weights):
         raise TypeError(f"write expected convgru.Weights, got {type(weights).__name__}; extract(net) makes them")
+    if layout is not None:
+        _write_arrays(export(weights, layout), Path(path))
+        return
     backend = backend_of(path)
     if backend is not None:
         registry.get(backend).write(weights, Path(path))
@@ -98,6 +117,21 @@ def write(weights: Weights, path: str | os.PathLike[str]) -> None:
         npz_io.write(weights, path)
     else:
         safetensors_io.write(weights, path)
+
+
+def _write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Arrays under the names that they have elsewhere, as the suffix says."""
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        npz_io.write_arrays(arrays, path)
+    elif suffix == ".safetensors":
+        safetensors_io.write_arrays(arrays, path)
+    elif suffix in keras_io.SUFFIXES:
+        keras_write.write(arrays, path)
+    else:
+        backend = backend_of(path)
+        assert backend is not None  # the core's own suffixes came before
+        registry.get(backend).write_arrays(arrays, path)
 
 
 def _without_spec(arrays: Mapping[str, np.ndarray], starts: list[str], hints: Mapping[str, Any]) -> Contents:

@@ -8,7 +8,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -50,9 +50,19 @@ class Header:
 def write(weights: Weights, path: str | os.PathLike[str]) -> None:
     """Write a file that numpy.load reads; whole or not at all. bfloat16 stands there as uint16, since NumPy has none."""
     note = {"convgru_format": FORMAT, "dtype": str(weights.dtype), "convgru_spec": to_json(weights.spec)}
+    _write(path, weights.arrays, json.dumps(note))
+
+
+def write_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
+    """Write arrays of any names, as numpy.savez does, whole or not at all."""
+    _write(path, arrays)
+
+
+def _write(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], note: str = "") -> None:
     with atomic.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(NOTE), json.dumps(note))  # ZipInfo by hand: its date is always the same
-        for name, array in weights.arrays.items():
+        if note:
+            archive.writestr(zipfile.ZipInfo(NOTE), note)  # ZipInfo by hand: its date is always the same
+        for name, array in arrays.items():
             buffer = BytesIO()
             stored = array.view(np.uint16) if array.dtype == ml_dtypes.bfloat16 else array
             np.lib.format.write_array(buffer, stored, allow_pickle=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -92,6 +92,10 @@ class Backend(Protocol):
 
     def write(self, weights: Weights, path: Path) -> None:
         """Write one of the framework's own checkpoints, readable by its own loader; whole or not at all."""
+        ...
+
+    def write_arrays(self, arrays: Mapping[str, np.ndarray], path: Path) -> None:
+        """Write arrays of any names as the framework's own checkpoint; whole or not at all."""
         ...
 
 

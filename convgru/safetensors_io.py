@@ -78,6 +78,13 @@ def write(weights: Weights, path: str | os.PathLike[str]) -> None:
         temporary.write_bytes(to_bytes(weights))
 
 
+def write_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
+    """Write arrays of any names, without metadata, whole or not at all."""
+    _check_byte_order()
+    with atomic.replacing(path) as temporary:
+        temporary.write_bytes(safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
+
+
 def read(path: str | os.PathLike[str]) -> Weights:
     """Read a file that ``write`` wrote.
 

@@ -44,14 +44,16 @@ def survey(
 
     >>> convgru.survey("model.pt").networks  # doctest: +SKIP
     """
-    where = Path(path)
-    if layout is None and not hints:
-        own = files.contents(where).specs if files.is_ours(where) is None else {"": None}
+    where, found = Path(path), files.contents(path)
+    if found.specs and layout is None and not hints:
+        own = {at: each for at, each in found.networks().items() if at.startswith(prefix or "")}
         if own:
-            return _own(where, prefix, own)
-    found = files.contents(where)
+            networks = tuple(Network(at, repr(at), OWN, each.spec) for at, each in own.items())
+            left = tuple(name for name in found.arrays if not name.startswith(tuple(own)))
+            return Survey(where, networks, left, weights=next(iter(own.values())) if len(own) == 1 else None)
     seen = importers.survey(found.arrays, layout, prefix=prefix, configs=found.configs, **hints)
     networks = tuple(Network(each.prefix, each.label, each.layout.name, each.spec) for each in seen.matches)
-    if len(networks) == 1 or not networks:  # if there is none, read says why
-        return Survey(where, networks, seen.left, seen.reasons, files.read(where, layout, prefix=prefix, **hints))
-    return Survey(where, networks, seen.left, seen.reasons)
+    weights = (
+        None if len(networks) > 1 else files.read(where, layout, prefix=prefix, **hints)
+    )  # which says why, if none is there
+    return Survey(where, networks, seen.left, seen.reasons, weights)

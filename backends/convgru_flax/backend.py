@@ -17,7 +17,7 @@ from convgru.shapes import layer_prefix, nest_state, parameter_shapes, state_lea
 from convgru.spec import ForecasterSpec, Spec
 from convgru.weights import Weights
 from convgru_flax.cells import ConvCell
-from convgru_flax.checkpoint import contents, read, write
+from convgru_flax.checkpoint import contents, read, write, write_arrays
 from convgru_flax.forecasting import Forecaster
 from convgru_flax.networks import STACKS
 from convgru_flax.stacks import ConvStack
@@ -36,6 +36,7 @@ __all__ = [
     "suffixes",
     "versions",
     "write",
+    "write_arrays",
 ]
 
 suffixes = {".msgpack": "flax.serialization: a dict of spec (JSON text) and params (canonical name -> array)"}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
-from flax import serialization
+from flax import serialization, traverse_util
 
 from convgru import atomic
 from convgru.contents import Contents
@@ -54,6 +55,14 @@ def read(path: Path) -> Weights:
         raise WeightsError(
             f"{path}: not a msgpack file of convgru: {type(error).__name__}: {str(error)[:200]}"
         ) from None
+
+
+def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write ``{"params": tree}``, the tree's branches being the parts of the names between slashes; whole or not at all."""
+    branches = {tuple(name.split("/")): array for name, array in arrays.items()}
+    tree = {"params": traverse_util.unflatten_dict(branches)}  # type: ignore[no-untyped-call]
+    with atomic.replacing(path) as temporary:
+        temporary.write_bytes(serialization.msgpack_serialize(tree))
 
 
 def contents(path: Path) -> Contents:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata
 from pathlib import Path
@@ -212,3 +213,8 @@ def contents(path: Path) -> Contents:
 def write(weights: Weights, path: Path) -> None:
     """JAX has no file format of its own. Raises WeightsError, which says what to use."""
     raise WeightsError(f"{path}: JAX has no checkpoint format of its own; use .safetensors or .npz (convgru.write)")
+
+
+def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """JAX has no file format of its own. Raises WeightsError, which says what to use."""
+    raise WeightsError(f"{path}: JAX has no checkpoint format of its own; use .safetensors or .npz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,8 @@ def contents(path: Path) -> Contents:
 def write(weights: Weights, path: Path) -> None:
     """Write a .ckpt file, whole or not at all."""
     checkpoint.write(weights, path)
+
+
+def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write a .ckpt file of any names, whole or not at all."""
+    checkpoint.write_arrays(arrays, path)

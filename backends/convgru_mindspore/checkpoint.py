@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,18 @@ def write(weights: Weights, path: Path) -> None:
 
     Raises UnsupportedError for bfloat16 and OSError where the disk says so.
     """
-    if str(weights.dtype) == "bfloat16":
+    write_arrays(weights.arrays, path, {KEY: to_json(weights.spec)})
+
+
+def write_arrays(arrays: Mapping[str, np.ndarray], path: Path, notes: dict[str, str] | None = None) -> None:
+    """Write parameters of any names, as load_checkpoint reads them; whole or not at all. Raises as ``write``."""
+    if any(array.dtype.name == "bfloat16" for array in arrays.values()):
         raise UnsupportedError("MindSpore does not hold bfloat16 arrays on CPU: write float32 or a .safetensors file")
     path = Path(path)
-    entries = [{"name": name, "data": parameter(array, name)} for name, array in weights.arrays.items()]
+    entries = [{"name": name, "data": parameter(array, name)} for name, array in arrays.items()]
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         draft = Path(folder) / "draft.ckpt"
-        ms.save_checkpoint(entries, str(draft), append_dict={KEY: to_json(weights.spec)}, crc_check=True)
+        ms.save_checkpoint(entries, str(draft), append_dict=notes, crc_check=True)
         mask = os.umask(0)
         os.umask(mask)
         draft.chmod(0o666 & ~mask)  # MindSpore leaves it read-only

@@ -37,6 +37,7 @@ __all__ = [
     "suffixes",
     "versions",
     "write",
+    "write_arrays",
 ]
 
 suffixes = {
@@ -171,3 +172,8 @@ def contents(path: Path) -> Contents:
 def write(weights: Weights, path: Path) -> None:
     """Write a .pt file that torch.load(weights_only=True) reads: the state dict of the module that ``build`` makes."""
     files.write(build(weights).state_dict(), Path(path))
+
+
+def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write a state dict of any names, as another system's ``load_state_dict`` takes it."""
+    files.write({name: to_tensor(array, "cpu") for name, array in arrays.items()}, Path(path))

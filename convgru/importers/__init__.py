@@ -13,7 +13,7 @@ from convgru.importers.layout import Layout
 from convgru.importers.match import Match
 from convgru.importers.search import Configs, Findings, search
 from convgru.importers.tables import LAYOUTS
-from convgru.spec import NetworkSpec
+from convgru.spec import Spec
 from convgru.weights import Weights, WeightsError, dtype_of
 
 DEEPEST = 64
@@ -36,7 +36,7 @@ def adopt(
     ``state_dict`` maps names to arrays: NumPy's, tensors of any framework, whatever NumPy can read; the arrays of a dict inside it count as
     below its name (``params/cell/ih/kernel``). It may be that of a larger
     model: the network is found in it, everything else is left alone. ``prefix`` says how the names begin of which the network
-    consists, if there are several. ``layout`` is one of ``convgru.importers.LAYOUTS``, or the part of its name before the dot.
+    consists, if there are several. ``layout`` is one of ``convgru.importers.LAYOUTS``, or the beginning of several up to a dot.
     ``hints`` are named as in the original's constructor: what arrays cannot tell (``nonlinearity``), or what they should agree
     with (``hidden_dim``). ``configs`` are hints that a file holds, by the prefix of the arrays that they are about.
 
@@ -65,22 +65,30 @@ def adopt(
 
 
 def survey(
-    state_dict: Mapping[str, Any], layout: str | None = None, *, configs: Configs | None = None, **hints: Any
+    state_dict: Mapping[str, Any],
+    layout: str | None = None,
+    *,
+    prefix: str | None = None,
+    configs: Configs | None = None,
+    **hints: Any,
 ) -> Findings:
     """Every network among some arrays, and the names that belong to none of them; arguments as for ``adopt``.
 
     >>> convgru.importers.survey(torch.load("model.pt", weights_only=True)).matches  # doctest: +SKIP
     """
-    return search(_shapes(_flattened(state_dict)), _candidates(layout), hints, configs or {}, named=layout is not None)
+    shapes = _shapes(_flattened(state_dict))
+    return search(shapes, _candidates(layout), hints, configs or {}, prefix, named=layout is not None)
 
 
-def restore(state_dict: Mapping[str, Any], layout: str, spec: NetworkSpec) -> Weights:
+def restore(state_dict: Mapping[str, Any], layout: str, spec: Spec) -> Weights:
     """The weights of a network of a known spec in the arrays that ``export`` gives for it. Raises WeightsError."""
     found = _placed(spec, layout)
-    missing = sorted(found.claims - state_dict.keys())
-    if missing:
-        raise WeightsError(f"the layout {layout!r} expected {', '.join(missing)}")
-    return to_canonical(found, {name: _as_array(name, state_dict[name]) for name in found.claims})
+    claims = sorted(found.claims)
+    starts = [name.removesuffix(claims[0]) for name in state_dict if name.endswith(claims[0])]
+    start = next((each for each in starts if all(each + name in state_dict for name in claims)), None)
+    if start is None:
+        raise WeightsError(f"the layout {layout!r} expected {', '.join(claims)}, got {_examples(state_dict)}")
+    return to_canonical(found, {name: _as_array(name, state_dict[start + name]) for name in claims})
 
 
 def export(weights: Weights, layout: str) -> dict[str, np.ndarray]:
@@ -107,7 +115,7 @@ def _placed(spec: Any, layout: str) -> Match:
 def _candidates(name: str | None) -> list[Layout]:
     if name is None:
         return [each for each in LAYOUTS.values() if not each.named]
-    found = [each for key, each in LAYOUTS.items() if name in (key, key.partition(".")[0])]
+    found = [each for key, each in LAYOUTS.items() if key == name or key.startswith(f"{name}.")]
     if not found:
         raise WeightsError(f"layout expected one of {', '.join(LAYOUTS)}, got {name!r}")
     return found

@@ -41,6 +41,20 @@ def test_to_runs_the_file_in_that_framework(file, tmp_path, capsys, name):
     assert f"{name} against the reference: state off by" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("name", "suffix"), [("torch", ".pt"), ("flax", ".msgpack"), ("mindspore", ".ckpt")])
+@pytest.mark.parametrize("layout", ["pytorch_convgru", "linen"])
+def test_another_systems_layout_in_a_frameworks_file(tmp_path, capsys, layout, name, suffix):
+    if name not in INSTALLED:
+        pytest.skip(f"{name} is not installed")
+    spec = convgru.network("gru" if layout == "pytorch_convgru" else "lstm", 2, 3)
+    weights = convgru.init(spec, 5)
+    convgru.write(weights, tmp_path / "w.npz")
+    target = tmp_path / f"v{suffix}"
+    assert main(["convert", str(tmp_path / "w.npz"), str(target), "--to", layout]) == 0
+    assert "equal byte for byte" in capsys.readouterr().out
+    assert convgru.read(target).equal(weights)  # recognised, without being told
+
+
 def test_a_framework_that_misses_leaves_no_file(file, tmp_path, capsys, monkeypatch):
     backend = registry.get(INSTALLED[0])
     execute = backend.execute

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import convgru
-from convgru import importers
+from convgru import files, importers
 
 FRAMEWORKS = ("torch", "jax", "flax", "mindspore")
 SPEC = convgru.network("gru", 2, [3, 4], [3, (1, 5)], padding="valid")
@@ -126,6 +126,108 @@ def test_convert_reads_a_foreign_layout(convgru_cli, tmp_path):
     )
     assert convgru_cli("convert", "f.npz", "w.safetensors", *arguments).returncode == 0
     assert convgru.read(tmp_path / "w.safetensors").equal(weights)
+
+
+def _several(path, golden):
+    """Two networks of two systems and something else, in one file."""
+    arrays = {f"encoder.{name}": array for name, array in golden("pytorch_convgru")[1].items()}
+    arrays |= {f"decoder.{name}": array for name, array in golden("convlstm_pytorch")[1].items()}
+    np.savez(path, **arrays, **{"head.weight": np.ones((1, 2, 1, 1))})
+
+
+def test_inspect_lists_several_networks_and_what_is_left(convgru_cli, tmp_path, golden):
+    _several(tmp_path / "f.npz", golden)
+    shown = " ".join(convgru_cli("inspect", "f.npz").stdout.split())
+    for text in (
+        "2 networks",
+        "'encoder.' │ pytorch_convgru",
+        "'decoder.' │ convlstm_pytorch",
+        "left alone: head.weight",
+    ):
+        assert text in shown
+    told = json.loads(convgru_cli("inspect", "f.npz", "--json").stdout)
+    assert [each["prefix"] for each in told["networks"]] == ["decoder.", "encoder."]
+    assert told["left"] == ["head.weight"]
+    one = convgru_cli("inspect", "f.npz", "--prefix", "encoder").stdout
+    assert "ConvGRU, 2-D, 5286 parameters" in one
+    assert "read as pytorch_convgru, 'encoder.'" in one
+    assert _fails(convgru_cli("convert", "f.npz", "g.npz"), "choose one by prefix=: 'decoder.' (convlstm_pytorch)")
+    assert convgru_cli("convert", "f.npz", "g.npz", "--prefix", "decoder.").returncode == 0
+
+
+def test_convert_takes_a_folder(convgru_cli, tmp_path, golden):
+    """Each checkpoint by itself: one that fails leaves no file, the others go on."""
+    source = tmp_path / "old" / "deep"
+    source.mkdir(parents=True)
+    np.savez(source / "gru.npz", **golden("pytorch_convgru")[1])
+    np.savez(source / "droid.npz", **golden("foreign/droid_convgru")[1])
+    convgru.write(convgru.init(SPEC), source / "gru.safetensors")
+    (tmp_path / "old" / "notes.txt").write_text("no checkpoint")
+    result = convgru_cli("convert", "old", "new")
+    assert result.returncode == 1
+    assert "2 of 3 converted, 1 failed" in result.stdout
+    assert "droid.npz: no known layout fits" in result.stderr
+    made = sorted(str(path.relative_to(tmp_path / "new")) for path in (tmp_path / "new").rglob("*.*"))
+    assert made == ["deep/gru.npz.safetensors", "deep/gru.safetensors.safetensors"]
+    assert convgru.read(tmp_path / "new/deep/gru.npz.safetensors").equal(convgru.adopt(golden("pytorch_convgru")[1]))
+    again = convgru_cli("convert", "old", "new")
+    assert "0 of 3 converted" in again.stdout
+    assert "exists: --force overwrites it" in again.stderr
+    assert convgru_cli("convert", "old", "new", "--force").stdout.count("equal byte for byte") == 2
+    (tmp_path / "empty").mkdir()
+    assert _fails(convgru_cli("convert", "empty", "new"), "expected checkpoints with a suffix of .safetensors")
+
+
+LSTM = convgru.network("lstm", 2, 3, padding="valid")
+OUT = {
+    "keras": (LSTM, "w.weights.h5", "layers/conv_lstm2d/cell/vars/0", {"layout": "keras"}),
+    "keras both ways": (
+        convgru.network("lstm", 2, 3, ndim=1, bidirectional=True, padding="valid"),
+        "w.weights.h5",
+        "layers/bidirectional/backward_layer/cell/vars/2",
+        {},
+    ),
+    "linen": (convgru.network("lstm", 2, 3), "w.npz", "hh/kernel", {}),
+    "torch.nn": (convgru.network("gru", 2, [3, 3], 1, reset="after"), "w.safetensors", "weight_hh_l1", {}),
+    "pytorch_convgru": (convgru.network("gru", 2, [3, 4]), "w.npz", "ConvGRUCell_01.out_gate.bias", {}),
+    "convlstm_pytorch": (convgru.network("lstm", 2, [3, 4]), "w.npz", "cell_list.1.conv.weight", {}),
+    "biconvgru": (
+        convgru.network("gru", 2, 3, bidirectional="stack"),
+        "w.npz",
+        "reverse_gru.cells.0.conv_gates.bias",
+        {},
+    ),
+    "convolutional_rnn": (convgru.network("rnn", 2, 3), "w.npz", "bias_hh_l0", {}),
+}
+
+
+@pytest.mark.parametrize("name", OUT)
+def test_convert_to_another_systems_file(convgru_cli, tmp_path, name):
+    spec, target, key, hints = OUT[name]
+    weights = convgru.init(spec, 3)
+    convgru.write(weights, tmp_path / "v.safetensors")
+    result = convgru_cli("convert", "v.safetensors", target, "--to", name.split()[0])
+    assert result.returncode == 0, result.stderr
+    assert "equal b" in result.stdout
+    assert key in files.contents(tmp_path / target).arrays
+    assert convgru.read(tmp_path / target, **hints).spec == spec
+
+
+def test_a_rounded_forget_bias_is_within_budget(convgru_cli, tmp_path):
+    """Linen adds one to the forget bias at run time; where that is subtracted, one rounding is left."""
+    made = convgru.init(convgru.network("lstm", 2, 3), 3)
+    biased = {name: array + np.float32(1e-8) for name, array in made.arrays.items()}
+    biased["layers.0.fwd.bias"] = np.full(12, 1e-8, np.float32)
+    convgru.write(convgru.Weights(made.spec, biased), tmp_path / "v.npz")
+    result = convgru_cli("convert", "v.npz", "w.npz", "--to", "linen")
+    assert result.returncode == 0, result.stderr
+    assert "equal but for one rounding" in result.stdout
+    assert "source and target differ by" in result.stdout
+
+
+def test_what_another_system_does_not_have_is_refused(convgru_cli, file, tmp_path):
+    assert _fails(convgru_cli("convert", "w.safetensors", "v.weights.h5", "--to", "keras"), "has no ConvGRU")
+    assert not (tmp_path / "v.weights.h5").exists()
 
 
 def test_convert_never_overwrites_without_force(convgru_cli, file, tmp_path):
