@@ -476,5 +476,5 @@ def test_a_foreign_file_is_recognised(tmp_path, suffix, golden):
 
 def test_a_file_of_ours_takes_no_hints(tmp_path):
     convgru.write(_random(NETWORKS["pytorch_convgru"]), tmp_path / "w.npz")
-    with pytest.raises(convgru.WeightsError, match="needs no hints"):
+    with pytest.raises(convgru.WeightsError, match="needs no prefix and no hints"):
         convgru.read(tmp_path / "w.npz", input_size=3)
