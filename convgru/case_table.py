@@ -119,6 +119,7 @@ WHOLE: dict[str, tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]] = {
     "zoneout-eval": (("lstm", "gru-before"), {"zoneout": 0.2, "dropout": 0.3, "recurrent_dropout": 0.3}, {}),
 }
 
+RESUME: dict[str, Any] = {"time": 1, "resume": True}
 FORECASTERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "patch": ({"patch": 2}, {"size": (6, 4), "steps": 3}),
     "oblong-patch": ({"patch": (1, 2), "hidden_channels": [3, 2]}, {"size": (3, 6), "steps": 2}),
@@ -130,6 +131,10 @@ FORECASTERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "blind": ({"patch": 2, "decoder": True, "feedback": False}, {"size": (4, 4), "steps": 2}),
     "blind-encoder": ({"patch": 2, "feedback": False}, {"size": (4, 4), "steps": 3}),
     "forced": ({"patch": 2, "decoder": True}, {"size": (4, 4), "steps": 4, "forced": True}),
+    "resume": ({"patch": 2, "hidden_channels": [3, 2]}, {"size": (4, 6), "steps": 3, **RESUME}),
+    "resume-decoder": ({"patch": 2, "decoder": True}, {"size": (4, 4), "steps": 3, "forced": True, **RESUME}),
+    "resume-blind": ({"decoder": True, "feedback": False}, {"size": (4, 3), "steps": 2, **RESUME}),
+    "resume-blind-direct": ({"patch": 2, "feedback": False, "residual": False}, {"size": (4, 4), "steps": 2, **RESUME}),
 }
 
 

@@ -29,7 +29,8 @@ class Case:
 
     ``state`` False starts from zeros that nobody hands in; ``scale`` multiplies the initial weights: trained ones are
     larger and conditioned worse; ``steps`` is a forecaster's horizon. ``lengths`` come with NaN in the padding; ``context`` is
-    ``fixed`` or ``timed``; ``train`` hands masks in; ``forced`` teaches a forecaster, half of its steps.
+    ``fixed`` or ``timed``; ``train`` hands masks in; ``forced`` teaches a forecaster, half of its steps;
+    ``resume`` lets it go on from a state that is not its encoder's.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Case:
     context: str | None = None
     train: bool = False
     forced: bool = False
+    resume: bool = False
 
     @property
     def elementwise(self) -> bool:
@@ -89,9 +91,10 @@ def _extras(case: Case, seed: int, dtype: np.dtype[Any]) -> Extras:
     rng, spec = np.random.default_rng([seed, 3]), case.spec
     if isinstance(spec, ForecasterSpec):
         if not case.forced or case.steps is None:
-            return Extras()
+            return Extras(resume=case.resume)
         targets = rng.standard_normal((case.steps, case.batch, spec.channels, *case.size)).astype(dtype)
-        return Extras(targets=targets, forced=(np.indices((case.steps, case.batch)).sum(0) % 2).astype(bool))
+        forced = (np.indices((case.steps, case.batch)).sum(0) % 2).astype(bool)
+        return Extras(targets=targets, forced=forced, resume=case.resume)
     context = masks = None
     if case.context is not None:
         lead = (case.time,) if case.context == "timed" else ()

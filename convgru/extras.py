@@ -19,7 +19,7 @@ class Extras:
     ``lengths`` (B,): valid frames of each sample. ``context``: for each layer and direction (B, G·H, *S) or (T, B, G·H, *S), added to
     the pre-activations. ``masks``: of dropout and zoneout, by the names of ``convgru.shapes.mask_shapes``; None is
     evaluation. For forecasters ``targets`` (steps, B, C, *S) and ``forced`` (steps, B): where it is true the next step reads the target
-    instead of the prediction (teacher forcing).
+    instead of the prediction (teacher forcing). ``resume``: the forecaster goes on from the state of a call before (``check_resume``).
     """
 
     lengths: np.ndarray | None = None
@@ -27,13 +27,13 @@ class Extras:
     masks: Mapping[str, np.ndarray] | None = None
     targets: np.ndarray | None = None
     forced: np.ndarray | None = None
+    resume: bool = False
 
     @property
     def given(self) -> list[str]:
         """The names of what is there."""
-        return [
-            name for name in ("lengths", "context", "masks", "targets", "forced") if getattr(self, name) is not None
-        ]
+        arrays = ("lengths", "context", "masks", "targets", "forced")
+        return [name for name in arrays if getattr(self, name) is not None] + ["resume"] * bool(self.resume)
 
     def leaves(self) -> dict[str, np.ndarray]:
         """What a gradient may be taken with respect to, by name (``context.0`` …)."""
@@ -58,7 +58,7 @@ def check_extras(
 ) -> None:
     """Check everything against the spec and the input's sizes. Raises ValueError or TypeError, naming what is wrong."""
     forecaster = isinstance(spec, ForecasterSpec)
-    allowed = ("targets", "forced") if forecaster else ("lengths", "context", "masks")
+    allowed = ("targets", "forced", "resume") if forecaster else ("lengths", "context", "masks")
     for name in extras.given:
         if name not in allowed:
             raise TypeError(f"{spec.title} expected no {name}")
@@ -77,6 +77,19 @@ def check_extras(
         check_context(spec.title, context_shapes(spec, batch, size), extras.context, time)
     if extras.masks is not None:
         check_masks(spec.title, mask_shapes(spec, time, batch, size), extras.masks)
+
+
+def check_resume(owner: str, resume: object, time: int, state: object) -> None:
+    """Raise unless a forecaster can go on so: from the last frame alone, and the state that the call before returned.
+
+    TypeError for ``resume`` that is no bool, ValueError for another number of frames and for no state.
+    """
+    if not isinstance(resume, bool):
+        raise TypeError(f"{owner} expected resume to be True or False, got {resume!r}")
+    if resume and time != 1:
+        raise ValueError(f"{owner} expected one frame to resume from (the last of the call before), got {time}")
+    if resume and state is None:
+        raise ValueError(f"{owner} expected a state to resume from (what the call before returned), got None")
 
 
 def check_context(owner: str, expected: Sequence[tuple[int, ...]], context: Any, time: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convgru import numpy_ops, reference_loop
-from convgru.extras import Extras, check_extras
+from convgru.extras import Extras, check_extras, check_resume
 from convgru.shapes import check_input, check_state, check_steps, nest_state, state_leaves, state_shapes
 from convgru.spec import ForecasterSpec, Spec
 from convgru.weights import Weights
@@ -35,6 +35,7 @@ def run(
     steps: int | None = None,
     targets: Any = None,
     forced: Any = None,
+    resume: bool = False,
 ) -> tuple[Any, tuple[Any, ...]]:
     """Run a network on x (T, B, C, *S) in float64: output (T, B, H, *S) and final state.
 
@@ -42,14 +43,16 @@ def run(
     are those of ``convgru.extras.Extras``. With ``lengths`` the output is zero past a sample's end, and the final state is the one
     after its last valid frame. ``return_all_layers`` gives a tuple of every layer's output, ``last_only`` the output of the last
     (valid) frame alone, (B, H, *S), zeros where there is none. A forecaster needs ``steps`` and returns that many predicted
-    frames. Raises ValueError or TypeError, naming what was expected and what came.
+    frames; with ``resume`` it goes on from a call before: x is the last frame (1, B, C, *S), predicted or true, and ``state`` what that call returned.
+    Raises ValueError or TypeError, naming what was expected and what came.
     """
     spec = weights.spec
     x = _float64(spec.title, "x", x)
-    extras = Extras(None if lengths is None else np.asarray(lengths), context, masks, targets, forced)
+    extras = Extras(None if lengths is None else np.asarray(lengths), context, masks, targets, forced, resume)
     arrays = {name: array.astype(np.float64) for name, array in weights.arrays.items()}
-    state = complete_state(spec, x, state)
-    layers, final = compute(spec, arrays, x, state, steps, complete_extras(spec, x, extras, steps))
+    begin = complete_state(spec, x, state)
+    check_resume(spec.title, resume, x.shape[0], state)
+    layers, final = compute(spec, arrays, x, begin, steps, complete_extras(spec, x, extras, steps))
     if last_only:
         if isinstance(spec, ForecasterSpec):
             raise TypeError("Forecaster expected no last_only: take the last of its frames")
@@ -137,7 +140,9 @@ def compute(
         forced = (
             None if extras.forced is None else list(extras.forced.reshape(*extras.forced.shape, *(1,) * (ndim + 1)))
         )
-        frames, end = reference_loop.forecast(spec, arrays, split(x), steps, begin, call, targets, forced)
+        frames, end = reference_loop.forecast(
+            spec, arrays, split(x), steps, begin, call, targets, forced, extras.resume
+        )
         layers = [frames]
     elif steps is not None:
         raise TypeError(f"{spec.title} expected no steps: only a forecaster has a horizon, got steps={steps!r}")

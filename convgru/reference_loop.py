@@ -135,17 +135,19 @@ def forecast(
     call: Call,
     targets: Frames | None = None,
     forced: Sequence[np.ndarray] | None = None,
+    resume: bool = False,
 ) -> tuple[Frames, list[Parts]]:
     """The ``steps`` frames that follow, and the state of the network that made the last of them."""
-    read = [numpy_ops.patch(frame, spec.patch) for frame in frames]
-    layers, state = run(spec.encoder, arrays, "encoder.", read, state, call)
-    top = layers[-1][-1]
+    if not resume:
+        read = [numpy_ops.patch(frame, spec.patch) for frame in frames]
+        layers, state = run(spec.encoder, arrays, "encoder.", read, state, call)
+        top = layers[-1][-1]
     network, prefix = (spec.encoder, "encoder.") if spec.decoder is None else (spec.decoder, "decoder.")
     readout = numpy_ops.prepare_readout(spec, arrays)
     frame = frames[-1]
     predictions: Frames = []
     for k in range(steps):
-        if k > 0 or spec.decoder is not None:
+        if k > 0 or spec.decoder is not None or resume:
             inside = numpy_ops.patch(frame, spec.patch)
             inside = inside if spec.feedback else np.zeros_like(inside)
             layers, state = run(network, arrays, prefix, [inside], state, call)

@@ -139,6 +139,7 @@ class Forecaster(nnx.Module):
         targets: Any = None,
         forced: Any = None,
         teacher_forcing: Any = None,
+        resume: bool = False,
         deterministic: bool | None = None,
         rngs: Any = None,
     ) -> tuple[jax.Array, tuple[Any, ...]]:
@@ -152,6 +153,8 @@ class Forecaster(nnx.Module):
             forced: booleans (B, steps), or (steps, B) if ``time_major``: where the next step reads the target, not the prediction.
             teacher_forcing: in training, instead of ``forced``: the probability of that, which may be traced; in
                 evaluation nothing is forced.
+            resume: go on from an earlier call, as if it had been given more steps: x is then its last frame alone (the true one where that was
+                forced) and ``initial_carry`` what it returned; the encoder reads nothing. Static under jit.
             deterministic: evaluation if True, training if False; None means the module's own attribute.
             rngs: an nnx.Rngs (its stream ``dropout``), a stream or a key to draw dropout and teacher forcing from; a
                 forecaster keeps one of its own only if it has dropout.
@@ -160,7 +163,8 @@ class Forecaster(nnx.Module):
             The ``steps`` frames that follow, in the layout of x; and the carry of the network that made the last of them.
 
         Raises:
-            ValueError: a shape, or ``steps``, is not what the forecaster expects, or there are no rngs to draw from.
+            ValueError: a shape, or ``steps``, is not what the forecaster expects, or there are no rngs to draw from; with ``resume``
+                there is no carry, or not one frame.
             TypeError: a dtype is not that of the parameters, while the module's own ``dtype`` is None.
             UnsupportedError: float64 while JAX's 64-bit mode is off.
         """
@@ -185,6 +189,7 @@ class Forecaster(nnx.Module):
             targets=calls.cast(targets, self.dtype),
             forced=forced,
             teacher_forcing=teacher_forcing,
+            resume=resume,
             key=key,
             method=self.method,
             time=0 if self.time_major else 1,

@@ -130,6 +130,7 @@ def forecast(
     targets: Any = None,
     forced: Any = None,
     teacher_forcing: Any = None,
+    resume: bool = False,
     key: jax.Array | None = None,
     method: str = "fast",
 ) -> tuple[jax.Array, State]:
@@ -137,14 +138,18 @@ def forecast(
 
     The forecaster feeds on its own predictions after the last given frame (equation: convgru.equations.readout), with
     ``feedback=False`` on zeros; a decoder, if there is one, goes on from the encoder's state. ``steps`` is static.
-    The state returned is that of the network that made the last frame.
+    The state returned is that of the network that made the last frame. ``resume``, which is static, goes on from there as if that call had
+    been given more steps: x is then its last frame alone, (1, B, *S, C) (the true one where that was forced), and the encoder reads nothing.
 
     Teacher forcing (Williams and Zipser 1989): with ``targets`` (steps, B, *S, C), the frames that came true, the next step
     reads them instead of the prediction where ``forced`` (steps, B) is true, or, drawn from ``key``, with the probability
-    ``teacher_forcing``, which may be traced. A ``key`` means training, as in ``apply``. State, method and errors as there.
+    ``teacher_forcing``, which may be traced. A ``key`` means training, as in ``apply``. State, method and errors as there; ValueError too for
+    ``resume`` without a state, or from other than one frame.
 
     >>> spec = convgru.forecaster("gru", channels=1, hidden_channels=16, patch=4)
-    >>> frames, state = convgru.jax.forecast(spec, convgru.jax.init(spec, jax.random.key(0)), x, steps=6)
+    >>> params = convgru.jax.init(spec, jax.random.key(0))
+    >>> frames, state = convgru.jax.forecast(spec, params, x, steps=6)
+    >>> more, state = convgru.jax.forecast(spec, params, frames[-1:], 6, state, resume=True)
     """
     _check_spec("forecast", spec, ForecasterSpec)
     return core.forecast(
@@ -156,6 +161,7 @@ def forecast(
         targets=targets,
         forced=forced,
         teacher_forcing=teacher_forcing,
+        resume=resume,
         key=key,
         method=method,
     )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import numpy as jnp
 
+from convgru.extras import check_resume
 from convgru.shapes import check_input, check_steps
 from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec
 from convgru_jax import checks, forecasting, loop
@@ -24,6 +25,7 @@ class Options(NamedTuple):
     time: int = 0
     every: bool = False
     last: bool = False
+    resume: bool = False
 
 
 def run(
@@ -95,19 +97,22 @@ def forecast(
     key: Any = None,
     method: str = "fast",
     time: int = 0,
+    resume: bool = False,
 ) -> tuple[jax.Array, State]:
     """Predict the ``steps`` frames (steps, B, *S, C) that follow x (T, B, *S, C), and the state of the network that made the last.
 
-    ``time`` 1 is for x, targets and frames that are (B, T, …). Raises as ``run`` does.
+    ``time`` 1 is for x, targets and frames that are (B, T, …). Raises as ``run`` does, and as ``check_resume``.
     """
     check_steps(spec.title, steps)
     layout = "BTSC" if time else "TBSC"
     arrays, x, state = checks.checked(spec, arrays, x, state, layout, method)
     batch, size = check_input(spec.title, spec.in_channels, spec.ndim, x.shape, layout)
+    check_resume(spec.title, resume, x.shape[time], state)
     checks.check_key(spec.title, key)
     call = checks.Call(steps, batch, size, x.dtype, time)
     teaching = checks.checked_targets(spec, call, targets, forced, teacher_forcing, key)
-    result: tuple[jax.Array, State] = _forecast(spec, arrays, x, steps, state, teaching, key, Options(method, time))
+    options = Options(method, time, resume=resume)
+    result: tuple[jax.Array, State] = _forecast(spec, arrays, x, steps, state, teaching, key, options)
     return result
 
 
@@ -205,5 +210,5 @@ def _forecast(
     targets, forced, probability = teaching
     taught = (_swapped(targets, options.time), _swapped(forced, options.time), probability)
     begin = _begin(spec, x, state)
-    frames, final = forecasting.run(spec, arrays, x, steps, begin, taught, key, options.method)
+    frames, final = forecasting.run(spec, arrays, x, steps, begin, taught, key, options.method, options.resume)
     return _swapped(frames, options.time), final

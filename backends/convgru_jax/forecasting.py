@@ -24,29 +24,34 @@ def run(
     teaching: tuple[Any, Any, Any],
     key: jax.Array | None,
     method: str,
+    resume: bool,
 ) -> tuple[jax.Array, State]:
     """The frames (steps, B, *S, C) that follow x (T, B, *S, C), and the state of the network that made the last of them.
 
-    ``teaching`` is targets, where they are forced, and the probability of that, each of which may be None.
+    ``teaching`` is targets, where they are forced, and the probability of that, each of which may be None. With ``resume`` the state is
+    that of the network that predicts, which goes on from the one frame x.
     """
     keys = (None,) * 3 if key is None else tuple(jax.random.split(key, 3))
     targets, forced, probability = teaching
     if probability is not None and keys[2] is not None:
         forced = jax.random.bernoulli(keys[2], probability, targets.shape[:2])
     inside = ops.patch(x, spec.patch)
+    horizon = _Horizon(spec, arrays, method)
+    if resume:
+        drawn = _masks(horizon.network, inside, steps, keys[1])
+        return horizon.from_state(x[-1], state, steps, (targets, forced), drawn)
     more = 0 if spec.decoder is not None else steps - 1
     time = x.shape[0]
     drawn = _masks(spec.encoder, inside, time + more, keys[0])
-    encoder = loop.prepare(spec.encoder, arrays, method, "encoder.")
+    encoder = horizon.params if spec.decoder is None else loop.prepare(spec.encoder, arrays, method, "encoder.")
     extras = Extras(masks=masks.at(drawn, 0, time))
     (top,), state = loop.run(spec.encoder, encoder, inside, state, extras, last=True)
-    horizon = _Horizon(spec, encoder, arrays, method)
     if spec.decoder is None:
         drawn = masks.at(drawn, time, time + more)
         frames, state = horizon.from_encoder(top, x[-1], state, steps, (targets, forced), drawn)
     else:
         drawn = _masks(spec.decoder, inside, steps, keys[1])
-        frames, state = horizon.from_decoder(x[-1], state, steps, (targets, forced), drawn)
+        frames, state = horizon.from_state(x[-1], state, steps, (targets, forced), drawn)
     return frames, state
 
 
@@ -60,11 +65,12 @@ def _masks(spec: NetworkSpec, x: jax.Array, time: int, key: jax.Array | None) ->
 class _Horizon:
     """The steps of a forecaster after the last given frame."""
 
-    def __init__(self, spec: ForecasterSpec, encoder: loop.Prepared, arrays: Arrays, method: str) -> None:
+    def __init__(self, spec: ForecasterSpec, arrays: Arrays, method: str) -> None:
         self.spec = spec
         self.readout = ops.prepare_readout(spec, arrays, method)
         self.network = spec.encoder if spec.decoder is None else spec.decoder
-        self.params = encoder if spec.decoder is None else loop.prepare(spec.decoder, arrays, method, "decoder.")
+        prefix = "encoder." if spec.decoder is None else "decoder."
+        self.params = loop.prepare(self.network, arrays, method, prefix)
 
     def from_encoder(
         self, top: jax.Array, last: jax.Array, state: State, steps: int, teaching: Any, drawn: Any
@@ -75,10 +81,10 @@ class _Horizon:
         rest, state = self.scan(first, state, steps - 1, taught, drawn)
         return jnp.concatenate([first[None], rest]), state
 
-    def from_decoder(
+    def from_state(
         self, last: jax.Array, state: State, steps: int, teaching: Any, drawn: Any
     ) -> tuple[jax.Array, State]:
-        """The decoder reads the last given frame first."""
+        """A decoder, or whatever network resumes, reads the last given frame first."""
         taught = None
         if teaching[0] is not None:
             targets, forced = teaching

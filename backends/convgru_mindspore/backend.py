@@ -105,7 +105,9 @@ def execute(
     if extras.masks is not None:
         given["masks"] = {name: tensor(array) for name, array in extras.masks.items()}
     if cotangents is not None:
-        return _differentiate(net, steps, tensors, given, cotangents)
+        return _differentiate(net, steps, tensors, given, cotangents, extras.resume)
+    if extras.resume:
+        given["resume"] = True
     if extras.context is not None:
         given["context"] = tuple(tensors[name] for name in extras.leaves())
     start = nest_state(spec, tensors) if leaves else None
@@ -114,14 +116,21 @@ def execute(
 
 
 def _differentiate(
-    net: Any, steps: int | None, tensors: dict[str, Any], given: dict[str, Any], cotangents: tuple[np.ndarray, Any]
+    net: Any,
+    steps: int | None,
+    tensors: dict[str, Any],
+    given: dict[str, Any],
+    cotangents: tuple[np.ndarray, Any],
+    resume: bool,
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
     """Output, final state and gradients with respect to ``tensors`` and parameters, through flat tensors."""
     spec, dtype = net.spec, net.dtype
     weighing = [cotangents[0], *(part for _, part in state_leaves(spec, cotangents[1]))]
     masks = given.pop("masks", None)
     also = (*(("context",) if "context.0" in tensors else ()), *given)
-    loss = _Loss(Flat(net, steps, also=also, masks=masks), [tensor(part).astype(dtype) for part in weighing])
+    loss = _Loss(
+        Flat(net, steps, also=also, masks=masks, resume=resume), [tensor(part).astype(dtype) for part in weighing]
+    )
     parameters = dict(net.parameters_and_names())
     positions: Any = tuple(range(len(tensors)))
     derive: Any = ms.value_and_grad(loss, positions, tuple(parameters.values()), has_aux=True)

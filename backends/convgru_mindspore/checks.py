@@ -9,7 +9,7 @@ import mindspore.ops as mops
 import numpy as np
 from mindspore.ops import constexpr
 
-from convgru.extras import check_context, check_lengths, check_masks
+from convgru.extras import check_context, check_lengths, check_masks, check_resume
 from convgru.registry import UnsupportedError
 from convgru.shapes import (
     check_dtype,
@@ -200,6 +200,13 @@ def _checked_teaching(
     where = None if forced is None else Like(*forced)
     check_teaching(spec, Like(shape, dtype), steps, true, where, expected, layout)
     return True
+
+
+@constexpr
+def checked_resume(title: str, resume: bool, time: int, state: bool) -> bool:
+    """``resume`` once it has been found to go with so many frames, and with a state if there is one."""
+    check_resume(title, resume, time, state or None)
+    return resume
 
 
 @constexpr

@@ -9,7 +9,7 @@ from mindspore.ops import constexpr
 
 from convgru import equations
 from convgru_mindspore import loop, ops
-from convgru_mindspore.checks import checked_steps, ready_extras, ready_state, ready_teaching
+from convgru_mindspore.checks import checked_resume, checked_steps, ready_extras, ready_state, ready_teaching
 from convgru_mindspore.masks import draw, frame_of
 
 Tensor = Any
@@ -80,6 +80,7 @@ def forecast(
     forced: Any = None,
     teacher_forcing: Any = None,
     training: bool = False,
+    resume: bool = False,
 ) -> Any:
     """Run a ForecasterSpec: x (T, B, C, *S) in, the ``steps`` frames that follow out, and the state of what made the last.
 
@@ -87,10 +88,11 @@ def forecast(
     positive integer.
     """
     dtype = arrays["readout.weight"].dtype
+    resume = checked_resume(spec.title, resume, x.shape[0], state is not None)
     state = ready_state(spec, x, state, dtype, "TBCS")
     steps = checked_steps(spec.title, steps)
     teaching = ready_teaching(spec, x, steps, targets, forced, dtype, "TBCS")
-    return compute_forecast(spec, arrays, x, steps, state, accurate, teaching, teacher_forcing, training)
+    return compute_forecast(spec, arrays, x, steps, state, accurate, teaching, teacher_forcing, training, resume)
 
 
 def compute_forecast(
@@ -103,6 +105,7 @@ def compute_forecast(
     teaching: Any,
     chance: Any,
     training: bool,
+    resume: bool,
 ) -> Any:
     """``forecast`` without its checks, on a complete state; ``teaching`` is (targets, forced)."""
     time, batch = x.shape[0], x.shape[1]
@@ -111,11 +114,12 @@ def compute_forecast(
         forced = mops.rand(steps, batch) < chance
     network, params, frame = spec.encoder, loop.prepare(spec.encoder, arrays, "encoder."), x[time - 1]
     images = ops.patch(x.reshape((time * batch, *x.shape[2:])), spec.patch)
-    own = None
-    if training:
-        own = draw(network, time, batch, images.shape[2:], x.dtype, None)
-    top, state = loop.run(network, params, images, batch, state, (None, None, own), accurate, False, True)
-    tops = [top]
+    own, tops = None, []
+    if not resume:
+        if training:
+            own = draw(network, time, batch, images.shape[2:], x.dtype, None)
+        top, state = loop.run(network, params, images, batch, state, (None, None, own), accurate, False, True)
+        tops = [top]
     if spec.decoder is not None:
         network, params, tops, own = spec.decoder, loop.prepare(spec.decoder, arrays, "decoder."), [], None
     ahead = steps - len(tops)

@@ -50,6 +50,7 @@ class Flat(nn.Cell):
         also: what follows the state, in this order: of ``context`` (as many tensors as the state has entries), ``seq_length``,
             ``targets`` and ``forced``.
         masks: a dict of masks of dropout and zoneout, constants of the graph.
+        resume: whether a Forecaster goes on from the state of an earlier call.
 
     Example:
         >>> net = Flat(ConvGRU(3, 8), also=("seq_length",))
@@ -57,9 +58,12 @@ class Flat(nn.Cell):
         >>> ms.export(net, x, h, ms.Tensor([4]), file_name="gru", file_format="MINDIR")
     """
 
-    def __init__(self, net: Any, steps: int | None = None, *, also: tuple[str, ...] = (), masks: Any = None) -> None:
+    def __init__(
+        self, net: Any, steps: int | None = None, *, also: tuple[str, ...] = (), masks: Any = None, resume: bool = False
+    ) -> None:
         super().__init__()
         self.net, self.steps, self.also, self.masks = net, steps, tuple(also), masks
+        self.resume = resume
         network = net.spec.recurrent
         self.pairs = network.cell == "lstm"
         self.entries = len(network.layers) * len(network.directions)
@@ -88,7 +92,7 @@ class Flat(nn.Cell):
         if self.steps is None:
             y, state = self.net(x, given, seq_length=seq_length, context=context, masks=self.masks)
         else:
-            y, state = self.net(x, self.steps, given, targets=targets, forced=forced)
+            y, state = self.net(x, self.steps, given, targets=targets, forced=forced, resume=self.resume)
         flat = [y]
         for entry in state:
             if self.pairs:

@@ -9,11 +9,12 @@ import mindspore.ops as mops
 from mindspore import nn
 
 from convgru import spec as specs
+from convgru.extras import check_resume
 from convgru.shapes import check_steps
 from convgru.spec import ForecasterSpec, Ints, NetworkSpec
 from convgru.weights import Weights
 from convgru_mindspore import core
-from convgru_mindspore.checks import checked_steps, ready_state, ready_teaching
+from convgru_mindspore.checks import checked_resume, checked_steps, ready_state, ready_teaching
 from convgru_mindspore.options import ForecasterOptions, explicit, taken
 from convgru_mindspore.parameters import (
     brief,
@@ -46,12 +47,13 @@ class Forecaster(nn.Cell):
 
     prediction = unpatch(W*h + b), plus the frame before if ``residual``; see ``convgru.equations.readout``.
 
-    ``net(x, steps, state=None, *, targets=None, forced=None, teacher_forcing=0.0)``: x (T, B, C, *S), or (B, T, C, *S) with
+    ``net(x, steps, state=None, *, targets=None, forced=None, teacher_forcing=0.0, resume=False)``: x (T, B, C, *S), or (B, T, C, *S) with
     ``batch_first``; ``steps`` how many frames to forecast; state as for the encoder, None for zeros. Returns the frames
     (steps, B, C, *S), in the layout of x, and the state, after the last frame that it read, of the network that made the last prediction.
     Teacher forcing: ``targets``, the true frames in the layout of the result, are read instead of the predictions where ``forced``, a
     Tensor of bool (steps, B), or (B, steps) with ``batch_first``, is true; or in training with the probability ``teacher_forcing``,
-    drawn for each step and sample.
+    drawn for each step and sample. ``resume`` goes on from an earlier call, as if it had been given more steps: x is then its last frame
+    alone (the true one where that was forced) and ``state`` what it returned; the encoder reads nothing.
 
     Args:
         cell: ``gru``, ``lstm`` or ``rnn``.
@@ -139,12 +141,15 @@ class Forecaster(nn.Cell):
         targets: Any = None,
         forced: Any = None,
         teacher_forcing: float = 0.0,
+        resume: bool = False,
     ) -> Any:
         """Check the call, then run ``construct``."""
+        given = state
         state = checked_call(self.spec, x, state, self.dtype, self.layout)
         check_steps(self.spec.title, steps)
+        check_resume(self.spec.title, resume, x.shape[1 if self.batch_first else 0], given)
         teaching = checked_teaching(self.spec, x, steps, targets, forced, teacher_forcing, self.dtype, self.layout)
-        return super().__call__(x, steps, state, *teaching)
+        return super().__call__(x, steps, state, *teaching, resume)
 
     def construct(
         self,
@@ -154,16 +159,18 @@ class Forecaster(nn.Cell):
         targets: Any = None,
         forced: Any = None,
         teacher_forcing: Any = None,
+        resume: bool = False,
     ) -> Any:
         """The next ``steps`` frames and the state of what made the last."""
         dtype = self.readout.weight.dtype
+        resume = checked_resume(self.spec.title, resume, x.shape[1 if self.batch_first else 0], state is not None)
         state = ready_state(self.spec, x, state, dtype, self.layout)
         steps = checked_steps(self.spec.title, steps)
         teaching = ready_teaching(self.spec, x, steps, targets, forced, dtype, self.layout)
         if self.batch_first:
             x = mops.swapaxes(x, 0, 1)
         frames, state = core.compute_forecast(
-            self.spec, self.arrays(), x, steps, state, self.accurate, teaching, teacher_forcing, self.training
+            self.spec, self.arrays(), x, steps, state, self.accurate, teaching, teacher_forcing, self.training, resume
         )
         if self.batch_first:
             frames = mops.swapaxes(frames, 0, 1)

@@ -156,6 +156,8 @@ def _options(extras: Extras, leaves: Mapping[str, Tensor], device: str) -> dict[
     for name in ("lengths", "targets", "forced"):
         if name in extras.given:
             found[name] = to_tensor(np.asarray(getattr(extras, name)), device)
+    if extras.resume:
+        found["resume"] = True
     return found
 
 

@@ -122,6 +122,7 @@ class Forecaster(SpecModule):
         targets: Tensor | None = None,
         forced: Tensor | None = None,
         teacher_forcing: float = 0.0,
+        resume: bool = False,
     ) -> tuple[Tensor, State]:
         """Predict the ``steps`` frames that follow ``x``.
 
@@ -133,16 +134,19 @@ class Forecaster(SpecModule):
             forced: (steps, B), or (B, steps) with ``batch_first``, of torch.bool: where the next step reads the true frame instead of its prediction.
             teacher_forcing: instead of ``forced``: how likely that is (scheduled sampling, Bengio et al. 2015, arXiv:1506.03099); drawn in
                 training mode, never in evaluation.
+            resume: go on from an earlier call, as if it had been given more steps: x is then its last frame alone (the true one where that was
+                forced) and ``state`` what it returned; the encoder reads nothing.
 
         Returns:
             ``steps`` frames in the layout of ``x``, and the state, after the last frame that it read, of the network that made them:
-            without a decoder the encoder's, so that ``net(frames[-1:], more, state)`` goes on.
+            ``net(frames[-1:], more, state, resume=True)`` goes on.
 
         Raises:
-            ValueError: for a shape that does not fit, or steps that are not positive.
+            ValueError: for a shape that does not fit, or steps that are not positive; with ``resume`` for no state, or for not one frame.
             TypeError: for a dtype that is not the parameters'; for targets without ``forced`` or ``teacher_forcing``, or these without targets.
         """
         options: dict[str, Any] = {"targets": targets, "forced": forced, "teacher_forcing": teacher_forcing}
+        options["resume"] = resume
         options |= {"layout": "BTCS" if self.batch_first else "TBCS", "training": self.training}
         return forecast(self.spec, self.arrays(), x, steps, state, **options, owner=type(self).__name__)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from convgru import equations
+from convgru.extras import check_resume
 from convgru.shapes import check_steps, patched_size
 from convgru.spec import ForecasterSpec, NetworkSpec
 from convgru_torch import ops
@@ -32,6 +33,7 @@ def forecast(
     targets: Tensor | None = None,
     forced: Tensor | None = None,
     teacher_forcing: float = 0.0,
+    resume: bool = False,
     training: bool = False,
     layout: str = "TBCS",
     owner: str = "",
@@ -40,33 +42,36 @@ def forecast(
 
     The encoder reads the given frames; the first prediction is ``convgru.equations.readout`` of its top hidden state and the
     last frame; then the encoder reads each prediction in turn. With a decoder it is this that reads, from the last
-    given frame on, starting from the encoder's states. Arguments, errors and layout as in ``run`` and in the
+    given frame on, starting from the encoder's states. With ``resume`` the encoder reads nothing: the network that predicts goes
+    on from ``state`` and the one frame ``x``. Arguments, errors and layout as in ``run`` and in the
     call of ``convgru.torch.Forecaster``, the parameters being those of a forecaster (``encoder.layers.0.fwd.weight_ih`` …,
     ``readout.weight``, ``readout.bias``).
 
     Returns:
         ``steps`` frames in the layout of ``x``, and the state, after the last frame that it read, of the network that read it;
-        for a single frame (layout ``BCS``) the encoder's.
+        for a single frame (layout ``BCS``) that is not resumed from, the encoder's.
     """
     owner = owner or spec.title
     check_steps(owner, steps)
     call = Admission(owner, spec, arrays, x, layout)
+    check_resume(owner, resume, call.time, state)
     parts = call.state(state)
     forced = _drawn(owner, call, steps, targets, forced, teacher_forcing, training)
     teacher = call.teacher(targets, forced, steps)
     size = patched_size(spec, call.size)
+    tops: list[Tensor] = []
     masks = Masks(spec.encoder, training=training)
     layers = prepare(spec.encoder, arrays, "encoder.", size, parts)
-    inside = ops.patch(call.x.flatten(0, 1), spec.patch)
-    inside = inside.reshape(call.x.shape[:2] + inside.shape[1:])
-    (top,), encoded = network(spec.encoder, layers, inside, parts, Call(masks), last=True)
-    tops = [top]
+    if not resume:
+        inside = ops.patch(call.x.flatten(0, 1), spec.patch)
+        inside = inside.reshape(call.x.shape[:2] + inside.shape[1:])
+        tops, parts = network(spec.encoder, layers, inside, parts, Call(masks), last=True)
     if spec.decoder is not None:
         masks, tops = Masks(spec.decoder, training=training), []
-        layers = prepare(spec.decoder, arrays, "decoder.", size, encoded)
+        layers = prepare(spec.decoder, arrays, "decoder.", size, parts)
     reader = _Reader(spec, layers, ops.prepare_readout(spec, arrays), Call(masks), teacher)
-    frames, final = (reader.fed if spec.feedback else reader.blind)(tops, encoded, call.x[-1], steps)
-    return from_time_first(torch.stack(frames), layout), state_of(encoded if layout == "BCS" else final)
+    frames, final = (reader.fed if spec.feedback else reader.blind)(tops, parts, call.x[-1], steps)
+    return from_time_first(torch.stack(frames), layout), state_of(parts if layout == "BCS" and not resume else final)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,18 @@ def test_a_new_state_does_not_compile_again(cell: str, graph: str, make: Any, bu
     assert len(net.compile_cache) > compiled, "a plain tuple compiles again: the wrapping is what this test is about"
 
 
+@pytest.mark.parametrize("decoder", [False, True])
+def test_a_forecaster_resumes_in_graph_mode(decoder: bool, graph: str, make: Any, build: Any, eps_off: Any) -> None:
+    made = make(forecaster("gru", 1, 2, patch=2, decoder=decoder), (4, 2), "float32", 3)
+    net = build(made)
+    x, state = made.tensors
+    head, state = net(x, 1, state)
+    tail, state = net(head, 2, state, resume=True)
+    assert eps_off(ms.ops.cat((head, tail)), made.y) < 16
+    with pytest.raises(ValueError, match="expected one frame to resume from"):
+        net(x, 2, state, resume=True)
+
+
 def test_a_users_compiled_network_may_hold_ours(graph: str, make: Any, build: Any) -> None:
     made = make(network("lstm", 2, 3), (5, 4))
     x, ((h, c),) = made.tensors

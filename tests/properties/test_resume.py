@@ -1,0 +1,100 @@
+"""A forecaster that goes on from the state of a call before gives what one long call gives, in the reference and in every backend."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from strategies import weights_of
+
+import convgru
+from convgru import reference, registry
+from convgru.budget import budget, error
+from convgru.cases import Problem
+from convgru.extras import Extras, check_resume
+from convgru.shapes import nest_state, state_leaves, state_shapes
+
+INSTALLED = [name for name, found in registry.available().items() if not isinstance(found, str)]
+FIRST, MORE = 2, 3
+
+
+def call_of(cell, decoder, feedback, residual):
+    """Weights, three frames, a state, the frames that came true and where they are read."""
+    options = {"hidden_channels": [3, 2], "patch": 2, "decoder": decoder, "feedback": feedback, "residual": residual}
+    weights = weights_of(convgru.forecaster(cell, 1, **options), 7)
+    rng = np.random.default_rng(0)
+    shapes = state_leaves(weights.spec, state_shapes(weights.spec, 2, (4, 2)))
+    state = nest_state(weights.spec, {name: rng.standard_normal(shape) for name, shape in shapes})
+    targets = rng.standard_normal((FIRST + MORE, 2, 1, 4, 2))
+    return weights, rng.standard_normal((3, 2, 1, 4, 2)), state, targets, rng.random((FIRST + MORE, 2)) < 0.5
+
+
+def split(run, x, state, targets, forced):
+    """(frames, state) of a call of FIRST steps and of one that resumes for MORE, as one."""
+    head, middle = run(x, FIRST, state, Extras(targets=targets[:FIRST], forced=forced[:FIRST]))
+    last = np.where(forced[FIRST - 1][:, None, None, None], targets[FIRST - 1], head[-1])[None]
+    given = Extras(targets=targets[FIRST:], forced=forced[FIRST:], resume=True)
+    tail, end = run(last, MORE, middle, given)
+    return np.concatenate([head, tail]), end
+
+
+@pytest.mark.parametrize(("decoder", "feedback", "residual"), list(product([False, True], repeat=3)))
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_reference_resumes_exactly(cell, decoder, feedback, residual):
+    weights, x, state, targets, forced = call_of(cell, decoder, feedback, residual)
+
+    def run(x, steps, state, given):
+        options = {"targets": given.targets, "forced": given.forced, "resume": given.resume}
+        return reference.run(weights, x, state, steps=steps, **options)
+
+    whole, end = run(x, FIRST + MORE, state, Extras(targets=targets, forced=forced))
+    frames, last = split(run, x, state, targets, forced)
+    np.testing.assert_array_equal(frames, whole)
+    for (_, a), (_, b) in zip(state_leaves(weights.spec, last), state_leaves(weights.spec, end), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("decoder", "feedback"), [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize("name", INSTALLED)
+def test_a_backend_resumes_within_the_budget(name, decoder, feedback):
+    cell = "lstm" if feedback else "gru"
+    weights, x, state, targets, forced = call_of(cell, decoder, feedback, residual=decoder == feedback)
+
+    def run(x, steps, state, given):
+        y, final, _ = registry.get(name).execute(weights, x, state, steps=steps, extras=given)
+        return y, final
+
+    given = Extras(targets=targets, forced=forced)
+    whole, end = run(x, FIRST + MORE, state, given)
+    frames, last = split(run, x, state, targets, forced)
+    allowed = budget(Problem(weights, x, state, (whole, end), given), FIRST + MORE).forward
+    assert error(frames, whole) <= allowed
+    for (leaf, a), (_, b) in zip(state_leaves(weights.spec, last), state_leaves(weights.spec, end), strict=True):
+        assert error(np.asarray(a), np.asarray(b)) <= allowed, leaf
+
+
+@pytest.mark.parametrize(
+    ("frames", "state", "message"),
+    [(2, True, "expected one frame to resume from .*got 2"), (1, False, "expected a state to resume from")],
+)
+@pytest.mark.parametrize("name", ["reference", *INSTALLED])
+def test_what_cannot_be_resumed_says_so(name, frames, state, message):
+    weights, x, given, *_ = call_of("gru", True, True, True)
+    given = given if state else None
+
+    def run():
+        if name == "reference":
+            return reference.run(weights, x[:frames], given, steps=2, resume=True)
+        return registry.get(name).execute(weights, x[:frames], given, steps=2, extras=Extras(resume=True))
+
+    with pytest.raises(ValueError, match=message):
+        run()
+
+
+def test_resume_is_a_bool_and_for_forecasters():
+    with pytest.raises(TypeError, match="Forecaster expected resume to be True or False, got 'yes'"):
+        check_resume("Forecaster", "yes", 1, ())
+    weights = weights_of(convgru.network("gru", 1, 2), 0)
+    with pytest.raises(TypeError, match="ConvGRU expected no resume"):
+        reference.run(weights, np.ones((1, 1, 1, 4, 4)), (np.ones((1, 2, 4, 4)),), resume=True)
