@@ -12,6 +12,7 @@ from convgru.port import build, extract, port
 from convgru.registry import UnsupportedError
 from convgru.shapes import parameter_shapes, state_shapes
 from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec, forecaster, network
+from convgru.survey import inspect
 from convgru.weights import Weights, WeightsError, init
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "forecaster",
     "importers",
     "init",
+    "inspect",
     "network",
     "parameter_shapes",
     "parity",

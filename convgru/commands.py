@@ -21,7 +21,7 @@ from convgru.spec import to_json
 
 def inspect(args: argparse.Namespace) -> int:
     """Print what networks a file holds; of one network also the arrays."""
-    found = survey.survey(args.file, args.layout, prefix=args.prefix, **dict(args.hint))
+    found = survey.inspect(args.file, args.layout, prefix=args.prefix, **dict(args.hint))
     if args.json:
         print(json.dumps(_described(found), indent=1))
         return 0

@@ -37,23 +37,25 @@ class Survey:
     """Those of the network, if there is but one."""
 
 
-def survey(
+def inspect(
     path: str | os.PathLike[str], layout: str | None = None, *, prefix: str | None = None, **hints: Any
 ) -> Survey:
-    """What networks a file holds; arguments, and errors, as for ``convgru.read``, but that several networks are none.
+    """What networks a file holds; arguments, and errors, as for ``convgru.read``, but that several networks are no error.
 
-    >>> convgru.survey("model.pt").networks  # doctest: +SKIP
+    >>> convgru.inspect("model.pt").networks  # doctest: +SKIP
     """
     where, found = Path(path), files.contents(path)
-    if found.specs and layout is None and not hints:
-        own = {at: each for at, each in found.networks().items() if at.startswith(prefix or "")}
-        if own:
-            networks = tuple(Network(at, repr(at), OWN, each.spec) for at, each in own.items())
-            left = tuple(name for name in found.arrays if not name.startswith(tuple(own)))
-            return Survey(where, networks, left, weights=next(iter(own.values())) if len(own) == 1 else None)
-    seen = importers.survey(found.arrays, layout, prefix=prefix, configs=found.configs, **hints)
-    networks = tuple(Network(each.prefix, each.label, each.layout.name, each.spec) for each in seen.matches)
-    weights = (
-        None if len(networks) > 1 else files.read(where, layout, prefix=prefix, **hints)
-    )  # which says why, if none is there
-    return Survey(where, networks, seen.left, seen.reasons, weights)
+    told = layout is not None or bool(hints)
+    own = {} if told else {at: each for at, each in found.networks().items() if at.startswith(prefix or "")}
+    rest = {name: array for name, array in found.arrays.items() if not (own and name.startswith(tuple(own)))}
+    networks = [Network(at, repr(at), OWN, each.spec) for at, each in own.items()]
+    left: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    if rest:
+        seen = importers.survey(rest, layout, prefix=prefix, configs=found.configs, **hints)
+        networks += [Network(each.prefix, each.label, each.layout.name, each.spec) for each in seen.matches]
+        left, reasons = seen.left, seen.reasons
+    if len(networks) > 1:
+        return Survey(where, tuple(networks), left, reasons)
+    # One network, or none, of which read says why.
+    return Survey(where, tuple(networks), left, reasons, files.read(where, layout, prefix=prefix, **hints))

@@ -155,6 +155,22 @@ def test_inspect_lists_several_networks_and_what_is_left(convgru_cli, tmp_path, 
     assert convgru_cli("convert", "f.npz", "g.npz", "--prefix", "decoder.").returncode == 0
 
 
+def test_networks_of_ours_and_of_others_stand_side_by_side(tmp_path, golden):
+    weights = convgru.init(SPEC)
+    convgru.write(weights, tmp_path / "w.npz")
+    (own,) = convgru.inspect(tmp_path / "w.npz").networks
+    assert (own.layout, own.spec) == ("convgru", SPEC)
+    assert convgru.inspect(tmp_path / "w.npz").weights.equal(weights)
+    _several(tmp_path / "f.npz", golden)
+    found = convgru.inspect(tmp_path / "f.npz")
+    assert [each.layout for each in found.networks] == ["convlstm_pytorch", "pytorch_convgru"]
+    assert found.weights is None
+    assert convgru.inspect(tmp_path / "f.npz", prefix="decoder").weights.spec.cell == "lstm"
+    np.savez(tmp_path / "nothing.npz", a=np.ones(2))
+    with pytest.raises(convgru.WeightsError, match=r"nothing\.npz: no known layout fits the arrays 'a'"):
+        convgru.inspect(tmp_path / "nothing.npz")
+
+
 def test_convert_takes_a_folder(convgru_cli, tmp_path, golden):
     """Each checkpoint by itself: one that fails leaves no file, the others go on."""
     source = tmp_path / "old" / "deep"
