@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import convgru
+
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
 BLOCK = """
 import sys
@@ -70,3 +72,14 @@ def golden() -> Callable[[str], tuple[dict[str, Any], dict[str, np.ndarray], dic
         return meta, state_dict, arrays
 
     return load
+
+
+@pytest.fixture
+def random_weights() -> Callable[[convgru.NetworkSpec], convgru.Weights]:
+    """Weights of a network, all their numbers random."""
+
+    def draw(spec: convgru.NetworkSpec) -> convgru.Weights:
+        rng, shapes = np.random.default_rng(1), convgru.parameter_shapes(spec)
+        return convgru.Weights(spec, {name: rng.standard_normal(shape) for name, shape in shapes.items()})
+
+    return draw

@@ -1,0 +1,178 @@
+"""The command convert: files and folders, ours and other systems', verified, whole or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import convgru
+from convgru import files, importers
+
+FRAMEWORKS = ("torch", "jax", "flax", "mindspore")
+SPEC = convgru.network("gru", 2, [3, 4], [3, (1, 5)], padding="valid")
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A file of weights in the folder in which the command line runs."""
+    convgru.write(convgru.init(SPEC), tmp_path / "w.safetensors")
+    return tmp_path / "w.safetensors"
+
+
+def _fails(result, message, code=1):
+    assert result.returncode == code
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return True
+
+
+def test_convert_runs_what_strides_and_ties_its_state(convgru_cli, tmp_path):
+    for number, options in enumerate(
+        (
+            {"peephole": "hadamard", "state_size": (4, 5), "stride": 2},
+            {"padding": "valid", "kernel_size": 9},
+            {"output_size": 3},
+        )
+    ):
+        weights = convgru.init(convgru.network("lstm", 1, 2, **options))
+        convgru.write(weights, tmp_path / f"{number}.npz")
+        result = convgru_cli("convert", f"{number}.npz", f"{number}.safetensors")
+        assert result.returncode == 0, result.stderr
+        assert convgru.read(tmp_path / f"{number}.safetensors").equal(weights)
+
+
+def test_convert_verifies_and_says_so(convgru_cli, file, tmp_path):
+    result = convgru_cli("convert", "w.safetensors", "v.npz")
+    assert result.returncode == 0, result.stderr
+    assert "equal byte for byte" in result.stdout
+    assert "same numbers" in result.stdout
+    assert convgru.read(tmp_path / "v.npz").equal(convgru.read(file))
+
+
+def test_convert_reads_a_foreign_layout(convgru_cli, tmp_path):
+    weights = convgru.init(convgru.network("gru", 1, 2))
+    foreign = importers.export(weights, "pytorch_convgru")
+    np.savez(tmp_path / "f.npz", **{f"net/{name}": array for name, array in foreign.items()}, other=np.ones(3))
+    arguments = (
+        "--layout",
+        "pytorch_convgru",
+        "--prefix",
+        "net/",
+        "--hint",
+        "input_size=1",
+        "--hint",
+        "hidden_sizes=[2]",
+    )
+    assert convgru_cli("convert", "f.npz", "w.safetensors", *arguments).returncode == 0
+    assert convgru.read(tmp_path / "w.safetensors").equal(weights)
+
+
+def test_convert_takes_a_folder(convgru_cli, tmp_path, golden):
+    """Each checkpoint by itself: one that fails leaves no file, the others go on."""
+    source = tmp_path / "old" / "deep"
+    source.mkdir(parents=True)
+    np.savez(source / "gru.npz", **golden("pytorch_convgru")[1])
+    np.savez(source / "droid.npz", **golden("foreign/droid_convgru")[1])
+    convgru.write(convgru.init(SPEC), source / "gru.safetensors")
+    (tmp_path / "old" / "notes.txt").write_text("no checkpoint")
+    result = convgru_cli("convert", "old", "new")
+    assert result.returncode == 1
+    assert "2 of 3 converted, 1 failed" in result.stdout
+    assert "droid.npz: no known layout fits" in result.stderr
+    made = sorted(str(path.relative_to(tmp_path / "new")) for path in (tmp_path / "new").rglob("*.*"))
+    assert made == ["deep/gru.npz.safetensors", "deep/gru.safetensors.safetensors"]
+    assert convgru.read(tmp_path / "new/deep/gru.npz.safetensors").equal(convgru.adopt(golden("pytorch_convgru")[1]))
+    again = convgru_cli("convert", "old", "new")
+    assert "0 of 3 converted" in again.stdout
+    assert "exists: --force overwrites it" in again.stderr
+    assert convgru_cli("convert", "old", "new", "--force").stdout.count("equal byte for byte") == 2
+    (tmp_path / "empty").mkdir()
+    assert _fails(convgru_cli("convert", "empty", "new"), "expected checkpoints with a suffix of .safetensors")
+
+
+LSTM = convgru.network("lstm", 2, 3, padding="valid")
+OUT = {
+    "keras": (LSTM, "w.weights.h5", "layers/conv_lstm2d/cell/vars/0", {"layout": "keras"}),
+    "keras both ways": (
+        convgru.network("lstm", 2, 3, ndim=1, bidirectional=True, padding="valid"),
+        "w.weights.h5",
+        "layers/bidirectional/backward_layer/cell/vars/2",
+        {},
+    ),
+    "linen": (convgru.network("lstm", 2, 3), "w.npz", "hh/kernel", {}),
+    "torch.nn": (convgru.network("gru", 2, [3, 3], 1, reset="after"), "w.safetensors", "weight_hh_l1", {}),
+    "pytorch_convgru": (convgru.network("gru", 2, [3, 4]), "w.npz", "ConvGRUCell_01.out_gate.bias", {}),
+    "convlstm_pytorch": (convgru.network("lstm", 2, [3, 4]), "w.npz", "cell_list.1.conv.weight", {}),
+    "biconvgru": (
+        convgru.network("gru", 2, 3, bidirectional="stack"),
+        "w.npz",
+        "reverse_gru.cells.0.conv_gates.bias",
+        {},
+    ),
+    "convolutional_rnn": (convgru.network("rnn", 2, 3), "w.npz", "bias_hh_l0", {}),
+}
+
+
+@pytest.mark.parametrize("name", OUT)
+def test_convert_to_another_systems_file(convgru_cli, tmp_path, name):
+    spec, target, key, hints = OUT[name]
+    weights = convgru.init(spec, 3)
+    convgru.write(weights, tmp_path / "v.safetensors")
+    result = convgru_cli("convert", "v.safetensors", target, "--to", name.split()[0])
+    assert result.returncode == 0, result.stderr
+    assert "equal b" in result.stdout
+    assert key in files.contents(tmp_path / target).arrays
+    assert convgru.read(tmp_path / target, **hints).spec == spec
+
+
+def test_a_rounded_forget_bias_is_within_budget(convgru_cli, tmp_path):
+    """Linen adds one to the forget bias at run time; where that is subtracted, one rounding is left."""
+    made = convgru.init(convgru.network("lstm", 2, 3), 3)
+    biased = {name: array + np.float32(1e-8) for name, array in made.arrays.items()}
+    biased["layers.0.fwd.bias"] = np.full(12, 1e-8, np.float32)
+    convgru.write(convgru.Weights(made.spec, biased), tmp_path / "v.npz")
+    result = convgru_cli("convert", "v.npz", "w.npz", "--to", "linen")
+    assert result.returncode == 0, result.stderr
+    assert "equal but for one rounding" in result.stdout
+    assert "source and target differ by" in result.stdout
+
+
+def test_what_another_system_does_not_have_is_refused(convgru_cli, file, tmp_path):
+    assert _fails(convgru_cli("convert", "w.safetensors", "v.weights.h5", "--to", "keras"), "has no ConvGRU")
+    assert not (tmp_path / "v.weights.h5").exists()
+
+
+def test_convert_never_overwrites_without_force(convgru_cli, file, tmp_path):
+    (tmp_path / "v.npz").write_bytes(b"mine")
+    assert _fails(convgru_cli("convert", "w.safetensors", "v.npz"), "v.npz exists: --force overwrites it")
+    assert (tmp_path / "v.npz").read_bytes() == b"mine"
+    assert convgru_cli("convert", "w.safetensors", "v.npz", "--force").returncode == 0
+    assert convgru.read(tmp_path / "v.npz").equal(convgru.read(file))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("none.safetensors", "v.npz", "none.safetensors"),
+        ("broken.safetensors", "v.npz", "broken.safetensors: expected a safetensors header of at most"),
+        ("nan.npz", "v.safetensors", "expected finite numbers, got 1"),
+        ("strange.npz", "v.safetensors", "no known layout fits the arrays 'a'"),
+        ("w.safetensors", "v.txt", "v.txt: expected a suffix of .safetensors"),
+        ("w.safetensors", "nowhere/v.npz", "nowhere"),
+    ],
+)
+def test_a_failed_conversion_leaves_no_file(convgru_cli, file, tmp_path, source, target, message):
+    (tmp_path / "broken.safetensors").write_bytes(file.read_bytes()[:9] + b"\xff" * 100)
+    foreign = importers.export(convgru.init(convgru.network("gru", 1, 2)), "pytorch_convgru")
+    foreign["ConvGRUCell_00.out_gate.bias"][0] = np.nan
+    np.savez(tmp_path / "nan.npz", **foreign)
+    np.savez(tmp_path / "strange.npz", a=np.ones(2))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert _fails(convgru_cli("convert", source, target), message)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_convert_to_another_framework_than_the_suffix_says_is_refused(convgru_cli, file, tmp_path):
+    assert _fails(convgru_cli("convert", "w.safetensors", "v.pt", "--to", "flax"), "a file of PyTorch, not of Flax")
+    assert not (tmp_path / "v.pt").exists()
