@@ -111,11 +111,11 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float32") -> Weights:
         raise ValueError(f"init expected a seed that is an integer >= 0, got {seed!r}")
     rng = np.random.Generator(np.random.Philox(int(seed)))
     shapes = parameter_shapes(spec)
-    arrays = {name: _initial(rng, name, shape, _cell_of(spec, name)) for name, shape in shapes.items()}
+    arrays = {name: _initial(rng, name, shape, cell_of(spec, name)) for name, shape in shapes.items()}
     return Weights(spec, {name: array.astype(dtype_of(dtype)) for name, array in arrays.items()})
 
 
-def _cell_of(spec: Spec, name: str) -> CellSpec | None:
+def cell_of(spec: Spec, name: str) -> CellSpec | None:
     """The layer that a parameter belongs to; None for a readout."""
     owner, found, rest = name.partition("layers.")
     if not found:

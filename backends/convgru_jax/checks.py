@@ -151,7 +151,7 @@ def checked_lengths(title: str, lengths: Any, time: int, batch: int) -> jax.Arra
         raise ValueError(
             f"{title} expected lengths to be {batch} integers (one for each sample), got {lengths.dtype} of shape {lengths.shape}"
         )
-    return jnp.asarray(lengths)
+    return jnp.asarray(lengths).astype(jnp.int32)  # unsigned ones would wrap where one is subtracted
 
 
 def checked_targets(
@@ -177,7 +177,7 @@ def checked_targets(
     number: Any = probability
     if not isinstance(number, Tracer) and not 0 <= float(number) <= 1:
         raise ValueError(f"Forecaster teacher_forcing expected a probability, got {probability!r}")
-    return targets, None, probability
+    return targets, None, jnp.asarray(number, float)  # jax.random takes no integer for a probability
 
 
 def check_key(title: str, key: Any) -> None:

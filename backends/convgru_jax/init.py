@@ -10,14 +10,15 @@ from jax import numpy as jnp
 
 from convgru.registry import UnsupportedError
 from convgru.shapes import parameter_shapes
-from convgru.spec import GATES, ForecasterSpec, Spec
-from convgru.weights import dtype_of
+from convgru.spec import GATES, CellSpec, Spec
+from convgru.weights import cell_of, dtype_of
 
 
 def initial_arrays(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
-    """Initial parameters by canonical name, each gate drawn by itself.
+    """Initial parameters by canonical name, each gate and group drawn by itself.
 
-    weight_ih and a readout are Glorot uniform, weight_hh orthogonal, biases zero but for the forget gate's, which is one.
+    weight_ih and a readout are Glorot uniform, weight_hh orthogonal, biases zero but for the forget gate's, which is one; peepholes
+    zero, norms one and zero.
     Raises WeightsError for a dtype that weights cannot have, UnsupportedError for float64 while JAX has it switched off.
     """
     name = str(dtype_of(jnp.dtype(dtype)))
@@ -26,25 +27,25 @@ def initial_arrays(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> dict
             f"{spec.title} expected a dtype that JAX computes in, got float64, which needs jax.config.update('jax_enable_x64', True)"
         )
     shapes = parameter_shapes(spec)
-    gates = GATES[spec.encoder.cell if isinstance(spec, ForecasterSpec) else spec.cell]
     keys = jax.random.split(key, len(shapes))
     wide = jnp.float64 if name == "float64" else jnp.float32
-    drawn = {path: _initial(k, path, shape, gates, wide) for k, (path, shape) in zip(keys, shapes.items(), strict=True)}
+    parts = zip(keys, shapes.items(), strict=True)
+    drawn = {path: _initial(k, path, shape, cell_of(spec, path), wide) for k, (path, shape) in parts}
     return {path: array.astype(name) for path, array in drawn.items()}
 
 
-def _initial(key: jax.Array, path: str, shape: tuple[int, ...], gates: str, dtype: Any) -> jax.Array:
+def _initial(key: jax.Array, path: str, shape: tuple[int, ...], cell: CellSpec | None, dtype: Any) -> jax.Array:
     part = path.rpartition(".")[2]
-    if part == "weight":
-        return _glorot(key, shape, dtype)
-    hidden = shape[0] // len(gates)
+    if cell is None:
+        return _glorot(key, shape, dtype) if part == "weight" else jnp.zeros(shape, dtype)
     if part in ("weight_ih", "weight_hh"):
-        draw = _glorot if part == "weight_ih" else _orthogonal
-        return jnp.concatenate([draw(k, (hidden, *shape[1:]), dtype) for k in jax.random.split(key, len(gates))])
-    array = jnp.zeros(shape, dtype)
-    if part == "bias" and "f" in gates:
-        start = gates.index("f") * hidden
-        array = array.at[start : start + hidden].set(1)
+        draw, blocks = (_glorot if part == "weight_ih" else _orthogonal), cell.gates * cell.groups
+        own = (shape[0] // blocks, *shape[1:])
+        return jnp.concatenate([draw(k, own, dtype) for k in jax.random.split(key, blocks)])
+    array = jnp.ones(shape, dtype) if part == "norm_weight" else jnp.zeros(shape, dtype)
+    if part == "bias" and cell.cell == "lstm":
+        start = GATES["lstm"].index("f") * cell.hidden_channels
+        array = array.at[start : start + cell.hidden_channels].set(1)
     return array
 
 

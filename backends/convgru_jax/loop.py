@@ -74,6 +74,7 @@ def run(
     if extras.lengths is not None:
         valid = _column(jnp.arange(x.shape[0])[:, None] < extras.lengths, x)
         x = jnp.where(valid, x, 0)
+        extras = extras._replace(context=_valid_context(extras.context, valid))
     if spec.output_size is not None:
         x = ops.pool(x, spec.output_size)
     heads = dict.fromkeys(spec.directions, x)
@@ -94,6 +95,11 @@ def run(
         if not top:
             heads = {d: _dropped(spec, index, d, head, extras.masks) for d, head in heads.items()}
     return (outputs if every else outputs[-1:]), tuple(final)
+
+
+def _valid_context(context: tuple[jax.Array, ...] | None, valid: jax.Array) -> tuple[jax.Array, ...] | None:
+    """Zero what a timed context holds in the padding: a NaN there would be one in every gradient, though no output reads it."""
+    return context and tuple(jnp.where(valid, a, 0) if a.ndim == valid.ndim else a for a in context)
 
 
 def _merged(spec: NetworkSpec, heads: Mapping[str, jax.Array]) -> jax.Array:

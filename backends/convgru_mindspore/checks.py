@@ -48,12 +48,16 @@ def check_call(spec: Any, x: Any, state: Any, expected: Any, layout: str) -> tup
 
     ``layout`` is ``TBCS``, ``BTCS`` or ``BCS``. Raises ValueError, TypeError, or UnsupportedError for bfloat16.
     """
+    if isinstance(x.dtype, np.dtype):  # step, in a graph or out of it, sees no more of them than shape and dtype
+        raise TypeError(f"{spec.title} expected x to be a mindspore.Tensor, got ndarray")
     batch, size = check_input(spec.title, spec.in_channels, spec.ndim, x.shape, layout)
     check_dtype(spec.title, "x", dtype_name(expected), dtype_name(x.dtype))
     shapes = state_shapes(spec, batch, size)
     if state is not None:
         check_state(spec.title, shapes, state)
         for name, part in state_leaves(spec, state):
+            if isinstance(part.dtype, np.dtype):
+                raise TypeError(f"{spec.title} expected {name} to be a mindspore.Tensor, got ndarray")
             check_dtype(spec.title, name, dtype_name(expected), dtype_name(part.dtype))
     if x.dtype == ms.bfloat16:
         raise UnsupportedError(BFLOAT16)

@@ -70,7 +70,11 @@ def _run(
         found, picked = [], []
         for d in range(count):
             entry = index * count + d
-            call = (valid, _frames(context, entry, batch, len(x.shape)), _masks_of(spec, masks, entry, batch, x.dtype))
+            call = (
+                valid,
+                _frames(context, entry, batch, len(x.shape), valid),
+                _masks_of(spec, masks, entry, batch, x.dtype),
+            )
             y, parts, one = _layer(
                 module,
                 spec.layers[index],
@@ -110,14 +114,20 @@ def validity(seq_length: Any, time: int, axes: int) -> Any:
     return whole.reshape(column), each, lengths.reshape(column)
 
 
-def _frames(context: Any, entry: int, batch: int, axes: int) -> Any:
-    """The context of one layer and direction: None, one tensor for all steps, or a tuple with one for each."""
+def _frames(context: Any, entry: int, batch: int, axes: int, valid: Any) -> Any:
+    """The context of one layer and direction: None, one tensor for all steps, or a tuple with one for each.
+
+    What it holds in the padding is zeroed: a NaN there would be one in every gradient, though no output reads it.
+    """
     if context is None:
         return None
     own = context[entry]
     if len(own.shape) == axes:
         return own
-    return mops.split(own.reshape((-1, *own.shape[2:])), batch, 0)
+    own = own.reshape((-1, *own.shape[2:]))
+    if valid is not None:
+        own = mops.where(valid[0], own, mops.zeros_like(own))
+    return mops.split(own, batch, 0)
 
 
 def _masks_of(spec: Any, masks: Any, entry: int, batch: int, dtype: Any) -> Any:

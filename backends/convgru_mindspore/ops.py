@@ -39,7 +39,12 @@ def prepare(cell: Any, arrays: Any, own: str) -> Any:
     if cell.norm is not None:
         weight, bias = arrays[own + "norm_weight"], arrays[own + "norm_bias"]
         for part, start, stop, groups in norm_parts(cell):
-            p["norm_" + part] = (groups, constant(cell.norm.eps, weight.dtype), weight[start:stop], bias[start:stop])
+            p["norm_" + part] = (
+                groups,
+                constant(cell.norm.eps, wide(weight.dtype)),
+                weight[start:stop],
+                bias[start:stop],
+            )
     return p
 
 
@@ -64,6 +69,12 @@ def constant(value: float, dtype: Any) -> Any:
     return ms.Tensor(value, dtype)
 
 
+@constexpr
+def wide(dtype: Any) -> Any:
+    """What statistics of tensors of this dtype are computed in: float32 at least."""
+    return ms.float32 if dtype == ms.float16 else dtype
+
+
 def prepare_readout(spec: Any, arrays: Any) -> Any:
     """The parameters of a forecaster's readout in the form that the ops below take."""
     return {"readout": (arrays["readout.weight"], pointwise(spec.ndim)), "readout_bias": arrays["readout.bias"]}
@@ -84,13 +95,13 @@ def peep(c: Tensor, p: Any, name: str) -> Tensor:
 
 
 def norm(a: Tensor, p: Any, part: str) -> Tensor:
-    """Group norm over space and the channels of each group, then weight and bias by channel."""
+    """Group norm over space and the channels of each group, then weight and bias by channel; statistics in float32 at least."""
     groups, eps, weight, bias = p["norm_" + part]
-    cut = a.reshape((a.shape[0], groups, -1))
+    cut = a.reshape((a.shape[0], groups, -1)).astype(wide(a.dtype))
     centred = cut - cut.mean(2, keep_dims=True)
     scaled = centred / mops.sqrt((centred * centred).mean(2, keep_dims=True) + eps)
     column = (1, -1) + (1,) * (len(a.shape) - 2)
-    return scaled.reshape(a.shape) * weight.reshape(column) + bias.reshape(column)
+    return scaled.reshape(a.shape).astype(a.dtype) * weight.reshape(column) + bias.reshape(column)
 
 
 def add_channel(a: Tensor, p: Any, name: str) -> Tensor:

@@ -7,6 +7,7 @@ from jax import numpy as jnp
 
 from convgru import forecaster, network
 from convgru import jax as face
+from convgru.shapes import context_shapes
 
 SMALL = {"ndim": 1}
 DROPPING = network("lstm", 2, [3, 4], dropout=0.3, recurrent_dropout=0.4, zoneout=0.2, **SMALL)
@@ -18,6 +19,13 @@ LENGTHS = np.array([2, 5, 0])
 
 def run(net, **options):
     return face.apply(net.spec, net.params, net.x, net.state, **options)
+
+
+def timed_context(net, *, time):
+    """For each entry of the state random numbers (T, B, *S, G·H)."""
+    rng = np.random.default_rng(2)
+    shapes = context_shapes(net.spec, net.x.shape[1], net.x.shape[2:-1])
+    return [rng.standard_normal((time, b, *size, rows)).astype("float32") for b, rows, *size in shapes]
 
 
 def test_masks_have_the_right_scale():
@@ -83,12 +91,13 @@ def test_lengths_are_each_sample_alone(name, net, error):
     one = net(SPECS[name], (7,), time=5, batch=3)
     past = np.arange(5)[:, None] >= LENGTHS
     one.x = np.where(past[..., None, None], np.nan, one.x).astype("float32")
-    y, final = run(one, lengths=LENGTHS)
+    context = [np.where(past[..., None, None], np.nan, a).astype("float32") for a in timed_context(one, time=5)]
+    y, final = run(one, lengths=LENGTHS, context=context)
 
     @jax.jit
     def traced(params, x, state, lengths):
         def loss(params, x, state):
-            found = face.apply(one.spec, params, x, state, lengths=lengths)
+            found = face.apply(one.spec, params, x, state, lengths=lengths, context=context)
             return sum((leaf**2).sum() for leaf in jax.tree.leaves(found)), found
 
         return jax.grad(loss, (0, 1, 2), has_aux=True)(params, x, state)
@@ -101,11 +110,20 @@ def test_lengths_are_each_sample_alone(name, net, error):
     for b, n in enumerate(LENGTHS):
         begin = jax.tree.map(lambda a, b=b: a[b : b + 1], one.state)
         if n:
-            alone = face.apply(one.spec, one.params, one.x[:n, b : b + 1], begin)
+            own = [a[:n, b : b + 1] for a in context]
+            alone = face.apply(one.spec, one.params, one.x[:n, b : b + 1], begin, context=own)
             assert error((y[:n, b : b + 1], jax.tree.map(lambda a, b=b: a[b : b + 1], final)), alone) < 1e-6
         else:
             assert error(jax.tree.map(lambda a, b=b: a[b : b + 1], final), begin) == 0
         assert not np.asarray(y[n:, b]).any()
+
+
+def test_unsigned_lengths_do_not_wrap(net):
+    """Frame 255 is not the last one of a sample without frames, though 0 - 1 is 255 in 8 bits."""
+    one = net(network("gru", 1, 1, bidirectional=True, **SMALL), (2,), time=257)
+    y, _ = run(one, lengths=np.array([0, 200], np.uint8), last_only=True)
+    wanted, _ = run(one, lengths=np.array([0, 200]), last_only=True)
+    np.testing.assert_array_equal(y, wanted)
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
@@ -199,6 +217,9 @@ def test_teacher_forcing(name, net, error):
     everywhere, nowhere = forced(np.ones((4, 2), bool)), forced(np.zeros((4, 2), bool))
     assert error(taught(1.0, key), everywhere) < 1e-6
     assert error(taught(0.0, key), nowhere) < 1e-6
+    for sure, wanted in ((1, everywhere), (True, everywhere), (np.int64(0), nowhere)):
+        found = face.forecast(one.spec, one.params, one.x, 4, targets=targets, teacher_forcing=sure, key=key)
+        assert error(found, wanted) < 1e-6
     assert error(nowhere, face.forecast(one.spec, one.params, one.x, 4)) < 1e-6
     assert error(everywhere, nowhere) > 1e-2
     half = [np.asarray(taught(0.5, jax.random.key(seed))[0]) for seed in range(3)]

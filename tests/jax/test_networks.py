@@ -6,7 +6,7 @@ import pytest
 from jax import export
 from jax import numpy as jnp
 
-from convgru import Weights, forecaster, network, reference
+from convgru import Weights, forecaster, init, network, reference
 from convgru import jax as face
 from convgru.shapes import parameter_shapes
 
@@ -189,6 +189,16 @@ def test_initial_parameters_have_the_distributions_of_convgru_init():
     for gate in np.split(w_hh.reshape(32, -1), 4):
         np.testing.assert_allclose(gate @ gate.T, np.eye(8), atol=1e-5)
     np.testing.assert_array_equal(bias, np.repeat([0, 1, 0, 0], 8))
+    grouped = face.init(network("gru", 16, 32, groups=16, norm=4, updates=((1, 5), (5, 1))), jax.random.key(0))
+    for name, a in init(network("gru", 16, 32, groups=16, norm=4, updates=((1, 5), (5, 1)))).arrays.items():
+        own = np.asarray(grouped[name])
+        if name.endswith("weight_hh"):
+            for each in own.reshape(48, 2, -1):
+                np.testing.assert_allclose(each @ each.T, np.eye(2), atol=1e-5)
+        elif name.endswith("weight_ih"):
+            assert abs(np.abs(own).max() / np.abs(a).max() - 1) < 0.05
+        else:
+            np.testing.assert_array_equal(own, a)
     other = face.init(spec, jax.random.key(1))
     assert not np.array_equal(other["layers.0.fwd.weight_hh"], w_hh)
     Weights(spec, {name: np.asarray(array) for name, array in face.init(spec, jax.random.key(0), "bfloat16").items()})

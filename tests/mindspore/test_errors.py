@@ -74,6 +74,14 @@ def test_wrong_calls(net: str, arguments: Any, kind: type[Exception], sentence: 
     assert str(caught.value).startswith(sentence)
 
 
+def test_step_takes_tensors_alone(mode: str) -> None:
+    net, x, h = cm.ConvRNN(3, 4), np.zeros((1, 3, 5, 5), np.float32), np.zeros(H, np.float32)
+    with pytest.raises(TypeError, match=r"ConvRNN expected x to be a mindspore\.Tensor, got ndarray"):
+        net.step(x)
+    with pytest.raises(TypeError, match=r"ConvRNN expected state\.0\.h to be a mindspore\.Tensor, got ndarray"):
+        net.step(ms.Tensor(x), (h,))
+
+
 def test_step_speaks_of_the_frame(mode: str) -> None:
     net = NETS["gru"]()
     with pytest.raises(

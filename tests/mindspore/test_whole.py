@@ -84,6 +84,29 @@ def test_outputs_of_all_layers_and_of_the_last_frame(
         assert eps_off(a, b) < 15
 
 
+@pytest.mark.parametrize("name", ["gru-before-norm", "lstm-norm-peephole"])
+def test_float16_statistics_of_norms_are_float32(name: str) -> None:
+    """Squares of thousands are past float16."""
+    case = TABLE[name]
+    made = cases.problem(case, "float16")
+    x = made.x * 1000
+    y, _ = backend.build(made.weights)(ms.Tensor(x))
+    wanted, _ = reference.run(made.weights, x)
+    assert abs(y.asnumpy().astype("float64") - wanted).max() < 0.02
+
+
+def test_nan_in_the_padding_is_in_no_gradient(mode: str) -> None:
+    net = cm.ConvGRU(2, 3, bidirectional=True, ndim=1)
+    x, context = np.ones((4, 2, 2, 5), np.float32), np.ones((4, 2, 9, 5), np.float32)
+    x[2:, 1] = context[2:, 1] = np.nan
+    flat = cm.Flat(net, also=("context", "seq_length"))
+    given = [ms.Tensor(x), ms.Tensor(context), ms.Tensor(context), ms.Tensor([4, 2])]
+    inputs, parameters = ms.grad(flat, (0, 1, 2), net.trainable_params())(*given)
+    for each in (*inputs, *parameters):
+        assert np.isfinite(each.asnumpy()).all()
+        assert each.asnumpy().any()
+
+
 def test_seq_length_of_any_integer_kind_and_nan_in_the_padding(make: Any, mode: str) -> None:
     made = make(network("gru", 2, 3, bidirectional=True), (3, 4))
     x = made.x.copy()
