@@ -1,7 +1,7 @@
 """A look into a .pt file before torch loads it: what it would build is followed with nothing but stand-ins, and measured.
 
 ``torch.load(weights_only=True)`` runs no code of the file's, but it inflates compressed entries, makes byte arrays of any length
-that a pickle names, and storages of any length that a tensor claims. Here the pickle is read by a machine whose every global is an
+that a pickle names, storages of any length that a tensor claims, and tensors of any size that it asks the class for. Here the pickle is read by a machine whose every global is an
 inert stand-in, and each tensor must have its numbers in the file.
 """
 
@@ -13,6 +13,8 @@ import re
 import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
+
+from torch import Tensor
 
 from convgru import zips
 
@@ -26,6 +28,8 @@ ITEM = {
     "ComplexDoubleStorage": 16,
 }
 """Bytes of one number, by the class of the storage."""
+TENSOR = re.compile(r"torch\.(?:\w+\.)*(?:\w*Tensor|\w*Storage|Parameter)")
+"""Classes that a pickle may call, and that make as many numbers as they are told."""
 MAX_PICKLE = 64 << 20
 """How long the pickle itself may be: names, shapes and hyperparameters, no numbers."""
 
@@ -72,7 +76,7 @@ class _Inert:
     name = ""
 
     def __new__(cls, *args: Any, **_: Any) -> _Inert:
-        check = CHECKS.get(cls.name)
+        check = CHECKS.get(cls.name, _check_nothing if TENSOR.fullmatch(cls.name) else None)
         if check is not None:
             check(*args)
         return super().__new__(cls)
@@ -80,10 +84,33 @@ class _Inert:
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
+    def __setstate__(self, state: Any) -> None:
+        if TENSOR.fullmatch(self.name):  # torch hands it to Tensor.set_, which makes the storage as long as it is told
+            _check_tensor(*state if isinstance(state, tuple) else ())
+
     def _drop(self, *_: Any) -> None:
         pass
 
-    __setstate__ = __setitem__ = append = extend = add = update = _drop
+    __setitem__ = append = extend = add = update = _drop
+
+
+def _check_nothing(*args: Any) -> None:
+    if args:
+        raise ValueError("expected a tensor whose numbers stand in the file, got one made by its class")
+
+
+def _check_type(make: Any = None, kind: Any = None, args: Any = (), state: Any = None, *_: Any) -> None:
+    if not (isinstance(make, type) and issubclass(make, _Inert) and isinstance(args, tuple)):
+        raise ValueError("expected a tensor that torch builds anew, got something else")
+    make(*args)  # what torch does with them
+    _check_state(state)
+
+
+def _check_state(state: Any) -> None:
+    for each in state if isinstance(state, tuple) else (state,):
+        hidden = [str(name)[:80] for name in each if hasattr(Tensor, str(name))] if isinstance(each, dict) else ()
+        if hidden:
+            raise ValueError(f"expected attributes of the user's own on a tensor, got {', '.join(hidden[:3])}")
 
 
 def _check_tensor(storage: Any = None, offset: Any = None, shape: Any = None, stride: Any = None, *rest: Any) -> None:
@@ -126,6 +153,8 @@ CHECKS: Mapping[str, Any] = {
     "builtins.bytearray": _check_bytes,
     "__builtin__.bytearray": _check_bytes,
     "_codecs.encode": _check_codec,
+    "torch._tensor._rebuild_from_type_v2": _check_type,
+    "torch._utils._rebuild_parameter_with_state": lambda *args: _check_state(args[-1] if args else None),
 }
 
 

@@ -56,6 +56,23 @@ class Run:
         return os.mkdir, ("convgru-was-here",)
 
 
+class Call:
+    """A pickle that calls what it names, and hands the result its state."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+    def __reduce__(self):
+        return self.parts
+
+
+def called(*parts):
+    return repacked(thing={"a": torch.zeros(4), "b": Call(*parts)})
+
+
+V2 = torch._utils._rebuild_tensor_v2
+ANEW = torch._tensor._rebuild_from_type_v2
+FOUR = torch.zeros(4).storage()
 MANY = b"\x8a\x06\x00\x00\x00\x00\x00\x10"  # 2**44, as pickle writes it
 LAUGHS = b"\x80\x02(" + b"U\x01a" + b"t" + b"".join(b"q%c(h%ch%ct" % (i, i, i) for i in range(60)) + b"."
 CALL = b"\x80\x02}U\x01ac%s\n%s\n%s\x85Rs."
@@ -90,6 +107,14 @@ HOSTILE = {
     "a stride beyond the end": swap(b"K\x01\x85", MANY + b"\x85"),
     "an offset beyond the end": swap(b"QK\x00", b"QK\x04"),
     "one number for all": repacked(thing={"a": torch.zeros(1).expand(1 << 40)}),
+    "a tensor by its class": called(torch.Tensor, (1 << 38,)),
+    "a tensor by its older class": called(torch.HalfTensor, (1 << 38,)),
+    "a sparse tensor by its class": called(torch.sparse.FloatTensor, (1 << 38,)),
+    "a storage by its class": called(torch.UntypedStorage, (1 << 38,)),
+    "a tensor whose state is larger": called(torch.Tensor, (), (FOUR, 0, (1 << 38,), (1,))),
+    "a tensor by its class, inside": called(ANEW, (torch.Tensor, torch.Tensor, (1 << 38,), {})),
+    "a shape larger than its storage, inside": called(ANEW, (V2, torch.Tensor, (FOUR, 0, (9,), (1,), False, {}), {})),
+    "a tensor that says otherwise": called(ANEW, (V2, torch.Tensor, (FOUR, 0, (4,), (1,), False, {}), {"numel": set})),
     "sparse": repacked(thing={"a": torch.sparse_coo_tensor([[0]], [1.0], (1 << 40,))}),
     "compressed rows": repacked(thing={"a": torch.eye(3).to_sparse_csr()}),
     "without numbers": repacked(thing={"a": torch.zeros(1 << 40, device="meta")}),
