@@ -43,10 +43,9 @@ class Contents:
 
     def network(self, prefix: str | None) -> Weights:
         """The one network of convgru's own, or the one whose names begin with ``prefix``. Raises WeightsError if that is not one."""
-        outermost = [p for p in self.specs if not any(other != p and p.startswith(other) for other in self.specs)]
-        found = [p for p in outermost if not prefix or p == prefix or p.startswith(prefix.rstrip(".") + ".")]
+        found = self._outermost(prefix)
         if len(found) != 1:
-            shown = ", ".join(repr(p) for p in sorted(found or outermost))
+            shown = ", ".join(repr(p) for p in sorted(found or self._outermost(None)))
             raise WeightsError(
                 f"several networks, expected one: choose by prefix= of {shown}"
                 if found
@@ -54,10 +53,13 @@ class Contents:
             )
         return self._weights(found[0])
 
-    def networks(self) -> dict[str, Weights]:
-        """Every network of convgru's own by its prefix, none inside another."""
+    def networks(self, prefix: str | None = None) -> dict[str, Weights]:
+        """Every network of convgru's own, or those whose names begin with ``prefix``, by its prefix; none inside another."""
+        return {found: self._weights(found) for found in sorted(self._outermost(prefix))}
+
+    def _outermost(self, prefix: str | None) -> list[str]:
         outermost = [p for p in self.specs if not any(other != p and p.startswith(other) for other in self.specs)]
-        return {prefix: self._weights(prefix) for prefix in sorted(outermost)}
+        return [p for p in outermost if not prefix or p == prefix or p.startswith(prefix.rstrip(".") + ".")]
 
     def _weights(self, prefix: str) -> Weights:
         spec = self.specs[prefix]

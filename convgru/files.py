@@ -61,12 +61,11 @@ def read(
                 told = sorted([*hints, *(["prefix"] if prefix else [])])
                 raise WeightsError(f"a file of convgru itself needs no prefix and no hints, got {told}")
             return found.network(prefix)
-        counters = {name for name, array in found.arrays.items() if array.ndim == 0 and array.dtype.kind in "iub"}
-        arrays = {name: array for name, array in found.arrays.items() if name not in counters}
-        starts = lost.prefixes(arrays)
-        if layout == lost.LAYOUT and starts:
-            return _without_spec(arrays, starts, hints).network(prefix)
-        if layout is None and starts:
+        arrays = numbers(found)
+        lacking = lost.prefixes(arrays)
+        if layout == lost.LAYOUT and lacking:
+            return without_spec(arrays, hints).network(prefix)
+        if layout is None and lacking:
             raise WeightsError(lost.ADVICE)
         return adopt(arrays, layout, prefix=prefix, configs=found.configs, **hints)
     except WeightsError as error:
@@ -134,8 +133,14 @@ def _write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
         registry.get(backend).write_arrays(arrays, path)
 
 
-def _without_spec(arrays: Mapping[str, np.ndarray], starts: list[str], hints: Mapping[str, Any]) -> Contents:
+def numbers(found: Contents) -> dict[str, np.ndarray]:
+    """The arrays of a file without the counters that norms and trainers keep beside the weights."""
+    return {name: array for name, array in found.arrays.items() if array.ndim or array.dtype.kind not in "iub"}
+
+
+def without_spec(arrays: Mapping[str, np.ndarray], hints: Mapping[str, Any]) -> Contents:
     """Arrays under convgru's own names, whose spec was lost on the way, with the specs that their shapes imply."""
+    starts = lost.prefixes(arrays)
     shapes = {start: {n[len(start) :]: a.shape for n, a in arrays.items() if n.startswith(start)} for start in starts}
     return Contents(arrays, {start: lost.spec_of(shapes[start], hints) for start in starts})
 

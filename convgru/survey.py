@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from convgru import files, importers
+from convgru import files, importers, lost
+from convgru.contents import Contents, unwrapped
 from convgru.spec import Spec
-from convgru.weights import Weights
+from convgru.weights import Weights, WeightsError
 
-OWN = "convgru"
+OWN = lost.LAYOUT
 """What the layout of convgru's own networks is called."""
 
 
@@ -33,6 +35,8 @@ class Survey:
     networks: tuple[Network, ...]
     left: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    """What would be networks too, were it not for the hints."""
     weights: Weights | None = None
     """Those of the network, if there is but one."""
 
@@ -45,17 +49,27 @@ def inspect(
     >>> convgru.inspect("model.pt").networks  # doctest: +SKIP
     """
     where, found = Path(path), files.contents(path)
-    told = layout is not None or bool(hints)
-    own = {} if told else {at: each for at, each in found.networks().items() if at.startswith(prefix or "")}
-    rest = {name: array for name, array in found.arrays.items() if not (own and name.startswith(tuple(own)))}
-    networks = [Network(at, repr(at), OWN, each.spec) for at, each in own.items()]
-    left: tuple[str, ...] = ()
-    reasons: tuple[str, ...] = ()
-    if rest:
-        seen = importers.survey(rest, layout, prefix=prefix, configs=found.configs, **hints)
-        networks += [Network(each.prefix, each.label, each.layout.name, each.spec) for each in seen.matches]
-        left, reasons = seen.left, seen.reasons
-    if len(networks) > 1:
-        return Survey(where, tuple(networks), left, reasons)
+    try:
+        seen = _survey(where, found, layout, prefix and unwrapped(prefix), hints)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    if len(seen.networks) + len(seen.others) > 1:
+        return seen
     # One network, or none, of which read says why.
-    return Survey(where, tuple(networks), left, reasons, files.read(where, layout, prefix=prefix, **hints))
+    return replace(seen, weights=files.read(where, layout, prefix=prefix, **hints))
+
+
+def _survey(path: Path, found: Contents, layout: str | None, prefix: str | None, hints: Mapping[str, Any]) -> Survey:
+    arrays = files.numbers(found)
+    own: dict[str, Weights] = {}
+    if layout == OWN:
+        own = files.without_spec(arrays, hints).networks(prefix)
+    elif layout is None and not hints:
+        own = found.networks(prefix)
+    rest = {name: array for name, array in arrays.items() if not (own and name.startswith(tuple(own)))}
+    networks = [Network(at, repr(at), OWN, each.spec) for at, each in own.items()]
+    if not rest or layout == OWN:
+        return Survey(path, tuple(networks), tuple(rest))
+    seen = importers.survey(rest, layout, prefix=prefix, configs=found.configs, **hints)
+    networks += [Network(each.prefix, each.label, each.layout.name, each.spec) for each in seen.matches]
+    return Survey(path, tuple(networks), seen.left, seen.reasons, tuple(each.label for each in seen.others))

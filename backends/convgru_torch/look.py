@@ -1,8 +1,8 @@
 """A look into a .pt file before torch loads it: what it would build is followed with nothing but stand-ins, and measured.
 
 ``torch.load(weights_only=True)`` runs no code of the file's, but it inflates compressed entries, makes byte arrays of any length
-that a pickle names, storages of any length that a tensor claims, and tensors of any size that it asks the class for. Here the pickle is read by a machine whose every global is an
-inert stand-in, and each tensor must have its numbers in the file.
+that a pickle names, storages of any length that a tensor claims, and tensors of any size that a pickle asks their class for. Here the
+pickle is read by a machine whose every global is an inert stand-in, and each tensor must have its numbers in the file.
 """
 
 from __future__ import annotations

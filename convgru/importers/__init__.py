@@ -123,28 +123,28 @@ def _candidates(name: str | None) -> list[Layout]:
 
 def _only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Match:
     """The one network that was found. Raises WeightsError if there is none, or are several."""
-    matches = [each for each in found.matches if prefix and each.prefix.rstrip("./") == prefix.rstrip("./")] or list(
-        found.matches
-    )
-    if len(matches) == 1:
+    exact = [each for each in found.matches if prefix and each.prefix.rstrip("./") == prefix.rstrip("./")]
+    matches = exact or list(found.matches)
+    if len(matches) == 1 and (exact or not found.others):
         return matches[0]
-    if not matches:
-        names = [] if found.reasons else ["known are " + ", ".join(sorted({key.partition(".")[0] for key in LAYOUTS}))]
-        where = "" if prefix is None else f" that begin with {prefix!r}"
-        raise WeightsError(
-            "\n".join(
-                [f"no known layout fits the arrays {_examples(shapes)}{where}", *_shortened(found.reasons), *names]
-            )
-        )
-    labels = sorted({each.label for each in matches})
-    if len(labels) == 1:
+    if matches:
+        raise WeightsError(_several([*matches, *(() if exact else found.others)]))
+    names = [] if found.reasons else ["known are " + ", ".join(sorted({key.partition(".")[0] for key in LAYOUTS}))]
+    where = "" if prefix is None else f" that begin with {prefix!r}"
+    lines = [f"no known layout fits the arrays {_examples(shapes)}{where}", *_shortened(found.reasons), *names]
+    raise WeightsError("\n".join(lines))
+
+
+def _several(matches: Sequence[Match]) -> str:
+    """What is to be said of several networks: how one chooses. A hint does not, for it says what a network is and not which."""
+    if len({each.label for each in matches}) == 1:
         names = [f"{each.layout.name} ({each.layout.example})" for each in matches]
-        raise WeightsError(f"several layouts fit, choose one by layout=: {', '.join(names)}")
+        return f"several layouts fit, choose one by layout=: {', '.join(names)}"
     by = "layer=" if all(each.layout.separate for each in matches) else "prefix="
     first = sorted(matches, key=lambda m: m.label)[:MOST]
     shown = ", ".join(f"{each.label[:LONGEST]} ({each.layout.name})" for each in first)
     more = f" and {len(matches) - MOST} more" if len(matches) > MOST else ""
-    raise WeightsError(f"there are several networks, choose one by {by}: {shown}{more}")
+    return f"there are several networks, choose one by {by}: {shown}{more}"
 
 
 def _shortened(reasons: Sequence[str]) -> list[str]:
@@ -170,6 +170,8 @@ def _flattened(state_dict: Mapping[str, Any]) -> dict[str, Any]:
                 )
             if isinstance(value, Mapping):
                 inside.append((f"{start}{name}/", value))
+            elif start + name in found:
+                raise WeightsError(f"adopt expected one array of each name, got two of {(start + name)[:80]!r}")
             else:
                 found[start + name] = value
     return found

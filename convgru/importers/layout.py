@@ -22,7 +22,7 @@ class Piece:
     array holds. ``columns`` says which input channels the block takes of an array of a convolution of x and h together:
     ``x``, ``h``, or both for an array of one of them (``""``). ``negative`` gates change their sign. ``norm`` is how the names of
     a batch norm begin that multiplies the block by γ/√(var + ε) in inference; ``spectral`` names the vectors u and v of a
-    spectral norm, which divides the whole array W by uᵀWv. An ``optional`` array may be missing. ``form`` says how the axes stand
+    spectral norm, which divides the whole array W by uᵀWv. The ``optional`` arrays of a layout may be missing, all of them. ``form`` says how the axes stand
     where the layout's own does not. Several pieces with one target and gate are summed, the first being where an export puts
     the sum. A piece without key adds ``constant``: a forget bias that the original adds at run time.
     """

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,13 +78,14 @@ class Match:
         """Every piece of every layer and direction."""
         for layer, cell in enumerate(self.spec.layers):
             for index, direction in enumerate(self.spec.directions):
-                fill = self._filler(layer + self.first, index)
+                fill = self.filler(layer + self.first, index)
                 for piece in self.pieces:
                     spectral = None if piece.spectral is None else (fill(piece.spectral[0]), fill(piece.spectral[1]))
                     target = layer_prefix(layer, direction) + piece.target
                     yield Place(fill(piece.key), target, fill(piece.norm), spectral, cell, piece)
 
-    def _filler(self, layer: int, direction: int) -> Any:
+    def filler(self, layer: int, direction: int) -> Callable[[str], str]:
+        """What makes an array's name of a piece's key: ``layer`` as the original counts."""
         words = {"layer": layer, "dir": self.layout.directions[direction]}
         words["any"] = self.words.get((layer, direction), "conv_lstm")
         return lambda key: key and self.prefix + key.format(**words)
@@ -117,6 +116,10 @@ def match(
     there = {piece for pieces in parts.values() for piece in pieces}
     stored = any(piece.is_bias for piece in there)
     bias = layout.has_constants or stored
+    optional = {piece for piece in layout.pieces if piece.optional}
+    if optional & there and optional - there:
+        lacking = sorted(piece.key for piece in optional - there)
+        raise NoFitError(f"of the arrays that it may lack there are some, and not {some(lacking)}")
     pieces = tuple(p for p in layout.pieces if (bias or not p.is_bias) and (p in there or not p.optional))
     both = any(direction for _, direction in parts)
     first = min(layer for layer, _ in parts) if layout.separate else 0
@@ -164,7 +167,7 @@ def _derive(draft: Match, layers: int, shapes: Mapping[str, Shape], options: dic
 
 def _oriented(draft: Match, piece: Piece, layer: int, shapes: Mapping[str, Shape], options: Mapping[str, Any]) -> Shape:
     """The shape of a convolution's array with the axes in our order."""
-    name = draft._filler(layer + draft.first, 0)(piece.key)
+    name = draft.filler(layer + draft.first, 0)(piece.key)
     if name not in shapes:
         raise NoFitError(f"{name!r} is missing")
     form, shape = draft.layout.form_of(piece), shapes[name]
@@ -182,7 +185,7 @@ def _peephole(draft: Match, shapes: Mapping[str, Shape]) -> dict[str, Any]:
     piece = next((p for p in draft.pieces if p.target.startswith("peephole_")), None)
     if piece is None or draft.layout.peephole is None:
         return {}
-    size = shapes[draft._filler(draft.first, 0)(piece.key)][2:]
+    size = shapes[draft.filler(draft.first, 0)(piece.key)][2:]
     tied = draft.layout.peephole == "hadamard" and set(size) != {1}
     return {"peephole": draft.layout.peephole, **({"state_size": size} if tied else {})}
 
@@ -253,42 +256,6 @@ def _check_shapes(found: Match, shapes: Mapping[str, Shape]) -> None:
                 raise NoFitError(
                     f"layer {index} has the even kernel {layer.kernel_size}, with which the original cannot run"
                 )
-
-
-def check_neighbours(found: Match, names: Sequence[str]) -> None:
-    """Raise NoFitError if the modules that hold the cells hold arrays that the layout has no place for.
-
-    ``names`` are those of all arrays, sorted. What stands in other modules is nobody's business here.
-    """
-    claims, strange = found.claims, []
-    strays = [re.compile(stray) for stray in found.layout.strays]
-    for home, deep in sorted(_homes(found)):
-        at = bisect_left(names, home)
-        while at < len(names) and names[at].startswith(home):
-            name = names[at]
-            at += 1
-            if name in claims or (not deep and re.search(r"[./]", name[len(home) :])):
-                continue
-            if not any(stray.fullmatch(name[len(found.prefix) :]) for stray in strays):
-                strange.append(name)
-    if strange:
-        raise NoFitError(f"it has no place for {some(sorted(set(strange)))}")
-
-
-def _homes(found: Match) -> set[tuple[str, bool]]:
-    """How the names of the modules begin that hold the cells, and whether all below them is theirs."""
-    homes: set[tuple[str, bool]] = set()
-    for layer in range(len(found.spec.layers)):
-        for direction in range(len(found.spec.directions)):
-            fill = found._filler(layer + found.first, direction)
-            for piece in found.pieces:
-                modules = re.split(r"(?<=[./])", piece.key)
-                last = max((index for index, module in enumerate(modules) if "{" in module), default=-1)
-                if last == len(modules) - 1 and last >= 0:  # the layer's number is in the array's own name
-                    homes.add((fill("".join(modules[:-1])) or found.prefix, False))
-                elif piece.key:
-                    homes.add((fill("".join(modules[: last + 1])) or found.prefix, True))
-    return homes
 
 
 def some(names: Sequence[str]) -> str:

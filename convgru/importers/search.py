@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from convgru.importers.hints import NoFitError, spread
 from convgru.importers.layout import Layout, Piece, ending, pattern
-from convgru.importers.match import Match, Shape, Where, check_neighbours, match, some
+from convgru.importers.match import Match, Shape, Where, match, some
+from convgru.importers.neighbours import check_neighbours
 from convgru.importers.tables import REFUSALS
 
 Configs = Mapping[str, Mapping[str, Any]]
@@ -33,6 +35,8 @@ class Findings:
     matches: tuple[Match, ...]
     left: tuple[str, ...]
     reasons: tuple[str, ...]
+    others: tuple[Match, ...] = ()
+    """What would be networks too, none of whose arrays the ``matches`` read, were it not for the hints."""
 
 
 def search(
@@ -48,6 +52,7 @@ def search(
     names, hints = sorted(shapes), spread(hints)
     wanted = [name for name in names if _begins(name, prefix)]
     fitting: list[Match] = []
+    others: list[Match] = []
     reasons = list(_refusals(wanted))
     broken: dict[str, list[frozenset[str]]] = defaultdict(list)
     for layout, start, seen in _sightings(layouts, wanted):
@@ -55,19 +60,41 @@ def search(
             continue
         if _is_shorter(layout, seen):
             continue
-        own = {**_config(configs, start, layout), **hints}
+        config = _config(configs, start, layout)
         try:
-            found = match(layout, start, seen.parts, shapes, own, seen.words)
-            check_neighbours(found, names)
-            fitting.append(found)
+            fitting.append(_fit(layout, start, seen, shapes, names, {**config, **hints}))
         except NoFitError as error:
             broken[start].append(frozenset(seen.names))
             reasons.append(f"  {layout.name} ({layout.title}), from {some(sorted(set(seen.names)))}: {error}")
+            with suppress(NoFitError):
+                told = {**config, **_choosing(layout, hints)}
+                others += [_fit(layout, start, seen, shapes, names, told)] if hints else []
     if named and not reasons and not fitting:
         reasons = [f"  {each.name} ({each.title}): no array is called like {each.example!r}" for each in layouts]
     matches = tuple(found for found in _largest(fitting) if not _is_part(found, broken))
     claimed = {name for found in matches for name in found.claims}
-    return Findings(matches, tuple(name for name in names if name not in claimed), tuple(reasons))
+    left = tuple(name for name in names if name not in claimed)
+    more = tuple(found for found in _largest(others) if claimed.isdisjoint(found.claims))
+    return Findings(matches, left, tuple(reasons), more)
+
+
+def _fit(
+    layout: Layout,
+    start: str,
+    seen: Sighting,
+    shapes: Mapping[str, Shape],
+    names: Sequence[str],
+    hints: Mapping[str, Any],
+) -> Match:
+    """The network that was sighted. Raises NoFitError; ``names`` are those of all arrays, sorted."""
+    found = match(layout, start, seen.parts, shapes, hints, seen.words)
+    check_neighbours(found, names)
+    return found
+
+
+def _choosing(layout: Layout, hints: Mapping[str, Any]) -> dict[str, Any]:
+    """The hints that choose a network, and do not describe it."""
+    return {"layer": hints["layer"]} if layout.separate and "layer" in hints else {}
 
 
 def _is_shorter(layout: Layout, seen: Sighting) -> bool:

@@ -73,3 +73,22 @@ def test_wrong_hints_for_our_arrays_whose_spec_was_lost(tmp_path, hints, message
     np.savez(tmp_path / "w.npz", **convgru.init(convgru.network("lstm", 2, 3)).arrays)
     with pytest.raises(convgru.WeightsError, match=message):
         convgru.read(tmp_path / "w.npz", "convgru", **hints)
+
+
+def test_inspect_reads_what_read_reads(tmp_path):
+    """The same prefixes, the spec lost or not, and counters beside the weights."""
+    one, two = convgru.init(convgru.network("gru", 2, 3)), convgru.init(convgru.network("gru", 2, 4))
+    np.savez(tmp_path / "one.npz", **one.arrays)
+    assert convgru.inspect(tmp_path / "one.npz", "convgru").weights.equal(one)
+    arrays = {
+        f"{start}.{name}": array for start, net in (("a", one), ("ab", two)) for name, array in net.arrays.items()
+    }
+    np.savez(tmp_path / "two.npz", **arrays)
+    assert [each.prefix for each in convgru.inspect(tmp_path / "two.npz", "convgru").networks] == ["a.", "ab."]
+    for prefix in ("a", "a.", "module.a"):
+        (found,) = convgru.inspect(tmp_path / "two.npz", "convgru", prefix=prefix).networks
+        assert found.prefix == "a."
+    np.savez(tmp_path / "counted.npz", **LSTM, **{"cell_list.0.num_batches_tracked": np.array(3)})
+    assert convgru.inspect(tmp_path / "counted.npz").weights.equal(convgru.read(tmp_path / "counted.npz"))
+    with pytest.raises(convgru.WeightsError, match=r"counted\.npz: layout expected one of"):
+        convgru.inspect(tmp_path / "counted.npz", "colour")

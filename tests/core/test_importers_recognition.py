@@ -102,6 +102,47 @@ def test_several_networks_are_listed_and_chosen_with_or_without_the_separator():
         convgru.adopt(arrays, prefix="part")
 
 
+def test_a_hint_does_not_choose_among_several_networks():
+    """It says what a network is, and would leave out the others in silence."""
+    arrays = _networks(2)
+    wide = importers.export(random(convgru.network("lstm", 1, 3)), "convlstm_pytorch")
+    strided = importers.export(random(convgru.network("gru", 1, 2, reset="after")), "convolutional_rnn")
+    arrays |= {f"wide.{name}": array for name, array in wide.items()}
+    arrays |= {f"strided.{name}": array for name, array in strided.items()}
+    for hints in ({"hidden_dim": 3}, {"stride": 2}):
+        with pytest.raises(convgru.WeightsError, match=r"choose one by prefix=: 'part0\.' .*'strided\.' .*'wide\.'"):
+            convgru.adopt(arrays, **hints)
+    assert convgru.adopt(arrays, prefix="wide", hidden_dim=3).spec == convgru.network("lstm", 1, 3)
+    assert convgru.adopt(arrays, prefix="strided", stride=2).spec.layers[0].stride == (2, 2)
+    with pytest.raises(convgru.WeightsError, match="takes no hint 'stride'"):
+        convgru.adopt(arrays, prefix="part0", stride=2)
+    assert convgru.adopt(strided, groups=1, stride=2).spec.layers[0].stride == (2, 2)  # the same arrays, one network
+
+
+PARTS = {
+    "hzzone": {f"Wc{gate}": np.ones((1, 2, 5, 5)) for gate in "ifo"},
+    "linen": {f"{part}/bias": np.ones(8) for part in ("ih", "hh")},
+    "peephole": {f"bias_p{gate}_l0": np.ones(2) for gate in "ifo"},
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_may_be_missing_is_missing_as_a_whole(name):
+    spec = {"hzzone": {}, "linen": {}, "peephole": {"peephole": "conv"}}[name]
+    layout = "convolutional_rnn.peephole" if name == "peephole" else name
+    own = {**importers.export(random(convgru.network("lstm", 1, 2, **spec)), layout), **PARTS[name]}
+    convgru.adopt(own)
+    for missing in PARTS[name]:
+        with pytest.raises(convgru.WeightsError, match=f"there are some, and not '.*{missing[:3]}"):
+            convgru.adopt({key: array for key, array in own.items() if key != missing})
+
+
+def test_two_arrays_of_one_name_are_refused():
+    arrays = importers.export(random(convgru.network("lstm", 2, 3)), "linen")
+    with pytest.raises(convgru.WeightsError, match="two of 'ih/kernel'"):
+        convgru.adopt({**arrays, "ih": {"kernel": arrays["ih/kernel"]}})
+
+
 def test_a_damaged_network_is_not_taken_for_a_smaller_one_that_is_whole():
     arrays = importers.export(random(convgru.network("gru", 4, [4, 4])), "pytorch_convgru")
     for name in arrays:

@@ -9,12 +9,12 @@ from convgru.importers.layout import Piece
 GRU: dict[str, Any] = {"reset": "before"}
 
 
-def joined(key: str, rows: str, negative: str = "", update: str = "", optional: str = "") -> tuple[Piece, ...]:
-    """One convolution of x and h for the gates ``rows``; ``optional`` names what may be missing (``bias``)."""
+def joined(key: str, rows: str, negative: str = "", update: str = "") -> tuple[Piece, ...]:
+    """One convolution of x and h for the gates ``rows``."""
     return (
         Piece(f"{key}.weight", f"{update}weight_ih", rows, columns="x", negative=negative),
         Piece(f"{key}.weight", f"{update}weight_hh", rows, columns="h", negative=negative),
-        Piece(f"{key}.bias", f"{update}bias", rows, negative=negative, optional=optional == "bias"),
+        Piece(f"{key}.bias", f"{update}bias", rows, negative=negative),
     )
 
 
