@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -25,6 +26,9 @@ MAX_LIST = 4096
 MAX_DEPTH = 64
 MARKS = ("_METADATA", "checkpoint")
 """What lies in a folder in which orbax keeps a tree."""
+
+OURS = re.compile(r"((?:.*/)?layers/\d+/(?:fwd|bwd)/[a-z_0-9/]+?)(?:/value)?", re.DOTALL)
+"""A parameter of a module of convgru.flax where orbax or flax.serialization saved an nnx state."""
 
 
 def read_msgpack(data: bytes) -> dict[str, np.ndarray]:
@@ -130,12 +134,12 @@ def _joined(told: dict[str, Any]) -> np.ndarray:
 
 
 def _flat(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every leaf by its path, but for what optimisers keep."""
+    """Every leaf by its path, but for what optimisers and random numbers keep."""
     if path.count("/") > MAX_DEPTH:
         raise WeightsError(f"expected maps at most {MAX_DEPTH} deep, got more at {path[:80]!r}")
     entries = tree.items() if isinstance(tree, dict) else enumerate(tree)
     for key, value in entries:
-        if str(key).startswith("opt"):
+        if str(key).startswith("opt") or key == "rngs":
             continue
         if isinstance(value, (dict, list, tuple)):
             yield from _flat(value, f"{path}{key}/")
@@ -146,4 +150,5 @@ def _flat(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _leaves(tree: Any, path: str) -> Iterator[tuple[str, np.ndarray]]:
     for name, leaf in _flat(tree, path):
         if isinstance(leaf, np.ndarray) and leaf.dtype in NUMBERS.values():
-            yield name, leaf
+            ours = OURS.fullmatch(name)
+            yield (ours[1].replace("/", ".") if ours else name), leaf

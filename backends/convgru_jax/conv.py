@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 from jax import numpy as jnp
+from jax.sharding import AxisType
 
 from convgru.convolution import Convolution
 from convgru_jax import conv_cpu
@@ -20,6 +21,7 @@ from convgru_jax.window import Window, padded, plain
 
 def convolve(method: str, geometry: Convolution, x: jax.Array, w: jax.Array) -> jax.Array:
     """Cross-correlation of x (B, *S, C) with w (*k, C/groups, O), the rows O standing as ``grouped_rows`` leaves them."""
+    method = "plain" if _sharded_explicitly(x) else method
     x, window = padded(geometry, x)
     depthwise = method == "fast" and window.groups == x.shape[-1] > 1 and _on_cpu()
     out = (conv_cpu.depthwise if depthwise else CONVOLUTIONS[method])(window, x, w)
@@ -62,6 +64,11 @@ def _by_platform(cpu: Any, default: Any, window: Window, a: jax.Array, b: jax.Ar
     residual of the derivative rules above, and then takes their residuals for one another.
     """
     return (cpu if _on_cpu() else default)(window, a, b)  # type: ignore[no-any-return]
+
+
+def _sharded_explicitly(x: jax.Array) -> bool:
+    """Whether a mesh with explicit axes is set, as jax.make_mesh makes them: there JAX knows the shardings of its own derivatives alone."""
+    return AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types
 
 
 def _on_cpu() -> bool:

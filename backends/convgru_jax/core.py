@@ -130,7 +130,14 @@ def _swapped(x: Any, time: int) -> Any:
 
 def _begin(spec: Any, x: jax.Array, state: State | None) -> State:
     """The state of a call on frames x (T, B, *S, C)."""
-    return checks.zero_state(spec, x.shape[1], x.shape[2:-1], x.dtype) if state is None else state
+    if state is not None:
+        return state
+    zeros = jnp.zeros_like(x[(0, slice(None), *(0,) * (x.ndim - 2))])  # of x: an explicit mesh may shard its batch
+    begin: State = jax.tree.map(
+        lambda h: jnp.broadcast_to(zeros.reshape(-1, *(1,) * (h.ndim - 1)), h.shape),
+        checks.zero_state(spec, x.shape[1], x.shape[2:-1], x.dtype),
+    )
+    return begin
 
 
 def _drawn(spec: NetworkSpec, x: jax.Array, extras: Extras, key: jax.Array | None) -> Extras:

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import msgpack
 import numpy as np
 import pytest
-from flax import serialization
+from flax import nnx, serialization
 
 import convgru
-from convgru import reference, registry
+from convgru import flax, reference, registry
 from convgru.weights import WeightsError
 
 ocp = pytest.importorskip("orbax.checkpoint")
@@ -46,6 +46,30 @@ def test_orbax(tmp_path, kind):
         with getattr(ocp, kind)() as checkpointer:
             checkpointer.save(tmp_path / "w", state)
     assert convgru.read(tmp_path / "w").equal(convgru.read(FOLDER / "flax_convlstm2d.msgpack"))
+
+
+def test_an_nnx_state_of_our_own_module(tmp_path):
+    """As Flax's guide saves it, alone or in a network of the user's; the spec does not go with it."""
+
+    class Model(nnx.Module):
+        def __init__(self, net):
+            self.net, self.head = net, nnx.Linear(4, 1, rngs=nnx.Rngs(0))
+
+    net = flax.ConvLSTM(2, [3, 4], bidirectional=True, merge="sum", dropout=0.2, norm=1, rngs=nnx.Rngs(0))
+    hints = {"layout": "convgru", "norm": 1, "merge": "sum", "dropout": 0.2, "bidirectional": True}
+    for name, state in (("whole", nnx.state(net)), ("in", nnx.state(Model(net))), ("bare", pure(net))):
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(tmp_path / name, state)
+        found = convgru.read(tmp_path / name, prefix="net" if name == "in" else None, **hints)
+        assert found.equal(convgru.extract(net))
+    (tmp_path / "bare.msgpack").write_bytes(serialization.msgpack_serialize(pure(net)))
+    assert convgru.read(tmp_path / "bare.msgpack", **hints).equal(convgru.extract(net))
+    with pytest.raises(WeightsError, match="without the spec that goes with them"):
+        convgru.read(tmp_path / "whole")
+
+
+def pure(net):
+    return nnx.to_pure_dict(nnx.state(net, nnx.Param))
 
 
 def test_orbax_of_several_steps_and_a_folder_of_nothing(tmp_path):

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from jax import export
 from jax import numpy as jnp
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 from convgru import Weights, forecaster, init, network, reference
 from convgru import jax as face
@@ -106,6 +108,26 @@ def test_vmap_over_networks_is_a_loop_over_them(net, error):
 
 
 @pytest.mark.usefixtures("x64")
+def test_an_explicit_mesh_shards_the_batch(net, error):
+    """The mesh that jax.make_mesh makes: shardings are part of types there, and every operation must say what comes of them."""
+    one = net(network("lstm", 2, [3, 2], bidirectional=True), (5, 4))
+
+    @jax.jit
+    def both(params, x):
+        def loss(params):
+            y, _ = face.apply(one.spec, params, x, lengths=jnp.array([3, 1]))
+            return (y**2).sum(), y
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    wanted = both(one.params, one.x)
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        found = both(jax.device_put(one.params, P()), jax.device_put(one.x, P(None, "data")))
+        assert found[1].sharding.spec[1] == "data"
+    assert error(jax.device_get(found), wanted) < 1e-5
+
+
 def test_second_order(net, error):
     """A Hessian-vector product, reverse over reverse, against forward over reverse of the plain method."""
     one = net(*SPECS["lstm"], dtype="float64")
