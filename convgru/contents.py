@@ -57,6 +57,13 @@ class Contents:
         """Every network of convgru's own, or those whose names begin with ``prefix``, by its prefix; none inside another."""
         return {found: self._weights(found) for found in sorted(self._outermost(prefix))}
 
+    def leads_elsewhere(self, prefix: str | None) -> bool:
+        """Whether names begin with a prefix that are of no network of convgru's own."""
+        starts = tuple(f"{(prefix or '').rstrip('./')}{end}" for end in "./")
+        return bool(prefix) and any(
+            name.startswith(starts) and not name.startswith(tuple(self.specs)) for name in self.arrays
+        )
+
     def _outermost(self, prefix: str | None) -> list[str]:
         outermost = [p for p in self.specs if not any(other != p and p.startswith(other) for other in self.specs)]
         return [p for p in outermost if not prefix or p == prefix or p.startswith(prefix.rstrip(".") + ".")]

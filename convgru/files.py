@@ -56,16 +56,15 @@ def read(
     found = contents(path)
     prefix = prefix and unwrapped(prefix)
     try:
-        if found.specs and layout is None:
+        if found.specs and layout is None and not found.leads_elsewhere(prefix):
             if hints or (prefix and "" in found.specs):
                 told = sorted([*hints, *(["prefix"] if prefix else [])])
                 raise WeightsError(f"a file of convgru itself needs no prefix and no hints, got {told}")
             return found.network(prefix)
         arrays = numbers(found)
-        lacking = lost.prefixes(arrays)
-        if layout == lost.LAYOUT and lacking:
+        if layout == lost.LAYOUT and lost.prefixes(arrays):
             return without_spec(arrays, hints).network(prefix)
-        if layout is None and lacking:
+        if layout is None and lost.prefixes([name for name in arrays if name.startswith(prefix or "")]):
             raise WeightsError(lost.ADVICE)
         return adopt(arrays, layout, prefix=prefix, configs=found.configs, **hints)
     except WeightsError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from convgru.spec import NetworkSpec, network
@@ -19,7 +19,7 @@ ADVICE = (
 CELLS = {1: "rnn", 3: "gru", 4: "lstm"}
 
 
-def prefixes(names: Mapping[str, Any]) -> list[str]:
+def prefixes(names: Iterable[str]) -> list[str]:
     """How the names of each network begin whose arrays are called as convgru calls them."""
     return sorted(match[1] for match in map(FIRST.fullmatch, names) if match)
 

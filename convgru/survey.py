@@ -53,7 +53,7 @@ def inspect(
         seen = _survey(where, found, layout, prefix and unwrapped(prefix), hints)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    if len(seen.networks) + len(seen.others) > 1:
+    if seen.networks and len(seen.networks) + len(seen.others) > 1:
         return seen
     # One network, or none, of which read says why.
     return replace(seen, weights=files.read(where, layout, prefix=prefix, **hints))

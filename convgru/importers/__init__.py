@@ -201,7 +201,8 @@ def _as_array(name: str, value: Any) -> np.ndarray:
             return np.array(value.float().asnumpy() if bfloat16 else value.asnumpy())
         if hasattr(value, "detach") and bfloat16:  # torch gives NumPy no bfloat16: by float32, which is exact
             return np.asarray(value.float()).astype(ml_dtypes.bfloat16)
-        return np.asarray(value)
+        array = np.asarray(value)
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     except (TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"adopt expected {name[:80]!r} to be an array: {error}") from None
 

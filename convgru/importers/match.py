@@ -55,10 +55,10 @@ class Match:
     """What stands for ``{any}``."""
 
     @classmethod
-    def of(cls, layout: Layout, spec: NetworkSpec, groups: int | None = None, *, optional: bool = False) -> Match:
+    def of(cls, layout: Layout, spec: NetworkSpec, groups: int | None = None) -> Match:
         """The match of a network that is known, as far as the layout has room for it.
 
-        ``groups`` are the original's, where its convolutions cut across the gates; ``optional`` biases may be there.
+        ``groups`` are the original's, where its convolutions cut across the gates.
         """
         first = spec.layers[0]
 
@@ -68,7 +68,7 @@ class Match:
             if piece.target.startswith("norm_"):
                 return first.norm is not None
             if piece.is_bias:
-                return first.bias and (optional or not piece.optional or layout.has_constants)
+                return first.bias and (not piece.optional or layout.has_constants)
             return not piece.optional
 
         pieces = tuple(piece for piece in layout.pieces if there(piece))

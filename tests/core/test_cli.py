@@ -217,3 +217,19 @@ def test_machines_need_no_rich_and_people_are_told(python, file):
     assert python(NO_FRAMEWORK.format(arguments=["inspect", str(file), "--json"]), blocked=blocked).returncode == 0
     result = python(NO_FRAMEWORK.format(arguments=["inspect", str(file)]), blocked=blocked)
     assert _fails(result, "tables need rich: pip install rich")
+
+
+def test_inspect_of_hints_that_fit_one_network_or_none(convgru_cli, tmp_path):
+    arrays = {
+        f"{start}.{name}": array
+        for start, channels in (("a", 2), ("b", 3))
+        for name, array in importers.export(
+            convgru.init(convgru.network("lstm", 1, channels)), "convlstm_pytorch"
+        ).items()
+    }
+    np.savez(tmp_path / "two.npz", **arrays)
+    result = convgru_cli("inspect", "two.npz", "--hint", "hidden_dim=3")
+    assert result.returncode == 0, result.stderr
+    assert "read as convlstm_pytorch, 'b.'" in result.stdout
+    assert "the arrays say hidden_dim=[2]" in result.stdout
+    assert _fails(convgru_cli("inspect", "two.npz", "--hint", "hidden_dim=4"), "no known layout fits")

@@ -221,3 +221,9 @@ def test_what_means_harm_is_refused_soon_and_in_few_words(name):
         convgru.adopt(HOSTILE[name])
     assert time.perf_counter() - started < 20
     assert len(str(caught.value)) < 20_000
+
+
+def test_numbers_in_the_other_byte_order():
+    arrays = importers.export(random(convgru.network("lstm", 2, 3)), "convlstm_pytorch")
+    swapped = {name: array.astype(array.dtype.newbyteorder("S")) for name, array in arrays.items()}
+    assert convgru.adopt(swapped).equal(convgru.adopt(arrays))

@@ -175,3 +175,18 @@ def test_many_views_of_one_storage_take_no_memory(saved):
     assert len(found.arrays) == 3000
     assert len({array.__array_interface__["data"][0] for array in found.arrays.values()}) == 1
     assert all(np.shares_memory(array, found.arrays["0.weight"]) for array in list(found.arrays.values())[:5])
+
+
+def test_a_file_with_networks_of_convgru_and_of_others(tmp_path):
+    ours, theirs = convgru.torch.ConvGRU(1, 2), convgru.torch.ConvLSTM(1, 2)
+    state = torch.nn.ModuleDict({"ours": ours}).state_dict()
+    for name, array in convgru.importers.export(convgru.extract(theirs), "convlstm_pytorch").items():
+        state[f"theirs.{name}"] = torch.from_numpy(array)
+    torch.save(state, tmp_path / "w.pt")
+    assert [each.prefix for each in convgru.inspect(tmp_path / "w.pt").networks] == ["ours.", "theirs."]
+    for prefix, net in (("ours", ours), ("theirs", theirs)):
+        assert convgru.read(tmp_path / "w.pt", prefix=prefix).equal(convgru.extract(net))
+        (found,) = convgru.inspect(tmp_path / "w.pt", prefix=prefix).networks
+        assert found.prefix == f"{prefix}."
+    with pytest.raises(convgru.WeightsError, match=r"names begin with 'other', only 'ours\.'"):
+        convgru.read(tmp_path / "w.pt", prefix="other")
