@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
 from typing import Any, TypeVar
 
 import jax
@@ -13,6 +14,7 @@ from flax import nnx
 from convgru.registry import UnsupportedError
 from convgru.shapes import check_dtype, check_input, check_state, parameter_shapes, state_leaves, state_shapes
 from convgru.spec import NetworkSpec, Spec
+from convgru.spec.checks import flag
 from convgru.weights import DTYPES
 from convgru_jax import core
 from convgru_jax.api import detach as detach
@@ -45,6 +47,23 @@ def check_method(owner: str, method: str) -> str:
     if method not in CONVOLUTIONS:
         raise ValueError(f"{owner} method expected one of {', '.join(map(repr, CONVOLUTIONS))}, got {method!r}")
     return method
+
+
+def check_flags(owner: str, **flags: object) -> None:
+    """Raise TypeError for an option of a constructor that is no bool."""
+    for name, value in flags.items():
+        flag(f"{owner} {name}", value)
+
+
+def name_constructor(kind: Any) -> None:
+    """Give a class a constructor of its own, like its base's, so that what Python says of wrong arguments names the class."""
+    base = kind.__init__
+    if "__init__" in vars(kind) or not isinstance(base, FunctionType):
+        return
+    own = FunctionType(base.__code__, base.__globals__, "__init__", base.__defaults__, base.__closure__)
+    own.__kwdefaults__, own.__annotations__, own.__doc__ = base.__kwdefaults__, base.__annotations__, base.__doc__
+    own.__qualname__, own.__module__ = f"{kind.__qualname__}.__init__", kind.__module__
+    kind.__init__ = own
 
 
 def check_kind(owner: str, kind: str, spec: object) -> None:

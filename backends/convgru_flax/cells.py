@@ -35,6 +35,10 @@ class ConvCell(nnx.RNNCellBase):
     bias: nnx.Param[jax.Array] | None
     bias_hn: nnx.Param[jax.Array] | None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        calls.name_constructor(cls)
+
     def __init__(
         self,
         in_features: int,

@@ -81,6 +81,7 @@ class Forecaster(nnx.Module):
         self.patch = spec.patch
         self.residual = spec.residual
         self.feedback = spec.feedback
+        calls.check_flags(spec.title, time_major=call.time_major, deterministic=call.deterministic)
         self.time_major = call.time_major
         self.dtype = None if call.dtype is None else calls.usable(spec.title, call.dtype)
         self.method = calls.check_method(spec.title, call.method)
@@ -154,7 +155,8 @@ class Forecaster(nnx.Module):
             teacher_forcing: in training, instead of ``forced``: the probability of that, which may be traced; in
                 evaluation nothing is forced.
             resume: go on from an earlier call, as if it had been given more steps: x is then its last frame alone (the true one where that was
-                forced) and ``initial_carry`` what it returned; the encoder reads nothing. Static under jit.
+                forced) and ``initial_carry`` what it returned; the encoder reads nothing. In training recurrent dropout then draws its masks
+                afresh. Static under jit.
             deterministic: evaluation if True, training if False; None means the module's own attribute.
             rngs: an nnx.Rngs (its stream ``dropout``), a stream or a key to draw dropout and teacher forcing from; a
                 forecaster keeps one of its own only if it has dropout.

@@ -46,6 +46,10 @@ class ConvStack(nnx.Module):
 
     kind: ClassVar[str] = "gru"
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        calls.name_constructor(cls)
+
     def __init__(
         self,
         in_features: int,
@@ -70,6 +74,7 @@ class ConvStack(nnx.Module):
     def _fill(self, spec: NetworkSpec, arrays: Arrays, *, prefix: str, call: Call, rngs: Any) -> None:
         for name in SHARED:
             setattr(self, name, getattr(spec, name))
+        calls.check_flags(spec.title, time_major=call.time_major, deterministic=call.deterministic)
         self.time_major = call.time_major
         self.dtype = None if call.dtype is None else calls.usable(spec.title, call.dtype)
         self.method = calls.check_method(spec.title, call.method)

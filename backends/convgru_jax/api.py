@@ -139,7 +139,8 @@ def forecast(
     The forecaster feeds on its own predictions after the last given frame (equation: convgru.equations.readout), with
     ``feedback=False`` on zeros; a decoder, if there is one, goes on from the encoder's state. ``steps`` is static.
     The state returned is that of the network that made the last frame. ``resume``, which is static, goes on from there as if that call had
-    been given more steps: x is then its last frame alone, (1, B, *S, C) (the true one where that was forced), and the encoder reads nothing.
+    been given more steps: x is then its last frame alone, (1, B, *S, C) (the true one where that was forced), and the encoder reads nothing;
+    with a ``key`` recurrent dropout draws its masks afresh.
 
     Teacher forcing (Williams and Zipser 1989): with ``targets`` (steps, B, *S, C), the frames that came true, the next step
     reads them instead of the prediction where ``forced`` (steps, B) is true, or, drawn from ``key``, with the probability

@@ -16,6 +16,7 @@ from convgru_mindspore.checks import ready_extras, ready_state
 from convgru_mindspore.loop import step_names
 from convgru_mindspore.options import Common, GRUOptions, LSTMOptions, explicit, taken
 from convgru_mindspore.parameters import (
+    check_flags,
     checked_call,
     checked_cell,
     checked_extras,
@@ -76,8 +77,9 @@ class Cell(Parameters):
             raise ValueError(f"{title} expected a spec of one layer, got {len(spec.layers)}")
         if spec != NetworkSpec(spec.layers):
             raise ValueError(f"{title} expected a spec of a layer alone, got {spec!r}")
+        check_flags(title, accurate=accurate)
         weights = starting_weights(spec, dtype, weights)
-        self.spec, self.accurate = spec, bool(accurate)
+        self.spec, self.accurate = spec, accurate
         arrays = {name: weights.arrays[PREFIX + name] for name in cell_parameter_shapes(spec.layers[0])}
         self.hold(arrays)
         self.repeated = len(spec.layers[0].updates) > 0

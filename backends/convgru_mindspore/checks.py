@@ -19,6 +19,7 @@ from convgru.shapes import (
     check_steps,
     context_shapes,
     mask_shapes,
+    parameter_shapes,
     state_leaves,
     state_shapes,
 )
@@ -41,6 +42,18 @@ class Like(NamedTuple):
 def dtype_name(dtype: Any) -> str:
     """``float32`` for mindspore.float32."""
     return str(dtype).lower()
+
+
+def check_arrays(spec: Any, arrays: dict[str, Any]) -> None:
+    """Check the parameters of a network, anything with a shape and a dtype, by canonical name. Raises ValueError or TypeError."""
+    shapes = parameter_shapes(spec)
+    missing, strange = sorted(shapes.keys() - arrays.keys()), sorted(arrays.keys() - shapes.keys())
+    if missing or strange:
+        raise ValueError(f"{spec.title} arrays: missing {missing or 'nothing'}, unexpected {strange or 'nothing'}")
+    dtype = dtype_name(arrays[next(iter(shapes))].dtype)
+    for name, shape in shapes.items():
+        check_shape(f"{spec.title} {name}", shape, arrays[name])
+        check_dtype(spec.title, name, dtype, dtype_name(arrays[name].dtype))
 
 
 def check_call(spec: Any, x: Any, state: Any, expected: Any, layout: str) -> tuple[Any, ...]:
@@ -109,6 +122,15 @@ def check_teaching(spec: Any, x: Any, steps: int, targets: Any, forced: Any, exp
         check_dtype(spec.title, "forced", "bool", dtype_name(forced.dtype))
 
 
+def ready_arrays(spec: Any, arrays: Any) -> Any:
+    """The dtype of the parameters, once they have been found to be those of ``spec``."""
+    if not isinstance(arrays, dict):
+        raise TypeError("convgru.mindspore expected arrays that are a dict by canonical name")
+    kinds = described(arrays.values())
+    _checked_arrays(spec, tuple(arrays.keys()), kinds)
+    return kinds[0][1]
+
+
 def ready_state(spec: Any, x: Any, state: Any, dtype: Any, layout: str) -> Any:
     """The state to start from, zeros for None, once x and state have been found to fit spec and parameters of ``dtype``."""
     if state is None:
@@ -170,6 +192,13 @@ def _zeros(shapes: Any, dtype: Any) -> Any:
         else:
             state.append(mops.zeros(shape, dtype))
     return tuple(state)
+
+
+@constexpr
+def _checked_arrays(spec: Any, names: Any, kinds: Any) -> bool:
+    """``check_arrays`` while a graph is compiled, tensors given as (shape, dtype)."""
+    check_arrays(spec, dict(zip(names, [Like(*each) for each in kinds], strict=True)))
+    return True
 
 
 @constexpr

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import mindspore.ops as mops
-from mindspore.ops import constexpr
 
 from convgru import equations
 from convgru_mindspore import loop, ops
-from convgru_mindspore.checks import checked_resume, checked_steps, ready_extras, ready_state, ready_teaching
+from convgru_mindspore.checks import (
+    checked_resume,
+    checked_steps,
+    ready_arrays,
+    ready_extras,
+    ready_state,
+    ready_teaching,
+)
 from convgru_mindspore.masks import draw, frame_of
 
 Tensor = Any
@@ -37,16 +43,10 @@ def run(
     Works in PyNative and, called from a construct or a jitted function, in graph mode, differentiably in both. Raises ValueError or
     TypeError, naming what is wrong.
     """
-    dtype = arrays[first_name(spec)].dtype
+    dtype = ready_arrays(spec, arrays)
     state = ready_state(spec, x, state, dtype, "TBCS")
     extras = ready_extras(spec, x, seq_length, context, masks, dtype, "TBCS")
     return compute(spec, arrays, x, state, accurate, extras, return_all_layers, last_only, training)
-
-
-@constexpr
-def first_name(spec: Any) -> str:
-    """The name of a network's first parameter."""
-    return str(loop.step_prefix(spec, 0, "")[0][0] + "weight_ih")
 
 
 def compute(
@@ -87,7 +87,7 @@ def forecast(
     Arguments and errors as in ``run`` and in the call of ``convgru.mindspore.Forecaster``, and ValueError for ``steps`` that is no
     positive integer.
     """
-    dtype = arrays["readout.weight"].dtype
+    dtype = ready_arrays(spec, arrays)
     resume = checked_resume(spec.title, resume, x.shape[0], state is not None)
     state = ready_state(spec, x, state, dtype, "TBCS")
     steps = checked_steps(spec.title, steps)

@@ -18,6 +18,7 @@ from convgru_mindspore.checks import checked_resume, checked_steps, ready_state,
 from convgru_mindspore.options import ForecasterOptions, explicit, taken
 from convgru_mindspore.parameters import (
     brief,
+    check_flags,
     checked_call,
     checked_teaching,
     describe,
@@ -53,7 +54,8 @@ class Forecaster(nn.Cell):
     Teacher forcing: ``targets``, the true frames in the layout of the result, are read instead of the predictions where ``forced``, a
     Tensor of bool (steps, B), or (B, steps) with ``batch_first``, is true; or in training with the probability ``teacher_forcing``,
     drawn for each step and sample. ``resume`` goes on from an earlier call, as if it had been given more steps: x is then its last frame
-    alone (the true one where that was forced) and ``state`` what it returned; the encoder reads nothing.
+    alone (the true one where that was forced) and ``state`` what it returned; the encoder reads nothing. In training recurrent dropout then
+    draws its masks afresh.
 
     Args:
         cell: ``gru``, ``lstm`` or ``rnn``.
@@ -114,8 +116,9 @@ class Forecaster(nn.Cell):
     def _hold(
         self, spec: ForecasterSpec, weights: Weights | None, batch_first: bool, dtype: Any, accurate: bool
     ) -> None:
+        check_flags(spec.title, batch_first=batch_first, accurate=accurate)
         weights = starting_weights(spec, dtype, weights)
-        self.spec, self.batch_first, self.accurate = spec, bool(batch_first), bool(accurate)
+        self.spec, self.batch_first, self.accurate = spec, batch_first, accurate
         self.layout = "BTCS" if batch_first else "TBCS"
         self.decodes = spec.decoder is not None
         kind = STACKS[spec.encoder.cell]

@@ -12,6 +12,7 @@ from convgru.extras import check_lengths
 from convgru.registry import UnsupportedError
 from convgru.shapes import state_leaves
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
+from convgru.spec.checks import flag
 from convgru.weights import Weights
 from convgru_mindspore.checks import BFLOAT16, check_call, check_extras, check_teaching, dtype_name
 
@@ -165,6 +166,12 @@ def brief(values: list[Any]) -> Any:
     short = [v[0] if isinstance(v, tuple) and len(set(v)) == 1 and isinstance(v[0], int) else v for v in values]
     alike = isinstance(values[0], tuple) and all(value == values[0] for value in values)
     return short[0] if alike or len(short) == 1 else short
+
+
+def check_flags(title: str, **flags: object) -> None:
+    """Raise TypeError for an option of the class called ``title`` that is no bool."""
+    for name, value in flags.items():
+        flag(f"{title} {name}", value)
 
 
 def checked_cell(title: str, expected: str, spec: NetworkSpec) -> None:

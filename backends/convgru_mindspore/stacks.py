@@ -16,7 +16,15 @@ from convgru_mindspore.cells import CELLS
 from convgru_mindspore.checks import ready_extras, ready_state
 from convgru_mindspore.loop import step_names
 from convgru_mindspore.options import ConvGRUOptions, ConvLSTMOptions, ConvRNNOptions, explicit, taken
-from convgru_mindspore.parameters import checked_call, checked_cell, checked_extras, describe, part_of, starting_weights
+from convgru_mindspore.parameters import (
+    check_flags,
+    checked_call,
+    checked_cell,
+    checked_extras,
+    describe,
+    part_of,
+    starting_weights,
+)
 
 
 class Layer(nn.Cell):
@@ -56,8 +64,9 @@ class Stack(nn.Cell):
 
     def _hold(self, spec: NetworkSpec, weights: Weights | None, batch_first: bool, dtype: Any, accurate: bool) -> None:
         checked_cell(TITLES[self.kind], self.kind, spec)
+        check_flags(spec.title, batch_first=batch_first, accurate=accurate)
         weights = starting_weights(spec, dtype, weights)
-        self.spec, self.batch_first, self.accurate = spec, bool(batch_first), bool(accurate)
+        self.spec, self.batch_first, self.accurate = spec, batch_first, accurate
         self.layout = "BTCS" if batch_first else "TBCS"
         self.both = len(spec.directions) == 2
         layers = []

@@ -40,6 +40,7 @@ __all__ = [
     "write_arrays",
 ]
 
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 suffixes = {
     ".pt": "a PyTorch state dict with canonical names, the spec in its metadata",
     ".pth": "the same as .pt",
@@ -76,8 +77,18 @@ def notes() -> list[str]:
 
 
 def owns(net: object) -> bool:
-    """Whether ``net`` is a module of this room, or a drop-in for an older system's."""
-    return isinstance(net, (Cell, Stack, Forecaster, DropIn))
+    """Whether ``net`` is a module of this room, or a drop-in for an older system's, perhaps wrapped (``unwrapped``)."""
+    return isinstance(unwrapped(net), (Cell, Stack, Forecaster, DropIn))
+
+
+def unwrapped(net: Any) -> Any:
+    """The module within what torch.compile, DataParallel and DistributedDataParallel make of it."""
+    while isinstance(net, nn.Module):
+        inner = net.module if isinstance(net, WRAPPERS) else getattr(net, "_orig_mod", None)
+        if inner is None:
+            break
+        net = inner
+    return net
 
 
 def module_of(spec: Spec, **options: Any) -> Any:
@@ -101,10 +112,11 @@ def build(weights: Weights, **options: Any) -> Any:
 
 
 def extract(net: nn.Module) -> Weights:
-    """The weights of a module of this room, byte for byte. Raises TypeError for any other, WeightsError for NaN.
+    """The weights of a module of this room, wrapped or not, byte for byte. Raises TypeError for any other, WeightsError for NaN.
 
     Of a drop-in: what ``convgru.adopt`` makes of its state dict, without being told the layout.
     """
+    net = unwrapped(net)
     if isinstance(net, DropIn):
         return Weights(net.spec, net.exact_arrays())
     if not isinstance(net, (Cell, Stack, Forecaster)):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from convgru.spec import ForecasterSpec, Ints, NetworkSpec, forecaster
+from convgru.spec.checks import flag
 from convgru_torch.core import State
 from convgru_torch.forecasting import forecast
 from convgru_torch.modules import SpecModule
@@ -74,6 +75,7 @@ class Forecaster(SpecModule):
 
     def _build(self, spec: ForecasterSpec, batch_first: bool, device: Any, dtype: torch.dtype | None) -> None:
         SpecModule.__init__(self, spec)
+        flag(f"{type(self).__name__} batch_first", batch_first)
         self.batch_first = batch_first
         self.encoder = STACKS[spec.encoder.cell].from_spec(spec.encoder, device=device, dtype=dtype)
         self.encoder.inner = True
@@ -135,7 +137,7 @@ class Forecaster(SpecModule):
             teacher_forcing: instead of ``forced``: how likely that is (scheduled sampling, Bengio et al. 2015, arXiv:1506.03099); drawn in
                 training mode, never in evaluation.
             resume: go on from an earlier call, as if it had been given more steps: x is then its last frame alone (the true one where that was
-                forced) and ``state`` what it returned; the encoder reads nothing.
+                forced) and ``state`` what it returned; the encoder reads nothing. In training recurrent dropout then draws its masks afresh.
 
         Returns:
             ``steps`` frames in the layout of ``x``, and the state, after the last frame that it read, of the network that made them:

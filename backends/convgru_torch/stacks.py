@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from convgru.shapes import layer_prefix
 from convgru.spec import Ints, NetworkSpec, network
+from convgru.spec.checks import flag
 from convgru_torch.cells import Cell, ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.core import State, run
 from convgru_torch.modules import SpecModule
@@ -37,6 +38,7 @@ class Stack(SpecModule):
         SpecModule.__init__(self, spec)
         if spec.cell != self.cell.kind:
             raise ValueError(f"{type(self).__name__} expected a spec of {self.cell.kind} layers, got {spec.cell!r}")
+        flag(f"{type(self).__name__} batch_first", batch_first)
         self.batch_first = batch_first
         self.layers = nn.ModuleList()
         for layer in spec.layers:

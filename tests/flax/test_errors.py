@@ -20,6 +20,10 @@ def make(kind, spec, **options):
     return kind.from_spec(spec, arrays=init(spec).arrays, **options)
 
 
+class Own(cf.ConvRNN):
+    """A user's own kind of network."""
+
+
 GRU = make(cf.ConvGRU, network("gru", 3, [4, 2]))
 TIME_MAJOR = make(cf.ConvGRU, network("gru", 3, 2), time_major=True)
 LSTM = make(cf.ConvLSTM, network("lstm", 3, 2, ndim=1))
@@ -144,6 +148,16 @@ TYPES = {
         lambda: cf.ConvGRU.from_spec(network("gru", 1, 2)),
         "ConvGRU.from_spec expected rngs, an nnx.Rngs to draw the initial parameters from, got None",
     ),
+    "no arguments": (lambda: cf.ConvGRU(), "ConvGRU.__init__() missing 2 required positional arguments: 'in_features' and 'hidden_features'"),
+    "no rngs": (lambda: cf.ConvLSTM(1, 2), "ConvLSTM.__init__() missing 1 required keyword-only argument: 'rngs'"),
+    "cell without rngs": (lambda: cf.ConvGRUCell(1, 2), "ConvGRUCell.__init__() missing 1 required keyword-only argument: 'rngs'"),
+    "own class without rngs": (lambda: Own(1, 2), "Own.__init__() missing 1 required keyword-only argument: 'rngs'"),
+    "time_major": (lambda: cf.ConvGRU(1, 2, time_major="no", rngs=nnx.Rngs(0)), "ConvGRU time_major expected True or False, got 'no'"),
+    "time_major of a forecaster": (
+        lambda: make(cf.Forecaster, forecaster("gru", 1, 2), time_major=1),
+        "Forecaster time_major expected True or False, got 1",
+    ),
+    "deterministic": (lambda: cf.ConvGRU(1, 2, deterministic="no", rngs=nnx.Rngs(0)), "ConvGRU deterministic expected True or False, got 'no'"),
     "spec": (lambda: cf.ConvGRU.from_spec("gru"), "ConvGRU.from_spec expected a NetworkSpec, got str"),
     "forecaster's spec": (lambda: cf.Forecaster.from_spec(network("gru", 1, 2)), "Forecaster.from_spec expected a ForecasterSpec, got NetworkSpec"),
     "network's spec": (lambda: cf.ConvGRU.from_spec(forecaster("gru", 1, 2)), "ConvGRU.from_spec expected a NetworkSpec, got ForecasterSpec"),

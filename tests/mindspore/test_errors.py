@@ -11,7 +11,7 @@ import pytest
 
 import convgru.mindspore as cm
 from convgru.registry import UnsupportedError
-from convgru.spec import network
+from convgru.spec import forecaster, network
 from convgru.weights import init
 from convgru_mindspore import backend
 
@@ -129,6 +129,30 @@ def test_wrong_extras(net: str, options: Any, kind: type[Exception], sentence: s
     assert str(caught.value) == sentence
 
 
+def arrays_of(spec: Any, **changed: Any) -> Any:
+    """Its parameters by name, some of them changed."""
+    return {name: ms.Tensor(array) for name, array in init(spec).arrays.items()} | changed
+
+
+SPEC, FORECASTER = network("rnn", 3, 4, 1), forecaster("rnn", 3, 4, 1)
+WEIGHT, BIAS = "layers.0.fwd.weight_ih", "layers.0.fwd.bias"
+ARRAYS: list[tuple[Any, Any, type[Exception], str]] = [
+    (SPEC, {}, ValueError, f"ConvRNN arrays: missing ['{BIAS}', 'layers.0.fwd.weight_hh', '{WEIGHT}'], unexpected nothing"),
+    (SPEC, arrays_of(SPEC, bias=zeros(4)), ValueError, "ConvRNN arrays: missing nothing, unexpected ['bias']"),
+    (SPEC, arrays_of(SPEC, **{WEIGHT: zeros(4, 3, 3, 3)}), ValueError, f"ConvRNN {WEIGHT} expected shape (4, 3, 1, 1), got (4, 3, 3, 3)"),
+    (SPEC, arrays_of(SPEC, **{BIAS: zeros(4, dtype=np.float64)}), TypeError,
+        f"ConvRNN expected {BIAS} of dtype float32 (that of its parameters), got float64"),
+    (FORECASTER, arrays_of(SPEC), ValueError, "Forecaster arrays: missing ['encoder.layers.0.fwd.bias', "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "arrays", "kind", "sentence"), ARRAYS, ids=range(len(ARRAYS)))
+def test_wrong_arrays(spec: Any, arrays: Any, kind: type[Exception], sentence: str, mode: str) -> None:
+    with pytest.raises(kind) as caught:
+        cm.run(spec, arrays, zeros(*X)) if spec is SPEC else cm.forecast(spec, arrays, zeros(*X), 1)
+    assert str(caught.value).startswith(sentence)
+
+
 def test_step_is_for_one_direction(mode: str) -> None:
     sentence = "ConvGRU expected a whole sequence: it is bidirectional, and its second direction starts at the end"
     with pytest.raises(TypeError, match=sentence):
@@ -158,6 +182,11 @@ CONSTRUCTORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: cm.ConvGRU(3, 4, peephole="conv"), TypeError, "ConvGRU() got an unexpected keyword argument 'peephole'"),
     (lambda: cm.ConvLSTMCell(3, 4, dropout=0.1), TypeError, "ConvLSTMCell() got an unexpected keyword argument 'dropout'"),
     (lambda: cm.ConvGRUCell.from_spec(network("gru", 2, 3, zoneout=0.1)), ValueError, "ConvGRUCell expected a spec of a layer alone, got"),
+    (lambda: cm.ConvGRU(), TypeError, "ConvGRU.__init__() missing 2 required positional arguments"),
+    (lambda: cm.ConvGRU(3, 4, batch_first="no"), TypeError, "ConvGRU batch_first expected True or False, got 'no'"),
+    (lambda: cm.ConvLSTM(3, 4, accurate=1), TypeError, "ConvLSTM accurate expected True or False, got 1"),
+    (lambda: cm.ConvRNNCell(3, 4, accurate=None), TypeError, "ConvRNNCell accurate expected True or False, got None"),
+    (lambda: cm.Forecaster("gru", 3, 4, batch_first="no"), TypeError, "Forecaster batch_first expected True or False, got 'no'"),
     (lambda: backend.extract(ms.nn.Dense(2, 2)), TypeError, "expected a module of convgru.mindspore, got mindspore.nn"),
     (lambda: backend.execute(init(network("gru", 2, 3)), np.zeros((1, 1, 2, 3, 3), np.float32), device="cuda:0"), UnsupportedError,
         "MindSpore does not compute on 'cuda:0'. MindSpore runs on cpu here: the CUDA plugin"),

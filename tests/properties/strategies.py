@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import convgru
@@ -23,6 +23,10 @@ EXAMPLES = settings(
     derandomize=True,  # a failure must come back, and a green run stay green
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+WHOLE = {"recurrent_stride": 1, "padding": "same", "output_size": None}
+"""Options of networks whose state has the input's size, but for its stride."""
 
 
 def _sizes(draw: Any, ndim: int, low: int, high: int) -> tuple[int, ...]:
@@ -142,12 +146,36 @@ def weights_of(spec: Spec, seed: int, dtype: str = "float64") -> Weights:
     return noisy(convgru.init(spec, seed, "float64"), seed).astype(dtype)
 
 
+def pool(strategy: Any, count: int) -> list[Any]:
+    """So many different networks of each cell, the same ones every time."""
+    found: list[Any] = []
+
+    @settings(EXAMPLES, max_examples=40 * count, phases=[Phase.generate], database=None)
+    @given(made=strategy)
+    def collect(made: Any) -> None:
+        if made not in found:
+            found.append(made)
+
+    collect()
+    kinds = ([spec for spec in found if spec.cell == cell] for cell in ("gru", "lstm", "rnn"))
+    return [kind[len(kind) * (index + 1) // count - 1] for kind in kinds for index in range(count)]
+
+
 @st.composite
-def calls(draw: Any, spec: Any = None, size: Any = None, lengths: bool = False, context: bool = True) -> Call:
-    """A network with input and state, perhaps with lengths (NaN in the padding) and context."""
+def calls(
+    draw: Any,
+    spec: Any = None,
+    size: Any = None,
+    lengths: bool = False,
+    context: bool | None = None,
+    time: int | None = None,
+    batch: int | None = None,
+) -> Call:
+    """A network with input and state, perhaps with lengths (NaN in the padding) and context; what is None is drawn."""
     found = draw(networks() if spec is None else spec)
     found, size = fitted(found, _sizes(draw, found.ndim, 3, 7) if size is None else (size,) * found.ndim)
-    seed, time, batch = draw(st.integers(0, 99)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    seed = draw(st.integers(0, 99))
+    time, batch = time or draw(st.integers(1, 4)), batch or draw(st.integers(1, 3))
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((time, batch, found.in_channels, *size))
     leaves = state_leaves(found, state_shapes(found, batch, size))
@@ -156,6 +184,6 @@ def calls(draw: Any, spec: Any = None, size: Any = None, lengths: bool = False, 
     if lengths:
         options["lengths"] = np.array([draw(st.integers(0, time)) for _ in range(batch)])
         x[np.arange(time)[:, None] >= options["lengths"]] = np.nan
-    if context and draw(st.booleans()):
+    if draw(st.booleans()) if context is None else context:
         options["context"] = [rng.standard_normal((time, *shape)) for shape in context_shapes(found, batch, size)]
     return Call(weights_of(found, seed), x, state, options)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import EXAMPLES, Call, calls, networks, specs, weights_of
+from strategies import EXAMPLES, WHOLE, Call, calls, networks, specs, weights_of
 
 import convgru
 from convgru import reference
@@ -101,9 +101,6 @@ def rolled(call: Call, shifts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]
     """The outputs for the image and for the image moved by ``shifts``, from zero states."""
     axes = tuple(range(3, call.x.ndim))
     return tuple(reference.run(call.weights, x)[0] for x in (call.x, np.roll(call.x, shifts, axes)))
-
-
-WHOLE = {"recurrent_stride": 1, "padding": "same", "output_size": None}
 
 
 @given(

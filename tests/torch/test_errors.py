@@ -189,6 +189,22 @@ CALLS = {
     ),
     "layers of a cell": (lambda: ConvGRUCell(3, [4, 4]), ValueError, "ConvGRUCell expected a spec of one gru layer"),
     "bias": (lambda: ConvGRU(3, 4, bias=1), TypeError, "ConvGRU bias expected True or False, got 1"),
+    "batch first": (
+        lambda: ConvGRU(3, 4, batch_first="no"),
+        TypeError,
+        "ConvGRU batch_first expected True or False, got 'no'",
+    ),
+    "batch first of a forecaster": (
+        lambda: Forecaster("gru", 3, 4, batch_first=1),
+        TypeError,
+        "Forecaster batch_first expected True or False, got 1",
+    ),
+    "batch first of a spec": (
+        lambda: convgru.build(convgru.init(gru().spec), "torch", batch_first=0),
+        TypeError,
+        "ConvGRU batch_first expected True or False, got 0",
+    ),
+    "no arguments": (lambda: ConvGRU(), TypeError, "ConvGRU.__init__() missing 2 required positional arguments"),
     "dtype": (
         lambda: ConvGRU(3, 4, dtype=torch.int8),
         TypeError,
