@@ -70,10 +70,15 @@ class Converted:
 def convert(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Converted:
     """Convert one file. Raises WeightsError, and leaves no file, if anything misses; never overwrites unless told to."""
     wanted = TARGETS[to] if to else Target(target.suffix)
-    owner = None if wanted.layout else files.backend_of(target)
+    owner = None if wanted.layout == "keras" else files.backend_of(target)
+    owner = None if wanted.layout else owner
     if wanted.framework and owner not in (None, wanted.framework):
         names = registry.FRAMEWORKS
         raise WeightsError(f"{target}: a file of {names[owner]}, not of {names[wanted.framework]}")
+    if wanted.layout == "keras" and target.suffix != ".h5":  # said here, for below it would be said of a temporary file
+        raise WeightsError(f"{target}: expected a suffix of {wanted.suffix}, got {target.suffix or 'none'!r}")
+    if not target.parent.is_dir():
+        raise WeightsError(f"{target}: there is no folder {target.parent}")
     if target.exists() and not force:
         raise WeightsError(f"{target} exists: --force overwrites it")
     weights = how.read(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def load(path: Path) -> Mapping[str, Any]:
             look.check(file, path.stat().st_size)
             state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # bytes chosen by others: torch raises a dozen kinds
-            reason = " ".join(str(error).split())[:200]
+            reason = _reason(error)
             raise WeightsError(
                 f"{path}: not a PyTorch file of weights ({type(error).__name__}: {reason}). If you trust whoever wrote it, load it "
                 "yourself and hand the state dict to convgru.adopt"
@@ -80,6 +81,13 @@ def load(path: Path) -> Mapping[str, Any]:
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise WeightsError(f"{path}: expected a state dict, got {type(state).__name__}")
     return state
+
+
+def _reason(error: Exception) -> str:
+    """What torch says, without its colours; and without its advice to load the file in the unsafe way."""
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
+    found = re.search(r"WeightsUnpickler error: (.*?)(?: Check the documentation|$)", text)
+    return (found[1] if found else text)[:200]
 
 
 def _state_dicts(

@@ -11,7 +11,7 @@ import numpy as np
 from convgru.importers.convert import place_in, to_canonical, to_foreign
 from convgru.importers.layout import Layout
 from convgru.importers.match import Match
-from convgru.importers.search import Configs, Findings, search
+from convgru.importers.search import Configs, Findings, begins, search
 from convgru.importers.tables import LAYOUTS
 from convgru.spec import Spec
 from convgru.weights import Weights, WeightsError, dtype_of
@@ -130,6 +130,8 @@ def _only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Mat
     if matches:
         raise WeightsError(_several([*matches, *(() if exact else found.others)]))
     names = [] if found.reasons else ["known are " + ", ".join(sorted({key.partition(".")[0] for key in LAYOUTS}))]
+    if prefix and not found.reasons and not any(begins(name, prefix) for name in shapes):
+        raise WeightsError(f"no array lies below the prefix {prefix!r}; there are {_examples(shapes)}")
     where = "" if prefix is None else f" that begin with {prefix!r}"
     lines = [f"no known layout fits the arrays {_examples(shapes)}{where}", *_shortened(found.reasons), *names]
     raise WeightsError("\n".join(lines))

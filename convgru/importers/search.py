@@ -50,10 +50,10 @@ def search(
 ) -> Findings:
     """Every network in one of the layouts whose names begin with ``prefix``; ``named`` if the caller named the layout."""
     names, hints = sorted(shapes), spread(hints)
-    wanted = [name for name in names if _begins(name, prefix)]
+    wanted = [name for name in names if begins(name, prefix)]
     fitting: list[Match] = []
     others: list[Match] = []
-    reasons = list(_refusals(wanted))
+    reasons: list[tuple[frozenset[str], str]] = [(frozenset(), each) for each in _refusals(wanted)]
     broken: dict[str, list[frozenset[str]]] = defaultdict(list)
     for layout, start, seen in _sightings(layouts, wanted):
         if layout.inside and not named and prefix is None and not re.fullmatch(layout.inside, start, re.DOTALL):
@@ -65,17 +65,21 @@ def search(
             fitting.append(_fit(layout, start, seen, shapes, names, {**config, **hints}))
         except NoFitError as error:
             broken[start].append(frozenset(seen.names))
-            reasons.append(f"  {layout.name} ({layout.title}), from {some(sorted(set(seen.names)))}: {error}")
+            why = f"  {layout.name} ({layout.title}), from {some(sorted(set(seen.names)))}: {error}"
+            reasons.append((broken[start][-1], why))
             with suppress(NoFitError):
-                told = {**config, **_choosing(layout, hints)}
-                others += [_fit(layout, start, seen, shapes, names, told)] if hints else []
+                only = {**config, **_choosing(layout, hints)}
+                others += [_fit(layout, start, seen, shapes, names, only)] if hints else []
     if named and not reasons and not fitting:
-        reasons = [f"  {each.name} ({each.title}): no array is called like {each.example!r}" for each in layouts]
+        absent = (f"  {each.name} ({each.title}): no array is called like {each.example!r}" for each in layouts)
+        reasons = [(frozenset(), each) for each in absent]
     matches = tuple(found for found in _largest(fitting) if not _is_part(found, broken))
     claimed = {name for found in matches for name in found.claims}
     left = tuple(name for name in names if name not in claimed)
     more = tuple(found for found in _largest(others) if claimed.isdisjoint(found.claims))
-    return Findings(matches, left, tuple(reasons), more)
+    # What a network was read from is no riddle, whatever else its names look like.
+    told = tuple(reason for seen_in, reason in reasons if not seen_in or not seen_in <= claimed)
+    return Findings(matches, left, told, more)
 
 
 def _fit(
@@ -111,7 +115,7 @@ def _refusals(names: Sequence[str]) -> Iterator[str]:
             yield f"  {refusal.title}, from {some(told)}: {refusal.reason}"
 
 
-def _begins(name: str, prefix: str | None) -> bool:
+def begins(name: str, prefix: str | None) -> bool:
     """Whether a name begins with the name of a module, with or without the separator behind it."""
     if not prefix:
         return True

@@ -143,6 +143,15 @@ def test_what_another_system_does_not_have_is_refused(convgru_cli, file, tmp_pat
     assert not (tmp_path / "v.weights.h5").exists()
 
 
+def test_a_wrong_suffix_for_another_system_is_said_of_the_target_and_not_of_a_temporary_file(
+    convgru_cli, file, tmp_path
+):
+    assert _fails(
+        convgru_cli("convert", "w.safetensors", "out", "--to", "keras"), "out: expected a suffix of .weights.h5"
+    )
+    assert _fails(convgru_cli("convert", "w.safetensors", "out", "--to", "linen"), ": out: expected a suffix of .saf")
+
+
 def test_convert_never_overwrites_without_force(convgru_cli, file, tmp_path):
     (tmp_path / "v.npz").write_bytes(b"mine")
     assert _fails(convgru_cli("convert", "w.safetensors", "v.npz"), "v.npz exists: --force overwrites it")
@@ -159,7 +168,7 @@ def test_convert_never_overwrites_without_force(convgru_cli, file, tmp_path):
         ("nan.npz", "v.safetensors", "expected finite numbers, got 1"),
         ("strange.npz", "v.safetensors", "no known layout fits the arrays 'a'"),
         ("w.safetensors", "v.txt", "v.txt: expected a suffix of .safetensors"),
-        ("w.safetensors", "nowhere/v.npz", "nowhere"),
+        ("w.safetensors", "nowhere/v.npz", "v.npz: there is no folder"),
     ],
 )
 def test_a_failed_conversion_leaves_no_file(convgru_cli, file, tmp_path, source, target, message):

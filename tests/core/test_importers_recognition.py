@@ -98,7 +98,7 @@ def test_several_networks_are_listed_and_chosen_with_or_without_the_separator():
     found = importers.survey(arrays)
     assert [each.prefix for each in found.matches] == ["part0.", "part1.", "part2."]
     assert found.left == ("head.weight", "part1.other.bias")
-    with pytest.raises(convgru.WeightsError, match="no known layout fits"):
+    with pytest.raises(convgru.WeightsError, match="no array lies below the prefix"):
         convgru.adopt(arrays, prefix="part")
 
 

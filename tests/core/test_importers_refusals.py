@@ -78,8 +78,20 @@ def test_prefix_chooses_one_of_several_networks():
         convgru.adopt(arrays)
     assert convgru.adopt(arrays, prefix="encoder.").equal(one)
     assert convgru.adopt(arrays, prefix="decoder").equal(two)
-    with pytest.raises(convgru.WeightsError, match=r"that begin with 'middle\.'"):
+    with pytest.raises(convgru.WeightsError, match=r"no array lies below the prefix 'middle\.'"):
         convgru.adopt(arrays, prefix="middle.")
+    with pytest.raises(convgru.WeightsError, match=r"no known layout fits the arrays .* that begin with 'head'"):
+        convgru.adopt(arrays, prefix="head")
+
+
+@pytest.mark.parametrize(
+    ("layout", "spec"),
+    [("linen", convgru.network("lstm", 3, 4)), ("torch.nn", convgru.network("rnn", 5, 7, 1))],
+)
+def test_what_is_read_does_not_look_like_a_network_that_is_not_read(layout, spec):
+    seen = importers.survey(importers.export(_random(spec), layout))
+    assert len(seen.matches) == 1
+    assert seen.reasons == ()
 
 
 def test_nonlinearity_is_a_hint():

@@ -196,3 +196,10 @@ def test_damaged_bytes(path):
         read += 1
         assert all(np.isfinite(array).all() for array in weights.arrays.values())
     assert read < 150
+
+
+def test_a_whole_pickled_module_is_refused_in_plain_words(tmp_path):
+    torch.save(torch.nn.Conv2d(1, 1, 1), tmp_path / "whole.pt")
+    with pytest.raises(convgru.WeightsError, match=r"UnpicklingError: Unsupported global: .*Conv2d") as caught:
+        convgru.read(tmp_path / "whole.pt")
+    assert "\x1b" not in str(caught.value)
