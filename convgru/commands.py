@@ -156,6 +156,7 @@ def _described(found: survey.Survey) -> dict[str, Any]:
                 "layout": each.layout,
                 "network": each.spec.title,
                 "spec": json.loads(to_json(each.spec)),
+                "assumed": dict(each.assumed),
             }
             for each in found.networks
         ],

@@ -10,7 +10,7 @@ from convgru.parity import Progress as Callback
 from convgru.report import Report
 from convgru.shapes import count_parameters
 from convgru.spec import CellSpec, ForecasterSpec
-from convgru.survey import OWN, Survey
+from convgru.survey import OWN, Survey, told
 from convgru.weights import Weights
 
 try:
@@ -77,6 +77,8 @@ def show_survey(found: Survey) -> None:
     elif found.networks[0].layout != OWN:
         each = found.networks[0]
         console.print(f"read as {escape(each.layout)}, {escape(each.label)}")
+        if each.assumed:
+            console.print(f"[yellow]not in the file[/], {escape(told(each.assumed))}", soft_wrap=True)
     if found.left:
         shown = ", ".join(found.left[:8]) + (f" and {len(found.left) - 8} more" if len(found.left) > 8 else "")
         console.print(f"left alone: {escape(shown)}", soft_wrap=True)

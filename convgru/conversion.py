@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from convgru import atomic, files, parity, reference, registry
+from convgru import atomic, files, parity, reference, registry, survey
 from convgru.budget import budget, error
 from convgru.cases import Problem
 from convgru.shapes import fitting_size
@@ -51,9 +51,12 @@ class Source:
     prefix: str | None = None
     hints: Mapping[str, Any] = field(default_factory=dict)
 
-    def read(self, path: Path) -> Weights:
-        """The weights in a file."""
-        return files.read(path, self.layout, prefix=self.prefix, **self.hints)
+    def read(self, path: Path) -> tuple[Weights, Mapping[str, Any]]:
+        """The weights in a file, and what was assumed of them. Raises WeightsError, for several networks too."""
+        found = survey.inspect(path, self.layout, prefix=self.prefix, **self.hints)
+        if found.weights is None:  # several: read lists them
+            return files.read(path, self.layout, prefix=self.prefix, **self.hints), {}
+        return found.weights, found.networks[0].assumed if found.networks else {}
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,13 @@ def convert(source: Path, target: Path, how: Source, to: str | None = None, *, f
         raise WeightsError(f"{target}: there is no folder {target.parent}")
     if target.exists() and not force:
         raise WeightsError(f"{target} exists: --force overwrites it")
-    weights = how.read(source)
+    weights, assumed = how.read(source)
     with atomic.replacing(target) as temporary:
         files.write(weights, temporary, wanted.layout)
         back = files.read(temporary) if wanted.layout is None else files.read_as(temporary, wanted.layout, weights.spec)
         lines = [_same_bytes(weights, back), *_run_both(weights, back), *_run_in(weights, wanted.framework or owner)]
+    if assumed:
+        lines.append(f"not in {source.name}, {survey.told(assumed)}")
     return Converted(source, target, weights, tuple(lines))
 
 

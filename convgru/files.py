@@ -54,21 +54,25 @@ def read(
     >>> weights = convgru.read("model.safetensors")  # doctest: +SKIP
     """
     found = contents(path)
-    prefix = prefix and unwrapped(prefix)
     try:
-        if found.specs and layout is None and not found.leads_elsewhere(prefix):
-            if hints or (prefix and "" in found.specs):
-                told = sorted([*hints, *(["prefix"] if prefix else [])])
-                raise WeightsError(f"a file of convgru itself needs no prefix and no hints, got {told}")
-            return found.network(prefix)
-        arrays = numbers(found)
-        if layout == lost.LAYOUT and lost.prefixes(arrays):
-            return without_spec(arrays, hints).network(prefix)
-        if layout is None and lost.prefixes([name for name in arrays if name.startswith(prefix or "")]):
-            raise WeightsError(lost.ADVICE)
-        return adopt(arrays, layout, prefix=prefix, configs=found.configs, **hints)
+        return weights_in(found, layout, prefix and unwrapped(prefix), hints)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
+
+
+def weights_in(found: Contents, layout: str | None, prefix: str | None, hints: Mapping[str, Any]) -> Weights:
+    """The weights of the one network among the contents of a file, or of the one that ``prefix`` chooses. Raises WeightsError."""
+    if found.specs and layout is None and not found.leads_elsewhere(prefix):
+        if hints or (prefix and "" in found.specs):
+            told = sorted([*hints, *(["prefix"] if prefix else [])])
+            raise WeightsError(f"a file of convgru itself needs no prefix and no hints, got {told}")
+        return found.network(prefix)
+    arrays = numbers(found)
+    if layout == lost.LAYOUT and lost.prefixes(arrays):
+        return without_spec(arrays, hints).network(prefix)
+    if layout is None and lost.prefixes([name for name in arrays if name.startswith(prefix or "")]):
+        raise WeightsError(lost.ADVICE)
+    return adopt(arrays, layout, prefix=prefix, configs=found.configs, **hints)
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class Network:
     label: str
     layout: str
     spec: Spec
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    """What neither arrays nor file say, and no hint did: constructor arguments, at what the original has where nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,15 @@ def inspect(
 
     >>> convgru.inspect("model.pt").networks  # doctest: +SKIP
     """
-    where, found = Path(path), files.contents(path)
+    where, found, prefix = Path(path), files.contents(path), prefix and unwrapped(prefix)
     try:
-        seen = _survey(where, found, layout, prefix and unwrapped(prefix), hints)
+        seen = _survey(where, found, layout, prefix, hints)
+        if seen.networks and len(seen.networks) + len(seen.others) > 1:
+            return seen
+        # One network, or none, of which read says why.
+        return replace(seen, weights=files.weights_in(found, layout, prefix, hints))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    if seen.networks and len(seen.networks) + len(seen.others) > 1:
-        return seen
-    # One network, or none, of which read says why.
-    return replace(seen, weights=files.read(where, layout, prefix=prefix, **hints))
 
 
 def _survey(path: Path, found: Contents, layout: str | None, prefix: str | None, hints: Mapping[str, Any]) -> Survey:
@@ -71,5 +73,11 @@ def _survey(path: Path, found: Contents, layout: str | None, prefix: str | None,
     if not rest or layout == OWN:
         return Survey(path, tuple(networks), tuple(rest))
     seen = importers.survey(rest, layout, prefix=prefix, configs=found.configs, **hints)
-    networks += [Network(each.prefix, each.label, each.layout.name, each.spec) for each in seen.matches]
+    networks += [Network(each.prefix, each.label, each.layout.name, each.spec, each.assumed) for each in seen.matches]
     return Survey(path, tuple(networks), seen.left, seen.reasons, tuple(each.label for each in seen.others))
+
+
+def told(assumed: Mapping[str, Any]) -> str:
+    """A sentence on what was assumed."""
+    values = ", ".join(f"{name}={value}" for name, value in assumed.items())
+    return f"taken as {values}: hints (--hint NAME=VALUE) say otherwise"

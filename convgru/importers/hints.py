@@ -37,6 +37,17 @@ def options_of(layout: Layout, hints: Mapping[str, Any], both: bool) -> dict[str
     return {**options, "bidirectional": layout.bidirectional if both else None}
 
 
+def assumed_of(layout: Layout, spec: NetworkSpec, hints: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor arguments that change what is computed, that arrays cannot tell, and that no hint told: as they were taken."""
+    first = spec.layers[0]
+    taken: dict[str, Any] = {}
+    for name, arguments in layout.choices.items():
+        if name not in hints and "dropout" not in arguments[0]:
+            value = getattr(first if hasattr(first, arguments[0]) else spec, arguments[0])
+            taken[name] = value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+    return taken
+
+
 def _ndim(value: Any) -> int:
     if value not in (1, 2, 3) or isinstance(value, bool):
         raise NoFitError(f"ndim expected 1, 2 or 3, got {value!r}")

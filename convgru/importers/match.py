@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from convgru.importers.hints import NoFitError, check_hints, forget_of, groups_of, options_of
+from convgru.importers.hints import NoFitError, assumed_of, check_hints, forget_of, groups_of, options_of
 from convgru.importers.layout import Layout, Piece
 from convgru.shapes import cell_parameter_shapes, layer_prefix
 from convgru.spec import CellSpec, NetworkSpec, Norm, network
@@ -53,6 +53,8 @@ class Match:
     """What the original counts the first layer as."""
     words: Mapping[Where, str] = field(default_factory=dict)
     """What stands for ``{any}``."""
+    assumed: Mapping[str, Any] = field(default_factory=dict)
+    """Constructor arguments that nothing told, as they were taken."""
 
     @classmethod
     def of(cls, layout: Layout, spec: NetworkSpec, groups: int | None = None) -> Match:
@@ -127,7 +129,8 @@ def match(
     draft = Match(layout, prefix, _NONE, pieces, groups, forget_of(layout, hints), first, words)
     options = {"bias": bias, **options_of(layout, hints, both)}
     spec = _derive(draft, len({layer for layer, _ in parts}), shapes, options)
-    found = Match(layout, prefix, spec, pieces, groups, draft.forget, first, words)
+    assumed = assumed_of(layout, spec, hints)
+    found = Match(layout, prefix, spec, pieces, groups, draft.forget, first, words, assumed)
     _check_shapes(found, shapes)
     check_hints(layout, spec, stored, hints, first)
     return found
