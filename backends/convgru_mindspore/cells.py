@@ -230,4 +230,17 @@ class ConvRNNCell(Cell):
         self._hold(network("rnn", in_channels, hidden_channels, kernel_size, ndim=ndim, **rest), None, **own)
 
 
+class Layer(nn.Cell):
+    """One layer: its cells, called ``fwd`` and ``bwd`` for the direction in which they read time."""
+
+    def __init__(self, cells: dict[str, Any]) -> None:
+        super().__init__()
+        for direction, cell in cells.items():
+            setattr(self, direction, cell)
+
+    def construct(self, x: Any, state: Any = None) -> Any:
+        """One frame through the forward cell."""
+        return self.fwd(x, state)
+
+
 CELLS: dict[str, type[Cell]] = {"gru": ConvGRUCell, "lstm": ConvLSTMCell, "rnn": ConvRNNCell}

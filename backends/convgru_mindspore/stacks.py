@@ -12,7 +12,7 @@ from convgru.shapes import layer_prefix
 from convgru.spec import TITLES, Ints, NetworkSpec, network
 from convgru.weights import Weights
 from convgru_mindspore import core
-from convgru_mindspore.cells import CELLS
+from convgru_mindspore.cells import CELLS, Layer
 from convgru_mindspore.checks import ready_extras, ready_state
 from convgru_mindspore.loop import step_names
 from convgru_mindspore.options import ConvGRUOptions, ConvLSTMOptions, ConvRNNOptions, explicit, taken
@@ -25,19 +25,6 @@ from convgru_mindspore.parameters import (
     part_of,
     starting_weights,
 )
-
-
-class Layer(nn.Cell):
-    """One layer: its cells, called ``fwd`` and ``bwd`` for the direction in which they read time."""
-
-    def __init__(self, cells: dict[str, Any]) -> None:
-        super().__init__()
-        for direction, cell in cells.items():
-            setattr(self, direction, cell)
-
-    def construct(self, x: Any, state: Any = None) -> Any:
-        """One frame through the forward cell."""
-        return self.fwd(x, state)
 
 
 class Stack(nn.Cell):
