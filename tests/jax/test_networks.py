@@ -107,7 +107,6 @@ def test_vmap_over_networks_is_a_loop_over_them(net, error):
     assert error(jax.vmap(slopes)(several), jax.tree.map(lambda *a: jnp.stack(a), *each)) < 1e-5
 
 
-@pytest.mark.usefixtures("x64")
 def test_an_explicit_mesh_shards_the_batch(net, error):
     """The mesh that jax.make_mesh makes: shardings are part of types there, and every operation must say what comes of them."""
     one = net(network("lstm", 2, [3, 2], bidirectional=True), (5, 4))
@@ -128,6 +127,7 @@ def test_an_explicit_mesh_shards_the_batch(net, error):
     assert error(jax.device_get(found), wanted) < 1e-5
 
 
+@pytest.mark.usefixtures("x64")
 def test_second_order(net, error):
     """A Hessian-vector product, reverse over reverse, against forward over reverse of the plain method."""
     one = net(*SPECS["lstm"], dtype="float64")
