@@ -62,20 +62,18 @@ def show_weights(name: str, weights: Weights) -> None:
 
 def show_survey(found: Survey) -> None:
     """Where each network of a file stands, and what else the file holds; nothing for a file of one network of ours alone."""
-    console = _console()
-    if len(found.networks) > 1:
+    console, networks = _console(), list(found.networks)
+    if len(networks) > 1:
         table = _table("prefix", "layout", "network", "in", "hidden", "kernel")
-        for each in found.networks:
+        for each in networks:
             layers = each.spec.recurrent.layers
             sizes = ([layer.hidden_channels for layer in layers], [layer.kernel_size for layer in layers])
             columns = (each.label, each.layout, each.spec.title, each.spec.in_channels, *sizes)
             table.add_row(*(escape(str(column)) for column in columns))
-        console.print(
-            f"[bold]{escape(str(found.path))}[/]: {len(found.networks)} networks; prefix= or --prefix chooses"
-        )
+        console.print(f"[bold]{escape(str(found.path))}[/]: {len(networks)} networks; prefix= or --prefix chooses")
         console.print(table)
-    elif found.networks[0].layout != OWN:
-        each = found.networks[0]
+    elif networks[0].layout != OWN:
+        each = networks[0]
         console.print(f"read as {escape(each.layout)}, {escape(each.label)}")
         if each.assumed:
             console.print(f"[yellow]not in the file[/], {escape(told(each.assumed))}", soft_wrap=True)

@@ -138,16 +138,19 @@ def forecast(
     resume: bool = False,
 ) -> tuple[Frames, list[Parts]]:
     """The ``steps`` frames that follow, and the state of the network that made the last of them."""
+    tops: Frames = []  # the top hidden state that the encoder has made already, where it is the encoder that goes on
     if not resume:
         read = [numpy_ops.patch(frame, spec.patch) for frame in frames]
         layers, state = run(spec.encoder, arrays, "encoder.", read, state, call)
-        top = layers[-1][-1]
+        tops = layers[-1][-1:] if spec.decoder is None else []
     network, prefix = (spec.encoder, "encoder.") if spec.decoder is None else (spec.decoder, "decoder.")
     readout = numpy_ops.prepare_readout(spec, arrays)
     frame = frames[-1]
     predictions: Frames = []
     for k in range(steps):
-        if k > 0 or spec.decoder is not None or resume:
+        if k < len(tops):
+            top = tops[k]
+        else:
             inside = numpy_ops.patch(frame, spec.patch)
             inside = inside if spec.feedback else np.zeros_like(inside)
             layers, state = run(network, arrays, prefix, [inside], state, call)

@@ -75,8 +75,9 @@ def _block(block: Block, arrays: Mapping[str, Any], numbers: Numbers, like: Any)
     if len(block.terms) == 1 and block.terms[0].is_exact:
         return _cut(block.terms[0], arrays, numbers).reshape(block.shape)
     # Starting with a term, and not with zero, keeps the sign of -0.0.
-    total, *others = [_value(term, arrays, numbers) if term.name else term.constant for term in block.terms]
-    for value in others:
+    values: list[Any] = [_value(term, arrays, numbers) if term.name else term.constant for term in block.terms]
+    total = values[0]
+    for value in values[1:]:
         total = total + value
     if isinstance(total, float):  # constants alone
         total = numbers.widen(numbers.zeros(block.shape, like)) + total
