@@ -6,14 +6,15 @@ import importlib
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from convgru.errors import UnsupportedError, WeightsError
 from convgru.files import read, write
 from convgru.importers import adopt
+from convgru.initialization import init
+from convgru.inspection import inspect
 from convgru.port import build, extract, port
-from convgru.registry import UnsupportedError
-from convgru.shapes import parameter_shapes, state_shapes
 from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec, forecaster, network
-from convgru.survey import inspect
-from convgru.weights import Weights, WeightsError, init
+from convgru.spec.shapes import parameter_shapes, state_shapes
+from convgru.weights import Weights
 
 if TYPE_CHECKING:
     from convgru import flax as flax
@@ -50,7 +51,7 @@ __all__ = [
     "write",
 ]
 
-_LAZY = ("case_table", "cases", "flax", "jax", "mindspore", "parity", "reference", "torch")
+_LAZY = ("flax", "jax", "mindspore", "parity", "reference", "torch")
 
 
 def __getattr__(name: str) -> Any:

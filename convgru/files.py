@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from convgru import keras_io, keras_write, lost, npz_io, registry, safetensors_io
-from convgru.contents import Contents, unwrapped
-from convgru.importers import adopt, export, restore
+from convgru import registry
+from convgru.errors import WeightsError
+from convgru.formats import keras, npz, safetensors
+from convgru.formats.checkpoint import Contents, unwrapped
+from convgru.importers import adopt, export, restore, specless
 from convgru.spec import Spec
-from convgru.weights import Weights, WeightsError
+from convgru.weights import Weights
 
 OURS = {".safetensors": "convgru's own format", ".npz": "the same arrays as NumPy writes them"}
 FRAMEWORKS = {".pt": "torch", ".pth": "torch", ".msgpack": "flax", ".ckpt": "mindspore"}
 """Suffix of a framework's own checkpoints -> its backend. Each backend lists its own too; here no framework is imported."""
-READ_ONLY = {".bin": "torch", ".tar": "torch", **dict.fromkeys(keras_io.SUFFIXES, "keras")}
+READ_ONLY = {".bin": "torch", ".tar": "torch", **dict.fromkeys(keras.SUFFIXES, "keras")}
 """What others write, and convgru only reads: pytorch_model.bin, model.pth.tar, Keras' files. A folder is orbax's."""
 SUFFIXES = (*OURS, *FRAMEWORKS, *READ_ONLY)
 ORBAX = ("_METADATA", "_CHECKPOINT_METADATA", "checkpoint")
@@ -68,17 +70,17 @@ def weights_in(found: Contents, layout: str | None, prefix: str | None, hints: M
             raise WeightsError(f"a file of convgru itself needs no prefix and no hints, got {told}")
         return found.network(prefix)
     arrays = numbers(found)
-    if layout == lost.LAYOUT and lost.prefixes(arrays):
+    if layout == specless.LAYOUT and specless.prefixes(arrays):
         return without_spec(arrays, hints).network(prefix)
-    if layout is None and lost.prefixes([name for name in arrays if name.startswith(prefix or "")]):
-        raise WeightsError(lost.ADVICE)
+    if layout is None and specless.prefixes([name for name in arrays if name.startswith(prefix or "")]):
+        raise WeightsError(specless.ADVICE)
     return adopt(arrays, layout, prefix=prefix, configs=found.configs, **hints)
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:
     """All arrays of a file by flat name, whoever wrote it, and the networks that it says it holds. Raises as ``read``."""
     reader = _reader_of(Path(path))
-    if reader is safetensors_io or reader is npz_io:
+    if reader is safetensors or reader is npz:
         if reader.read_header(path).is_ours:
             weights: Weights = reader.read(path)
             return Contents(weights.arrays, {"": weights.spec})
@@ -116,20 +118,20 @@ def write(weights: Weights, path: str | os.PathLike[str], layout: str | None = N
     if backend is not None:
         registry.get(backend).write(weights, Path(path))
     elif Path(path).suffix.lower() == ".npz":
-        npz_io.write(weights, path)
+        npz.write(weights, path)
     else:
-        safetensors_io.write(weights, path)
+        safetensors.write(weights, path)
 
 
 def _write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     """Arrays under the names that they have elsewhere, as the suffix says."""
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        npz_io.write_arrays(arrays, path)
+        npz.write_arrays(arrays, path)
     elif suffix == ".safetensors":
-        safetensors_io.write_arrays(arrays, path)
-    elif suffix in keras_io.SUFFIXES:
-        keras_write.write(arrays, path)
+        safetensors.write_arrays(arrays, path)
+    elif suffix in keras.SUFFIXES:
+        keras.write(arrays, path)
     else:
         backend = backend_of(path)
         assert backend is not None  # the core's own suffixes came before
@@ -143,21 +145,21 @@ def numbers(found: Contents) -> dict[str, np.ndarray]:
 
 def without_spec(arrays: Mapping[str, np.ndarray], hints: Mapping[str, Any]) -> Contents:
     """Arrays under convgru's own names, whose spec was lost on the way, with the specs that their shapes imply."""
-    starts = lost.prefixes(arrays)
+    starts = specless.prefixes(arrays)
     shapes = {start: {n[len(start) :]: a.shape for n, a in arrays.items() if n.startswith(start)} for start in starts}
-    return Contents(arrays, {start: lost.spec_of(shapes[start], hints) for start in starts})
+    return Contents(arrays, {start: specless.spec_of(shapes[start], hints) for start in starts})
 
 
 def _reader_of(path: Path) -> Any:
     """The module that reads a file, found without importing any framework but the one that it needs."""
     suffix = path.suffix.lower()
     if suffix in OURS:
-        return npz_io if suffix == ".npz" else safetensors_io
+        return npz if suffix == ".npz" else safetensors
     known = {**FRAMEWORKS, **READ_ONLY}
     if suffix not in known and not path.is_dir():
         raise WeightsError(f"{path}: expected a suffix of {', '.join([*OURS, *known])}, got {suffix or 'none'!r}")
     if known.get(suffix) == "keras":
-        return keras_io
+        return keras
     path.stat()  # OSError if there is no such file, whatever the framework's own loader makes of that
     if path.is_dir():
         return registry.get("flax")

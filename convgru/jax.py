@@ -5,7 +5,7 @@ from __future__ import annotations
 from convgru.registry import explain
 
 try:
-    from convgru_jax.api import Params, State, apply, detach, draw_masks, forecast, init, step, zero_state
+    from convgru_jax.functional import Params, State, apply, detach, draw_masks, forecast, init, step, zero_state
 except ModuleNotFoundError as error:
     raise explain("jax", error) from error
 

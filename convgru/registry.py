@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from convgru.weights import UnsupportedError as UnsupportedError
+from convgru.errors import UnsupportedError as UnsupportedError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from convgru.contents import Contents
-    from convgru.extras import Extras
+    from convgru.calls import Extras
+    from convgru.formats.checkpoint import Contents
     from convgru.weights import Weights
 
 ROOMS = {

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from convgru.extras import Extras
-from convgru.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
+from convgru.calls import Extras
 from convgru.spec import ForecasterSpec, Spec
+from convgru.spec.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
 from convgru.weights import Weights
 from convgru_flax.cells import ConvCell
 from convgru_flax.checkpoint import contents, read, write, write_arrays
-from convgru_flax.forecasting import Forecaster
+from convgru_flax.forecaster import Forecaster
 from convgru_flax.networks import STACKS
 from convgru_flax.stacks import ConvStack
 from convgru_jax import backend as on_jax

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convgru.shapes import cell_parameter_shapes, layer_prefix, step_prefixes
 from convgru.spec import CellSpec, Ints, NetworkSpec, network
-from convgru_flax import calls
-from convgru_flax.calls import Arrays
+from convgru.spec.shapes import cell_parameter_shapes, layer_prefix, step_prefixes
+from convgru_flax import arguments
+from convgru_flax.arguments import Arrays
 from convgru_flax.options import CellOptions, checked
-from convgru_jax import checks, core
+from convgru_jax import arguments as jax_arguments
+from convgru_jax import compiled
 
 
 class Update(nnx.Module):
@@ -37,7 +38,7 @@ class ConvCell(nnx.RNNCellBase):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        calls.name_constructor(cls)
+        arguments.name_constructor(cls)
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class ConvCell(nnx.RNNCellBase):
     ) -> None:
         own = checked(type(self).__name__, options, CellOptions)
         spec = network(self.kind, in_features, hidden_features, kernel_size, 1, **own)
-        arrays = calls.initial(f"{spec.title}Cell", spec, rngs, param_dtype)
+        arrays = arguments.initial(f"{spec.title}Cell", spec, rngs, param_dtype)
         self._fill(spec.layers[0], arrays, prefix=layer_prefix(0), dtype=dtype, method=method)
 
     def _fill(self, spec: CellSpec, arrays: Arrays, *, prefix: str, dtype: Any, method: str) -> None:
@@ -69,8 +70,8 @@ class ConvCell(nnx.RNNCellBase):
                 setattr(self, name, nnx.data(None))
             for name, array in own.items():
                 setattr(self, name, nnx.Param(array))
-        self.dtype = None if dtype is None else calls.usable(self.title, dtype)
-        self.method = calls.check_method(self.title, method)
+        self.dtype = None if dtype is None else arguments.usable(self.title, dtype)
+        self.method = arguments.check_method(self.title, method)
 
     @classmethod
     def from_spec(
@@ -85,11 +86,13 @@ class ConvCell(nnx.RNNCellBase):
     ) -> Self:
         """The cell that a network of one layer describes, with ``arrays`` (by canonical name) or initial ones from ``rngs``."""
         owner = f"{cls.__name__}.from_spec"
-        calls.check_kind(owner, cls.kind, spec)
+        arguments.check_kind(owner, cls.kind, spec)
         if len(spec.layers) != 1:
             raise ValueError(f"{owner} expected a spec of one layer, got {len(spec.layers)}")
-        drawn = calls.given_or_initial(owner, spec, arrays, rngs, param_dtype)
-        return calls.as_class(cls, _Filled(spec.layers[0], drawn, prefix=layer_prefix(0), dtype=dtype, method=method))
+        drawn = arguments.given_or_initial(owner, spec, arrays, rngs, param_dtype)
+        return arguments.as_class(
+            cls, _Filled(spec.layers[0], drawn, prefix=layer_prefix(0), dtype=dtype, method=method)
+        )
 
     @property
     def title(self) -> str:
@@ -138,16 +141,16 @@ class ConvCell(nnx.RNNCellBase):
             TypeError: a dtype is not that of the parameters, while the cell's own ``dtype`` is None.
             UnsupportedError: float64 while JAX's 64-bit mode is off.
         """
-        arrays, x, state = calls.enter(
+        arrays, x, state = arguments.enter(
             self.title, self.spec, self.arrays(), inputs, (carry,), layout="BSC", dtype=self.dtype
         )
         pair = len(self.cell_spec.state_names) > 1
         if context is not None:
-            call = checks.Call(1, x.shape[0], x.shape[1:-1], x.dtype)
-            given = (calls.cast(context, self.dtype),)
-            (context,) = checks.checked_extras(self.spec, call, None, given, None).context or (None,)
+            call = jax_arguments.Call(1, x.shape[0], x.shape[1:-1], x.dtype)
+            given = (arguments.cast(context, self.dtype),)
+            (context,) = jax_arguments.checked_extras(self.spec, call, None, given, None).context or (None,)
         start = state[0] if pair else state
-        new = core.cell_step(self.cell_spec, arrays, x, start, context=context, method=self.method)
+        new = compiled.cell_step(self.cell_spec, arrays, x, start, context=context, method=self.method)
         return (new if pair else new[0]), new[0]
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None) -> Any:
@@ -163,7 +166,7 @@ class ConvCell(nnx.RNNCellBase):
             LSTM cells carry (c, h); this one carries (h, c), as all of convgru does.
         """
         dtype = next(iter(self.arrays().values())).dtype if self.dtype is None else self.dtype
-        return calls.initial_state(self.title, self.spec, input_shape, dtype, calls.drawer(rngs, carry_init))[0]
+        return arguments.initial_state(self.title, self.spec, input_shape, dtype, arguments.drawer(rngs, carry_init))[0]
 
 
 def _child(node: Any, name: str) -> Any:
@@ -235,4 +238,4 @@ CELLS: dict[str, type[ConvCell]] = {cell.kind: cell for cell in (ConvGRUCell, Co
 
 def filled(spec: CellSpec, arrays: Arrays, **options: Any) -> ConvCell:
     """The public cell of ``spec``'s kind with the arrays that ``arrays`` names after ``prefix``."""
-    return calls.as_class(CELLS[spec.cell], _Filled(spec, arrays, **options))
+    return arguments.as_class(CELLS[spec.cell], _Filled(spec, arrays, **options))

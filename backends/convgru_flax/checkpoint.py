@@ -12,12 +12,13 @@ import msgpack
 import numpy as np
 from flax import serialization, traverse_util
 
-from convgru import atomic
-from convgru.contents import Contents
-from convgru.shapes import parameter_shapes
+from convgru.errors import WeightsError
+from convgru.formats import atomic
+from convgru.formats.checkpoint import Contents
 from convgru.spec import Spec, from_json, to_json
-from convgru.weights import DTYPES, Weights, WeightsError
-from convgru_flax import foreign
+from convgru.spec.shapes import parameter_shapes
+from convgru.weights import DTYPES, Weights
+from convgru_flax import checkpoint_foreign
 
 MAX_SPEC = 1 << 20
 MAX_NAME = 1 << 10
@@ -81,7 +82,11 @@ def contents(path: Path) -> Contents:
             weights = read(path)
             return Contents(weights.arrays, {"": weights.spec})
     try:
-        return Contents(foreign.read_msgpack(path.read_bytes()) if path.is_file() else foreign.read_orbax(path))
+        return Contents(
+            checkpoint_foreign.read_msgpack(path.read_bytes())
+            if path.is_file()
+            else checkpoint_foreign.read_orbax(path)
+        )
     except Exception as error:  # whatever msgpack, orbax or NumPy make of bytes that nobody wrote for them
         what = "msgpack file of Flax" if path.is_file() else "folder of orbax"
         reason = " ".join(str(error).split())[:300]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from convgru.spec import NetworkSpec
-from convgru_flax import calls
-from convgru_flax.calls import Arrays
+from convgru_flax import arguments
+from convgru_flax.arguments import Arrays
 from convgru_flax.stacks import ConvStack, Filled
 
 
@@ -90,4 +90,4 @@ STACKS: dict[str, type[ConvStack]] = {stack.kind: stack for stack in (ConvGRU, C
 
 def filled_stack(spec: NetworkSpec, arrays: Arrays, **options: Any) -> ConvStack:
     """The public network of ``spec``'s kind with the arrays that ``arrays`` names after ``prefix``."""
-    return calls.as_class(STACKS[spec.cell], Filled(spec, arrays, **options))
+    return arguments.as_class(STACKS[spec.cell], Filled(spec, arrays, **options))

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convgru.shapes import layer_prefix
 from convgru.spec import Ints, NetworkSpec, network
-from convgru_flax import calls
-from convgru_flax.calls import Arrays
+from convgru.spec.shapes import layer_prefix
+from convgru_flax import arguments
+from convgru_flax.arguments import Arrays
 from convgru_flax.cells import ConvCell, filled
 from convgru_flax.options import NetworkOptions, checked
-from convgru_jax import core, masks
+from convgru_jax import compiled, masks
 
 SHARED = ("bidirectional", "merge", "dropout", "recurrent_dropout", "zoneout", "output_size")
 """What a network says of all its layers."""
@@ -48,7 +48,7 @@ class ConvStack(nnx.Module):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        calls.name_constructor(cls)
+        arguments.name_constructor(cls)
 
     def __init__(
         self,
@@ -67,19 +67,19 @@ class ConvStack(nnx.Module):
     ) -> None:
         own = checked(type(self).__name__, options, NetworkOptions)
         spec = network(self.kind, in_features, hidden_features, kernel_size, num_layers, **own)
-        arrays = calls.initial(spec.title, spec, rngs, param_dtype)
+        arrays = arguments.initial(spec.title, spec, rngs, param_dtype)
         call = Call(time_major, dtype, method, deterministic)
         self._fill(spec, arrays, prefix="", call=call, rngs=rngs)
 
     def _fill(self, spec: NetworkSpec, arrays: Arrays, *, prefix: str, call: Call, rngs: Any) -> None:
         for name in SHARED:
             setattr(self, name, getattr(spec, name))
-        calls.check_flags(spec.title, time_major=call.time_major, deterministic=call.deterministic)
+        arguments.check_flags(spec.title, time_major=call.time_major, deterministic=call.deterministic)
         self.time_major = call.time_major
-        self.dtype = None if call.dtype is None else calls.usable(spec.title, call.dtype)
-        self.method = calls.check_method(spec.title, call.method)
+        self.dtype = None if call.dtype is None else arguments.usable(spec.title, call.dtype)
+        self.method = arguments.check_method(spec.title, call.method)
         self.deterministic = call.deterministic
-        self.rngs = calls.stream(spec.title, rngs if masks.random(spec) else None)
+        self.rngs = arguments.stream(spec.title, rngs if masks.random(spec) else None)
         cell = {"dtype": call.dtype, "method": call.method}
         self.layers = nnx.List(
             Layer({d: filled(layer, arrays, prefix=prefix + layer_prefix(index, d), **cell) for d in spec.directions})
@@ -104,10 +104,10 @@ class ConvStack(nnx.Module):
         ``deterministic`` None means evaluation if there are no ``rngs``, else training.
         """
         owner = f"{cls.__name__}.from_spec"
-        calls.check_kind(owner, cls.kind, spec)
-        drawn = calls.given_or_initial(owner, spec, arrays, rngs, param_dtype)
+        arguments.check_kind(owner, cls.kind, spec)
+        drawn = arguments.given_or_initial(owner, spec, arrays, rngs, param_dtype)
         call = Call(time_major, dtype, method, rngs is None if deterministic is None else deterministic)
-        return calls.as_class(cls, Filled(spec, drawn, prefix="", call=call, rngs=rngs))
+        return arguments.as_class(cls, Filled(spec, drawn, prefix="", call=call, rngs=rngs))
 
     @property
     def spec(self) -> NetworkSpec:
@@ -136,7 +136,7 @@ class ConvStack(nnx.Module):
         }
 
     def set_view(self, deterministic: bool | None = None) -> None:
-        """What nnx.view calls.
+        """What nnx.view arguments.
 
         Args:
             deterministic: if not None, evaluation or training.
@@ -149,7 +149,7 @@ class ConvStack(nnx.Module):
         still = self.deterministic if deterministic is None else deterministic
         if still or given is not None or not masks.random(self.spec):
             return None
-        return calls.key_of(self.spec.title, self.rngs if rngs is None else rngs)
+        return arguments.key_of(self.spec.title, self.rngs if rngs is None else rngs)
 
     def __call__(
         self,
@@ -191,17 +191,17 @@ class ConvStack(nnx.Module):
         """
         layout = "TBSC" if self.time_major else "BTSC"
         spec = self.spec
-        arrays, x, carry = calls.enter(
+        arrays, x, carry = arguments.enter(
             spec.title, spec, self.arrays(), x, initial_carry, layout=layout, dtype=self.dtype
         )
-        result: tuple[Any, tuple[Any, ...]] = core.run(
+        result: tuple[Any, tuple[Any, ...]] = compiled.run(
             spec,
             arrays,
             x,
             carry,
             lengths=seq_lengths,
-            context=calls.cast(context, self.dtype),
-            masks=calls.cast(masks, self.dtype),
+            context=arguments.cast(context, self.dtype),
+            masks=arguments.cast(masks, self.dtype),
             key=self._key(masks, deterministic, rngs),
             return_all_layers=return_all_layers,
             last_only=last_only,
@@ -226,14 +226,14 @@ class ConvStack(nnx.Module):
         has no steps: ValueError.
         """
         spec = self.spec
-        arrays, x, carry = calls.enter(spec.title, spec, self.arrays(), x, carry, layout="BSC", dtype=self.dtype)
-        return core.step(
+        arrays, x, carry = arguments.enter(spec.title, spec, self.arrays(), x, carry, layout="BSC", dtype=self.dtype)
+        return compiled.step(
             spec,
             arrays,
             x,
             carry,
-            context=calls.cast(context, self.dtype),
-            masks=calls.cast(masks, self.dtype),
+            context=arguments.cast(context, self.dtype),
+            masks=arguments.cast(masks, self.dtype),
             key=self._key(masks, deterministic, rngs),
             method=self.method,
         )
@@ -244,7 +244,7 @@ class ConvStack(nnx.Module):
         """The carry before the first frame, whose shape (B, *S, C) is ``input_shape``: zeros, or what ``carry_init`` draws."""
         spec = self.spec
         dtype = next(iter(self.arrays().values())).dtype if self.dtype is None else self.dtype
-        return calls.initial_state(spec.title, spec, input_shape, dtype, calls.drawer(rngs, carry_init))
+        return arguments.initial_state(spec.title, spec, input_shape, dtype, arguments.drawer(rngs, carry_init))
 
 
 class Filled(ConvStack):

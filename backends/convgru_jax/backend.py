@@ -11,13 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from convgru.contents import Contents
-from convgru.extras import Extras
-from convgru.registry import UnsupportedError
-from convgru.shapes import nest_state, parameter_shapes, state_leaves
+from convgru.calls import Extras
+from convgru.errors import UnsupportedError, WeightsError
+from convgru.formats.checkpoint import Contents
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
-from convgru.weights import Weights, WeightsError
-from convgru_jax import api
+from convgru.spec.shapes import nest_state, parameter_shapes, state_leaves
+from convgru.weights import Weights
+from convgru_jax import functional
 
 Network = tuple[Spec, dict[str, jax.Array]]
 
@@ -170,12 +170,12 @@ def _others(spec: Spec, extras: Extras) -> dict[str, Any]:
 
 def _public(
     spec: Spec, params: Any, x: jax.Array, steps: int | None, state: Any, others: dict[str, Any]
-) -> tuple[jax.Array, api.State]:
+) -> tuple[jax.Array, functional.State]:
     if isinstance(spec, ForecasterSpec):
-        return api.forecast(spec, params, x, steps, state, **others)  # type: ignore[arg-type]
+        return functional.forecast(spec, params, x, steps, state, **others)  # type: ignore[arg-type]
     if steps is not None:
         raise TypeError(f"{spec.title} expected no steps: only a forecaster has a horizon, got steps={steps!r}")
-    return api.apply(spec, params, x, state, **others)
+    return functional.apply(spec, params, x, state, **others)
 
 
 def _pulled(call: Any) -> Any:

@@ -10,8 +10,8 @@ from jax import lax
 from jax import numpy as jnp
 
 from convgru import equations
-from convgru.shapes import cell_parameter_shapes, layer_prefix, step_prefixes
 from convgru.spec import CellSpec, NetworkSpec
+from convgru.spec.shapes import cell_parameter_shapes, layer_prefix, step_prefixes
 from convgru_jax import ops
 
 Parts = tuple[jax.Array, ...]
@@ -21,7 +21,7 @@ Prepared = list[list[ops.Params]]
 
 
 class Extras(NamedTuple):
-    """What a call may bring besides x and state, channels last; see ``convgru.extras.Extras``."""
+    """What a call may bring besides x and state, channels last; see ``convgru.calls.Extras``."""
 
     lengths: jax.Array | None = None
     context: tuple[jax.Array, ...] | None = None

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 
-from convgru.shapes import mask_shapes
 from convgru.spec import NetworkSpec
+from convgru.spec.shapes import mask_shapes
 
 Masks = dict[str, jax.Array]
 

@@ -9,9 +9,9 @@ from math import prod
 import jax
 from jax import numpy as jnp
 
-from convgru.convolution import Convolution, pool_matrix
 from convgru.spec import NORMED, CellSpec, ForecasterSpec
-from convgru_jax.conv import convolve, grouped_rows
+from convgru.spec.convolution import Convolution, pool_matrix
+from convgru_jax.convolution import convolve, grouped_rows
 
 
 @dataclass(frozen=True)

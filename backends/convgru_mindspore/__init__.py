@@ -1,3 +1,3 @@
 """The MindSpore room: cells, stacks and forecaster as nn.Cell, on pure functions; importing it primes MindSpore."""
 
-from convgru_mindspore import prime as prime  # first of all: it must act before MindSpore's first convolution
+from convgru_mindspore import cpu_setup as cpu_setup

@@ -11,16 +11,16 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from convgru.contents import Contents
-from convgru.extras import Extras
-from convgru.registry import UnsupportedError
-from convgru.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
+from convgru.calls import Extras
+from convgru.errors import UnsupportedError
+from convgru.formats.checkpoint import Contents
 from convgru.spec import ForecasterSpec
+from convgru.spec.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
 from convgru.weights import Weights
-from convgru_mindspore import checkpoint, prime
+from convgru_mindspore import checkpoint, cpu_setup
 from convgru_mindspore.cells import Cell
 from convgru_mindspore.compat import pytorch_convgru
-from convgru_mindspore.flat import Flat
+from convgru_mindspore.export import Flat
 from convgru_mindspore.forecaster import Forecaster
 from convgru_mindspore.stacks import STACKS, Stack
 
@@ -44,9 +44,9 @@ def devices() -> dict[str, str]:
 
 def notes() -> list[str]:
     """Mode, priming, accuracy, and why there is no GPU."""
-    absorbed = "absorbed" if prime.ABSORBED else "not met"
+    absorbed = "absorbed" if cpu_setup.ABSORBED else "not met"
     return [
-        prime.STATUS,
+        cpu_setup.STATUS,
         f"the SystemError of MindSpore's first operation under NumPy 2: {absorbed}",
         f"mode: {mode()}; convolutions: oneDNN in float32 and float16, matrix products tap by tap in float64",
         "sigmoid and tanh in float64, rounded once (accurate=True); MindSpore's own are off by 8e-7 and 1e-4 in float32",

@@ -8,11 +8,11 @@ import mindspore as ms
 import mindspore.ops as mops
 from mindspore import nn
 
-from convgru.shapes import cell_parameter_shapes, layer_prefix
 from convgru.spec import TITLES, CellSpec, Ints, NetworkSpec, network
+from convgru.spec.shapes import cell_parameter_shapes, layer_prefix
 from convgru.weights import Weights
-from convgru_mindspore import core
-from convgru_mindspore.checks import ready_extras, ready_state
+from convgru_mindspore import functional
+from convgru_mindspore.arguments import ready_extras, ready_state
 from convgru_mindspore.loop import step_names
 from convgru_mindspore.options import Common, GRUOptions, LSTMOptions, explicit, taken
 from convgru_mindspore.parameters import (
@@ -115,7 +115,7 @@ class Cell(Parameters):
         extras = ready_extras(self.spec, x, None, parts, None, dtype, "BCS")
         arrays = self.arrays(step_names(self.spec, 0, "")[0])
         frames = mops.expand_dims(x, 0)
-        _, final = core.compute(self.spec, arrays, frames, given, self.accurate, extras, False, True, False)
+        _, final = functional.compute(self.spec, arrays, frames, given, self.accurate, extras, False, True, False)
         return final[0]
 
     def first(self) -> Any:

@@ -16,11 +16,11 @@ import numpy as np
 from google.protobuf import message
 from mindspore.train import checkpoint_pb2
 
-from convgru.contents import Contents
-from convgru.registry import UnsupportedError
-from convgru.shapes import parameter_shapes
+from convgru.errors import UnsupportedError, WeightsError
+from convgru.formats.checkpoint import Contents
 from convgru.spec import from_json, to_json
-from convgru.weights import DTYPES, Weights, WeightsError
+from convgru.spec.shapes import parameter_shapes
+from convgru.weights import DTYPES, Weights
 from convgru_mindspore.parameters import parameter
 
 Entries = dict[str, tuple[str, tuple[int, ...], bytes]]

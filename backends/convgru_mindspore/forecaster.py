@@ -9,12 +9,11 @@ import mindspore.ops as mops
 from mindspore import nn
 
 from convgru import spec as specs
-from convgru.extras import check_resume
-from convgru.shapes import check_steps
+from convgru.calls import check_resume, check_steps
 from convgru.spec import ForecasterSpec, Ints, NetworkSpec
 from convgru.weights import Weights
-from convgru_mindspore import core
-from convgru_mindspore.checks import checked_resume, checked_steps, ready_state, ready_teaching
+from convgru_mindspore import functional
+from convgru_mindspore.arguments import checked_resume, checked_steps, ready_state, ready_teaching
 from convgru_mindspore.options import ForecasterOptions, explicit, taken
 from convgru_mindspore.parameters import (
     brief,
@@ -172,7 +171,7 @@ class Forecaster(nn.Cell):
         teaching = ready_teaching(self.spec, x, steps, targets, forced, dtype, self.layout)
         if self.batch_first:
             x = mops.swapaxes(x, 0, 1)
-        frames, state = core.compute_forecast(
+        frames, state = functional.compute_forecast(
             self.spec, self.arrays(), x, steps, state, self.accurate, teaching, teacher_forcing, self.training, resume
         )
         if self.batch_first:

@@ -9,9 +9,9 @@ import mindspore.ops as mops
 from mindspore.ops import constexpr
 
 from convgru import equations
-from convgru.shapes import layer_prefix, step_prefixes
+from convgru.spec.shapes import layer_prefix, step_prefixes
 from convgru_mindspore import native_ops, ops
-from convgru_mindspore.kernels import pool
+from convgru_mindspore.convolution import pool
 
 Tensor = Any
 

@@ -7,15 +7,15 @@ from typing import Any
 import mindspore.ops as mops
 from mindspore.ops import constexpr
 
-from convgru.shapes import mask_shapes
 from convgru.spec import NetworkSpec
+from convgru.spec.shapes import mask_shapes
 from convgru_mindspore.ops import constant
 
 Tensor = Any
 
 
 def draw(spec: Any, time: int, batch: int, size: Any, dtype: Any, recurrent: Any = None) -> Any:
-    """The masks by name, as ``convgru.shapes.mask_shapes`` lists them; None for a network that has none.
+    """The masks by name, as ``convgru.spec.shapes.mask_shapes`` lists them; None for a network that has none.
 
     Dropout's hold 0 or 1/(1−p), zoneout's 1 with probability p. ``recurrent``, if given, holds the recurrent masks to use again.
     """

@@ -9,7 +9,7 @@ import mindspore.ops as mops
 from mindspore.ops import constexpr
 
 from convgru.spec import NORMED
-from convgru_mindspore.kernels import convolve, geometry, ordered, pointwise
+from convgru_mindspore.convolution import convolve, geometry, ordered, pointwise
 
 Tensor = Any
 

@@ -7,14 +7,14 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 
-from convgru import weights as core_weights
-from convgru.extras import check_lengths
-from convgru.registry import UnsupportedError
-from convgru.shapes import state_leaves
+from convgru.calls import check_lengths
+from convgru.errors import UnsupportedError
+from convgru.initialization import init as init_weights
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
-from convgru.spec.checks import flag
+from convgru.spec.fields import flag
+from convgru.spec.shapes import state_leaves
 from convgru.weights import Weights
-from convgru_mindspore.checks import BFLOAT16, check_call, check_extras, check_teaching, dtype_name
+from convgru_mindspore.arguments import BFLOAT16, check_call, check_extras, check_teaching, dtype_name
 
 DTYPES = {"float64": ms.float64, "float32": ms.float32, "float16": ms.float16}
 
@@ -28,7 +28,7 @@ def starting_weights(spec: Spec, dtype: Any, weights: Weights | None) -> Weights
     if weights is None:
         checked_dtype(dtype)
         seed = int(np.random.randint(0, 2**31))
-        return core_weights.init(spec, seed, dtype_name(dtype))
+        return init_weights(spec, seed, dtype_name(dtype))
     if weights.spec != spec:
         raise ValueError(f"{spec.title} expected weights of its own spec, got those of {weights.spec!r}")
     checked_dtype(weights.dtype)

@@ -8,12 +8,12 @@ import mindspore as ms
 import mindspore.ops as mops
 from mindspore import nn
 
-from convgru.shapes import layer_prefix
 from convgru.spec import TITLES, Ints, NetworkSpec, network
+from convgru.spec.shapes import layer_prefix
 from convgru.weights import Weights
-from convgru_mindspore import core
+from convgru_mindspore import functional
+from convgru_mindspore.arguments import ready_extras, ready_state
 from convgru_mindspore.cells import CELLS, Layer
-from convgru_mindspore.checks import ready_extras, ready_state
 from convgru_mindspore.loop import step_names
 from convgru_mindspore.options import ConvGRUOptions, ConvLSTMOptions, ConvRNNOptions, explicit, taken
 from convgru_mindspore.parameters import (
@@ -106,7 +106,7 @@ class Stack(nn.Cell):
         extras = ready_extras(self.spec, x, seq_length, context, masks, dtype, self.layout)
         if self.batch_first:
             x = mops.swapaxes(x, 0, 1)
-        y, state = core.compute(
+        y, state = functional.compute(
             self.spec, self.arrays(), x, state, self.accurate, extras, return_all_layers, last_only, self.training
         )
         if self.batch_first and not last_only:
@@ -127,7 +127,9 @@ class Stack(nn.Cell):
         state = ready_state(self.spec, x, state, dtype, "BCS")
         extras = ready_extras(self.spec, x, None, context, masks, dtype, "BCS")
         frames = mops.expand_dims(x, 0)
-        return core.compute(self.spec, self.arrays(), frames, state, self.accurate, extras, False, True, self.training)
+        return functional.compute(
+            self.spec, self.arrays(), frames, state, self.accurate, extras, False, True, self.training
+        )
 
     def arrays(self) -> dict[str, Any]:
         """The parameters by their canonical names."""
@@ -169,7 +171,7 @@ class ConvGRU(Stack):
     ``seq_length``: valid frames of each sample, a list or a Tensor of integers: what lies past them is not read, NaN or not, its output is
     zero, and the backward direction starts at the last valid frame. ``context``: for each entry of the state (B, G·H, *S), or one for
     each frame, in the layout of x, added to the pre-activations. ``masks``: a dict of masks of dropout and zoneout by the names and shapes of
-    ``convgru.shapes.mask_shapes``, time first, instead of random ones. ``return_all_layers``: a tuple with every layer's output.
+    ``convgru.spec.shapes.mask_shapes``, time first, instead of random ones. ``return_all_layers``: a tuple with every layer's output.
     ``last_only``: each sample's last valid output alone, (B, H, *S).
 
     In graph mode a state, context or dict of masks passed to a function of your own should go through ``mindspore.mutable``; a call of

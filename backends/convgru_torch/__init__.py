@@ -1,10 +1,10 @@
 """The PyTorch room: convolutional recurrent networks as nn.Module, on the equations of convgru."""
 
 from convgru_torch.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
-from convgru_torch.core import run
+from convgru_torch.forecast import forecast
 from convgru_torch.forecaster import Forecaster
-from convgru_torch.forecasting import forecast
-from convgru_torch.packed import detach
+from convgru_torch.functional import run
+from convgru_torch.packed_sequence import detach
 from convgru_torch.precision import precise
 from convgru_torch.stacks import ConvGRU, ConvLSTM, ConvRNN
 

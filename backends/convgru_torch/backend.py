@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convgru.contents import Contents
-from convgru.extras import Extras
-from convgru.registry import UnsupportedError
-from convgru.shapes import nest_state, state_leaves
+from convgru.calls import Extras
+from convgru.errors import UnsupportedError
+from convgru.formats.checkpoint import Contents
 from convgru.spec import ForecasterSpec, Spec
+from convgru.spec.shapes import nest_state, state_leaves
 from convgru.weights import Weights
-from convgru_torch import files
+from convgru_torch import checkpoint
 from convgru_torch.cells import Cell
 from convgru_torch.compat.base import DropIn
 from convgru_torch.forecaster import Forecaster
+from convgru_torch.numpy_bridge import TORCH_DTYPES, to_numpy, to_tensor
 from convgru_torch.precision import precise, tf32
 from convgru_torch.stacks import STACKS, Stack
-from convgru_torch.tensors import TORCH_DTYPES, to_numpy, to_tensor
 
 __all__ = [
     "build",
@@ -174,20 +174,20 @@ def _options(extras: Extras, leaves: Mapping[str, Tensor], device: str) -> dict[
 
 
 def read(path: Path) -> Weights:
-    """The weights in a .pt file (see ``convgru_torch.files.read``). Raises WeightsError."""
-    return files.read(Path(path))
+    """The weights in a .pt file (see ``convgru_torch.checkpoint.read``). Raises WeightsError."""
+    return checkpoint.read(Path(path))
 
 
 def contents(path: Path) -> Contents:
-    """Every tensor in anybody's .pt file by name (see ``convgru_torch.files.contents``). Raises WeightsError."""
-    return files.contents(Path(path))
+    """Every tensor in anybody's .pt file by name (see ``convgru_torch.checkpoint.contents``). Raises WeightsError."""
+    return checkpoint.contents(Path(path))
 
 
 def write(weights: Weights, path: Path) -> None:
     """Write a .pt file that torch.load(weights_only=True) reads: the state dict of the module that ``build`` makes."""
-    files.write(build(weights).state_dict(), Path(path))
+    checkpoint.write(build(weights).state_dict(), Path(path))
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     """Write a state dict of any names, as another system's ``load_state_dict`` takes it."""
-    files.write({name: to_tensor(array, "cpu") for name, array in arrays.items()}, Path(path))
+    checkpoint.write({name: to_tensor(array, "cpu") for name, array in arrays.items()}, Path(path))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from convgru.shapes import cell_parameter_shapes, layer_prefix
 from convgru.spec import Ints, NetworkSpec, network
-from convgru_torch.core import run
-from convgru_torch.modules import SpecModule, add_parameters, initialise, parameter
+from convgru.spec.describe import arguments
+from convgru.spec.shapes import cell_parameter_shapes, layer_prefix
+from convgru_torch.functional import run
 from convgru_torch.options import Common, GRUOptions, LSTMOptions, explicit, refuse_unknown
-from convgru_torch.text import arguments
+from convgru_torch.parameters import SpecModule, add_parameters, initialise, parameter
 
 if TYPE_CHECKING:
     from typing import Unpack  # new in 3.11; the room itself also runs on 3.10

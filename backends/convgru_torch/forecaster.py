@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from convgru.spec import ForecasterSpec, Ints, NetworkSpec, forecaster
-from convgru.spec.checks import flag
-from convgru_torch.core import State
-from convgru_torch.forecasting import forecast
-from convgru_torch.modules import SpecModule
+from convgru.spec.describe import forecaster_arguments
+from convgru.spec.fields import flag
+from convgru_torch.forecast import forecast
+from convgru_torch.functional import State
 from convgru_torch.options import ForecasterOptions, explicit, refuse_unknown
+from convgru_torch.parameters import SpecModule
 from convgru_torch.stacks import OWN, STACKS
-from convgru_torch.text import forecaster_arguments
 
 if TYPE_CHECKING:
     from typing import Unpack  # new in 3.11; the room itself also runs on 3.10

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from convgru import equations
-from convgru.shapes import layer_prefix, step_prefixes
 from convgru.spec import CellSpec, NetworkSpec
+from convgru.spec.shapes import layer_prefix, step_prefixes
 from convgru_torch import ops
 from convgru_torch.masks import Masks
 

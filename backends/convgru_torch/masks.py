@@ -13,7 +13,7 @@ from convgru.spec import NetworkSpec
 
 
 class Masks:
-    """The masks of one call of one network, by the names of ``convgru.shapes.mask_shapes``.
+    """The masks of one call of one network, by the names of ``convgru.spec.shapes.mask_shapes``.
 
     ``given`` are taken as they are; without them ``training`` draws, and evaluation has no dropout, and zoneout's mean.
     """

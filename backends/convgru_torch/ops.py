@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convgru.convolution import Convolution, Pads
 from convgru.spec import NORMED, CellSpec, ForecasterSpec
+from convgru.spec.convolution import Convolution, Pads
 
 CHANNELS = 1
 """The channel axis of every array seen here: (B, C, *S)."""

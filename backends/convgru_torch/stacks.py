@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from convgru.shapes import layer_prefix
 from convgru.spec import Ints, NetworkSpec, network
-from convgru.spec.checks import flag
+from convgru.spec.describe import arguments
+from convgru.spec.fields import flag
+from convgru.spec.shapes import layer_prefix
 from convgru_torch.cells import Cell, ConvGRUCell, ConvLSTMCell, ConvRNNCell
-from convgru_torch.core import State, run
-from convgru_torch.modules import SpecModule
+from convgru_torch.functional import State, run
 from convgru_torch.options import ConvGRUOptions, ConvLSTMOptions, ConvRNNOptions, explicit, refuse_unknown
-from convgru_torch.packed import pack, unpack
-from convgru_torch.text import arguments
+from convgru_torch.packed_sequence import pack, unpack
+from convgru_torch.parameters import SpecModule
 
 if TYPE_CHECKING:
     from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
@@ -98,7 +98,7 @@ class Stack(SpecModule):
                 and the backward direction starts at the last valid frame. Values on an accelerator are not checked.
             context: for each entry of the state a tensor (B, G·H, *S), added to the pre-activations of all G gates; or one for each
                 frame, with time where x has it.
-            masks: of dropout and zoneout, by the names and shapes of ``convgru.shapes.mask_shapes``, instead of random ones.
+            masks: of dropout and zoneout, by the names and shapes of ``convgru.spec.shapes.mask_shapes``, instead of random ones.
             return_all_layers: return a tuple with the output of each layer.
             last_only: return each sample's last valid output alone, (B, H, *S), zeros where there is none; those before are not kept.
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from convgru import atomic
 from convgru.demo.data import CREDIT, MINUTES
+from convgru.formats import atomic
 
 
 def check() -> None:

@@ -14,9 +14,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from convgru import atomic, files, parity, registry
+from convgru import files, parity, registry
 from convgru.demo import data, plot, skill
-from convgru.report import Report
+from convgru.formats import atomic
+from convgru.parity.report import Report
 from convgru.spec import ForecasterSpec, forecaster
 from convgru.weights import Weights
 

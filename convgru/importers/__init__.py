@@ -8,13 +8,14 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from convgru.errors import WeightsError
 from convgru.importers.convert import place_in, to_canonical, to_foreign
 from convgru.importers.layout import Layout
 from convgru.importers.match import Match
 from convgru.importers.search import Configs, Findings, begins, search
 from convgru.importers.tables import LAYOUTS
 from convgru.spec import Spec
-from convgru.weights import Weights, WeightsError, dtype_of
+from convgru.weights import Weights, dtype_of
 
 DEEPEST = 64
 MOST, LONGEST = 20, 600

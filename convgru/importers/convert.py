@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from convgru.errors import WeightsError
+from convgru.importers.execute import canonical
 from convgru.importers.hints import NoFitError, flat
-from convgru.importers.interpret import canonical
 from convgru.importers.layout import Layout
 from convgru.importers.match import Match, foreign_shapes, norm_of
 from convgru.importers.plan import Term, plan
-from convgru.shapes import parameter_shapes
 from convgru.spec import NetworkSpec, network
-from convgru.weights import Weights, WeightsError
+from convgru.spec.shapes import parameter_shapes
+from convgru.weights import Weights
 
 
 def to_canonical(found: Match, arrays: Mapping[str, np.ndarray]) -> Weights:

@@ -8,8 +8,8 @@ from typing import Any
 
 from convgru.importers.hints import NoFitError, assumed_of, check_hints, forget_of, groups_of, options_of
 from convgru.importers.layout import Layout, Piece
-from convgru.shapes import cell_parameter_shapes, layer_prefix
 from convgru.spec import CellSpec, NetworkSpec, Norm, network
+from convgru.spec.shapes import cell_parameter_shapes, layer_prefix
 
 Shape = tuple[int, ...]
 Where = tuple[int, int]

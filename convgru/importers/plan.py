@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from convgru.importers.match import Match, Place
-from convgru.shapes import parameter_shapes
 from convgru.spec import GATES, NetworkSpec
+from convgru.spec.shapes import parameter_shapes
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 from convgru.importers.hints import NoFitError, spread
 from convgru.importers.layout import Layout, Piece, ending, pattern
 from convgru.importers.match import Match, Shape, Where, match, some
-from convgru.importers.neighbours import check_neighbours
 from convgru.importers.tables import REFUSALS
+from convgru.importers.unclaimed import check_neighbours
 
 Configs = Mapping[str, Mapping[str, Any]]
 """What a file says of the layers whose arrays' names begin so: constructor arguments."""

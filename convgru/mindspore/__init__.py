@@ -6,9 +6,9 @@ from convgru.registry import explain
 
 try:
     from convgru_mindspore.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
-    from convgru_mindspore.core import forecast, run
-    from convgru_mindspore.flat import Flat, detach
+    from convgru_mindspore.export import Flat, detach
     from convgru_mindspore.forecaster import Forecaster
+    from convgru_mindspore.functional import forecast, run
     from convgru_mindspore.stacks import ConvGRU, ConvLSTM, ConvRNN
 except ModuleNotFoundError as error:
     raise explain("mindspore", error) from error

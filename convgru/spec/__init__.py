@@ -1,9 +1,9 @@
 """What a network is: the only thing that all backends, files and tools share."""
 
-from convgru.spec.build import Ints, forecaster, network
+from convgru.spec.builders import Ints, forecaster, network
 from convgru.spec.cell import ACTIVATIONS, GATES, NORMED, PEEPHOLES, RESETS, TITLES, CellSpec, Norm
+from convgru.spec.json_text import from_json, to_json
 from convgru.spec.networks import BIDIRECTIONAL, MERGES, ForecasterSpec, NetworkSpec, Spec
-from convgru.spec.text import from_json, to_json
 
 __all__ = [
     "ACTIVATIONS",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from convgru.convolution import MODES, PADDING_MODES, Convolution, Padding
-from convgru.spec.checks import flag, is_size, one_of, positive, sizes
+from convgru.spec.convolution import MODES, PADDING_MODES, Convolution, Padding
+from convgru.spec.fields import flag, is_size, one_of, positive, sizes
 
 GATES: Mapping[str, str] = {"gru": "rzn", "lstm": "ifgo", "rnn": "h"}
 """The gates of each cell, in the order in which their rows stand in every weight."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from convgru.spec.cell import CellSpec
-from convgru.spec.checks import flag, one_of, probability, sizes
+from convgru.spec.fields import flag, one_of, probability, sizes
 
 BIDIRECTIONAL = (None, "layer", "stack")
 MERGES = ("concat", "sum", "mean", "mul")

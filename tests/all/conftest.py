@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from convgru import reference, registry
-from convgru.extras import Extras
+from convgru.calls import Extras
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
 

@@ -191,7 +191,7 @@ def test_doctor_without_frameworks_says_how_to_install_them(python):
 
 BROKEN = """
 import importlib
-import convgru.commands
+import convgru.cli.commands
 def broken(name):
     raise OSError("libtorch.so: cannot open shared object file")
 importlib.import_module = broken

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import convgru
-from convgru import atomic, safetensors_io
+from convgru.formats import atomic, safetensors
 from convgru.spec import to_json
 from convgru.weights import DTYPES
 
@@ -28,7 +28,7 @@ SPECS = {
 SUFFIXES = (".safetensors", ".npz")
 SPEC = convgru.network("rnn", 1, 2, 1, ndim=1)
 WEIGHTS = convgru.init(SPEC)
-GOOD = safetensors_io.to_bytes(WEIGHTS)
+GOOD = safetensors.to_bytes(WEIGHTS)
 NAMES = list(WEIGHTS.arrays)
 
 
@@ -95,7 +95,7 @@ def _spec(spec, number="1"):
 
 def _numbers(value):
     arrays = {name: array.copy() for name, array in WEIGHTS.arrays.items()}
-    data = safetensors_io.to_bytes(WEIGHTS)
+    data = safetensors.to_bytes(WEIGHTS)
     arrays[NAMES[0]].flat[0] = value
     return data[: -sum(a.nbytes for a in arrays.values())] + b"".join(arrays[name].tobytes() for name in sorted(arrays))
 
@@ -307,6 +307,6 @@ def test_foreign_safetensors_are_read_with_every_plain_dtype(tmp_path):
 
     arrays = {"a": np.arange(3, dtype=np.int64), "b": np.ones((2, 1), ml_dtypes.bfloat16), "c": np.ones(1, np.uint8)}
     save_file(arrays, tmp_path / "f.safetensors")
-    found, metadata = safetensors_io.read_arrays(tmp_path / "f.safetensors")
+    found, metadata = safetensors.read_arrays(tmp_path / "f.safetensors")
     assert metadata == {}
     assert all((found[name] == array).all() and found[name].dtype == array.dtype for name, array in arrays.items())

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import convgru
-from convgru import keras_io
+from convgru.formats import keras as keras_io
 
 h5py = pytest.importorskip("h5py")
 KERNEL = np.ones((3, 3, 1, 8), np.float32)

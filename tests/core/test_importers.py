@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import convgru
-from convgru import importers, numpy_ops, reference
-from convgru.convolution import Convolution
+from convgru import importers, reference
+from convgru.reference import ops
+from convgru.spec.convolution import Convolution
 
 KAMO = "convolutional_rnn"
 
@@ -114,7 +115,7 @@ def test_groups_that_cut_across_gates_become_dense(ndim):
     for name, width in (("weight_ih", 6), ("weight_hh", 4)):
         whole = weights.arrays[f"layers.0.fwd.{name}"]
         got, want = (
-            numpy_ops.conv(x[..., :width], {"k": numpy_ops.kernel(weight, geometry)}, "k")
+            ops.conv(x[..., :width], {"k": ops.kernel(weight, geometry)}, "k")
             for weight, geometry in ((whole, plain), (foreign[f"{name}_l0"], grouped))
         )
         np.testing.assert_allclose(got, want, atol=1e-13)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from convgru.errors import WeightsError
+from convgru.initialization import init
 from convgru.spec import forecaster, network
-from convgru.weights import WeightsError, init
 
 FIRST = [-0.9718659286687046, -0.48446550875076455, -0.05686923796942067]
 SPECS = [network("gru", 5, [8, 4], (3, 2)), network("lstm", 3, 6, ndim=1), network("rnn", 2, 3, ndim=3)]

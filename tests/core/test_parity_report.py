@@ -6,14 +6,17 @@ import json
 import numpy as np
 import pytest
 
-from convgru import case_table, cases, parity, reference, registry
-from convgru.budget import budget, conditioning, error
-from convgru.cases import Case
-from convgru.controls import CONTROLS, FAULTS, plant
-from convgru.extras import Extras
-from convgru.shapes import nest_state, state_leaves
+from convgru import parity, reference, registry
+from convgru.calls import Extras
+from convgru.initialization import init
+from convgru.parity import cases, comparison
+from convgru.parity import table as case_table
+from convgru.parity.budget import budget, conditioning, error
+from convgru.parity.cases import Case
+from convgru.parity.faults import CONTROLS, FAULTS, plant
 from convgru.spec import forecaster, network
-from convgru.weights import Weights, init
+from convgru.spec.shapes import nest_state, state_leaves
+from convgru.weights import Weights
 
 CHOSEN = ("gru-before-2d", "lstm-1d", "forecaster-gru-before-patch", "gru-after-context-timed", "lstm-lengths-train")
 RNN = [f"layers.0.fwd.{name}" for name in ("weight_ih", "weight_hh", "bias")]
@@ -101,7 +104,7 @@ def test_a_fault_makes_the_run_fail(backend):
 
 def test_a_fault_that_nobody_notices_fails_the_report(backend, monkeypatch):
     backend(Exact())
-    monkeypatch.setattr(parity, "plant", lambda fault, weights: weights)
+    monkeypatch.setattr(comparison, "plant", lambda fault, weights: weights)
     report = parity.run(SMALL[:1])
     assert not report.ok
     assert "was not caught" in report.failures()[0]

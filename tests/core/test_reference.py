@@ -5,10 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from convgru import numpy_ops, reference, spec
-from convgru.cases import noisy
-from convgru.convolution import Convolution
-from convgru.weights import Weights, init
+from convgru import reference, spec
+from convgru.initialization import init
+from convgru.parity.cases import noisy
+from convgru.reference import ops
+from convgru.spec.convolution import Convolution
+from convgru.weights import Weights
 
 RNG = np.random.default_rng(5)
 
@@ -67,7 +69,7 @@ def test_convolution_is_cross_correlation(size, geometry):
     x = RNG.standard_normal((2, 3, *size))
     rows = geometry.gates * geometry.groups * 2
     weight = RNG.standard_normal((rows, 3 // geometry.groups, *geometry.kernel_size))
-    got = numpy_ops.conv(np.moveaxis(x, 1, -1), {"k": numpy_ops.kernel(weight, geometry)}, "k")
+    got = ops.conv(np.moveaxis(x, 1, -1), {"k": ops.kernel(weight, geometry)}, "k")
     np.testing.assert_allclose(np.moveaxis(got, -1, 1), naive_convolution(x, weight, geometry), atol=1e-13)
 
 
@@ -176,24 +178,24 @@ def test_gradient_against_finite_differences(network):
 
 
 def _state(network, leaves):
-    from convgru.shapes import nest_state
+    from convgru.spec.shapes import nest_state
 
     return nest_state(network, leaves)
 
 
 def _leaves(network, state):
-    from convgru.shapes import state_leaves
+    from convgru.spec.shapes import state_leaves
 
     return state_leaves(network, state)
 
 
 def test_patch_is_the_pixel_unshuffle():
     x = np.arange(2 * 4 * 6 * 3.0).reshape(2, 4, 6, 3)  # (B, H, W, C)
-    cut = numpy_ops.patch(x, (2, 3))
+    cut = ops.patch(x, (2, 3))
     assert cut.shape == (2, 2, 2, 18)
     for c, i, j in itertools.product(range(3), range(2), range(3)):
         np.testing.assert_array_equal(cut[..., c * 6 + i * 3 + j], x[:, i::2, j::3, c])
-    np.testing.assert_array_equal(numpy_ops.unpatch(cut, (2, 3)), x)
+    np.testing.assert_array_equal(ops.unpatch(cut, (2, 3)), x)
 
 
 def test_a_forecaster_feeds_on_its_own_prediction():
@@ -220,7 +222,7 @@ def test_splitting_time_changes_nothing():
 
 def test_sigmoid_of_large_numbers_is_silent():
     with np.errstate(all="raise", under="ignore"):
-        got = numpy_ops.activation("sigmoid", np.array([-800.0, -30.0, 0.0, 30.0, 800.0]))
+        got = ops.activation("sigmoid", np.array([-800.0, -30.0, 0.0, 30.0, 800.0]))
     np.testing.assert_allclose(got, [0, np.exp(-30), 0.5, 1, 1], rtol=1e-12, atol=1e-300)
 
 

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from convgru.shapes import nest_state, parameter_shapes, state_leaves, state_shapes
+from convgru.spec.shapes import nest_state, parameter_shapes, state_leaves, state_shapes
 from convgru.weights import Weights
 
 collect_ignore_glob = [] if find_spec("flax") else ["test_*.py"]

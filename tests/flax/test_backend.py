@@ -8,12 +8,11 @@ from flax import nnx, serialization
 
 import convgru.flax as cf
 from convgru import registry
-from convgru.cases import Case, problem
+from convgru.errors import UnsupportedError, WeightsError
+from convgru.parity.cases import Case, problem
 from convgru.reference import gradient, run
-from convgru.registry import UnsupportedError
-from convgru.shapes import nest_state, parameter_shapes, state_leaves
 from convgru.spec import forecaster, network
-from convgru.weights import WeightsError
+from convgru.spec.shapes import nest_state, parameter_shapes, state_leaves
 
 backend = registry.get("flax")
 SPECS = {

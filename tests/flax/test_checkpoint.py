@@ -8,8 +8,8 @@ import pytest
 from flax import serialization
 
 from convgru import registry
+from convgru.errors import WeightsError
 from convgru.spec import network, to_json
-from convgru.weights import WeightsError
 
 backend = registry.get("flax")
 SPEC = network("gru", 1, 2)

@@ -7,9 +7,9 @@ import pytest
 from flax import nnx
 
 import convgru.flax as cf
-from convgru.registry import UnsupportedError
+from convgru.errors import UnsupportedError
+from convgru.initialization import init
 from convgru.spec import forecaster, network
-from convgru.weights import init
 
 
 def zeros(*shape, dtype="float32"):

@@ -8,8 +8,8 @@ from flax import nnx
 
 import convgru.flax as cf
 from convgru import reference
-from convgru.shapes import parameter_shapes
 from convgru.spec import forecaster
+from convgru.spec.shapes import parameter_shapes
 
 SPECS = {
     "gru-patch": forecaster("gru", 2, [4, 3], patch=(2, 3)),

@@ -13,7 +13,7 @@ from flax import nnx, serialization
 
 import convgru
 from convgru import flax, reference, registry
-from convgru.weights import WeightsError
+from convgru.errors import WeightsError
 
 ocp = pytest.importorskip("orbax.checkpoint")
 backend = registry.get("flax")

@@ -12,8 +12,8 @@ from flax import nnx
 
 import convgru.flax as cf
 from convgru import reference
-from convgru.shapes import parameter_shapes, state_leaves
 from convgru.spec import network
+from convgru.spec.shapes import parameter_shapes, state_leaves
 
 STACKS = {"gru": cf.ConvGRU, "lstm": cf.ConvLSTM, "rnn": cf.ConvRNN}
 SPECS = {

@@ -9,8 +9,8 @@ from flax import nnx
 import convgru.flax as cf
 import convgru.jax as cj
 from convgru import registry
-from convgru.shapes import layer_prefix, parameter_shapes
 from convgru.spec import Norm, forecaster, network
+from convgru.spec.shapes import layer_prefix, parameter_shapes
 
 CELLS = {"gru": cf.ConvGRUCell, "lstm": cf.ConvLSTMCell, "rnn": cf.ConvRNNCell}
 STACKS = {"gru": cf.ConvGRU, "lstm": cf.ConvLSTM, "rnn": cf.ConvRNN}

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from convgru.cases import make_problem, noisy
-from convgru.shapes import nest_state, state_leaves
-from convgru.weights import init
+from convgru.initialization import init
+from convgru.parity.cases import make_problem, noisy
+from convgru.spec.shapes import nest_state, state_leaves
 
 
 class Net:

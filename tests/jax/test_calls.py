@@ -7,7 +7,7 @@ from jax import numpy as jnp
 
 from convgru import forecaster, network
 from convgru import jax as face
-from convgru.shapes import context_shapes
+from convgru.spec.shapes import context_shapes
 
 SMALL = {"ndim": 1}
 DROPPING = network("lstm", 2, [3, 4], dropout=0.3, recurrent_dropout=0.4, zoneout=0.2, **SMALL)

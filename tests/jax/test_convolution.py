@@ -8,9 +8,9 @@ import pytest
 from jax import numpy as jnp
 
 from convgru import network
-from convgru.convolution import Convolution
 from convgru.jax import apply, init
-from convgru_jax.conv import convolve, grouped_rows
+from convgru.spec.convolution import Convolution
+from convgru_jax.convolution import convolve, grouped_rows
 
 
 def geometry(kernel, stride=1, dilation=1, padding="same", **more):

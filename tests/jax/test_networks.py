@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from convgru import Weights, forecaster, init, network, reference
 from convgru import jax as face
-from convgru.shapes import parameter_shapes
+from convgru.spec.shapes import parameter_shapes
 
 SPECS = {
     "gru-before": (network("gru", 2, [3, 2]), (5, 4)),

@@ -13,9 +13,10 @@ pytest.importorskip("mindspore", reason="MindSpore is not installed")
 import mindspore as ms
 
 from convgru import reference
-from convgru.shapes import nest_state, state_leaves
+from convgru.initialization import init
 from convgru.spec import forecaster, network
-from convgru.weights import Weights, init
+from convgru.spec.shapes import nest_state, state_leaves
+from convgru.weights import Weights
 from convgru_mindspore import backend
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import convgru.mindspore as cm
-from convgru.registry import UnsupportedError
+from convgru.errors import UnsupportedError
+from convgru.initialization import init
 from convgru.spec import forecaster, network
-from convgru.weights import init
 from convgru_mindspore import backend
 
 

@@ -14,9 +14,9 @@ from mindspore.train.checkpoint_pb2 import Checkpoint
 
 import convgru
 import convgru.mindspore as cm
-from convgru.registry import UnsupportedError
+from convgru.errors import UnsupportedError, WeightsError
+from convgru.initialization import init
 from convgru.spec import forecaster, network
-from convgru.weights import WeightsError, init
 from convgru_mindspore import backend, checkpoint
 
 

@@ -11,8 +11,8 @@ import pytest
 from mindspore import nn
 
 import convgru.mindspore as cm
-from convgru.shapes import state_leaves
 from convgru.spec import forecaster, network
+from convgru.spec.shapes import state_leaves
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

@@ -10,9 +10,9 @@ import pytest
 
 import convgru.mindspore as cm
 from convgru import reference
-from convgru.shapes import parameter_shapes, state_leaves
+from convgru.initialization import init
 from convgru.spec import network
-from convgru.weights import init
+from convgru.spec.shapes import parameter_shapes, state_leaves
 from convgru_mindspore import backend, ops
 
 TOLERANCE = {"float64": 40.0, "float32": 15.0, "float16": 8.0}  # in eps, at weights 1.5 times their initial size

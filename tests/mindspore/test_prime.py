@@ -53,8 +53,8 @@ def test_the_environment_is_left_to_the_user() -> None:
 @pytest.mark.skipif(not X86, reason="oneDNN is capped on x86 alone")
 def test_the_cap_holds_for_the_library_that_mindspore_uses() -> None:
     done = run(
-        CALLS["mindspore"] + "; from convgru_mindspore import prime; "
-        "print(prime.library().dnnl_get_effective_cpu_isa() & ~0x7, prime.STATUS)"
+        CALLS["mindspore"] + "; from convgru_mindspore import cpu_setup; "
+        "print(cpu_setup.library().dnnl_get_effective_cpu_isa() & ~0x7, cpu_setup.STATUS)"
     )
     assert done.stdout.startswith("0 MindSpore's oneDNN was primed in time"), done.stdout + done.stderr
 
@@ -64,14 +64,14 @@ def test_too_late_a_cap_warns() -> None:
     """The library's answer is played back: whether AVX-512 is there must not decide the test."""
     code = """
 import warnings
-from convgru_mindspore import prime
+from convgru_mindspore import cpu_setup
 class Late:
     def dnnl_set_max_cpu_isa(self, mask): return 2
     def dnnl_get_effective_cpu_isa(self): return 0xE7
-prime.library = Late
+cpu_setup.library = Late
 with warnings.catch_warnings(record=True) as seen:
     warnings.simplefilter("always")
-    status = prime.cap_isa()
+    status = cpu_setup.cap_isa()
 print([str(w.message) == status and w.category is RuntimeWarning for w in seen], status)
 """
     said = run(code).stdout

@@ -10,8 +10,8 @@ import pytest
 
 import convgru.mindspore as cm
 from convgru import reference
-from convgru.shapes import mask_shapes
 from convgru.spec import forecaster, network
+from convgru.spec.shapes import mask_shapes
 from convgru_mindspore import backend, masks
 
 SPEC = network("gru", 2, [4, 3], dropout=0.4, recurrent_dropout=0.3, zoneout=0.2, bidirectional=True)

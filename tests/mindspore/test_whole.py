@@ -10,12 +10,13 @@ import pytest
 from mindspore import nn
 
 import convgru.mindspore as cm
-from convgru import case_table, cases, reference
-from convgru.shapes import state_leaves
+from convgru import reference
+from convgru.parity import cases, table
 from convgru.spec import forecaster, network
+from convgru.spec.shapes import state_leaves
 from convgru_mindspore import backend
 
-TABLE = {case.name: case for case in case_table.table()}
+TABLE = {case.name: case for case in table.table()}
 GRAPHS = (
     "lstm-lengths-bidirectional",
     "gru-before-groups",
@@ -154,7 +155,7 @@ def test_a_bare_cell_takes_context_and_every_option(name: str, mode: str, eps_of
 
 
 def test_parameters_of_the_whole_network_carry_the_canonical_names() -> None:
-    for case in case_table.table():
+    for case in table.table():
         made = cases.problem(case, "float32")
         net = backend.build(made.weights)
         assert {n: p.shape for n, p in net.parameters_dict().items()} == {

@@ -2,7 +2,8 @@
 
 import pytest
 
-from convgru import case_table, parity, registry
+from convgru import parity, registry
+from convgru.parity import table as case_table
 
 TABLE = {case.name: case for case in case_table.table()}
 FRAMEWORKS = ("torch", "jax", "flax")

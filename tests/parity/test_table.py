@@ -4,8 +4,9 @@ from functools import cache
 
 import pytest
 
-from convgru import case_table, cases, parity, registry
-from convgru.parity import Oracle
+from convgru import parity, registry
+from convgru.parity import Oracle, cases
+from convgru.parity import table as case_table
 
 INSTALLED = [name for name, backend in registry.available().items() if not isinstance(backend, str)]
 TABLE = {case.name: case for case in case_table.table()}

@@ -9,8 +9,8 @@ import numpy as np
 
 import convgru
 from convgru import registry
-from convgru.extras import Extras
-from convgru.shapes import nest_state, state_leaves
+from convgru.calls import Extras
+from convgru.spec.shapes import nest_state, state_leaves
 from convgru.weights import Weights
 
 INSTALLED = [name for name, found in registry.available().items() if not isinstance(found, str)]

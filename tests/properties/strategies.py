@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import convgru
 from convgru import reference
-from convgru.cases import noisy
-from convgru.convolution import PADDING_MODES
-from convgru.shapes import context_shapes, fitting_size, layer_sizes, nest_state, state_leaves, state_shapes
+from convgru.parity.cases import noisy
 from convgru.spec import ACTIVATIONS, MERGES, NORMED, Spec
+from convgru.spec.convolution import PADDING_MODES
+from convgru.spec.shapes import context_shapes, fitting_size, layer_sizes, nest_state, state_leaves, state_shapes
 from convgru.weights import Weights
 
 EXAMPLES = settings(

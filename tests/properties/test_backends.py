@@ -14,10 +14,10 @@ from runners import COMPILING, INSTALLED, run
 from strategies import EXAMPLES, WHOLE, Call, calls, networks, pool, specs, weights_of
 
 import convgru
-from convgru.budget import budget, error
-from convgru.cases import Problem
-from convgru.extras import Extras
-from convgru.shapes import layer_sizes, nest_state, state_leaves
+from convgru.calls import Extras
+from convgru.parity.budget import budget, error
+from convgru.parity.cases import Problem
+from convgru.spec.shapes import layer_sizes, nest_state, state_leaves
 
 TIME = 3
 NETWORKS = 2

@@ -13,8 +13,8 @@ from strategies import EXAMPLES, WHOLE, Call, calls, networks, specs, weights_of
 
 import convgru
 from convgru import reference
-from convgru.shapes import state_leaves
 from convgru.spec import from_json, to_json
+from convgru.spec.shapes import state_leaves
 
 
 def close(got, want, tolerance=1e-11):

@@ -10,10 +10,10 @@ from strategies import weights_of
 
 import convgru
 from convgru import reference, registry
-from convgru.budget import budget, error
-from convgru.cases import Problem
-from convgru.extras import Extras, check_resume
-from convgru.shapes import nest_state, state_leaves, state_shapes
+from convgru.calls import Extras, check_resume
+from convgru.parity.budget import budget, error
+from convgru.parity.cases import Problem
+from convgru.spec.shapes import nest_state, state_leaves, state_shapes
 
 INSTALLED = [name for name, found in registry.available().items() if not isinstance(found, str)]
 FIRST, MORE = 2, 3

@@ -10,7 +10,7 @@ from torch import nn
 import convgru
 from convgru import WeightsError
 from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, Forecaster
-from convgru_torch import files
+from convgru_torch import checkpoint
 
 
 def other(seed=0):
@@ -94,7 +94,9 @@ def test_every_dtype(saved, dtype):
 
 def test_an_average_of_the_weights_is_not_chosen_in_silence(saved):
     path = saved({"state_dict": other(), "ema_state_dict": other(1)})
-    assert set(files.contents(path).arrays) == {f"{k}.{n}" for k in ("state_dict", "ema_state_dict") for n in other()}
+    assert set(checkpoint.contents(path).arrays) == {
+        f"{k}.{n}" for k in ("state_dict", "ema_state_dict") for n in other()
+    }
     with pytest.raises(WeightsError):
         convgru.read(path)
     assert convgru.read(path, prefix="ema_state_dict.").equal(convgru.adopt(other(1)))
@@ -171,7 +173,7 @@ def test_a_ckpt_that_is_neither(tmp_path):
 
 def test_many_views_of_one_storage_take_no_memory(saved):
     numbers = torch.zeros(1 << 20)
-    found = files.contents(saved({f"{i}.weight": numbers.view(1 << 10, 1 << 10) for i in range(3000)}))
+    found = checkpoint.contents(saved({f"{i}.weight": numbers.view(1 << 10, 1 << 10) for i in range(3000)}))
     assert len(found.arrays) == 3000
     assert len({array.__array_interface__["data"][0] for array in found.arrays.values()}) == 1
     assert all(np.shares_memory(array, found.arrays["0.weight"]) for array in list(found.arrays.values())[:5])

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import convgru
-from convgru import reference, shapes
+from convgru import reference
+from convgru.spec import shapes
 from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNCell, Forecaster
 from convgru_torch import backend, loop
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import convgru
-from convgru.shapes import context_shapes, state_leaves
 from convgru.spec import Norm
+from convgru.spec.shapes import context_shapes, state_leaves
 from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNCell, Forecaster, detach
 from convgru_torch import backend
 
@@ -222,7 +222,7 @@ def test_repr_makes_the_same(name):
 @pytest.mark.parametrize("name", PRINTED)
 def test_names_are_canonical_and_bytes_survive(name):
     net = PRINTED[name]()
-    shapes = convgru.shapes.parameter_shapes(net.spec)
+    shapes = convgru.spec.shapes.parameter_shapes(net.spec)
     if "updates" not in name and not name.endswith("cell"):
         assert {key: tuple(value.shape) for key, value in net.state_dict().items()} == shapes
     weights = backend.extract(net)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from convgru.shapes import mask_shapes
+from convgru.spec.shapes import mask_shapes
 from convgru.torch import ConvGRU, ConvLSTM, ConvRNN, Forecaster, run
 from convgru_torch.masks import Masks
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.func import functional_call, grad, jvp, stack_module_state, vmap
 
-from convgru.shapes import context_shapes
+from convgru.spec.shapes import context_shapes
 from convgru.torch import ConvGRU, ConvLSTM, Forecaster
 
 NETS = {

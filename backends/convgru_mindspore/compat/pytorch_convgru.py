@@ -10,13 +10,13 @@ import numpy as np
 from mindspore import nn
 from mindspore.common.initializer import Orthogonal, initializer
 
-from convgru.importers import LAYOUTS, interpret
+from convgru.importers import LAYOUTS, execute
 from convgru.importers.match import Match
 from convgru.importers.plan import plan
-from convgru.shapes import layer_prefix
 from convgru.spec import Ints, network
-from convgru_mindspore import core
-from convgru_mindspore.checks import ready_extras, ready_state
+from convgru.spec.shapes import layer_prefix
+from convgru_mindspore import functional
+from convgru_mindspore.arguments import ready_extras, ready_state
 from convgru_mindspore.compat.canonical import canonical, moves
 from convgru_mindspore.parameters import checked_call, checked_dtype
 
@@ -88,7 +88,7 @@ class ConvGRUCell(nn.Cell):
         extras = ready_extras(self.spec, input_, None, None, None, dtype, "BCS")
         arrays = canonical(self.moves, self.foreign())
         frames = mops.expand_dims(input_, 0)
-        _, final = core.compute(self.spec, arrays, frames, given, True, extras, False, True, False)
+        _, final = functional.compute(self.spec, arrays, frames, given, True, extras, False, True, False)
         return final[0]
 
     def foreign(self) -> Any:
@@ -104,7 +104,7 @@ class ConvGRUCell(nn.Cell):
     def exact_arrays(self) -> dict[str, np.ndarray]:
         """The parameters by canonical name, copied: what ``convgru.extract`` makes weights of."""
         arrays = {name: np.array(parameter.asnumpy(), copy=True) for name, parameter in self.foreign().items()}
-        return interpret.canonical(plan(Match.of(LAYOUTS[LAYOUT], self.spec)), arrays)
+        return execute.canonical(plan(Match.of(LAYOUTS[LAYOUT], self.spec)), arrays)
 
 
 class ConvGRU(nn.Cell):

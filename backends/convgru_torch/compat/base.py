@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from convgru.calls import check_input
 from convgru.importers import LAYOUTS
-from convgru.importers.interpret import canonical
+from convgru.importers.execute import canonical
 from convgru.importers.match import Match
 from convgru.importers.plan import Plan, plan
-from convgru.shapes import check_input
 from convgru.spec import NetworkSpec
 from convgru_torch.compat.canonical import TORCH
-from convgru_torch.core import run
-from convgru_torch.modules import parameter
-from convgru_torch.tensors import to_numpy
+from convgru_torch.functional import run
+from convgru_torch.numpy_bridge import to_numpy
+from convgru_torch.parameters import parameter
 
 
 class DropIn(nn.Module):

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from convgru import equations
 from convgru.importers import LAYOUTS
-from convgru.importers.interpret import canonical
+from convgru.importers.execute import canonical
 from convgru.importers.match import Match
 from convgru.importers.plan import Plan, plan
-from convgru.shapes import layer_prefix
 from convgru.spec import Ints, NetworkSpec, Norm, network
+from convgru.spec.shapes import layer_prefix
 from convgru_torch import ops
-from convgru_torch.admit import Admission, from_time_first
+from convgru_torch.arguments import Admission, from_time_first
 from convgru_torch.compat.base import DropIn
 from convgru_torch.compat.canonical import TORCH
 

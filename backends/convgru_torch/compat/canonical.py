@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from convgru.importers.interpret import Numbers
+from convgru.importers.execute import Numbers
 
 
 class _Torch:
-    """``convgru.importers.interpret.Numbers``; sums and folds are computed in the parameters' own dtype."""
+    """``convgru.importers.execute.Numbers``; sums and folds are computed in the parameters' own dtype."""
 
     def permute(self, array: Tensor, axes: Sequence[int]) -> Tensor:
         return array.permute(*axes)

@@ -15,7 +15,7 @@ from convgru.importers.hints import options_of
 from convgru.importers.match import Match, foreign_shapes
 from convgru.spec import Ints, network
 from convgru_torch.compat.base import DropIn
-from convgru_torch.packed import pack, unpack
+from convgru_torch.packed_sequence import pack, unpack
 
 Sizes = Ints | list[int]
 """One number for all spatial dimensions, or one for each."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from convgru.importers.layout import Layout
-from convgru.importers.tables.channels_last import CHANNELS_LAST
-from convgru.importers.tables.flat import FLAT
-from convgru.importers.tables.pytorch import PYTORCH, REFUSALS
-from convgru.importers.tables.seeds import SEEDS
+from convgru.importers.tables.dropins import SEEDS
+from convgru.importers.tables.keras_flax_haiku import CHANNELS_LAST
+from convgru.importers.tables.pytorch_projects import PYTORCH, REFUSALS
+from convgru.importers.tables.torch_nn_mxnet import FLAT
 
 __all__ = ["LAYOUTS", "REFUSALS"]
 

@@ -1,0 +1,112 @@
+"""The convolution, with gradients that XLA compiles to its fast kernels on CPU, and a plain one with native autodiff.
+
+The trilinear form Σ x[stride·s + d·k] w[k] g[s] has three partial sums: ``correlate`` (over k: the forward pass),
+``spread`` (over w: what reaches x) and ``collect`` (over s: what reaches w). The derivatives of each are the other two: so
+every order of reverse-mode derivative stays fast, if only these three are, see ``convgru_jax.convolution_cpu``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+from jax import numpy as jnp
+from jax.sharding import AxisType
+
+from convgru.spec.convolution import Convolution
+from convgru_jax import convolution_cpu
+from convgru_jax.convolution_geometry import Window, padded, plain
+
+
+def convolve(method: str, geometry: Convolution, x: jax.Array, w: jax.Array) -> jax.Array:
+    """Cross-correlation of x (B, *S, C) with w (*k, C/groups, O), the rows O standing as ``grouped_rows`` leaves them."""
+    method = "plain" if _sharded_explicitly(x) else method
+    x, window = padded(geometry, x)
+    depthwise = method == "fast" and window.groups == x.shape[-1] > 1 and _on_cpu()
+    out = (convolution_cpu.depthwise if depthwise else CONVOLUTIONS[method])(window, x, w)
+    return _turned(out, geometry.groups, geometry.gates) if geometry.reorders else out
+
+
+def grouped_rows(geometry: Convolution, w: jax.Array) -> jax.Array:
+    """Kernels (*k, C/groups, O) whose rows stand as (gates, groups, …), put as (groups, gates, …): what XLA means by groups."""
+    return _turned(w, geometry.gates, geometry.groups) if geometry.reorders else w
+
+
+def _turned(a: jax.Array, first: int, second: int) -> jax.Array:
+    """The channels of a from the order (first, second, …) to (second, first, …)."""
+    cut = a.reshape(*a.shape[:-1], first, second, -1)
+    return jnp.swapaxes(cut, -3, -2).reshape(a.shape)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
+    """Cross-correlation of x (B, *S, C) with w (*k, C/groups, O): Σ_k x[stride·s + d·k] w[k]. Reverse mode only."""
+    return _by_platform(convolution_cpu.correlate, plain, window, x, w)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def spread(window: Window, w: jax.Array, g: jax.Array) -> jax.Array:
+    """The transpose of ``correlate`` in x: g (B, *S', O) to (B, *S, C)."""
+    return _by_platform(convolution_cpu.spread, _spread, window, w, g)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
+    """The transpose of ``correlate`` in w: x (B, *S, C) and g (B, *S', O) to (*k, C/groups, O)."""
+    return _by_platform(convolution_cpu.collect, _collect, window, x, g)
+
+
+def _by_platform(cpu: Any, default: Any, window: Window, a: jax.Array, b: jax.Array) -> jax.Array:
+    """One form on CPU, another elsewhere: both are right anywhere, so that the default device of the moment may decide.
+
+    Not lax.platform_dependent: in a scan that is differentiated twice, JAX 0.10 makes the index of the platform a
+    residual of the derivative rules above, and then takes their residuals for one another.
+    """
+    return (cpu if _on_cpu() else default)(window, a, b)  # type: ignore[no-any-return]
+
+
+def _sharded_explicitly(x: jax.Array) -> bool:
+    """Whether a mesh with explicit axes is set, as jax.make_mesh makes them: there JAX knows the shardings of its own derivatives alone."""
+    return AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types
+
+
+def _on_cpu() -> bool:
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    platform = jax.default_backend() if device is None else getattr(device, "platform", device)
+    return bool(platform == "cpu")
+
+
+def _keep(function: Any) -> Any:
+    """The forward rule of a bilinear function: its operands are what the backward rule needs."""
+    return lambda window, a, b: (function(window, a, b), (a, b))
+
+
+correlate.defvjp(
+    _keep(correlate),
+    lambda window, kept, g: (spread(window, kept[1], g), collect(window, kept[0], g)),
+)
+spread.defvjp(
+    _keep(spread),
+    lambda window, kept, x: (collect(window, x, kept[1]), correlate(window, x, kept[0])),
+)
+collect.defvjp(
+    _keep(collect),
+    lambda window, kept, w: (spread(window, w, kept[1]), correlate(window, kept[0], w)),
+)
+
+
+def _spread(window: Window, w: jax.Array, g: jax.Array) -> jax.Array:
+    channels = w.shape[-2] * window.groups
+    like = jax.ShapeDtypeStruct((g.shape[0], *window.input_size(g.shape[1:-1]), channels), g.dtype)
+    (x,) = jax.linear_transpose(lambda x: plain(window, x, w), like)(g)
+    return x  # type: ignore[no-any-return]
+
+
+def _collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
+    like = jax.ShapeDtypeStruct((*window.kernel_size, x.shape[-1] // window.groups, g.shape[-1]), g.dtype)
+    (w,) = jax.linear_transpose(lambda w: plain(window, x, w), like)(g)
+    return w  # type: ignore[no-any-return]
+
+
+CONVOLUTIONS: dict[str, Any] = {"fast": correlate, "plain": plain}

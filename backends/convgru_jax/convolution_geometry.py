@@ -1,0 +1,92 @@
+"""One convolution on images of one size: its geometry in plain numbers, and XLA's own convolution of that geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+
+from convgru.spec.convolution import Convolution, Pads
+
+SPATIAL = {1: "0", 2: "01", 3: "012"}
+MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""What jax.numpy.pad calls the padding modes that are not zeros."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """``pads`` are of zeros; ``rest`` is how many pixels at the end of each dimension no window reaches, for the stride."""
+
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pads: Pads
+    rest: tuple[int, ...]
+    groups: int = 1
+
+    @property
+    def reach(self) -> tuple[int, ...]:
+        """How far a kernel extends beyond its first tap."""
+        return tuple(d * (k - 1) for k, d in zip(self.kernel_size, self.dilation, strict=True))
+
+    @property
+    def growth(self) -> tuple[int, ...]:
+        """By how many pixels the output, its stride's gaps filled, is larger than the input."""
+        parts = zip(self.pads, self.reach, self.rest, strict=True)
+        return tuple(low + high - reach - rest for (low, high), reach, rest in parts)
+
+    def input_size(self, size: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Spatial size of the input whose output is of that size."""
+        steps = zip(size, self.stride, self.growth, strict=True)
+        return tuple((m - 1) * s + 1 - more if s > 1 else m - more for m, s, more in steps)
+
+    def one_group(self) -> Window:
+        """The same for the channels of one group."""
+        return replace(self, groups=1)
+
+    def without_depth(self) -> Window:
+        """The same without the first dimension."""
+        return Window(
+            self.kernel_size[1:], self.stride[1:], self.dilation[1:], self.pads[1:], self.rest[1:], self.groups
+        )
+
+
+def window_of(geometry: Convolution, size: tuple[Any, ...]) -> Window:
+    """The window of ``geometry`` on an image of that size, which may be symbols where the stride is 1."""
+    pads = geometry.pads(size)
+    steps = zip(size, pads, geometry.kernel_size, geometry.stride, geometry.dilation, strict=True)
+    rest = tuple((n + sum(pair) - d * (k - 1) - 1) % s if s > 1 else 0 for n, pair, k, s, d in steps)
+    return Window(geometry.kernel_size, geometry.stride, geometry.dilation, pads, rest, geometry.groups)
+
+
+def padded(geometry: Convolution, x: jax.Array) -> tuple[jax.Array, Window]:
+    """Make x (B, *S, C) ready for its window: whatever is not zeros is padded here."""
+    window = window_of(geometry, x.shape[1:-1])
+    if geometry.padding_mode == "zeros" or not any(map(any, window.pads)):
+        return x, window
+    x = jnp.pad(x, [(0, 0), *window.pads, (0, 0)], mode=MODES[geometry.padding_mode])
+    return x, replace(window, pads=((0, 0),) * len(window.pads))
+
+
+def native(
+    x: jax.Array,
+    w: jax.Array,
+    pads: Pads,
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int = 1,
+) -> jax.Array:
+    """XLA's cross-correlation of x (B, *S, C) with w (*k, C/groups, O)."""
+    axes = SPATIAL[len(dilation)]
+    labels = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
+    return lax.conv_general_dilated(
+        x, w, stride, pads, rhs_dilation=dilation, dimension_numbers=labels, feature_group_count=groups
+    )
+
+
+def plain(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
+    """The convolution of this window, with JAX's own derivatives of every mode."""
+    return native(x, w, window.pads, window.stride, window.dilation, window.groups)

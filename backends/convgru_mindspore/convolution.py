@@ -1,0 +1,188 @@
+"""Convolutions on MindSpore tensors: through the primitives, in float64 as matrix products, with every kind of padding."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import mindspore as ms
+import mindspore.ops as mops
+import numpy as np
+from mindspore.ops import constexpr
+
+from convgru.spec.convolution import Convolution, pool_matrix
+
+Tensor = Any
+MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""What NumPy calls the padding modes."""
+
+
+def convolve(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
+    """Cross-correlate x (B, C, *S) with a weight that ``ordered`` has prepared; the rows of the output stand in our order."""
+    y = _by_product(x, weight, geometry) if x.dtype == ms.float64 else _by_primitive(x, weight, geometry)
+    restore = restore_order(geometry, weight.shape[0])
+    if len(restore) > 0:
+        y = mops.gather(y, indices(restore), 1)
+    return y
+
+
+def ordered(weight: Tensor, geometry: Any) -> Tensor:
+    """The rows of a weight in the order in which a grouped convolution wants them."""
+    order = row_order(geometry, weight.shape[0])
+    if len(order) > 0:
+        weight = mops.gather(weight, indices(order), 0)
+    return weight
+
+
+def _by_primitive(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
+    """Through Conv2D or Conv3D; one dimension goes through two."""
+    picks, pads, stride, dilation = plan(geometry, x.shape)
+    for axis in range(len(picks)):
+        if len(picks[axis]) > 0:
+            x = mops.gather(x, indices(picks[axis]), axis + 2)
+    flat = len(x.shape) == 3
+    if flat:
+        x, weight = mops.expand_dims(x, 2), mops.expand_dims(weight, 2)
+    rows, kernel, groups = weight.shape[0], weight.shape[2:], geometry[3]
+    if len(x.shape) == 4:
+        y = mops.Conv2D(rows, kernel, pad_mode="pad", pad=pads, stride=stride, dilation=dilation, group=groups)(
+            x, weight
+        )
+    else:
+        y = mops.Conv3D(rows, kernel, pad_mode="pad", pad=pads, stride=stride, dilation=dilation, group=groups)(
+            x, weight
+        )
+    return mops.squeeze(y, 2) if flat else y
+
+
+def _by_product(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
+    """As one matrix product over gathered windows: MindSpore's kernels refuse float64."""
+    widths, size, windows, pixels = window_plan(geometry, x.shape)
+    if len(widths) > 0:
+        x = mops.pad(x, widths)
+    batch, rows, groups = x.shape[0], weight.shape[0], geometry[3]
+    columns = mops.gather(x.reshape((batch, x.shape[1], -1)), windows, 2)
+    if groups == 1:
+        product = mops.matmul(weight.reshape((rows, -1)), columns.reshape((batch, -1, pixels)))
+    else:
+        product = mops.matmul(
+            weight.reshape((groups, rows // groups, -1)), columns.reshape((batch, groups, -1, pixels))
+        )
+    return product.reshape((batch, rows, *size))
+
+
+def pool(x: Tensor, size: Any) -> Tensor:
+    """Adaptive average pooling of (N, C, *S) to a fixed size."""
+    for axis in range(len(size)):
+        x = mops.swapaxes(x, axis + 2, -1)
+        x = mops.matmul(x, pooling(x.shape[-1], size[axis], x.dtype))
+        x = mops.swapaxes(x, axis + 2, -1)
+    return x
+
+
+@constexpr
+def geometry(cell: Any, kind: str, gates: int = 1) -> Any:
+    """A convolution of the cell as plain values, which a graph can hold: ``ih``, or ``hh`` of so many gates."""
+    return _plain(cell.input_convolution if kind == "ih" else cell.recurrent_convolution(gates))
+
+
+@constexpr
+def pointwise(ndim: int) -> Any:
+    """The geometry of a convolution with a kernel of 1."""
+    ones = (1,) * ndim
+    return _plain(Convolution(ones, ones, ones, padding="valid"))
+
+
+def _plain(c: Convolution) -> Any:
+    """Not nested further than it must be: graphs hold no more than six levels. Explicit pads stand as (low, high, low, high ...)."""
+    padding = c.padding if isinstance(c.padding, str) else tuple(n for pair in c.padding for n in pair)
+    return c.kernel_size, c.stride, c.dilation, c.groups, padding, c.padding_mode, c.gates
+
+
+def _convolution(geometry: Any) -> Convolution:
+    """The inverse."""
+    kernel, stride, dilation, groups, padding, mode, gates = geometry
+    pairs = padding if isinstance(padding, str) else tuple(zip(padding[::2], padding[1::2], strict=True))
+    return Convolution(kernel, stride, dilation, groups, pairs, mode, gates)
+
+
+@constexpr
+def row_order(geometry: Any, rows: int) -> Any:
+    """``Convolution.row_order``; empty where it changes nothing."""
+    own = _convolution(geometry)
+    return own.row_order(rows) if own.reorders else ()
+
+
+@constexpr
+def restore_order(geometry: Any, rows: int) -> Any:
+    """``Convolution.restore_order``; empty where it changes nothing."""
+    return _restore_order(geometry, rows)
+
+
+@lru_cache
+def _restore_order(geometry: Any, rows: int) -> Any:
+    own = _convolution(geometry)
+    return own.restore_order(rows) if own.reorders else ()
+
+
+@constexpr
+def indices(numbers: Any) -> Any:
+    """Constant indices as a tensor."""
+    return _indices(numbers)
+
+
+@lru_cache
+def _indices(numbers: Any) -> Any:
+    return ms.Tensor(np.asarray(numbers, np.int32))
+
+
+@constexpr
+def plan(geometry: Any, shape: Any) -> Any:
+    """What the primitives need: pixels to gather along each axis, pads as one flat tuple, stride, dilation."""
+    return _plan(geometry, tuple(shape[2:]))
+
+
+@lru_cache
+def _plan(geometry: Any, size: Any) -> Any:
+    own = _convolution(geometry)
+    pads, picks = own.pads(size), [()] * len(size)
+    if own.padding_mode != "zeros":
+        picks = [
+            tuple(np.pad(np.arange(n), pair, MODES[own.padding_mode]).tolist()) if any(pair) else ()  # type: ignore[call-overload]
+            for n, pair in zip(size, pads, strict=True)
+        ]
+        pads = ((0, 0),) * len(size)
+    extra = (0,) * (2 - len(size))
+    flat = (*extra, *extra, *(n for pair in pads for n in pair))
+    one = (1,) * len(extra)
+    return tuple(picks), flat, (*one, *own.stride), (*one, *own.dilation)
+
+
+@constexpr
+def window_plan(geometry: Any, shape: Any) -> Any:
+    """What the matrix product needs: zeros to pad (last dimension first), output size, which pixel each window reads, pixels."""
+    return _window_plan(geometry, tuple(shape[2:]))
+
+
+@lru_cache
+def _window_plan(geometry: Any, size: Any) -> Any:
+    own = _convolution(geometry)
+    pads = own.pads(size)
+    widths: tuple[int, ...] = ()
+    if own.padding_mode == "zeros" and any(map(any, pads)):
+        widths = tuple(n for pair in reversed(pads) for n in pair)
+        size, pads = tuple(n + sum(pair) for n, pair in zip(size, pads, strict=True)), ((0, 0),) * len(size)
+    source = np.arange(int(np.prod(size)), dtype=np.int32).reshape(size)
+    source = np.pad(source, pads, MODES[own.padding_mode])  # type: ignore[call-overload]
+    spans = [d * (k - 1) + 1 for k, d in zip(own.kernel_size, own.dilation, strict=True)]
+    windows = np.lib.stride_tricks.sliding_window_view(source, spans)
+    windows = windows[(*(slice(None, None, s) for s in own.stride), *(slice(None, None, d) for d in own.dilation))]
+    out = windows.shape[: len(size)]
+    taps_first = np.moveaxis(windows, range(len(size)), range(-len(size), 0))
+    return widths, out, ms.Tensor(np.ascontiguousarray(taps_first).reshape(-1)), int(np.prod(out))
+
+
+@constexpr
+def pooling(n: int, m: int, dtype: Any) -> Any:
+    """What pools n pixels to m as a constant matrix (n, m)."""
+    return ms.Tensor(np.asarray(pool_matrix(n, m)), dtype)

@@ -1,0 +1,168 @@
+"""The command line: ``convgru inspect``, ``convert``, ``parity``, ``doctor``, ``demo``.
+
+Exit codes: 0; 1 if a number misses or an input is bad; 2 on bad usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import convgru
+from convgru import registry
+from convgru.cli.convert import TARGETS
+from convgru.parity.faults import FAULTS
+from convgru.weights import DTYPES
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; a bad input is one message on stderr, never a traceback."""
+    args = _parser().parse_args(argv)
+    try:
+        code = _command(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader of a pipe has gone, ``| head`` for one
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (convgru.WeightsError, convgru.UnsupportedError, ImportError, OSError, ValueError) as error:
+        print(f"convgru: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("convgru: interrupted", file=sys.stderr)
+        return 130
+
+
+def _command(args: argparse.Namespace) -> int:
+    if args.command == "demo":
+        from convgru import demo
+
+        return demo.main(args)
+    from convgru.cli import commands
+
+    code: int = getattr(commands, args.command)(args)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="convgru", description=convgru.__doc__)
+    parser.add_argument("--version", action="version", version=f"convgru {convgru.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_inspect(commands)
+    _add_convert(commands)
+    _add_parity(commands)
+    doctor = commands.add_parser("doctor", help="which backends, versions and devices are here, and what would run")
+    doctor.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    demo = commands.add_parser("demo", help="train on real radar in PyTorch, forecast in every framework")
+    from convgru.demo import add_arguments
+
+    add_arguments(demo)
+    return parser
+
+
+def _add_inspect(commands: Any) -> None:
+    inspect = commands.add_parser("inspect", help="what networks a file holds, and what else")
+    inspect.add_argument("file", type=Path, metavar="FILE")
+    _add_layout(inspect)
+    inspect.add_argument("--json", action="store_true", help="print JSON and nothing else")
+
+
+def _add_convert(commands: Any) -> None:
+    convert = commands.add_parser(
+        "convert",
+        help="from one kind of file to another, or a whole folder, verified by running both",
+        description=(
+            "The suffix of DST says what is written: .safetensors or .npz, .pt (PyTorch), .msgpack (Flax), .ckpt (MindSpore), "
+            ".weights.h5 (Keras). If SRC is a folder, every checkpoint below it is converted to the same place below DST."
+        ),
+    )
+    convert.add_argument("source", type=Path, metavar="SRC")
+    convert.add_argument("target", type=Path, metavar="DST")
+    _add_layout(convert)
+    convert.add_argument(
+        "--to",
+        choices=list(TARGETS),
+        metavar="NAME",
+        help=f"the framework that is to run DST, and does so once, or the system whose file it is to be: {', '.join(TARGETS)}",
+    )
+    convert.add_argument("--force", action="store_true", help="overwrite DST")
+
+
+def _add_layout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--layout", metavar="NAME", help="who wrote the file, if convgru cannot tell")
+    parser.add_argument("--prefix", help="how the names of the network's arrays begin, if the file holds more")
+    parser.add_argument(
+        "--hint",
+        action="append",
+        default=[],
+        type=_hint,
+        metavar="NAME=VALUE",
+        help="an argument of the original's constructor",
+    )
+
+
+def _add_parity(commands: Any) -> None:
+    parity = commands.add_parser(
+        "parity",
+        help="compare every backend with the float64 reference: the table of cases, or a file",
+        description="Exit code 1 if an error is over budget, a planted fault goes unnoticed, or nothing was compared.",
+    )
+    parity.add_argument("file", type=Path, nargs="?", metavar="FILE", help="weights (default: the table of cases)")
+    parity.add_argument(
+        "--backends", type=_names(registry.ROOMS), metavar="NAMES", help=f"of {','.join(registry.ROOMS)}"
+    )
+    parity.add_argument(
+        "--dtype",
+        type=_names(DTYPES),
+        metavar="NAMES",
+        help=f"of {','.join(DTYPES)} (default: float32,float64; for a file its own)",
+    )
+    parity.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: cpu)")
+    parity.add_argument("--input", type=Path, metavar="X.npy", help="input (T, B, C, *S) for FILE (default: random)")
+    parity.add_argument(
+        "--size", type=_sizes, metavar="N,N", help="image size of the random input for FILE (default: 16 each)"
+    )
+    parity.add_argument("--steps", type=int, help="how far a forecaster in FILE forecasts (default: 3)")
+    parity.add_argument(
+        "--no-gradients", dest="gradients", action="store_false", help="compare outputs and states only"
+    )
+    parity.add_argument("--tf32", action="store_true", help="leave TF32 on, with the budget that goes with it")
+    parity.add_argument(
+        "--control", choices=list(FAULTS), help="plant this fault in every case: the run must then fail"
+    )
+    parity.add_argument(
+        "--json", metavar="F", help="write the report as JSON to this file; - is stdout, with nothing else on it"
+    )
+
+
+def _names(allowed: Any) -> Any:
+    def names(text: str) -> list[str]:
+        found = [name.strip() for name in text.split(",")]
+        strange = [name for name in found if name not in allowed]
+        if strange:
+            raise argparse.ArgumentTypeError(f"expected some of {','.join(allowed)}, got {','.join(strange)!r}")
+        return found
+
+    return names
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(n) for n in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers with commas between, got {text!r}") from None
+
+
+def _hint(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

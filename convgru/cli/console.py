@@ -1,0 +1,158 @@
+"""Tables and progress for people, with rich; whatever machines read is printed elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from convgru.inspection import OWN, Survey, told
+from convgru.parity import Progress as Callback
+from convgru.parity.report import Report
+from convgru.spec import CellSpec, ForecasterSpec
+from convgru.spec.shapes import count_parameters
+from convgru.weights import Weights
+
+try:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.table import Table
+except ModuleNotFoundError as error:  # a checkout that is not installed
+    raise ImportError(f"tables need rich: pip install rich ({error}); --json does without") from error
+
+
+@contextmanager
+def progress() -> Iterator[Callback]:
+    """A progress bar on stderr; yields the function that moves it: (done, total, what)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def move(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=escape(what))
+
+        yield move
+
+
+def show_weights(name: str, weights: Weights) -> None:
+    """Which network these weights are, layer by layer, and their arrays."""
+    console, spec = _console(), weights.spec
+    network = spec.encoder if isinstance(spec, ForecasterSpec) else spec
+    what = f"{spec.title} of {network.layers[0].title} layers" if isinstance(spec, ForecasterSpec) else spec.title
+    console.print(
+        f"[bold]{escape(name)}[/]: {what}, {spec.ndim}-D, {count_parameters(spec)} parameters of {weights.dtype}"
+    )
+    if isinstance(spec, ForecasterSpec):
+        console.print(f"frames of {spec.channels} channels, patch {spec.patch}, residual {spec.residual}")
+        console.print(f"decoder {'none' if spec.decoder is None else 'of its own'}, feedback {spec.feedback}")
+    if network.bidirectional is not None:
+        console.print(f"bidirectional {network.bidirectional}, merge {network.merge}")
+    layers = _table("layer", "in", "hidden", "kernel", "recurrent", "stride", "dilation", "padding", "bias", "cell")
+    for index, layer in enumerate(network.layers):
+        sizes = (layer.kernel_size, layer.recurrent_kernel_size, layer.stride, layer.dilation, layer.padding)
+        numbers = map(str, (index, layer.in_channels, layer.hidden_channels, *sizes, layer.bias))
+        layers.add_row(*numbers, _options(layer))
+    arrays = _table("array", "shape", "smallest", "largest")
+    for key, array in weights.arrays.items():
+        low, high = float(array.min()), float(array.max())
+        arrays.add_row(key, str(array.shape), f"{low:.4g}", f"{high:.4g}")
+    console.print(layers, arrays)
+
+
+def show_survey(found: Survey) -> None:
+    """Where each network of a file stands, and what else the file holds; nothing for a file of one network of ours alone."""
+    console, networks = _console(), list(found.networks)
+    if len(networks) > 1:
+        table = _table("prefix", "layout", "network", "in", "hidden", "kernel")
+        for each in networks:
+            layers = each.spec.recurrent.layers
+            sizes = ([layer.hidden_channels for layer in layers], [layer.kernel_size for layer in layers])
+            columns = (each.label, each.layout, each.spec.title, each.spec.in_channels, *sizes)
+            table.add_row(*(escape(str(column)) for column in columns))
+        console.print(f"[bold]{escape(str(found.path))}[/]: {len(networks)} networks; prefix= or --prefix chooses")
+        console.print(table)
+    elif networks[0].layout != OWN:
+        each = networks[0]
+        console.print(f"read as {escape(each.layout)}, {escape(each.label)}")
+        if each.assumed:
+            console.print(f"[yellow]not in the file[/], {escape(told(each.assumed))}", soft_wrap=True)
+    if found.left:
+        shown = ", ".join(found.left[:8]) + (f" and {len(found.left) - 8} more" if len(found.left) > 8 else "")
+        console.print(f"left alone: {escape(shown)}", soft_wrap=True)
+    for reason in found.reasons:
+        console.print(f"[yellow]looks like a network and is not read:[/] {escape(reason.strip())}", soft_wrap=True)
+
+
+def _options(layer: CellSpec) -> str:
+    """What else there is to say of a cell, its defaults left out."""
+    named: dict[str, Any] = {"reset": layer.reset, "peephole": layer.peephole, "state size": layer.state_size}
+    norm = None if layer.norm is None else f"of {layer.norm.groups} groups"
+    named |= {"norm": norm, "groups": layer.groups if layer.groups > 1 else None, "updates": layer.updates or None}
+    named |= {"padding mode": layer.padding_mode if layer.padding_mode != "zeros" else None}
+    gates = [] if layer.recurrent_activation == "sigmoid" else [f"gates {layer.recurrent_activation}"]
+    return ", ".join([layer.activation, *gates, *(f"{key} {value}" for key, value in named.items() if value)])
+
+
+def show_report(report: Report) -> None:
+    """Worst row of each backend, dtype and quantity; controls; what was not compared; the verdict."""
+    console = _console()
+    console.print(", ".join(f"{name} {version}" for name, version in report.versions.items()))
+    tf32 = ", TF32 on" if report.tf32 else ""
+    console.print(f"{report.platform}, device {report.device}{tf32}")
+    table = _table("backend", "dtype", "quantity", "cases", "worst case", "error", "budget", "achieved / budget")
+    for backend, dtype, quantity, count, row in report.summary():
+        numbers = (f"{row.error:.2e}", f"{row.budget:.2e}", _verdict(f"{row.ratio:.2f}", row.ok))
+        table.add_row(backend, dtype, quantity, str(count), row.case, *numbers)
+    if table.row_count:
+        console.print(table)
+    if report.controls:
+        caught = sum(control.caught for control in report.controls)
+        least = min(control.ratio for control in report.controls)
+        console.print(
+            f"planted faults: {caught} of {len(report.controls)} caught, the smallest missing by {least:.3g} budgets"
+        )
+    for key, reason in {**report.unsupported, **report.absent}.items():
+        console.print(f"[yellow]not compared[/] {escape(key)}: {escape(reason)}", soft_wrap=True)
+    failures = report.failures()
+    for failure in failures[:20]:
+        console.print(f"[red]MISS[/] {escape(failure)}", soft_wrap=True)
+    if len(failures) > 20:
+        console.print(f"[red]MISS[/] and {len(failures) - 20} more")
+    console.print(_verdict("within budget" if report.ok else f"FAILED: {len(failures)}", report.ok))
+
+
+def show_doctor(versions: Mapping[str, str], backends: Mapping[str, Mapping[str, Any]]) -> None:
+    """One row for every backend, and its notes below."""
+    console = _console()
+    console.print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    table = _table("backend", "versions", "devices", "files")
+    for name, found in backends.items():
+        if found["available"]:
+            columns = [found["versions"], found["devices"]]
+            cells = ["\n".join(f"{key} {value}" for key, value in column.items()) for column in columns]
+            table.add_row(name, *map(escape, cells), " ".join(found["suffixes"]) or ".safetensors")
+        else:
+            table.add_row(name, "[yellow]not available[/]", "", "")
+    console.print(table)
+    for name, found in backends.items():
+        for note in found.get("notes", [found.get("reason")]):
+            console.print(f"[bold]{name}[/]: {escape(note)}", soft_wrap=True)
+
+
+def _table(*titles: str) -> Table:
+    """A table whose numbers and short names stay on one line; long texts wrap."""
+    table = Table()
+    for title in titles:
+        table.add_column(title, overflow="fold", no_wrap=title in ("backend", "dtype", "quantity", "error", "budget"))
+    return table
+
+
+def _console() -> Console:
+    """Stdout; as wide as the terminal, or wide enough for every table where there is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+def _verdict(text: str, ok: bool) -> str:
+    return f"[{'green' if ok else 'bold red'}]{text}[/]"

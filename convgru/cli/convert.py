@@ -1,0 +1,200 @@
+"""From one kind of checkpoint to another: read, write beside the target, read back, run both; only then is the target there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convgru import files, inspection, parity, reference, registry
+from convgru.errors import WeightsError
+from convgru.formats import atomic
+from convgru.parity.budget import budget, error
+from convgru.parity.cases import Problem
+from convgru.spec import ForecasterSpec, Spec
+from convgru.spec.shapes import fitting_size
+from convgru.weights import Weights
+
+
+@dataclass(frozen=True)
+class Target:
+    """What ``--to`` says of a conversion: the suffix of files in a folder, whose layout they have, and who runs them."""
+
+    suffix: str
+    layout: str | None = None
+    """None is convgru's own."""
+    framework: str | None = None
+
+
+TARGETS: dict[str, Target] = {
+    "torch": Target(".pt", framework="torch"),
+    "jax": Target(".safetensors", framework="jax"),
+    "flax": Target(".msgpack", framework="flax"),
+    "mindspore": Target(".ckpt", framework="mindspore"),
+    "keras": Target(".weights.h5", "keras"),
+    "linen": Target(".msgpack", "linen"),
+    **{
+        name: Target(".pt", name)
+        for name in ("torch.nn", "pytorch_convgru", "biconvgru", "convlstm_pytorch", "convolutional_rnn")
+    },
+}
+"""Where a conversion may go: the four frameworks, and the older systems whose layouts can be written."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a file is to be read (see ``convgru.read``)."""
+
+    layout: str | None = None
+    prefix: str | None = None
+    hints: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self, path: Path) -> tuple[Weights, Mapping[str, Any]]:
+        """The weights in a file, and what was assumed of them. Raises WeightsError, for several networks too."""
+        found = inspection.inspect(path, self.layout, prefix=self.prefix, **self.hints)
+        if found.weights is None:  # several: read lists them
+            return files.read(path, self.layout, prefix=self.prefix, **self.hints), {}
+        return found.weights, found.networks[0].assumed if found.networks else {}
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of one file: its weights and what was measured; or why it stayed away."""
+
+    source: Path
+    target: Path
+    weights: Weights | None = None
+    lines: tuple[str, ...] = ()
+    error: str = ""
+
+
+def convert(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Converted:
+    """Convert one file. Raises WeightsError, and leaves no file, if anything misses; never overwrites unless told to."""
+    wanted = TARGETS[to] if to else Target(target.suffix)
+    owner = None if wanted.layout == "keras" else files.backend_of(target)
+    owner = None if wanted.layout else owner
+    if wanted.framework and owner not in (None, wanted.framework):
+        names = registry.FRAMEWORKS
+        raise WeightsError(f"{target}: a file of {names[owner]}, not of {names[wanted.framework]}")
+    if wanted.layout == "keras" and target.suffix != ".h5":  # said here, for below it would be said of a temporary file
+        raise WeightsError(f"{target}: expected a suffix of {wanted.suffix}, got {target.suffix or 'none'!r}")
+    if not target.parent.is_dir():
+        raise WeightsError(f"{target}: there is no folder {target.parent}")
+    if target.exists() and not force:
+        raise WeightsError(f"{target} exists: --force overwrites it")
+    weights, assumed = how.read(source)
+    with atomic.replacing(target) as temporary:
+        files.write(weights, temporary, wanted.layout)
+        back = files.read(temporary) if wanted.layout is None else files.read_as(temporary, wanted.layout, weights.spec)
+        lines = [_same_bytes(weights, back), *_run_both(weights, back), *_run_in(weights, wanted.framework or owner)]
+    if assumed:
+        lines.append(f"not in {source.name}, {inspection.told(assumed)}")
+    return Converted(source, target, weights, tuple(lines))
+
+
+def attempt(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Converted:
+    """Convert one file of many: one that fails leaves no file and says why in ``error``."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return convert(source, target, how, to, force=force)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        return Converted(source, target, error=str(error))
+
+
+def pairs_in(source: Path, target: Path, to: str | None) -> list[tuple[Path, Path]]:
+    """Each checkpoint below a folder, and where it goes. Raises WeightsError if there is none."""
+    suffix = TARGETS[to].suffix if to else ".safetensors"
+    sources = list(_checkpoints(source))
+    if not sources:
+        raise WeightsError(f"{source}: expected checkpoints with a suffix of {', '.join(files.SUFFIXES)}, found none")
+    stems = [path.with_name(_stem(path)) for path in sources]
+    pairs: list[tuple[Path, Path]] = []
+    for path, stem in zip(sources, stems, strict=True):  # of a.h5 and a.keras each keeps its own suffix in the name
+        name = path.name if stems.count(stem) > 1 else stem.name
+        pairs.append((path, target / path.relative_to(source).with_name(name + suffix)))
+    return pairs
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file, or a folder of orbax, is one checkpoint."""
+    if path.is_dir():
+        return any((path / mark).exists() for mark in files.ORBAX)
+    return path.is_file() and path.suffix.lower() in files.SUFFIXES and not path.name.startswith(".")
+
+
+def _checkpoints(folder: Path) -> Iterator[Path]:
+    """Every checkpoint below a folder; what lies in a folder of orbax is part of it."""
+    for path in sorted(folder.iterdir()):
+        if is_checkpoint(path):
+            yield path
+        elif path.is_dir() and not path.is_symlink():
+            yield from _checkpoints(path)
+
+
+def _stem(path: Path) -> str:
+    """A file's name without its suffix, which may have two parts."""
+    name = path.name if path.is_dir() else path.stem
+    return name.removesuffix(".weights").removesuffix(".pth")
+
+
+def _same_bytes(weights: Weights, back: Weights) -> str:
+    """Say how near what was read back is. Raises WeightsError unless it is the same, or but rounded where sums are taken apart."""
+    if back.equal(weights):
+        return "equal byte for byte"
+    if back.spec != weights.spec or back.dtype != weights.dtype:
+        raise WeightsError("what was read back is not what was written")
+    eps = float(np.finfo(weights.dtype).eps) if weights.dtype.kind == "f" else 2.0**-7
+    worst = 0.0
+    for name, array in weights.arrays.items():
+        a, b = array.astype(np.float64), back.arrays[name].astype(np.float64)
+        worst = max(worst, float(np.abs(a - b).max() / max(1.0, np.abs(a).max())))
+    if worst > eps:
+        raise WeightsError(f"what was read back differs from what was written by {worst:.3g}")
+    return f"equal but for one rounding, {worst:.2g}"
+
+
+def _run_both(weights: Weights, back: Weights) -> list[str]:
+    """Run source and target once on the same random input. Raises WeightsError if they disagree."""
+    x, steps = random_input(weights.spec), _steps(weights.spec)
+    before, _ = reference.run(weights, x, steps=steps)
+    after, _ = reference.run(back, x, steps=steps)
+    if back.equal(weights):
+        return [f"random input {x.shape}: the float64 reference gives the same numbers for both"]
+    difference, allowed = error(after, before), budget(_problem(weights, x), steps).forward
+    if difference > allowed:
+        raise WeightsError(f"source and target differ by {difference:.3g} on random input, budget {allowed:.2g}")
+    return [f"random input {x.shape}: source and target differ by {difference:.2g}, budget {allowed:.2g}"]
+
+
+def _problem(weights: Weights, x: np.ndarray) -> Problem:
+    """What a budget is measured on; no gradients are asked for."""
+    return Problem(weights, x.astype(weights.dtype), None, (np.zeros(0), ()))
+
+
+def _run_in(weights: Weights, framework: str | None) -> list[str]:
+    """Run the weights in a framework against the reference. Raises WeightsError if it misses."""
+    if framework is None:
+        return []
+    x, steps = random_input(weights.spec), _steps(weights.spec)
+    report = parity.compare(weights, x, steps=steps, backends=[framework], gradients=False)
+    lines = [f"{key} does not run this: {reason}" for key, reason in report.unsupported.items()]
+    for row in report.rows:
+        text = f"{row.quantity} off by {row.error:.2g}, budget {row.budget:.2g}"
+        if not row.ok:
+            raise WeightsError(f"{framework} misses the reference: {text}")
+        lines.append(f"{framework} against the reference: {text}")
+    return lines
+
+
+def _steps(spec: Spec) -> int | None:
+    return 3 if isinstance(spec, ForecasterSpec) else None
+
+
+def random_input(spec: Spec) -> np.ndarray:
+    """Two frames of a small image that the network can read."""
+    shape = (2, 1, spec.in_channels, *fitting_size(spec, 8))
+    return np.random.default_rng(0).standard_normal(prod(shape)).reshape(shape)

@@ -1,0 +1,9 @@
+"""The exceptions of convgru's own."""
+
+
+class WeightsError(ValueError):
+    """Weights, or a file of weights, that are not what they should be."""
+
+
+class UnsupportedError(TypeError):
+    """A framework cannot compute this, on this device, in this dtype; the message says what and why."""

@@ -1,0 +1,83 @@
+"""What stands in a file, whoever wrote it: arrays by name, convgru's own networks among them, and what a config says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from convgru.errors import WeightsError
+from convgru.spec import Spec
+from convgru.spec.shapes import layer_prefix
+from convgru.weights import Weights
+
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""What DataParallel, torch.compile, FSDP and activation checkpointing put into the names of what they wrap."""
+_WRAPPER = re.compile(rf"(?:(?<=\.)|^)(?:{'|'.join(WRAPPERS)})\.")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The arrays of a file by flat name, with the networks and constructor arguments that the file itself declares.
+
+    ``specs``: prefix of names -> spec, for networks that convgru wrote. ``configs``: prefix of names -> constructor arguments
+    of another system's layer (Keras keeps them beside the weights).
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    specs: Mapping[str, Spec] = field(default_factory=dict)
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def unwrapped(self) -> Contents:
+        """The same under the names that the arrays had before somebody's wrapper; as it is where two would fall together."""
+        names = {name: unwrapped(name) for name in self.arrays}
+        if len(set(names.values())) != len(names):
+            return self
+        return Contents(
+            {names[name]: array for name, array in self.arrays.items()},
+            {unwrapped(prefix): spec for prefix, spec in self.specs.items()},
+            self.configs,
+        )
+
+    def network(self, prefix: str | None) -> Weights:
+        """The one network of convgru's own, or the one whose names begin with ``prefix``. Raises WeightsError if that is not one."""
+        found = self._outermost(prefix)
+        if len(found) != 1:
+            shown = ", ".join(repr(p) for p in sorted(found or self._outermost(None)))
+            raise WeightsError(
+                f"several networks, expected one: choose by prefix= of {shown}"
+                if found
+                else f"no network of convgru whose names begin with {prefix!r}, only {shown}"
+            )
+        return self._weights(found[0])
+
+    def networks(self, prefix: str | None = None) -> dict[str, Weights]:
+        """Every network of convgru's own, or those whose names begin with ``prefix``, by its prefix; none inside another."""
+        return {found: self._weights(found) for found in sorted(self._outermost(prefix))}
+
+    def leads_elsewhere(self, prefix: str | None) -> bool:
+        """Whether names begin with a prefix that are of no network of convgru's own."""
+        starts = tuple(f"{(prefix or '').rstrip('./')}{end}" for end in "./")
+        return bool(prefix) and any(
+            name.startswith(starts) and not name.startswith(tuple(self.specs)) for name in self.arrays
+        )
+
+    def _outermost(self, prefix: str | None) -> list[str]:
+        outermost = [p for p in self.specs if not any(other != p and p.startswith(other) for other in self.specs)]
+        return [p for p in outermost if not prefix or p == prefix or p.startswith(prefix.rstrip(".") + ".")]
+
+    def _weights(self, prefix: str) -> Weights:
+        spec = self.specs[prefix]
+        arrays = {name[len(prefix) :]: array for name, array in self.arrays.items() if name.startswith(prefix)}
+        short = "updates.0.weight_ih" if spec.recurrent.layers[0].updates else "weight_ih"
+        if short in arrays:  # a bare cell: the network of that layer alone
+            arrays = {layer_prefix(0) + name: array for name, array in arrays.items()}
+        return Weights(spec, arrays)
+
+
+def unwrapped(name: str) -> str:
+    """A name, or a prefix of names, without the parts that wrappers put in."""
+    return _WRAPPER.sub("", name)

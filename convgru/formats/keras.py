@@ -1,0 +1,207 @@
+"""Keras' files as arrays: .keras, .weights.h5 and the older .h5, with what their configs say of each recurrent layer.
+
+Nothing is ever handed to Keras' own load_model, which may run what a file says.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convgru import strict_json
+from convgru.errors import WeightsError
+from convgru.formats import atomic, hdf5, zip_limits
+from convgru.formats.checkpoint import Contents
+
+SUFFIXES = (".keras", ".h5", ".hdf5")
+MAX_CONFIG = 64 << 20
+MAX_DEPTH = 200
+"""How deep a config may be: some ten levels for each model inside another."""
+LAYER = re.compile(r"ConvLSTM[123]D")
+OLD_CELL = re.compile(r"/conv_lst_?m\w*cell(_\d+)?$")
+OPTIONS = (
+    *("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate"),
+    *("activation", "recurrent_activation", "use_bias", "go_backwards"),
+)
+"""The constructor arguments that arrays cannot tell, or should agree with."""
+Node = tuple[tuple[str, ...], str, Mapping[str, Any]]
+"""A recurrent layer in a model: names of the models and layers around it and its own, its path in the new format, its arguments."""
+
+
+def contents(path: str | os.PathLike[str]) -> Contents:
+    """The arrays by their path in the HDF5 file, those of optimisers left out, and the recurrent layers' arguments by path.
+
+    A ``.weights.h5`` holds no arguments. Raises WeightsError, and nothing else, whatever the bytes are; OSError if the file cannot be
+    opened; ImportError, with the command that mends it, without h5py.
+    """
+    hdf5.h5py()
+    where = Path(path)
+    if where.exists() and not where.is_file() and not where.is_dir():
+        raise WeightsError(f"{path}: expected a file, got something else (a pipe or a device)")
+    with where.open("rb") as file, _unsound_is_an_error(path):
+        size = os.fstat(file.fileno()).st_size
+        if file.read(4) == b"PK\x03\x04":
+            return _from_archive(file, size)
+        file.seek(0)
+        return _from_hdf5(file, size)
+
+
+@contextmanager
+def _unsound_is_an_error(path: object) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # bytes chosen by others: HDF5 and zipfile raise a dozen kinds, WeightsError among them
+        reason = " ".join(str(error).split())[:400] or type(error).__name__
+        raise WeightsError(f"{path}: expected a sound file of Keras: {reason}") from None
+
+
+def _from_archive(file: Any, size: int) -> Contents:
+    """A .keras file: a zip of metadata.json, config.json and model.weights.h5."""
+    with zipfile.ZipFile(file) as archive:
+        zip_limits.check(archive, size)
+        missing = {"metadata.json", "config.json", "model.weights.h5"} - set(archive.namelist())
+        if missing:
+            raise WeightsError(f"expected the entries of a .keras file, {', '.join(sorted(missing))} is missing")
+        config, about = (_json(archive.read(name), name) for name in ("config.json", "metadata.json"))
+        weights = archive.read("model.weights.h5")
+    with hdf5.h5py().File(BytesIO(weights), "r") as inner:
+        arrays = hdf5.arrays(inner, len(weights), ("optimizer",))
+    version = about.get("keras_version") if isinstance(about, dict) else None
+    found = {f"{path}/": options for _, path, options in _layers(config, "", (), _is_old(version))}
+    return Contents(arrays, configs=_present(found, arrays))
+
+
+def _from_hdf5(file: Any, size: int) -> Contents:
+    """A .weights.h5 file of Keras 3, or the older .h5, with a config if it holds a whole model."""
+    with hdf5.h5py().File(file, "r") as inner:
+        arrays = hdf5.arrays(inner, size, ("optimizer",))
+        config = hdf5.text(inner, "model_config", MAX_CONFIG)
+        version = hdf5.text(inner, "keras_version", 100)
+    arrays = _named_as_today({name.removesuffix(":0"): array for name, array in arrays.items()})  # :0: TensorFlow's
+    if config is None:
+        return Contents(arrays)
+    layers = _layers(_json(config.encode(), "model_config"), "", (), _is_old(version))
+    found = {_legacy_prefix(names, arrays): options for names, _, options in layers}
+    return Contents(arrays, configs=_present(found, arrays))
+
+
+def _named_as_today(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of recurrent layers below ``conv_lstm_cell``, as Keras 3 writes them; older versions leave it out or number it."""
+    cells = {
+        name.removesuffix("/recurrent_kernel")
+        for name, array in arrays.items()
+        if name.endswith("/recurrent_kernel") and array.ndim > 2
+    }
+    today = {cell: OLD_CELL.sub("", cell) + "/conv_lstm_cell" for cell in cells}
+    renamed = {}
+    for name, array in arrays.items():
+        group, _, own = name.rpartition("/")
+        renamed[f"{today[group]}/{own}" if group in today else name] = array
+    return renamed if len(renamed) == len(arrays) else dict(arrays)
+
+
+def _json(text: bytes, what: str) -> Any:
+    return strict_json.loads(text.decode(), what, MAX_CONFIG, MAX_DEPTH)
+
+
+def _is_old(version: Any) -> bool:
+    """Whether a file is of tf.keras 2, or older: its hard_sigmoid is another function."""
+    return isinstance(version, str) and version[:1].isdigit() and int(version.split(".")[0]) < 3
+
+
+def _present(found: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {prefix: options for prefix, options in found.items() if any(name.startswith(prefix) for name in arrays)}
+
+
+def _layers(node: Any, path: str, names: tuple[str, ...], old: bool) -> Iterator[Node]:
+    """The recurrent layers of a model in the order in which it lists them.
+
+    Keras 3 names the group of a layer after its class, with a count of the layers of that class before it in the same model, and not
+    after the layer (observed in its files). The legacy format goes by names.
+    """
+    config = node.get("config") if isinstance(node, dict) else None
+    kind = node.get("class_name") if isinstance(config, dict) else None
+    if not isinstance(kind, str) or not isinstance(config, dict):
+        return
+    name = config.get("name")
+    inside = (*names, name if isinstance(name, str) else "")
+    if LAYER.fullmatch(kind):
+        yield inside, path, _options(config, old)
+    elif kind == "Bidirectional":
+        for _, _, options in _layers(config.get("layer"), path, inside, old):
+            yield inside, path, {**options, "merge_mode": config.get("merge_mode", "concat")}
+    elif isinstance(config.get("layer"), dict):  # TimeDistributed and other wrappers
+        yield from _layers(config["layer"], f"{path}/layer".lstrip("/"), inside, old)
+    layers = config.get("layers")
+    count: Counter[str] = Counter()
+    for layer in layers if isinstance(layers, list) else ():
+        group = _snake(str(layer.get("class_name", ""))) if isinstance(layer, dict) else ""
+        number = f"_{count[group]}" if count[group] else ""
+        count[group] += 1
+        yield from _layers(layer, f"{path}/layers/{group}{number}".lstrip("/"), inside, old)
+
+
+def _snake(name: str) -> str:
+    """ConvLSTM2D -> conv_lstm2d, TimeDistributed -> time_distributed."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _options(config: Mapping[str, Any], old: bool) -> dict[str, Any]:
+    """The arguments of one layer, lists as tuples, functions by name."""
+    found = {
+        key: tuple(config[key]) if isinstance(config[key], list) else config[key] for key in OPTIONS if key in config
+    }
+    for key in ("activation", "recurrent_activation"):
+        value = found.get(key)
+        if isinstance(value, dict):  # a function that Keras spelt out
+            value = value.get("config") if isinstance(value.get("config"), str) else value.get("class_name")
+        if key in found:
+            found[key] = "hard_sigmoid_0.2" if old and value == "hard_sigmoid" else value
+    return found
+
+
+def _legacy_prefix(names: tuple[str, ...], arrays: Mapping[str, Any]) -> str:
+    """Where the older format keeps a layer: in the group of the outermost layer, below the last part that is its own name."""
+    outer, own = names[min(1, len(names) - 1)], names[-1]
+    for name in arrays:
+        parts = name.split("/")
+        if parts[:2] == ["model_weights", outer] and own in parts[1:-1]:
+            last = len(parts) - 1 - parts[::-1].index(own)
+            return "/".join(parts[: last + 1]) + "/"
+    return "/".join(("model_weights", *names[1:], ""))
+
+
+def write(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
+    """Write the arrays of one layer (``cell/vars/0`` …, or ``forward_layer/cell/vars/0`` … of both directions); whole or not at all.
+
+    The layer's arguments are no part of such a file. Raises WeightsError for another suffix or other names, ImportError, with the command
+    that mends it, without h5py.
+    """
+    if not str(path).endswith(".h5"):
+        raise WeightsError(f"{path}: expected a suffix .weights.h5, the only file of Keras that holds weights alone")
+    if any(array.dtype.kind == "V" for array in arrays.values()):
+        raise WeightsError(f"{path}: HDF5 has no bfloat16: write float32 (Weights.astype)")
+    strange = [name for name in arrays if "cell/vars/" not in name]
+    if strange:
+        raise WeightsError(f"{path}: expected arrays of a Keras layer (layout 'keras'), got {', '.join(strange[:3])}")
+    layer = "bidirectional" if len({name.split("/")[0] for name in arrays}) == 2 else f"conv_lstm{_ndim(arrays)}d"
+    with atomic.replacing(path) as temporary, hdf5.h5py().File(temporary, "w") as file:
+        file.create_group("vars").attrs["name"] = "functional"
+        file.create_group(f"layers/{layer}/vars").attrs["name"] = layer
+        for name, array in arrays.items():
+            file.create_dataset(f"layers/{layer}/{name}", data=array)
+
+
+def _ndim(arrays: Mapping[str, np.ndarray]) -> int:
+    return max(array.ndim for array in arrays.values()) - 2

@@ -1,0 +1,165 @@
+"""The constructors that users meet: short forms spread over layers and dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+from numbers import Integral
+from typing import Any
+
+from convgru.spec.cell import GATES, NORMED, TITLES, CellSpec, Norm
+from convgru.spec.fields import one_of, positive
+from convgru.spec.networks import BIDIRECTIONAL, MERGES, ForecasterSpec, NetworkSpec
+
+Ints = int | tuple[int, ...]  # one number for all spatial dimensions, or one for each
+
+
+def network(
+    cell: str,
+    in_channels: int,
+    hidden_channels: int | list[int],
+    kernel_size: Ints | list[Ints] = 3,
+    num_layers: int | None = None,
+    *,
+    ndim: int = 2,
+    recurrent_kernel_size: Ints | list[Ints] | None = None,
+    stride: Ints | list[Ints] = 1,
+    recurrent_stride: Ints | list[Ints] = 1,
+    dilation: Ints | list[Ints] = 1,
+    recurrent_dilation: Ints | list[Ints] | None = None,
+    groups: int | list[int] = 1,
+    padding: Any = "same",
+    padding_mode: str = "zeros",
+    bias: bool = True,
+    reset: str | None = None,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    peephole: str | None = None,
+    state_size: Ints | list[Ints] | None = None,
+    norm: Norm | int | tuple[int, ...] | None = None,
+    updates: tuple[Ints, ...] = (),
+    bidirectional: bool | str | None = None,
+    merge: str = "concat",
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    zoneout: float = 0.0,
+    output_size: Ints | None = None,
+) -> NetworkSpec:
+    """Describe a network as users write it: a tuple is per dimension, a list per layer, a number for all.
+
+    ``num_layers`` None means the length of the lists given, else 1. The recurrent kernel size and dilation default to the
+    input's. ``padding`` is ``same``, ``valid``, ``preserve``, a number, or a tuple with a number or a (low, high) pair for
+    each dimension. ``reset`` defaults to ``before`` for a GRU. ``norm`` is a number of groups (1: layer norm), a tuple with one
+    for each normalised tensor, or a ``Norm``. ``bidirectional`` True means ``layer``. The other arguments are those of
+    ``CellSpec`` and ``NetworkSpec``. Raises ValueError or TypeError, naming the argument.
+    """
+    one_of("cell", cell, tuple(GATES))
+    one_of("ndim", ndim, (1, 2, 3))
+    if isinstance(bidirectional, bool):
+        bidirectional = "layer" if bidirectional else None
+    one_of(f"{TITLES[cell]} bidirectional", bidirectional, BIDIRECTIONAL)
+    one_of(f"{TITLES[cell]} merge", merge, MERGES)
+    given = {
+        "hidden_channels": hidden_channels,
+        "kernel_size": kernel_size,
+        "recurrent_kernel_size": kernel_size if recurrent_kernel_size is None else recurrent_kernel_size,
+        "stride": stride,
+        "recurrent_stride": recurrent_stride,
+        "dilation": dilation,
+        "recurrent_dilation": dilation if recurrent_dilation is None else recurrent_dilation,
+        "groups": groups,
+        "padding": padding,
+        "state_size": state_size,
+    }
+    given = {name: _plain(value) for name, value in given.items()}
+    in_channels = _plain(in_channels)
+    for name in ("hidden_channels", "groups"):
+        if isinstance(given[name], tuple):
+            text = f"{TITLES[cell]} {name} expected a number, or a list with one for each layer, got {given[name]!r}"
+            raise ValueError(text)
+    shared = {
+        "padding_mode": padding_mode,
+        "bias": bias,
+        "reset": "before" if cell == "gru" and reset is None else reset,
+        "activation": activation,
+        "recurrent_activation": recurrent_activation,
+        "peephole": peephole,
+        "norm": _norm(cell, norm),
+        "updates": tuple(per_dimension(k, ndim) for k in updates) if isinstance(updates, tuple) else updates,
+    }
+    double = 2 if bidirectional == "layer" and merge == "concat" else 1
+    layers: list[CellSpec] = []
+    for index in range(_count_layers(TITLES[cell], given, num_layers)):
+        sizes = {name: value[index] if isinstance(value, list) else value for name, value in given.items()}
+        for name in set(sizes) - {"hidden_channels", "groups"}:
+            sizes[name] = per_dimension(sizes[name], ndim, pairs=name == "padding")
+        channels = double * layers[-1].hidden_channels if layers else in_channels
+        if isinstance(updates, tuple) and updates:
+            sizes["kernel_size"] = sizes["recurrent_kernel_size"] = per_dimension(updates[0], ndim)
+        layers.append(CellSpec(cell, ndim, channels, **sizes, **shared))
+    size = per_dimension(output_size, ndim)
+    return NetworkSpec(tuple(layers), bidirectional, merge, dropout, recurrent_dropout, zoneout, size)
+
+
+def forecaster(
+    cell: str,
+    channels: int,
+    hidden_channels: int | list[int],
+    kernel_size: Ints | list[Ints] = 3,
+    num_layers: int | None = None,
+    *,
+    ndim: int = 2,
+    patch: Ints = 1,
+    residual: bool = True,
+    decoder: bool | NetworkSpec = False,
+    feedback: bool = True,
+    **options: Any,
+) -> ForecasterSpec:
+    """Describe a forecaster of frames with ``channels`` channels; the other arguments are those of ``network``.
+
+    ``decoder`` True makes one like the encoder, with weights of its own.
+    """
+    one_of("ndim", ndim, (1, 2, 3))
+    patches = per_dimension(patch, ndim)
+    for number in patches if isinstance(patches, tuple) else (patches,):
+        positive("Forecaster patch", number)
+    positive("Forecaster channels", channels)
+    inside = channels * prod(patches)
+    encoder = network(cell, inside, hidden_channels, kernel_size, num_layers, ndim=ndim, **options)
+    own = replace(encoder) if decoder is True else (decoder or None)
+    return ForecasterSpec(encoder, patches, residual, own, feedback)
+
+
+def per_dimension(value: Any, ndim: int, *, pairs: bool = False) -> Any:
+    """Spread a number over the dimensions; whatever is not a number or a tuple is left for validation to refuse."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = (value,) * ndim
+    if pairs and isinstance(value, tuple):
+        return tuple((each, each) if isinstance(each, int) else each for each in value)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's integers as Python's, in tuples and lists too: a spec must hash and print as what it means."""
+    if isinstance(value, (tuple, list)):
+        return [*map(_plain, value)] if isinstance(value, list) else (*map(_plain, value),)
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+
+
+def _norm(cell: str, norm: Any) -> Any:
+    if isinstance(norm, int) and not isinstance(norm, bool):
+        norm = (norm,) * len(NORMED[cell])
+    return Norm(norm) if isinstance(norm, tuple) else norm
+
+
+def _count_layers(title: str, given: Mapping[str, Any], num_layers: int | None) -> int:
+    lengths = {name: len(value) for name, value in given.items() if isinstance(value, list)}
+    count = num_layers if num_layers is not None else next(iter(lengths.values()), 1)
+    positive(f"{title} num_layers", count)
+    for name, length in lengths.items():
+        if length != count:
+            raise ValueError(
+                f"{title} {name} expected a list of {count} (one for each layer), got {length}: {given[name]!r}"
+            )
+    return count

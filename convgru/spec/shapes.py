@@ -1,0 +1,212 @@
+"""The shapes that a spec implies: parameters, states, contexts, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from typing import Any
+
+from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec, Spec
+
+Shape = tuple[int, ...]
+
+
+def layer_prefix(layer: int, direction: str = "fwd") -> str:
+    """How the parameter names of one layer and direction begin: ``layers.0.fwd.``."""
+    return f"layers.{layer}.{direction}."
+
+
+def step_prefixes(cell: CellSpec) -> tuple[str, ...]:
+    """How the short names of each of ``cell.steps`` begin: nothing, or ``updates.0.`` and so on."""
+    return tuple(f"updates.{index}." for index in range(len(cell.updates))) or ("",)
+
+
+def cell_parameter_shapes(cell: CellSpec) -> dict[str, Shape]:
+    """Shape of each parameter of one layer and direction, by its short name."""
+    return {
+        prefix + name: shape
+        for prefix, step in zip(step_prefixes(cell), cell.steps, strict=True)
+        for name, shape in _step_shapes(step).items()
+    }
+
+
+def _step_shapes(cell: CellSpec) -> dict[str, Shape]:
+    rows, hidden = cell.gates * cell.hidden_channels, cell.hidden_channels
+    shapes: dict[str, Shape] = {
+        "weight_ih": (rows, cell.in_channels // cell.groups, *cell.kernel_size),
+        "weight_hh": (rows, hidden // cell.groups, *cell.recurrent_kernel_size),
+    }
+    if cell.bias:
+        shapes["bias"] = (rows,)
+        if cell.reset == "after":
+            shapes["bias_hn"] = (hidden,)
+    if cell.peephole is not None:
+        conv = (hidden // cell.groups, *cell.recurrent_kernel_size)
+        pointwise = cell.state_size or (1,) * cell.ndim
+        for gate in "ifo":
+            shapes[f"peephole_{gate}"] = (hidden, *(conv if cell.peephole == "conv" else pointwise))
+    if cell.norm is not None:
+        shapes["norm_weight"] = shapes["norm_bias"] = (rows,)
+    return shapes
+
+
+def parameter_shapes(spec: Spec) -> dict[str, Shape]:
+    """Shape of each parameter, by its canonical name, in the order in which files and modules list them."""
+    if isinstance(spec, ForecasterSpec):
+        shapes = {f"encoder.{name}": shape for name, shape in parameter_shapes(spec.encoder).items()}
+        if spec.decoder is not None:
+            shapes |= {f"decoder.{name}": shape for name, shape in parameter_shapes(spec.decoder).items()}
+        shapes["readout.weight"] = (spec.encoder.in_channels, spec.encoder.out_channels, *(1,) * spec.ndim)
+        shapes["readout.bias"] = (spec.encoder.in_channels,)
+        return shapes
+    return {
+        layer_prefix(index, direction) + name: shape
+        for index, layer in enumerate(spec.layers)
+        for direction in spec.directions
+        for name, shape in cell_parameter_shapes(layer).items()
+    }
+
+
+def layer_sizes(spec: NetworkSpec, size: Sequence[int]) -> list[Shape]:
+    """Spatial size of each layer's state for an input of that spatial size. Raises ValueError where nothing is left.
+
+    Also where a padding mode finds too few pixels, or where a peephole is tied to another size.
+    """
+    if len(size) != spec.ndim:
+        raise ValueError(f"{spec.title} expected {spec.ndim} spatial sizes, got {len(size)}: {tuple(size)}")
+    sizes: list[Shape] = []
+    size = tuple(size) if spec.output_size is None else spec.output_size
+    for index, layer in enumerate(spec.layers):
+        owner = f"{spec.title} layer {index}"
+        out = size
+        for step in layer.steps:
+            out = step.input_convolution.output_size(size)
+            for dimension, (n, m) in enumerate(zip(size, out, strict=True)):
+                if not _grows(step, dimension) and m < 1:
+                    raise ValueError(
+                        f"{owner} expected at least {n + 1 - m} pixels in spatial dimension {dimension} of its input "
+                        f"(kernel {step.kernel_size}, dilation {step.dilation}, padding {step.padding!r}), got {n}"
+                    )
+            step.input_convolution.check_pads(owner, size)
+            step.recurrent_convolution(1).check_pads(f"{owner} (state)", out)
+        if layer.state_size is not None and tuple(out) != layer.state_size:
+            raise ValueError(
+                f"{owner} expected a state of spatial size {layer.state_size} (state_size, its peephole's), got {tuple(out)}"
+            )
+        size = out
+        sizes.append(size)
+    return sizes
+
+
+def fitting_size(spec: Spec, pixels: int) -> Shape:
+    """A spatial size of about so many pixels in each dimension that a network of this spec can read."""
+    if isinstance(spec, ForecasterSpec):
+        return tuple(pixels * p for p in spec.patch)
+    tied = spec.layers[0].state_size
+    if tied is not None:
+        return tuple(n * s for n, s in zip(tied, spec.layers[0].stride, strict=True))
+    for n in range(pixels, 64 * pixels):
+        try:
+            layer_sizes(spec, (n,) * spec.ndim)
+        except ValueError:
+            continue
+        return (n,) * spec.ndim
+    raise ValueError(f"{spec.title}: no image of up to {64 * pixels} pixels fits its layers")
+
+
+def _grows(cell: CellSpec, dimension: int) -> bool:
+    """Whether an output is never empty, whatever the size, which then may be a symbol."""
+    if isinstance(cell.padding, str):
+        return cell.padding != "valid"
+    return sum(cell.padding[dimension]) >= cell.dilation[dimension] * (cell.kernel_size[dimension] - 1)
+
+
+def state_shapes(spec: Spec, batch: int, size: Sequence[int]) -> tuple[Any, ...]:
+    """Shapes (B, H, *S) of the state for an input of spatial ``size``: h's, or a pair for (h, c).
+
+    One entry for each layer and direction: layer by layer, forward before backward.
+    """
+    if isinstance(spec, ForecasterSpec):
+        return state_shapes(spec.encoder, batch, patched_size(spec, size))
+    entries: list[Any] = []
+    for layer, own in zip(spec.layers, layer_sizes(spec, size), strict=True):
+        shape = (batch, layer.hidden_channels, *own)
+        entries += [(shape, shape) if layer.cell == "lstm" else shape] * len(spec.directions)
+    return tuple(entries)
+
+
+def context_shapes(spec: NetworkSpec, batch: int, size: Sequence[int]) -> tuple[Shape, ...]:
+    """Shapes (B, G·H, *S) of the context, one for each layer and direction as in a state; (T, B, G·H, *S) is welcome too."""
+    return tuple(
+        (batch, layer.gates * layer.hidden_channels, *own)
+        for layer, own in zip(spec.layers, layer_sizes(spec, size), strict=True)
+        for _ in spec.directions
+    )
+
+
+def mask_shapes(spec: NetworkSpec, time: int, batch: int, size: Sequence[int]) -> dict[str, Shape]:
+    """The masks that a network of this spec draws in training, by name, and their shapes.
+
+    ``dropout.{l}`` (T, B, C, *S) multiplies the output of layer l before the next reads it; ``recurrent.{i}`` (B, H, *S) multiplies
+    h where it enters U, i counting layers and directions as in a state; ``zoneout.{i}.h`` and ``.c`` (T, B, H, *S) keep old state where
+    they are 1. Handed in, a mask is taken as it is: a dropout mask holds the factor 1/(1−p) already.
+    """
+    shapes: dict[str, Shape] = {}
+    sizes = layer_sizes(spec, size)
+    for index, (layer, own) in enumerate(zip(spec.layers, sizes, strict=True)):
+        if spec.dropout and index < len(spec.layers) - 1:
+            for name in _dropout_names(spec, index):
+                shapes[name] = (time, batch, spec.layer_channels(index), *own)
+        for direction in range(len(spec.directions)):
+            i = index * len(spec.directions) + direction
+            if spec.recurrent_dropout:
+                shapes[f"recurrent.{i}"] = (batch, layer.hidden_channels, *own)
+            if spec.zoneout:
+                shapes |= {
+                    f"zoneout.{i}.{part}": (time, batch, layer.hidden_channels, *own) for part in layer.state_names
+                }
+    return shapes
+
+
+def _dropout_names(spec: NetworkSpec, index: int) -> list[str]:
+    """One mask after each layer; with two whole stacks, one for each of them."""
+    if spec.bidirectional != "stack":
+        return [f"dropout.{index}"]
+    return [f"dropout.{index}.{direction}" for direction in spec.directions]
+
+
+def patched_size(spec: ForecasterSpec, size: Sequence[int]) -> Shape:
+    """Spatial size inside a forecaster. Raises ValueError if ``size`` is not a multiple of the patch."""
+    if len(size) != spec.ndim:
+        raise ValueError(f"Forecaster expected {spec.ndim} spatial sizes, got {len(size)}: {tuple(size)}")
+    for dimension, (n, p) in enumerate(zip(size, spec.patch, strict=True)):
+        if n % p:
+            raise ValueError(
+                f"Forecaster expected a multiple of {p} (patch {spec.patch}) in spatial dimension {dimension}, got {n} (size {tuple(size)})"
+            )
+    return tuple(n // p for n, p in zip(size, spec.patch, strict=True))
+
+
+def state_leaves(spec: Spec, state: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Each array of a state with its name: ``state.0.h``, ``state.0.c``, counting layers and directions."""
+    for index, (names, entry) in enumerate(zip(_entry_names(spec), state, strict=True)):
+        for name, array in zip(names, entry if len(names) > 1 else (entry,), strict=True):
+            yield f"state.{index}.{name}", array
+
+
+def nest_state(spec: Spec, leaves: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The state whose arrays ``state_leaves`` named."""
+    entries: list[Any] = []
+    for index, names in enumerate(_entry_names(spec)):
+        parts = tuple(leaves[f"state.{index}.{name}"] for name in names)
+        entries.append(parts[0] if len(parts) == 1 else parts)
+    return tuple(entries)
+
+
+def _entry_names(spec: Spec) -> list[tuple[str, ...]]:
+    return [layer.state_names for layer in spec.recurrent.layers for _ in spec.recurrent.directions]
+
+
+def count_parameters(spec: Spec) -> int:
+    """How many numbers a network of this spec learns."""
+    return sum(prod(shape) for shape in parameter_shapes(spec).values())
