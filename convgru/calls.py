@@ -1,28 +1,56 @@
-"""What a call of a network may bring besides its input and state, in NumPy, channels first: the same for all backends."""
+"""Every check of a call, once for all frameworks: it sees shapes and names of dtypes only, so traced arrays pass too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from convgru.spec import ForecasterSpec, Spec
-from convgru.spec.shapes import context_shapes, mask_shapes, patched_size
+from convgru.spec.fields import name_differences
+from convgru.spec.shapes import (
+    Shape,
+    context_shapes,
+    mask_shapes,
+    parameter_shapes,
+    patched_size,
+    state_leaves,
+    state_shapes,
+)
 
-Shape = tuple[int, ...]
 AXES = {"T": "time", "B": "batch", "C": "channels"}
+
+
+class ArrayInfo(NamedTuple):
+    """What the checks see of an array: its shape and the name of its dtype, ``float32``."""
+
+    shape: tuple[Any, ...]
+    dtype: str
+
+
+class CallSizes(NamedTuple):
+    """Sizes of one call: frames (1 for a single frame), samples, pixels; and the parameters' dtype."""
+
+    time: Any
+    batch: Any
+    size: Shape
+    dtype: str
 
 
 @dataclass(frozen=True)
 class Extras:
-    """Everything is optional.
+    """The optional arguments of a call in NumPy, time first, channels first; what backends run in a comparison.
 
-    ``lengths`` (B,): valid frames of each sample. ``context``: for each layer and direction (B, G·H, *S) or (T, B, G·H, *S), added to
-    the pre-activations. ``masks``: of dropout and zoneout, by the names of ``convgru.spec.shapes.mask_shapes``; None is
-    evaluation. For forecasters ``targets`` (steps, B, C, *S) and ``forced`` (steps, B): where it is true the next step reads the target
-    instead of the prediction (teacher forcing). ``resume``: the forecaster goes on from the state of a call before (``check_resume``).
+    Attributes:
+        lengths: (B,), the valid frames of each sample.
+        context: for each layer and direction (B, G·H, *S) or (T, B, G·H, *S), added to the pre-activations.
+        masks: of dropout and zoneout, named as ``convgru.spec.shapes.mask_shapes`` says; None in evaluation.
+        targets: (steps, B, C, *S), a forecaster's true frames.
+        forced: (steps, B) of bool; where true, the next step reads the target, not the prediction (teacher forcing).
+        resume: whether a forecaster continues from the state that an earlier call returned.
     """
 
     lengths: np.ndarray | None = None
@@ -34,164 +62,226 @@ class Extras:
 
     @property
     def given(self) -> list[str]:
-        """The names of what is there."""
-        arrays = ("lengths", "context", "masks", "targets", "forced")
-        return [name for name in arrays if getattr(self, name) is not None] + ["resume"] * bool(self.resume)
+        """The names of the arguments that are given."""
+        names = ("lengths", "context", "masks", "targets", "forced")
+        return [name for name in names if getattr(self, name) is not None] + ["resume"] * bool(self.resume)
 
     def leaves(self) -> dict[str, np.ndarray]:
-        """What a gradient may be taken with respect to, by name (``context.0`` …)."""
+        """The arrays a gradient may be taken with respect to, by name (``context.0`` …)."""
         return {f"context.{i}": array for i, array in enumerate(self.context or ())}
 
 
-def check_lengths(owner: str, lengths: Any, time: int, batch: int) -> None:
-    """Raise ValueError or TypeError unless ``lengths`` are ``batch`` integers from 0 to ``time``."""
-    array = np.asarray(lengths)
-    if array.dtype.kind not in "iu" or array.shape != (batch,):
-        raise ValueError(
-            f"{owner} expected lengths to be {batch} integers (one for each sample), got {array.dtype} of shape {array.shape}"
-        )
-    if array.size and (array.min() < 0 or array.max() > time):
-        raise ValueError(
-            f"{owner} expected lengths from 0 to {time} (the time steps of the input), got {array.tolist()}"
-        )
+@dataclass(frozen=True)
+class Caller:
+    """The network that is called, as its framework shows it; the methods check one argument each.
 
+    Every method raises TypeError for a value of the wrong kind or dtype and ValueError for one of the wrong size; the
+    message names the network, the argument, what was expected and what came.
 
-def check_extras(
-    spec: Spec, extras: Extras, time: int, batch: int, size: Sequence[int], steps: int | None = None
-) -> None:
-    """Check everything against the spec and the input's sizes. Raises ValueError or TypeError, naming what is wrong."""
-    forecaster = isinstance(spec, ForecasterSpec)
-    allowed = ("targets", "forced", "resume") if forecaster else ("lengths", "context", "masks")
-    for name in extras.given:
-        if name not in allowed:
-            raise TypeError(f"{spec.title} expected no {name}")
-    if extras.lengths is not None:
-        check_lengths(spec.title, extras.lengths, time, batch)
-    if isinstance(spec, ForecasterSpec):
-        patched_size(spec, size)
-        if (extras.targets is None) != (extras.forced is None):
-            raise TypeError("Forecaster expected targets and forced together")
-        for name, shape in (("targets", (steps, batch, spec.channels, *size)), ("forced", (steps, batch))):
-            array = getattr(extras, name)
-            if array is not None:
-                check_shape(f"Forecaster {name}", shape, array)
-        return
-    if extras.context is not None:
-        check_context(spec.title, context_shapes(spec, batch, size), extras.context, time)
-    if extras.masks is not None:
-        check_masks(spec.title, mask_shapes(spec, time, batch, size), extras.masks)
-
-
-def check_resume(owner: str, resume: object, time: int, state: object) -> None:
-    """Raise unless a forecaster can go on so: from the last frame alone, and the state that the call before returned.
-
-    TypeError for ``resume`` that is no bool, ValueError for another number of frames and for no state.
+    Attributes:
+        name: what errors call the network: ``ConvGRU``, ``ConvGRUCell``, the user's subclass.
+        spec: what it computes.
+        layout: the axes of its input, S standing for the spatial ones: TBCS, BTCS or BCS (one frame); TBSC, BTSC or
+            BSC with channels last. States and contexts follow its channel axis, contexts and targets its order of
+            time and batch; masks are time first always.
+        describe: shape and dtype of an array of the framework; None for anything else.
+        kind: what the framework calls its arrays: ``a torch.Tensor``.
+        accepts: whether an array of the second dtype will do where the parameters have the first; torch's autocast
+            widens it.
     """
-    if not isinstance(resume, bool):
-        raise TypeError(f"{owner} expected resume to be True or False, got {resume!r}")
-    if resume and time != 1:
-        raise ValueError(f"{owner} expected one frame to resume from (the last of the call before), got {time}")
-    if resume and state is None:
-        raise ValueError(f"{owner} expected a state to resume from (what the call before returned), got None")
 
+    name: str
+    spec: Spec
+    layout: str
+    describe: Callable[[Any], ArrayInfo | None]
+    kind: str = "an array"
+    accepts: Callable[[str, str], bool] = operator.eq
 
-def check_context(owner: str, expected: Sequence[tuple[int, ...]], context: Any, time: int) -> None:
-    """Check a context, each array with or without time in front, against what ``context_shapes`` says."""
-    if not isinstance(context, (tuple, list)):
-        raise TypeError(
-            f"{owner} expected a context of {len(expected)} arrays (one for each layer and direction), got {type(context).__name__}"
-        )
-    if len(context) != len(expected):
-        raise ValueError(
-            f"{owner} expected a context of {len(expected)} arrays (one for each layer and direction), got {len(context)}"
-        )
-    for index, (shape, array) in enumerate(zip(expected, context, strict=True)):
-        check_shape(
-            f"{owner} context[{index}]",
-            (time, *shape) if len(getattr(array, "shape", ())) > len(shape) else shape,
-            array,
-        )
+    def parameters(self, arrays: Mapping[str, Any]) -> str:
+        """Check names, shapes and dtypes of the parameters; the dtype that they share."""
+        if not isinstance(arrays, Mapping):
+            raise TypeError(f"{self.name} expected parameters by canonical name, got {type(arrays).__name__}")
+        shapes = parameter_shapes(self.spec)
+        if differences := name_differences(shapes, arrays):
+            raise ValueError(f"{self.name} parameters: {differences}")
+        dtype: str | None = None
+        for name, shape in shapes.items():
+            info = self._array(name, arrays[name])
+            self._shape(name, shape, info)
+            if dtype is not None and info.dtype != dtype:
+                raise TypeError(
+                    f"{self.name} expected one dtype for all parameters, got {dtype} and {info.dtype} ({name})"
+                )
+            dtype = info.dtype
+        assert dtype is not None  # every network has parameters
+        return dtype
 
-
-def check_masks(owner: str, expected: Mapping[str, tuple[int, ...]], masks: Mapping[str, Any]) -> None:
-    """Check masks by name and shape against what ``mask_shapes`` says."""
-    if not isinstance(masks, Mapping):
-        raise TypeError(f"{owner} expected masks to be a mapping from names to arrays, got {type(masks).__name__}")
-    missing, strange = sorted(expected.keys() - masks.keys()), sorted(masks.keys() - expected.keys())
-    if missing or strange:
-        raise ValueError(f"{owner} masks: missing {missing or 'nothing'}, unexpected {strange or 'nothing'}")
-    for name, shape in expected.items():
-        check_shape(f"{owner} mask {name}", shape, masks[name])
-
-
-def check_input(owner: str, channels: int, ndim: int, shape: Sequence[int], layout: str) -> tuple[int, Shape]:
-    """Check the shape of an input and return its batch and spatial sizes.
-
-    ``layout`` names the axes, ``S`` standing for all spatial ones: ``TBCS``, ``BTSC``, or ``BCS`` for a single frame.
-    Raises ValueError, naming ``owner``, the axis, what was expected and what came.
-    """
-    shape = tuple(shape)
-    axes = layout.replace("S", "DHW"[-ndim:])
-    if len(shape) != len(axes):
-        raise ValueError(
-            f"{owner} expected an input of {len(axes)} axes ({', '.join(axes)}), got {len(shape)} (input shape {shape})"
-        )
-    axis = axes.index("C")
-    if shape[axis] != channels:
-        raise ValueError(
-            f"{owner} expected {channels} input channels on axis {axis}, got {shape[axis]} (input shape {shape})"
-        )
-    for axis, name in enumerate(axes):
-        if name != "B" and shape[axis] < 1:
+    def input(self, x: Any, dtype: str) -> CallSizes:
+        """Check the input against the layout and the parameters' dtype; the sizes of the call."""
+        info = self._array("x", x)
+        shape, ndim, axes = info.shape, self.spec.ndim, self.layout.replace("S", "DHW"[-self.spec.ndim :])
+        if len(shape) != len(axes):
             raise ValueError(
-                f"{owner} expected at least 1 on axis {axis} ({AXES.get(name, name)}), got {shape[axis]} (input shape {shape})"
+                f"{self.name} expected an input of {len(axes)} axes ({', '.join(axes)}), got {len(shape)} (input shape {shape})"
             )
-    start = layout.index("S")
-    return shape[axes.index("B")], shape[start : start + ndim]
+        channels = axes.index("C")
+        if shape[channels] != self.spec.in_channels:
+            raise ValueError(
+                f"{self.name} expected {self.spec.in_channels} input channels on axis {channels}, "
+                f"got {shape[channels]} (input shape {shape})"
+            )
+        for axis, letter in enumerate(axes):
+            if letter != "B" and shape[axis] < 1:
+                raise ValueError(
+                    f"{self.name} expected at least 1 on axis {axis} ({AXES.get(letter, letter)}), "
+                    f"got {shape[axis]} (input shape {shape})"
+                )
+        self._dtype("x", dtype, info)
+        if "T" not in axes and self.spec.recurrent.bidirectional is not None:
+            raise TypeError(f"{self.name} expected a whole sequence: its second direction starts at the last frame")
+        start = self.layout.index("S")
+        time = shape[axes.index("T")] if "T" in axes else 1
+        size = tuple(shape[start : start + ndim])
+        if isinstance(self.spec, ForecasterSpec):
+            patched_size(self.spec, size)
+        return CallSizes(time, shape[axes.index("B")], size, dtype)
+
+    def state(self, state: Any, sizes: CallSizes) -> tuple[Any, ...]:
+        """Check an initial state, which may be None; the shapes that it has, or would have, channels first."""
+        shapes = state_shapes(self.spec, sizes.batch, sizes.size)
+        if state is None:
+            return shapes
+        each = "layer" if self.spec.recurrent.bidirectional is None else "layer and direction"
+        entries = f"one entry for each {each}"
+        if not isinstance(state, (tuple, list)):
+            raise TypeError(
+                f"{self.name} expected a state that is a tuple of {len(shapes)} ({entries}), got {type(state).__name__}"
+            )
+        if len(state) != len(shapes):
+            raise ValueError(f"{self.name} expected a state of {len(shapes)} ({entries}), got {len(state)}")
+        for index, (shape, entry) in enumerate(zip(shapes, state, strict=True)):
+            if isinstance(shape[0], tuple) and not (isinstance(entry, (tuple, list)) and len(entry) == 2):
+                raise TypeError(f"{self.name} expected state[{index}] to be a pair (h, c), got {type(entry).__name__}")
+        for (name, shape), (_, array) in zip(
+            state_leaves(self.spec, shapes), state_leaves(self.spec, state), strict=True
+        ):
+            _, entry, part = name.split(".")
+            self._check(f"state[{entry}] ({part})", self._channels(shape), sizes.dtype, array)
+        return shapes
+
+    def lengths(self, lengths: Any, sizes: CallSizes) -> None:
+        """Check kind and shape of lengths, and their values where they are a list, a tuple or a NumPy array."""
+        info = self.describe(lengths)
+        if info is None or isinstance(lengths, np.ndarray):
+            values = np.asarray(lengths)
+            info = ArrayInfo(values.shape, str(values.dtype) if values.size else "int64")
+        else:
+            values = None
+        if info.shape != (sizes.batch,) or not info.dtype.startswith(("int", "uint")):
+            raise ValueError(
+                f"{self.name} expected lengths to be {sizes.batch} integers (one for each sample), "
+                f"got {info.dtype} of shape {tuple(info.shape)}"
+            )
+        if values is not None:
+            self.length_values(values, sizes)
+
+    def length_values(self, values: np.ndarray, sizes: CallSizes) -> None:
+        """Check the values of lengths that ``lengths`` could not see, where a framework can show them."""
+        if values.size and (values.min() < 0 or values.max() > sizes.time):
+            raise ValueError(
+                f"{self.name} expected lengths from 0 to {sizes.time} (the time steps of the input), got {values.tolist()}"
+            )
+
+    def context(self, context: Any, sizes: CallSizes) -> None:
+        """Check a context: for each layer and direction an array with or without time."""
+        assert not isinstance(self.spec, ForecasterSpec)
+        shapes = context_shapes(self.spec, sizes.batch, sizes.size)
+        wanted = f"a context of {len(shapes)} arrays (one for each layer and direction)"
+        if not isinstance(context, (tuple, list)):
+            raise TypeError(f"{self.name} expected {wanted}, got {type(context).__name__}")
+        if len(context) != len(shapes):
+            raise ValueError(f"{self.name} expected {wanted}, got {len(context)}")
+        for index, (shape, array) in enumerate(zip(shapes, context, strict=True)):
+            name = f"context[{index}]"
+            timed = len(self._array(name, array).shape) > len(shape)
+            one = self._channels(shape)
+            self._check(name, (*self._lead(sizes.time, sizes.batch), *one[1:]) if timed else one, sizes.dtype, array)
+
+    def masks(self, masks: Any, sizes: CallSizes) -> None:
+        """Check masks by name, shape and dtype."""
+        assert not isinstance(self.spec, ForecasterSpec)
+        if not isinstance(masks, Mapping):
+            raise TypeError(
+                f"{self.name} expected masks to be a mapping from names to arrays, got {type(masks).__name__}"
+            )
+        shapes = mask_shapes(self.spec, sizes.time, sizes.batch, sizes.size)
+        if differences := name_differences(shapes, masks):
+            raise ValueError(f"{self.name} masks: {differences}")
+        for name, shape in shapes.items():
+            self._check(f"mask {name}", self._channels(shape), sizes.dtype, masks[name])
+
+    def steps(self, steps: Any) -> None:
+        """Check a forecaster's horizon."""
+        if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+            raise ValueError(
+                f"{self.name} expected steps, how many frames to forecast, to be a positive integer, got {steps!r}"
+            )
+
+    def targets(self, targets: Any, forced: Any, sizes: CallSizes, steps: int, *, drawn: bool = False) -> None:
+        """Check teacher forcing; with ``drawn`` the framework draws what ``forced`` would say, which then is None."""
+        if targets is None and forced is None and not drawn:
+            return
+        if targets is None or (forced is None and not drawn):
+            raise TypeError(f"{self.name} expected targets and forced together")
+        lead = self._lead(steps, sizes.batch)
+        frame = self._channels((sizes.batch, self.spec.in_channels, *sizes.size))
+        self._check("targets", (*lead, *frame[1:]), sizes.dtype, targets)
+        if forced is not None:
+            info = self._array("forced", forced)
+            self._shape("forced", lead, info)
+            if info.dtype != "bool":
+                raise TypeError(f"{self.name} expected forced of dtype bool, got {info.dtype}")
+
+    def resume(self, resume: Any, state: Any, sizes: CallSizes) -> None:
+        """Check that a forecaster can continue: from the last frame alone and the state that the earlier call returned."""
+        if not isinstance(resume, bool):
+            raise TypeError(f"{self.name} expected resume to be True or False, got {resume!r}")
+        if resume and sizes.time != 1:
+            raise ValueError(
+                f"{self.name} expected one frame to resume from (the last of the call before), got {sizes.time}"
+            )
+        if resume and state is None:
+            raise ValueError(f"{self.name} expected a state to resume from (what the call before returned), got None")
+
+    def _lead(self, time: Any, batch: Any) -> tuple[Any, Any]:
+        """Time and batch in the order of the layout."""
+        return (batch, time) if self.layout.startswith("BT") else (time, batch)
+
+    def _channels(self, shape: Shape) -> Shape:
+        """A shape (…, C, *S) with its channels where the layout has them."""
+        if self.layout.endswith("S"):
+            return shape
+        axis = len(shape) - self.spec.ndim - 1
+        return (*shape[:axis], *shape[axis + 1 :], shape[axis])
+
+    def _check(self, what: str, shape: Shape, dtype: str, array: Any) -> None:
+        info = self._array(what, array)
+        self._shape(what, shape, info)
+        self._dtype(what, dtype, info)
+
+    def _array(self, what: str, value: Any) -> ArrayInfo:
+        info = self.describe(value)
+        if info is None:
+            raise TypeError(f"{self.name} expected {what} to be {self.kind}, got {type(value).__name__}")
+        return info
+
+    def _shape(self, what: str, shape: Shape, info: ArrayInfo) -> None:
+        if tuple(info.shape) != tuple(shape):
+            raise ValueError(f"{self.name} {what} expected shape {tuple(shape)}, got {tuple(info.shape)}")
+
+    def _dtype(self, what: str, dtype: str, info: ArrayInfo) -> None:
+        if not self.accepts(dtype, info.dtype):
+            raise TypeError(f"{self.name} expected {what} of dtype {dtype} (that of its parameters), got {info.dtype}")
 
 
-def check_state(owner: str, expected: Sequence[Any], state: Any, layout: str = "BCS") -> None:
-    """Check a given state against the shapes that ``state_shapes`` demands; every array must have a ``shape``.
-
-    ``expected`` is channels first; ``layout`` ``BSC`` says that the state at hand is channels last. Raises ValueError or
-    TypeError, naming the layer and the part.
-    """
-    if not isinstance(state, (tuple, list)):
-        raise TypeError(
-            f"{owner} expected a state that is a tuple of {len(expected)} (one entry for each layer), got {type(state).__name__}"
-        )
-    if len(state) != len(expected):
-        raise ValueError(f"{owner} expected a state of {len(expected)} (one entry for each layer), got {len(state)}")
-    for index, (want, got) in enumerate(zip(expected, state, strict=True)):
-        pair = isinstance(want[0], tuple)
-        if pair and not (isinstance(got, (tuple, list)) and len(got) == 2):
-            raise TypeError(f"{owner} expected state[{index}] to be a pair (h, c), got {type(got).__name__}")
-        parts = zip("hc", want, got, strict=True) if pair else (("h", want, got),)
-        for name, shape, array in parts:
-            _check_state_part(f"{owner} state[{index}] ({name})", shape, array, layout)
-
-
-def _check_state_part(name: str, shape: Shape, array: Any, layout: str) -> None:
-    check_shape(name, shape if layout == "BCS" else (shape[0], *shape[2:], shape[1]), array)
-
-
-def check_shape(name: str, expected: Sequence[Any], array: Any) -> None:
-    """Raise TypeError for what is no array, ValueError for one of another shape."""
-    if not hasattr(array, "shape"):
-        raise TypeError(f"{name} expected an array, got {type(array).__name__}")
-    if tuple(array.shape) != tuple(expected):
-        raise ValueError(f"{name} expected shape {tuple(expected)}, got {tuple(array.shape)}")
-
-
-def check_dtype(owner: str, what: str, expected: object, got: object) -> None:
-    """Raise TypeError unless ``what`` has the dtype of the parameters."""
-    if expected != got:
-        raise TypeError(f"{owner} expected {what} of dtype {expected} (that of its parameters), got {got}")
-
-
-def check_steps(owner: str, steps: object) -> None:
-    """Raise ValueError unless ``steps``, how many frames to forecast, is a positive integer."""
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise ValueError(
-            f"{owner} expected steps, how many frames to forecast, to be a positive integer, got {steps!r}"
-        )
+from convgru.old_checks import *  # noqa: E402, F403

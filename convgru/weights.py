@@ -11,6 +11,7 @@ import numpy as np
 
 from convgru.errors import WeightsError
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
+from convgru.spec.fields import name_differences
 from convgru.spec.shapes import parameter_shapes
 
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -45,11 +46,8 @@ class Weights:
             raise WeightsError(f"Weights expected a spec (convgru.network makes one), got {type(self.spec).__name__}")
         expected = parameter_shapes(self.spec)
         arrays = {name: np.asarray(array) for name, array in self.arrays.items()}
-        missing, strange = sorted(expected.keys() - arrays.keys()), sorted(arrays.keys() - expected.keys())
-        if missing or strange:
-            raise WeightsError(
-                f"{self.spec.title} weights: missing {missing or 'nothing'}, unexpected {strange or 'nothing'}"
-            )
+        if differences := name_differences(expected, arrays):
+            raise WeightsError(f"{self.spec.title} weights: {differences}")
         for name, shape in expected.items():
             if arrays[name].shape != shape:
                 raise WeightsError(

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from convgru.calls import Extras, check_extras, check_input, check_resume, check_state, check_steps
+from convgru.calls import ArrayInfo, Caller, CallSizes, Extras
 from convgru.reference import loop, ops
 from convgru.spec import ForecasterSpec, Spec
-from convgru.spec.shapes import nest_state, state_leaves, state_shapes
+from convgru.spec.shapes import nest_state, state_leaves
 from convgru.weights import Weights
 
 Arrays = Mapping[str, np.ndarray]
@@ -51,7 +51,9 @@ def run(
     extras = Extras(None if lengths is None else np.asarray(lengths), context, masks, targets, forced, resume)
     arrays = {name: array.astype(np.float64) for name, array in weights.arrays.items()}
     begin = complete_state(spec, x, state)
-    check_resume(spec.title, resume, x.shape[0], state)
+    if isinstance(spec, ForecasterSpec):
+        caller, sizes = _called(spec, x)
+        caller.resume(resume, state, sizes)
     layers, final = compute(spec, arrays, x, begin, steps, complete_extras(spec, x, extras, steps))
     if last_only:
         if isinstance(spec, ForecasterSpec):
@@ -74,10 +76,9 @@ def _last(y: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
 
 def complete_state(spec: Spec, x: np.ndarray, state: Any = None) -> tuple[Any, ...]:
     """The given state in float64, checked against the input; zeros for None."""
-    batch, size = check_input(spec.title, spec.in_channels, spec.ndim, x.shape, "TBCS")
-    shapes = state_shapes(spec, batch, size)
+    caller, sizes = _called(spec, x)
+    shapes = caller.state(state, sizes)
     if state is not None:
-        check_state(spec.title, shapes, state)
         leaves = {name: _float64(spec.title, name, a) for name, a in state_leaves(spec, state)}
     else:
         leaves = {name: np.zeros(shape) for name, shape in state_leaves(spec, shapes)}
@@ -86,7 +87,7 @@ def complete_state(spec: Spec, x: np.ndarray, state: Any = None) -> tuple[Any, .
 
 def complete_extras(spec: Spec, x: np.ndarray, extras: Extras, steps: int | None = None) -> Extras:
     """The extras in float64, checked against the input."""
-    check_extras(spec, extras, x.shape[0], x.shape[1], x.shape[3:], steps)
+    _check_extras(spec, x, extras, steps)
     masks = extras.masks
     return replace(
         extras,
@@ -95,6 +96,34 @@ def complete_extras(spec: Spec, x: np.ndarray, extras: Extras, steps: int | None
         targets=None if extras.targets is None else _float64(spec.title, "targets", extras.targets),
         forced=None if extras.forced is None else np.asarray(extras.forced, dtype=bool),
     )
+
+
+def _called(spec: Spec, x: np.ndarray) -> tuple[Caller, CallSizes]:
+    """The check of a call on x (T, B, C, *S), of whatever real dtype, and the sizes of the call."""
+    caller = Caller(spec.title, spec, "TBCS", _describe, accepts=lambda expected, given: True)
+    return caller, caller.input(x, "float64")
+
+
+def _describe(value: Any) -> ArrayInfo | None:
+    return ArrayInfo(value.shape, str(value.dtype)) if hasattr(value, "shape") and hasattr(value, "dtype") else None
+
+
+def _check_extras(spec: Spec, x: np.ndarray, extras: Extras, steps: int | None) -> None:
+    """Check every optional argument that is given. Raises TypeError for one that this kind of network does not take."""
+    forecaster = isinstance(spec, ForecasterSpec)
+    for name in extras.given:
+        if (name in ("targets", "forced", "resume")) != forecaster:
+            raise TypeError(f"{spec.title} expected no {name}")
+    caller, sizes = _called(spec, x)
+    if extras.lengths is not None:
+        caller.lengths(extras.lengths, sizes)
+    if extras.context is not None:
+        caller.context(extras.context, sizes)
+    if extras.masks is not None:
+        caller.masks(extras.masks, sizes)
+    if forecaster:
+        caller.steps(steps)
+        caller.targets(extras.targets, extras.forced, sizes, steps or 0)
 
 
 def compute(
@@ -134,7 +163,6 @@ def compute(
     call = loop.Call(extras.lengths, context, masks, ops, settle)
     begin = [tuple(map(last, entry)) if isinstance(entry, tuple) else (last(entry),) for entry in state]
     if isinstance(spec, ForecasterSpec):
-        check_steps(spec.title, steps)
         assert steps is not None
         targets = None if extras.targets is None else split(extras.targets)
         forced = (

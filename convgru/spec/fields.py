@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 
 def is_size(value: object) -> bool:
@@ -40,3 +40,16 @@ def probability(name: str, value: object) -> None:
     """Raise ValueError unless ``value`` is a number in [0, 1)."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
         raise ValueError(f"{name} expected a probability in [0, 1), got {value!r}")
+
+
+def name_differences(expected: Collection[str], given: Collection[str]) -> str:
+    """Which names are missing and which are unexpected, as a message says it; empty where the names are the same."""
+    sides = {"missing": set(expected) - set(given), "unexpected": set(given) - set(expected)}
+    return "; ".join(f"{side} {_listed(names)}" for side, names in sides.items() if names)
+
+
+def _listed(names: Collection[str], most: int = 8) -> str:
+    """The names in order, the first ``most`` of them spelled out."""
+    shown = sorted(map(str, names))
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more

@@ -9,6 +9,7 @@ from typing import Any
 
 from convgru import strict_json
 from convgru.spec.cell import CellSpec, Norm
+from convgru.spec.fields import name_differences
 from convgru.spec.networks import ForecasterSpec, NetworkSpec, Spec
 
 MAX_LENGTH = 1 << 20
@@ -38,10 +39,10 @@ def _make(kind: Any, data: Any) -> Any:
     """A dataclass from its JSON object, nested ones included, lists as tuples."""
     if not isinstance(data, dict):
         raise ValueError(f"{kind.__name__} expected an object, got {type(data).__name__}")
-    unknown = set(data) - {field.name for field in fields(kind)}
-    needed = {field.name for field in fields(kind) if field.default is MISSING}
-    if unknown or needed - set(data):
-        raise ValueError(f"{kind.__name__} has no field {sorted(unknown)}, and needs {sorted(needed - set(data))}")
+    known = [field.name for field in fields(kind)]
+    optional = {field.name for field in fields(kind) if field.default is not MISSING}
+    if differences := name_differences(known, {*data, *optional}):
+        raise ValueError(f"{kind.__name__} fields: {differences}")
     return kind(**{name: NESTED.get((kind, name), _frozen)(value) for name, value in data.items()})
 
 

@@ -82,7 +82,7 @@ CALLS = [
     (GRU, X, H, {}, TypeError, "ConvGRU expected a state that is a tuple of 2 (one entry for each layer), got ndarray"),
     (GRU, X, (H,), {}, ValueError, "ConvGRU expected a state of 2 (one entry for each layer), got 1"),
     (GRU, X, (H, H), {}, ValueError, "ConvGRU state[1] (h) expected shape (2, 5, 16, 16), got (2, 4, 16, 16)"),
-    (GRU, X, (H, None), {}, TypeError, "ConvGRU state[1] (h) expected an array, got NoneType"),
+    (GRU, X, (H, None), {}, TypeError, "ConvGRU expected state[1] (h) to be an array, got NoneType"),
     (GRU, X, (H[:1], H), {}, ValueError, "ConvGRU state[0] (h) expected shape (2, 4, 16, 16), got (1, 4, 16, 16)"),
     (LSTM, X, (H,), {}, TypeError, "ConvLSTM expected state[0] to be a pair (h, c), got ndarray"),
     (LSTM, X, ((H, H, H),), {}, TypeError, "ConvLSTM expected state[0] to be a pair (h, c), got tuple"),
@@ -94,7 +94,7 @@ CALLS = [
         ValueError,
         "ConvLSTM state[0] (c) expected shape (2, 4, 16, 16), got (2, 4, 16, 15)",
     ),
-    (BOTH, X, (H,), {}, ValueError, "ConvGRU expected a state of 2 (one entry for each layer), got 1"),
+    (BOTH, X, (H,), {}, ValueError, "ConvGRU expected a state of 2 (one entry for each layer and direction), got 1"),
     # what a padding mode cannot fill, what a peephole is tied to
     (
         REFLECT,
@@ -175,7 +175,7 @@ CALLS = [
         None,
         {"masks": {"dropout.0": X}},
         ValueError,
-        "ConvGRU masks: missing nothing, unexpected ['dropout.0']",
+        "ConvGRU masks: unexpected dropout.0",
     ),
     (
         TRAINED,
@@ -183,7 +183,7 @@ CALLS = [
         None,
         {"masks": {"dropout.0": X}},
         ValueError,
-        "ConvGRU masks: missing ['zoneout.0.h', 'zoneout.1.h'], unexpected nothing",
+        "ConvGRU masks: missing zoneout.0.h, zoneout.1.h",
     ),
     (
         TRAINED,

@@ -20,9 +20,9 @@ def _arrays(**changed):
 WEIGHTS = [
     (
         {},
-        "ConvLSTM weights: missing ['layers.0.fwd.bias', 'layers.0.fwd.weight_hh', 'layers.0.fwd.weight_ih'], unexpected nothing",
+        "ConvLSTM weights: missing layers.0.fwd.bias, layers.0.fwd.weight_hh, layers.0.fwd.weight_ih",
     ),
-    (_arrays(bias_hn=np.zeros(4)), "ConvLSTM weights: missing nothing, unexpected ['layers.0.fwd.bias_hn']"),
+    (_arrays(bias_hn=np.zeros(4)), "ConvLSTM weights: unexpected layers.0.fwd.bias_hn"),
     (_arrays(bias=np.zeros(15)), "layers.0.fwd.bias expected shape (16,), got (15,)"),
     (
         _arrays(weight_ih=np.zeros((16, 3, 5, 5))),
