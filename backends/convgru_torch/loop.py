@@ -14,6 +14,7 @@ from convgru import equations
 from convgru.spec import CellSpec, NetworkSpec
 from convgru.spec.shapes import layer_prefix, step_prefixes
 from convgru_torch import ops
+from convgru_torch.export import check_time_is_fixed
 from convgru_torch.masks import Masks
 
 Parts = tuple[Tensor, ...]
@@ -80,6 +81,7 @@ def network(
 
     Outputs are sequences, or with ``last`` each sample's last valid frame.
     """
+    check_time_is_fixed(spec.title, x)
     if spec.output_size is not None:
         pooled = ops.pool(x.flatten(0, 1), spec.output_size)
         x = pooled.reshape(x.shape[:2] + pooled.shape[1:])
