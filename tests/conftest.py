@@ -1,10 +1,29 @@
-"""Leaves out the tests of frameworks that are not installed, and says so at the head of the report."""
+"""Make tests/support importable; leave out the tests of frameworks that are not installed, and report which."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib.util
+import sys
+from pathlib import Path
 
-MISSING = [name for name in ("torch", "jax", "flax", "mindspore", "keras") if find_spec(name) is None]
+
+def _import_support() -> None:
+    """Import the folder ``support`` as a package of that name.
+
+    The folder tests/ itself must not be on sys.path: without torch installed, tests/torch would answer ``import torch``.
+    """
+    folder = Path(__file__).parent / "support"
+    spec = importlib.util.spec_from_file_location(
+        "support", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["support"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+
+_import_support()
+MISSING = [name for name in ("torch", "jax", "flax", "mindspore", "keras") if importlib.util.find_spec(name) is None]
 collect_ignore = MISSING
 
 

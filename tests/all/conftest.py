@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from functools import cache
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from convgru import reference, registry
 from convgru.calls import Extras
-
-GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
-
-
-@cache
-def load(name):
-    """Meta, state dict and the other arrays of a golden."""
-    with np.load(GOLDENS / f"{name}.npz", allow_pickle=False) as archive:
-        arrays = {key: archive[key] for key in archive.files}
-    meta = json.loads(str(arrays.pop("meta")))
-    start = "state_dict/"
-    state_dict = {key.removeprefix(start): arrays.pop(key) for key in list(arrays) if key.startswith(start)}
-    return meta, state_dict, arrays
-
-
-@pytest.fixture
-def golden():
-    """Loads a golden by name."""
-    return load
 
 
 @pytest.fixture(params=("reference", *registry.ROOMS))

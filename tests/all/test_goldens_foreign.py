@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import FOREIGN, assert_close, load_golden
 
 import convgru
 
@@ -43,17 +43,9 @@ ONE = (
 )
 
 
-def close(got, want, case):
-    """Within 1e-12 of a float64 original, and 1e-5 of a float32 one, whose weights run in float64 here."""
-    assert got.shape == want.shape, case
-    bound = 1e-12 if want.dtype == np.float64 else 1e-5
-    assert np.abs(np.asarray(got) - want).max() <= bound * max(1.0, np.abs(want).max()), case
-    return True
-
-
-def adopted(golden, name, prefix=None, **hints):
+def adopted(name, prefix=None, **hints):
     """The weights of a golden in float64, read with its constructor's arguments as hints."""
-    meta, state_dict, arrays = golden(f"foreign/{name}")
+    meta, state_dict, arrays = load_golden(f"foreign/{name}")
     given = {key: value for key, value in meta["args"].items() if key != "stack"} | hints
     if isinstance(given.get("bidirectional"), dict):  # Keras: a wrapper with arguments of its own
         given |= given.pop("bidirectional")
@@ -73,8 +65,8 @@ def parts(entry):
 
 
 @pytest.mark.parametrize("name", [name for name in ONE if not name.startswith("torch_")])
-def test_one_network(execute, golden, name):
-    weights, meta, arrays = adopted(golden, name)
+def test_one_network(execute, name):
+    weights, meta, arrays = adopted(name)
     context = None
     if "cz" in arrays:  # RAFT-Stereo's, in our order of the gates; its z takes the new value, so that the sign turns
         context = [np.concatenate([arrays["cr"], -arrays["cz"], arrays["cq"]], 1)]
@@ -86,20 +78,20 @@ def test_one_network(execute, golden, name):
     if lengths is not None:  # Flax leaves what it computes from padding in the output
         for sample, length in enumerate(lengths):
             want[length:, sample] = 0
-    assert close(y, want, name)
+    assert_close(y, want, what=name)
     for suffix, entry in zip(("_forward", "_backward") if len(final) == 2 else ("",), final[-2:], strict=False):
         for key, part in zip(("h_n", "c"), parts(final[-1] if not suffix else entry), strict=False):
             if f"{key}{suffix}" in arrays:
                 wanted = arrays[f"{key}{suffix}"]
-                assert close(part, wanted[-1] if wanted.ndim == y.ndim else wanted, name)
+                assert_close(part, wanted[-1] if wanted.ndim == y.ndim else wanted, what=name)
     for layer, entry in enumerate(final):
         if f"h_l{layer}" in arrays:
-            assert close(parts(entry)[0], arrays[f"h_l{layer}"][-1], name)
+            assert_close(parts(entry)[0], arrays[f"h_l{layer}"][-1], what=name)
 
 
 @pytest.mark.parametrize("name", [name for name in ONE if name.startswith("torch_")])
-def test_networks_without_an_image_are_kernels_of_one_pixel(execute, golden, name):
-    weights, meta, arrays = adopted(golden, name)
+def test_networks_without_an_image_are_kernels_of_one_pixel(execute, name):
+    weights, meta, arrays = adopted(name)
     kernels = {layer.kernel_size for layer in weights.spec.layers}
     assert kernels == {(1, 1)}
     image = (..., None, None)
@@ -108,32 +100,32 @@ def test_networks_without_an_image_are_kernels_of_one_pixel(execute, golden, nam
         leaves = [arrays[key][image] for key in ("h0", "c0") if key in arrays]
         state = tuple(zip(*leaves, strict=True)) if len(leaves) == 2 else tuple(leaves[0])
     y, final = execute(weights, arrays["x"][image], state, lengths=meta["lengths"])
-    assert close(y[..., 0, 0], arrays["h"], name)
+    assert_close(y[..., 0, 0], arrays["h"], what=name)
     for index, key in enumerate(("h_n", "c_n")):
         if key in arrays:
-            assert close(np.stack([parts(entry)[index] for entry in final])[..., 0, 0], arrays[key], name)
+            assert_close(np.stack([parts(entry)[index] for entry in final])[..., 0, 0], arrays[key], what=name)
 
 
 @pytest.mark.parametrize(("name", "prefix"), KERAS_FIRST.items())
-def test_a_layer_of_a_keras_model(execute, golden, name, prefix):
-    weights, _, arrays = adopted(golden, name, prefix=prefix)
+def test_a_layer_of_a_keras_model(execute, name, prefix):
+    weights, _, arrays = adopted(name, prefix=prefix)
     y, _ = execute(weights, arrays["x"].astype(float))
-    assert close(y, arrays["h_l0"], name)
+    assert_close(y, arrays["h_l0"], what=name)
 
 
 @pytest.mark.parametrize("name", ["keras_convlstm2d_sequential", "keras_convlstm2d_stack"])
-def test_the_second_layer_of_a_keras_model(execute, golden, name):
+def test_the_second_layer_of_a_keras_model(execute, name):
     prefix = {"keras_convlstm2d_sequential": "sequential/last_one", "keras_convlstm2d_stack": "aa_decoder"}[name]
     hints = {"filters": 4}
-    weights, _, arrays = adopted(golden, name, prefix=prefix, **hints)
+    weights, _, arrays = adopted(name, prefix=prefix, **hints)
     x = arrays["x_l1"] if "x_l1" in arrays else arrays["h_l0"]
     y, _ = execute(weights, x.astype(float))
-    assert close(y[-1], arrays["h_n_l1"], name)
+    assert_close(y[-1], arrays["h_n_l1"], what=name)
 
 
 @pytest.mark.parametrize("name", ["e2vid_model", "ensemble_convgru_model"])
-def test_the_cells_inside_a_model(execute, golden, name):
-    meta, state_dict, arrays = golden(f"foreign/{name}")
+def test_the_cells_inside_a_model(execute, name):
+    meta, state_dict, arrays = load_golden(f"foreign/{name}")
     start = "cell/"
     paths = sorted({key[len(start) :].rpartition("/")[0] for key in arrays if key.startswith(start)})
     assert len(paths) >= 2
@@ -141,28 +133,28 @@ def test_the_cells_inside_a_model(execute, golden, name):
         weights = convgru.adopt(state_dict, prefix=meta["prefix"] + path)
         h0 = arrays.get(f"{start}{path}/h0")
         y, final = execute(weights, arrays[f"{start}{path}/x"], None if h0 is None else (h0,))
-        assert close(y, arrays[f"{start}{path}/h"], path)
+        assert_close(y, arrays[f"{start}{path}/h"], what=path)
         if f"{start}{path}/c" in arrays:
-            assert close(final[0][1], arrays[f"{start}{path}/c"], path)
+            assert_close(final[0][1], arrays[f"{start}{path}/c"], what=path)
 
 
 @pytest.mark.parametrize("layer", [0, 1])
-def test_the_layers_of_direct_are_networks_of_their_own(execute, golden, layer):
-    weights, _, arrays = adopted(golden, "direct_convgru", layer=layer)
+def test_the_layers_of_direct_are_networks_of_their_own(execute, layer):
+    weights, _, arrays = adopted("direct_convgru", layer=layer)
     y, _ = execute(weights, arrays[f"x_l{layer}"], (arrays[f"h0_l{layer}"],))
-    assert close(y, arrays[f"h_l{layer}"], layer)
+    assert_close(y, arrays[f"h_l{layer}"], what=layer)
 
 
 @pytest.mark.parametrize(("name", "reason"), REFUSED.items())
-def test_what_is_no_such_network_is_refused_with_the_reason(golden, name, reason):
-    _, state_dict, _ = golden(f"foreign/{name}")
+def test_what_is_no_such_network_is_refused_with_the_reason(name, reason):
+    _, state_dict, _ = load_golden(f"foreign/{name}")
     with pytest.raises(convgru.WeightsError, match=re.escape(reason)):
         convgru.adopt(state_dict)
 
 
 @pytest.mark.parametrize("name", sorted(SEVERAL))
-def test_several_networks_are_listed(golden, name):
-    _, state_dict, _ = golden(f"foreign/{name}")
+def test_several_networks_are_listed(name):
+    _, state_dict, _ = load_golden(f"foreign/{name}")
     with pytest.raises(convgru.WeightsError, match=r"there are several networks, choose one by (prefix|layer)="):
         convgru.adopt(state_dict)
     found = convgru.importers.survey(state_dict)
@@ -171,13 +163,13 @@ def test_several_networks_are_listed(golden, name):
 
 
 @pytest.mark.parametrize("name", ONE)
-def test_recognised_without_being_told(golden, name):
+def test_recognised_without_being_told(name):
     """By names and shapes alone, without layout, prefix and hints."""
-    _, state_dict, _ = golden(f"foreign/{name}")
+    _, state_dict, _ = load_golden(f"foreign/{name}")
     (found,) = convgru.importers.survey(state_dict).matches
     assert convgru.adopt(state_dict).spec == found.spec
 
 
 def test_every_golden_is_in_a_table():
-    names = {path.stem for path in (Path(__file__).resolve().parents[1] / "goldens" / "foreign").glob("*.npz")}
+    names = {path.stem for path in FOREIGN.glob("*.npz")}
     assert names == {*ONE, *REFUSED, *SEVERAL}

@@ -1,21 +1,15 @@
-"""Fixtures of the core's tests: Python in a subprocess, with modules blocked or not; the goldens."""
+"""Fixtures of the core's tests: Python in a subprocess, with modules blocked or not."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-import convgru
-
-GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
 BLOCK = """
 import sys
 class Blocked:
@@ -57,29 +51,3 @@ def python(tmp_path: Path) -> Run:
 def convgru_cli(tmp_path: Path) -> Run:
     """Run ``python -m convgru`` in an empty folder."""
     return lambda *arguments: _run(["-m", "convgru", *map(str, arguments)], tmp_path)
-
-
-@pytest.fixture
-def golden() -> Callable[[str], tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """Meta, state dict and the other arrays of a golden, by its name."""
-
-    def load(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
-        with np.load(GOLDENS / f"{name}.npz", allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-        meta = json.loads(str(arrays.pop("meta")))
-        start = "state_dict/"
-        state_dict = {key.removeprefix(start): arrays.pop(key) for key in list(arrays) if key.startswith(start)}
-        return meta, state_dict, arrays
-
-    return load
-
-
-@pytest.fixture
-def random_weights() -> Callable[[convgru.NetworkSpec], convgru.Weights]:
-    """Weights of a network, all their numbers random."""
-
-    def draw(spec: convgru.NetworkSpec) -> convgru.Weights:
-        rng, shapes = np.random.default_rng(1), convgru.parameter_shapes(spec)
-        return convgru.Weights(spec, {name: rng.standard_normal(shape) for name, shape in shapes.items()})
-
-    return draw

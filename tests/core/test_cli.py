@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from support import load_golden
 
 import convgru
 from convgru import importers
@@ -87,15 +88,15 @@ def test_inspect_recognises_foreign_files(convgru_cli, tmp_path):
     assert found["spec"]["layers"][0]["activation"] == "relu"
 
 
-def _several(path, golden):
+def _several(path):
     """Two networks of two systems and something else, in one file."""
-    arrays = {f"encoder.{name}": array for name, array in golden("pytorch_convgru")[1].items()}
-    arrays |= {f"decoder.{name}": array for name, array in golden("convlstm_pytorch")[1].items()}
+    arrays = {f"encoder.{name}": array for name, array in load_golden("pytorch_convgru")[1].items()}
+    arrays |= {f"decoder.{name}": array for name, array in load_golden("convlstm_pytorch")[1].items()}
     np.savez(path, **arrays, **{"head.weight": np.ones((1, 2, 1, 1))})
 
 
-def test_inspect_lists_several_networks_and_what_is_left(convgru_cli, tmp_path, golden):
-    _several(tmp_path / "f.npz", golden)
+def test_inspect_lists_several_networks_and_what_is_left(convgru_cli, tmp_path):
+    _several(tmp_path / "f.npz")
     shown = " ".join(convgru_cli("inspect", "f.npz").stdout.split())
     for text in (
         "2 networks",
@@ -114,13 +115,13 @@ def test_inspect_lists_several_networks_and_what_is_left(convgru_cli, tmp_path, 
     assert convgru_cli("convert", "f.npz", "g.npz", "--prefix", "decoder.").returncode == 0
 
 
-def test_networks_of_ours_and_of_others_stand_side_by_side(tmp_path, golden):
+def test_networks_of_ours_and_of_others_stand_side_by_side(tmp_path):
     weights = convgru.init(SPEC)
     convgru.write(weights, tmp_path / "w.npz")
     (own,) = convgru.inspect(tmp_path / "w.npz").networks
     assert (own.layout, own.spec) == ("convgru", SPEC)
     assert convgru.inspect(tmp_path / "w.npz").weights.equal(weights)
-    _several(tmp_path / "f.npz", golden)
+    _several(tmp_path / "f.npz")
     found = convgru.inspect(tmp_path / "f.npz")
     assert [each.layout for each in found.networks] == ["convlstm_pytorch", "pytorch_convgru"]
     assert found.weights is None

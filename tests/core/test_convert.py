@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support import load_golden
 
 import convgru
 from convgru import files, importers
@@ -68,12 +69,12 @@ def test_convert_reads_a_foreign_layout(convgru_cli, tmp_path):
     assert convgru.read(tmp_path / "w.safetensors").equal(weights)
 
 
-def test_convert_takes_a_folder(convgru_cli, tmp_path, golden):
+def test_convert_takes_a_folder(convgru_cli, tmp_path):
     """Each checkpoint by itself: one that fails leaves no file, the others go on."""
     source = tmp_path / "old" / "deep"
     source.mkdir(parents=True)
-    np.savez(source / "gru.npz", **golden("pytorch_convgru")[1])
-    np.savez(source / "droid.npz", **golden("foreign/droid_convgru")[1])
+    np.savez(source / "gru.npz", **load_golden("pytorch_convgru")[1])
+    np.savez(source / "droid.npz", **load_golden("foreign/droid_convgru")[1])
     convgru.write(convgru.init(SPEC), source / "gru.safetensors")
     (tmp_path / "old" / "notes.txt").write_text("no checkpoint")
     result = convgru_cli("convert", "old", "new")
@@ -82,7 +83,9 @@ def test_convert_takes_a_folder(convgru_cli, tmp_path, golden):
     assert "droid.npz: no known layout fits" in result.stderr
     made = sorted(str(path.relative_to(tmp_path / "new")) for path in (tmp_path / "new").rglob("*.*"))
     assert made == ["deep/gru.npz.safetensors", "deep/gru.safetensors.safetensors"]
-    assert convgru.read(tmp_path / "new/deep/gru.npz.safetensors").equal(convgru.adopt(golden("pytorch_convgru")[1]))
+    assert convgru.read(tmp_path / "new/deep/gru.npz.safetensors").equal(
+        convgru.adopt(load_golden("pytorch_convgru")[1])
+    )
     again = convgru_cli("convert", "old", "new")
     assert "0 of 3 converted" in again.stdout
     assert "exists: --force overwrites it" in again.stderr

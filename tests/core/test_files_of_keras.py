@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import FOREIGN, assert_close, load_golden
 
 import convgru
 from convgru import files, reference
 
 pytest.importorskip("h5py")
-FOLDER = Path(__file__).resolve().parents[1] / "goldens" / "foreign"
 SUFFIXES = (".keras", ".h5", ".weights.h5")
-NAMES = sorted(path.stem for path in FOLDER.glob("keras_*.keras"))
+NAMES = sorted(path.stem for path in FOREIGN.glob("keras_*.keras"))
 SINGLE = [name for name in NAMES if not name.endswith(("_stack", "_sequential"))]
 TOLD = ("padding", "strides", "dilation_rate", "recurrent_activation")
 """What a .weights.h5 does not hold, so that the caller says it."""
-
-
-def close(got, want):
-    assert got.shape == want.shape
-    assert np.abs(got - want).max() <= 1e-5
 
 
 def hints_for(meta, suffix):
@@ -32,14 +26,14 @@ def hints_for(meta, suffix):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("name", SINGLE)
-def test_a_layer(golden, name, suffix):
-    meta, _, arrays = golden(f"foreign/{name}")
-    weights = convgru.read(FOLDER / f"{name}{suffix}", **hints_for(meta, suffix))
+def test_a_layer(name, suffix):
+    meta, _, arrays = load_golden(f"foreign/{name}")
+    weights = convgru.read(FOREIGN / f"{name}{suffix}", **hints_for(meta, suffix))
     y, state = reference.run(weights, arrays["x"].astype(np.float64))
-    close(y, arrays["h"])
+    assert_close(y, arrays["h"])
     if "h_n" in arrays:
-        close(state[0][0], arrays["h_n"])
-        close(state[0][1], arrays["c"])
+        assert_close(state[0][0], arrays["h_n"])
+        assert_close(state[0][1], arrays["c"])
 
 
 NEW, OLD = ("layers/conv_lstm2d", "layers/conv_lstm2d_1"), "model_weights/"
@@ -55,33 +49,33 @@ STACKS = {
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("name", STACKS)
-def test_two_layers_of_one_model(golden, name, suffix):
-    meta, _, arrays = golden(f"foreign/{name}")
-    path, hints = FOLDER / f"{name}{suffix}", hints_for(meta, suffix)
+def test_two_layers_of_one_model(name, suffix):
+    meta, _, arrays = load_golden(f"foreign/{name}")
+    path, hints = FOREIGN / f"{name}{suffix}", hints_for(meta, suffix)
     with pytest.raises(convgru.WeightsError, match=r"several networks, choose one by prefix="):
         convgru.read(path, **hints)
     first, second = (convgru.read(path, prefix=prefix, **hints) for prefix in STACKS[name][suffix])
     y, _ = reference.run(first, arrays["x"].astype(np.float64))
-    close(y, arrays["h_l0"])
+    assert_close(y, arrays["h_l0"])
     _, state = reference.run(second, arrays.get("x_l1", arrays["h_l0"]).astype(np.float64))
-    close(state[0][0], arrays["h_n_l1"])
+    assert_close(state[0][0], arrays["h_n_l1"])
 
 
-def test_the_layers_of_a_model_and_what_is_left_of_it(golden):
-    found = files.contents(FOLDER / "keras_convlstm2d_stack.keras")
+def test_the_layers_of_a_model_and_what_is_left_of_it():
+    found = files.contents(FOREIGN / "keras_convlstm2d_stack.keras")
     seen = convgru.importers.survey(found.arrays, configs=found.configs)
     assert [match.prefix for match in seen.matches] == ["layers/conv_lstm2d/", "layers/conv_lstm2d_1/"]
     assert {name.rpartition("/vars/")[0] for name in seen.left} == {"layers/batch_normalization", "layers/conv2d"}
 
 
 def test_a_callers_hint_wins_over_the_config(tmp_path):
-    weights = convgru.read(FOLDER / "keras_convlstm2d_same.keras", recurrent_activation="hard_sigmoid")
+    weights = convgru.read(FOREIGN / "keras_convlstm2d_same.keras", recurrent_activation="hard_sigmoid")
     assert weights.spec.layers[0].recurrent_activation == "hard_sigmoid"
-    assert convgru.read(FOLDER / "keras_convlstm2d_same.keras").spec.layers[0].recurrent_activation == "sigmoid"
+    assert convgru.read(FOREIGN / "keras_convlstm2d_same.keras").spec.layers[0].recurrent_activation == "sigmoid"
 
 
 def test_a_file_of_tf_keras_2_has_the_other_hard_sigmoid(tmp_path):
-    shutil.copy(FOLDER / "keras_convlstm2d_hardsigmoid.h5", tmp_path / "w.h5")
+    shutil.copy(FOREIGN / "keras_convlstm2d_hardsigmoid.h5", tmp_path / "w.h5")
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "w.h5", "a") as file:
         file.attrs["keras_version"] = "2.15.0"
@@ -90,7 +84,7 @@ def test_a_file_of_tf_keras_2_has_the_other_hard_sigmoid(tmp_path):
 
 def test_a_deflated_archive_is_read_too(tmp_path):
     name = "keras_convlstm1d_same.keras"
-    with zipfile.ZipFile(FOLDER / name) as old, zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as new:
+    with zipfile.ZipFile(FOREIGN / name) as old, zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as new:
         for info in old.infolist():
             new.writestr(info.filename, old.read(info))
-    assert convgru.read(tmp_path / name).equal(convgru.read(FOLDER / name))
+    assert convgru.read(tmp_path / name).equal(convgru.read(FOREIGN / name))

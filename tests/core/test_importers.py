@@ -7,6 +7,7 @@ import re
 import ml_dtypes
 import numpy as np
 import pytest
+from support import assert_close, load_golden, random_weights
 
 import convgru
 from convgru import importers, reference
@@ -16,32 +17,27 @@ from convgru.spec.convolution import Convolution
 KAMO = "convolutional_rnn"
 
 
-def close(got, want):
-    assert got.shape == want.shape
-    return np.abs(got - want).max() <= 1e-14
-
-
-def test_pytorch_convgru_gives_the_originals_numbers(golden):
-    meta, state_dict, arrays = golden("pytorch_convgru")
+def test_pytorch_convgru_gives_the_originals_numbers():
+    meta, state_dict, arrays = load_golden("pytorch_convgru")
     weights = convgru.adopt(state_dict, **meta["args"])
     assert weights.spec == convgru.network("gru", 3, [4, 6], [3, 5])
     state = None
     for t, frame in enumerate(arrays["x"]):
         y, state = reference.run(weights, frame[None], state)
-        assert close(state[0], arrays[f"h_t{t}_l0"])
-        assert close(state[1], arrays[f"h_t{t}_l1"])
-        assert close(y[0], arrays[f"h_t{t}_l1"])
+        assert_close(state[0], arrays[f"h_t{t}_l0"])
+        assert_close(state[1], arrays[f"h_t{t}_l1"])
+        assert_close(y[0], arrays[f"h_t{t}_l1"])
 
 
-def test_convlstm_pytorch_gives_the_originals_numbers(golden):
-    meta, state_dict, arrays = golden("convlstm_pytorch")
+def test_convlstm_pytorch_gives_the_originals_numbers():
+    meta, state_dict, arrays = load_golden("convlstm_pytorch")
     weights = convgru.adopt(state_dict, **meta["args"])
     assert weights.spec == convgru.network("lstm", 2, [4, 3], [3, 5])
     y, state = reference.run(weights, arrays["x"].swapaxes(0, 1))
-    assert close(y.swapaxes(0, 1), arrays["output_l1"])
+    assert_close(y.swapaxes(0, 1), arrays["output_l1"])
     for layer in (0, 1):
-        assert close(state[layer][0], arrays[f"h_l{layer}"])
-        assert close(state[layer][1], arrays[f"c_l{layer}"])
+        assert_close(state[layer][0], arrays[f"h_l{layer}"])
+        assert_close(state[layer][1], arrays[f"c_l{layer}"])
 
 
 def _time_first(meta, array):
@@ -49,43 +45,43 @@ def _time_first(meta, array):
 
 
 @pytest.mark.parametrize("name", ["conv1d_rnn", "conv2d_gru", "conv2d_lstm", "conv2d_peephole", "conv3d_gru"])
-def test_convolutional_rnn_gives_the_originals_numbers(golden, name):
-    meta, state_dict, arrays = golden(f"{KAMO}.{name}")
+def test_convolutional_rnn_gives_the_originals_numbers(name):
+    meta, state_dict, arrays = load_golden(f"{KAMO}.{name}")
     weights = convgru.adopt(state_dict, **meta["args"])
     y, state = reference.run(weights, _time_first(meta, arrays["x"]), lengths=meta["lengths"])
-    assert close(_time_first(meta, y), arrays["output"])
+    assert_close(_time_first(meta, y), arrays["output"])
     pairs = [entry if isinstance(entry, tuple) else (entry,) for entry in state]
     for part, parts in zip("hc", zip(*pairs, strict=True), strict=False):
-        assert close(np.stack(parts), arrays[part])
+        assert_close(np.stack(parts), arrays[part])
 
 
-def test_biconvgru_gives_the_originals_numbers(golden):
-    meta, state_dict, arrays = golden("biconvgru")
+def test_biconvgru_gives_the_originals_numbers():
+    meta, state_dict, arrays = load_golden("biconvgru")
     weights = convgru.adopt(state_dict, **meta["args"])
     assert weights.spec == convgru.network(
         "gru", 3, [4, 5], [3, 5], bidirectional="stack", output_size=(4, 3), dropout=0.2
     )
     layers, state = reference.run(weights, arrays["x"].swapaxes(0, 1), return_all_layers=True)
     for layer, y in enumerate(layers):
-        assert close(y.swapaxes(0, 1), arrays[f"output_l{layer}"])
+        assert_close(y.swapaxes(0, 1), arrays[f"output_l{layer}"])
         for direction, word in enumerate(("forward", "reverse")):
-            assert close(state[2 * layer + direction], arrays[f"state_{word}_l{layer}"])
+            assert_close(state[2 * layer + direction], arrays[f"state_{word}_l{layer}"])
 
 
-def test_bidirectional_conv_lstm_gives_the_originals_numbers(golden):
+def test_bidirectional_conv_lstm_gives_the_originals_numbers():
     """But for its quirks: there the backward half is in reversed time, and states stand side by side along the width."""
-    meta, state_dict, arrays = golden("bidirectional_conv_lstm")
+    meta, state_dict, arrays = load_golden("bidirectional_conv_lstm")
     weights = convgru.adopt(state_dict, **meta["args"])
     assert weights.spec == convgru.network("lstm", 2, 4, bidirectional=True)
     y, ((h, c), (h_back, c_back)) = reference.run(weights, arrays["x"].swapaxes(0, 1))
     y, half = y.swapaxes(0, 1), 4
-    assert close(np.concatenate([y[:, :, :half], y[:, ::-1, half:]], 2), arrays["output"])
-    assert close(np.concatenate([h, h_back], -1), arrays["h"])
-    assert close(np.concatenate([c, c_back], -1), arrays["c"])
+    assert_close(np.concatenate([y[:, :, :half], y[:, ::-1, half:]], 2), arrays["output"])
+    assert_close(np.concatenate([h, h_back], -1), arrays["h"])
+    assert_close(np.concatenate([c, c_back], -1), arrays["c"])
 
 
-def test_a_batch_norm_is_folded_in_float64_and_rounded_once(golden):
-    _, state_dict, _ = golden("bidirectional_conv_lstm")
+def test_a_batch_norm_is_folded_in_float64_and_rounded_once():
+    _, state_dict, _ = load_golden("bidirectional_conv_lstm")
     single = {name: a if a.dtype.kind == "i" else a.astype(np.float32) for name, a in state_dict.items()}
     single |= {"hidden_state": np.zeros((1, 4, 7, 6), np.float32), "cell_state": np.zeros((1, 4, 7, 6), np.float32)}
     weights = convgru.adopt(single)
@@ -122,14 +118,14 @@ def test_groups_that_cut_across_gates_become_dense(ndim):
         assert np.count_nonzero(whole) == foreign[f"{name}_l0"].size
 
 
-def test_one_gate_keeps_its_groups(random_weights):
+def test_one_gate_keeps_its_groups():
     weights = random_weights(convgru.network("rnn", 4, 6, groups=2, bidirectional=True))
     foreign = importers.export(weights, KAMO)
     assert foreign["weight_ih_l0_reverse"].shape == (6, 2, 3, 3)
     assert convgru.adopt(foreign, groups=2).equal(weights)
 
 
-def test_strides_dilations_and_dropout_are_hints(random_weights):
+def test_strides_dilations_and_dropout_are_hints():
     weights = random_weights(convgru.network("gru", 2, [4, 4], reset="after"))
     spec = convgru.adopt(importers.export(weights, KAMO), stride=[2, 1], dilation=3, dropout=0.5).spec
     layer = spec.layers[1]
@@ -139,7 +135,7 @@ def test_strides_dilations_and_dropout_are_hints(random_weights):
     assert convgru.state_shapes(spec, 1, (6, 5)) == ((1, 4, 6, 5),) * 2
 
 
-def test_a_list_is_one_for_each_layer_or_for_each_dimension(random_weights):
+def test_a_list_is_one_for_each_layer_or_for_each_dimension():
     for kernels in ([3, 5], [5, 3]):
         foreign = importers.export(random_weights(convgru.network("gru", 2, [4, 4], kernels)), "biconvgru")
         assert convgru.adopt(foreign, kernel_size=kernels).spec.layers[0].kernel_size == (kernels[0],) * 2
@@ -149,7 +145,7 @@ def test_a_list_is_one_for_each_layer_or_for_each_dimension(random_weights):
         convgru.adopt(foreign, kernel_size=[5, 3])
 
 
-def test_bare_cells_are_read_only_by_name(random_weights):
+def test_bare_cells_are_read_only_by_name():
     """Everybody calls a cell's arrays weight_ih: we do too, and mean another reset."""
     weights = random_weights(convgru.network("gru", 2, 4, reset="after"))
     foreign = importers.export(weights, f"{KAMO}.gru_cell")
@@ -159,7 +155,7 @@ def test_bare_cells_are_read_only_by_name(random_weights):
         convgru.adopt(foreign)
 
 
-def test_biases_of_peepholes_are_summed_in(random_weights):
+def test_biases_of_peepholes_are_summed_in():
     weights = random_weights(convgru.network("lstm", 2, 3, peephole="conv"))
     foreign = importers.export(weights, KAMO)
     more = {f"bias_p{gate}_l0": np.full(3, float(number)) for number, gate in enumerate("ifo", start=1)}
@@ -182,15 +178,15 @@ def test_biases_are_summed_in_float64_and_rounded_once():
     assert (weights.arrays["layers.0.fwd.bias_hn"] == arrays["bias_hh_l0"][8:]).all()
 
 
-def test_export_gives_back_the_originals_bytes(golden):
+def test_export_gives_back_the_originals_bytes():
     for name in ("pytorch_convgru", "convlstm_pytorch", "biconvgru"):
-        _, state_dict, _ = golden(name)
+        _, state_dict, _ = load_golden(name)
         exported = importers.export(convgru.adopt(state_dict), name)
         assert exported.keys() == state_dict.keys()
         assert all(exported[key].tobytes() == array.tobytes() for key, array in state_dict.items())
 
 
-def test_tensors_of_other_frameworks_are_taken_by_what_they_can_do(golden):
+def test_tensors_of_other_frameworks_are_taken_by_what_they_can_do():
     class Torch:
         def __init__(self, array):
             self.array, self.shape, self.dtype = array, array.shape, f"torch.{array.dtype}"
@@ -215,7 +211,7 @@ def test_tensors_of_other_frameworks_are_taken_by_what_they_can_do(golden):
         def asnumpy(self):
             return self.array
 
-    _, state_dict, _ = golden("convlstm_pytorch")
+    _, state_dict, _ = load_golden("convlstm_pytorch")
     plain = convgru.adopt(state_dict)
     for kind in (Torch, MindSpore, np.ndarray.tolist):
         assert convgru.adopt({name: kind(array) for name, array in state_dict.items()}).equal(plain)
@@ -223,8 +219,8 @@ def test_tensors_of_other_frameworks_are_taken_by_what_they_can_do(golden):
     assert convgru.adopt({name: Torch(array) for name, array in half.items()}).equal(convgru.adopt(half))
 
 
-def test_the_arrays_taken_are_copies(golden):
-    _, state_dict, _ = golden("convlstm_pytorch")
+def test_the_arrays_taken_are_copies():
+    _, state_dict, _ = load_golden("convlstm_pytorch")
     weights = convgru.adopt(state_dict)
     before = {name: array.copy() for name, array in weights.arrays.items()}
     for array in state_dict.values():
@@ -233,10 +229,10 @@ def test_the_arrays_taken_are_copies(golden):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
-def test_a_foreign_file_is_recognised(tmp_path, suffix, golden):
+def test_a_foreign_file_is_recognised(tmp_path, suffix):
     from safetensors.numpy import save_file
 
-    _, state_dict, _ = golden("pytorch_convgru")
+    _, state_dict, _ = load_golden("pytorch_convgru")
     path = tmp_path / f"foreign{suffix}"
     if suffix == ".npz":
         np.savez_compressed(path, **state_dict)
@@ -249,7 +245,7 @@ def test_a_foreign_file_is_recognised(tmp_path, suffix, golden):
         convgru.read(path, "convlstm_pytorch")
 
 
-def test_a_file_of_ours_takes_no_hints(tmp_path, random_weights):
+def test_a_file_of_ours_takes_no_hints(tmp_path):
     convgru.write(random_weights(convgru.network("gru", 3, 4)), tmp_path / "w.npz")
     with pytest.raises(convgru.WeightsError, match="needs no prefix and no hints"):
         convgru.read(tmp_path / "w.npz", input_size=3)

@@ -6,21 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support import random_weights
 
 import convgru
 from convgru import importers, reference
 from convgru.importers.tables import LAYOUTS
 
 
-def random(spec, seed=3):
-    rng = np.random.default_rng(seed)
-    shapes = convgru.parameter_shapes(spec)
-    return convgru.Weights(spec, {name: rng.standard_normal(shape) for name, shape in shapes.items()})
-
-
 def by_hand(spec, names, order, *, kio=False, hx=False, negative=""):
     """Weights, and the arrays that an original would hold that joins or separates its convolutions as ``names`` say."""
-    weights = random(spec)
+    weights = random_weights(spec)
     own = {name.removeprefix("layers.0.fwd."): array for name, array in weights.arrays.items()}
     gates = {"gru": "rzn", "lstm": "ifgo", "rnn": "h"}[spec.cell]
     found = {}
@@ -107,7 +102,7 @@ def test_torchvision_raft_is_two_updates_and_its_small_model_one():
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("start", ["", "cell.net_", "encoder."])
 def test_the_mindspore_port_often_has_no_biases(bias, start):
-    weights = random(convgru.network("gru", 3, [4, 6], [3, 5], bias=bias))
+    weights = random_weights(convgru.network("gru", 3, [4, 6], [3, 5], bias=bias))
     foreign = importers.export(weights, "mindspore_convgru")
     assert sorted(foreign)[0].startswith("cell_0.out_gate.")
     found = {start + name: array for name, array in foreign.items()}
@@ -136,7 +131,7 @@ def test_what_is_exported_is_read_back(name):
     """To the byte, but for a forget bias that the original adds when it runs: that is rounded."""
     tried = 0
     for spec in options(LAYOUTS[name]):
-        weights = random(spec)
+        weights = random_weights(spec)
         try:
             foreign = importers.export(weights, name)
         except convgru.WeightsError:

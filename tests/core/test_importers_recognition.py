@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support import FOREIGN, load_golden, random_weights
 
 import convgru
 from convgru import importers
 
-GOLDENS = sorted((Path(__file__).resolve().parents[1] / "goldens" / "foreign").glob("*.npz"))
+GOLDENS = sorted(FOREIGN.glob("*.npz"))
 SEVERAL = {"direct_convgru": {"layer": 1}, "e2vid_model": {"prefix": "unetrecurrent.encoders.1"}}
 SEVERAL["ensemble_convgru_model"] = {"prefix": "model.decoder.blocks.0.convgru"}
 SEVERAL |= {
@@ -23,23 +22,10 @@ REFUSED = ("droid_convgru", "direct_convgru_instnorm", "openstl_convlstm_layerno
 READABLE = [path for path in GOLDENS if path.stem not in REFUSED]
 
 
-def load(path):
-    with np.load(path, allow_pickle=False) as archive:
-        start = "state_dict/"
-        arrays = {key.removeprefix(start): archive[key] for key in archive.files if key.startswith(start)}
-        return json.loads(str(archive["meta"])), arrays
-
-
-def random(spec, seed=3):
-    rng = np.random.default_rng(seed)
-    shapes = convgru.parameter_shapes(spec)
-    return convgru.Weights(spec, {name: rng.standard_normal(shape) for name, shape in shapes.items()})
-
-
 @pytest.mark.parametrize("path", READABLE, ids=lambda path: path.stem)
 def test_the_originals_constructor_arguments_are_hints(path):
     """As our users write them, and as JSON has them: lists for tuples, dicts for the arguments of what is around."""
-    meta, arrays = load(path)
+    meta, arrays, _ = load_golden(f"foreign/{path.stem}")
     hints = {"prefix": meta["prefix"], **meta["args"], **SEVERAL.get(path.stem, {})}
     told = convgru.adopt(arrays, **hints)
     module = {f"net.module.{name}" if "/" not in name else f"net/{name}": array for name, array in arrays.items()}
@@ -72,7 +58,7 @@ SIZES = (
 
 @pytest.mark.parametrize("path", [p for p in READABLE if p.stem not in SEVERAL], ids=lambda path: path.stem)
 def test_a_size_that_the_arrays_contradict_is_an_error(path):
-    meta, arrays = load(path)
+    meta, arrays, _ = load_golden(f"foreign/{path.stem}")
     sizes = [
         name for name in SIZES if name in meta["args"] and not (name == "kernel_size" and "e2vid" in meta["system"])
     ]
@@ -84,7 +70,7 @@ def test_a_size_that_the_arrays_contradict_is_an_error(path):
 
 
 def _networks(count):
-    one = importers.export(random(convgru.network("lstm", 1, 2)), "convlstm_pytorch")
+    one = importers.export(random_weights(convgru.network("lstm", 1, 2)), "convlstm_pytorch")
     return {f"part{index}.{name}": array for index in range(count) for name, array in one.items()}
 
 
@@ -105,8 +91,8 @@ def test_several_networks_are_listed_and_chosen_with_or_without_the_separator():
 def test_a_hint_does_not_choose_among_several_networks():
     """It says what a network is, and would leave out the others in silence."""
     arrays = _networks(2)
-    wide = importers.export(random(convgru.network("lstm", 1, 3)), "convlstm_pytorch")
-    strided = importers.export(random(convgru.network("gru", 1, 2, reset="after")), "convolutional_rnn")
+    wide = importers.export(random_weights(convgru.network("lstm", 1, 3)), "convlstm_pytorch")
+    strided = importers.export(random_weights(convgru.network("gru", 1, 2, reset="after")), "convolutional_rnn")
     arrays |= {f"wide.{name}": array for name, array in wide.items()}
     arrays |= {f"strided.{name}": array for name, array in strided.items()}
     for hints in ({"hidden_dim": 3}, {"stride": 2}):
@@ -130,7 +116,7 @@ PARTS = {
 def test_what_may_be_missing_is_missing_as_a_whole(name):
     spec = {"hzzone": {}, "linen": {}, "peephole": {"peephole": "conv"}}[name]
     layout = "convolutional_rnn.peephole" if name == "peephole" else name
-    own = {**importers.export(random(convgru.network("lstm", 1, 2, **spec)), layout), **PARTS[name]}
+    own = {**importers.export(random_weights(convgru.network("lstm", 1, 2, **spec)), layout), **PARTS[name]}
     convgru.adopt(own)
     for missing in PARTS[name]:
         with pytest.raises(convgru.WeightsError, match=f"there are some, and not '.*{missing[:3]}"):
@@ -138,25 +124,25 @@ def test_what_may_be_missing_is_missing_as_a_whole(name):
 
 
 def test_two_arrays_of_one_name_are_refused():
-    arrays = importers.export(random(convgru.network("lstm", 2, 3)), "linen")
+    arrays = importers.export(random_weights(convgru.network("lstm", 2, 3)), "linen")
     with pytest.raises(convgru.WeightsError, match="two of 'ih/kernel'"):
         convgru.adopt({**arrays, "ih": {"kernel": arrays["ih/kernel"]}})
 
 
 def test_a_damaged_network_is_not_taken_for_a_smaller_one_that_is_whole():
-    arrays = importers.export(random(convgru.network("gru", 4, [4, 4])), "pytorch_convgru")
+    arrays = importers.export(random_weights(convgru.network("gru", 4, [4, 4])), "pytorch_convgru")
     for name in arrays:
         less = {key: array for key, array in arrays.items() if key != name}
         with pytest.raises(convgru.WeightsError, match="is missing"):
             convgru.adopt(less)
-    both = importers.export(random(convgru.network("lstm", 2, 3, bidirectional=True)), "linen.both")
+    both = importers.export(random_weights(convgru.network("lstm", 2, 3, bidirectional=True)), "linen.both")
     for name in [key for key in both if "kernel" in key]:
         with pytest.raises(convgru.WeightsError, match="is missing"):
             convgru.adopt({key: array for key, array in both.items() if key != name})
 
 
 def test_dicts_in_dicts_are_paths():
-    weights = random(convgru.network("lstm", 2, 3))
+    weights = random_weights(convgru.network("lstm", 2, 3))
     flat = importers.export(weights, "linen")
     nested = {
         "params": {
@@ -193,7 +179,7 @@ def test_a_projection_is_refused_with_the_reason():
     ],
 )
 def test_hints_of_any_kind_are_weights_errors(hints):
-    arrays = importers.export(random(convgru.network("lstm", 2, 3)), "keras.named")
+    arrays = importers.export(random_weights(convgru.network("lstm", 2, 3)), "keras.named")
     with pytest.raises(convgru.WeightsError, match=r"keras\.named .*(the original runs with|expected|the arrays say)"):
         convgru.adopt(arrays, **hints)
 
@@ -224,6 +210,6 @@ def test_what_means_harm_is_refused_soon_and_in_few_words(name):
 
 
 def test_numbers_in_the_other_byte_order():
-    arrays = importers.export(random(convgru.network("lstm", 2, 3)), "convlstm_pytorch")
+    arrays = importers.export(random_weights(convgru.network("lstm", 2, 3)), "convlstm_pytorch")
     swapped = {name: array.astype(array.dtype.newbyteorder("S")) for name, array in arrays.items()}
     assert convgru.adopt(swapped).equal(convgru.adopt(arrays))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support import load_golden
 
 import convgru
 from convgru import importers
@@ -210,9 +211,9 @@ def test_what_does_not_fit_is_a_weights_error_with_the_reason(name):
         convgru.adopt(arrays, **options)
 
 
-def test_the_original_of_bidirectional_conv_lstm_runs_without_strides_only(golden):
+def test_the_original_of_bidirectional_conv_lstm_runs_without_strides_only():
     with pytest.raises(convgru.WeightsError, match="the original runs with stride=1 only, got 2"):
-        convgru.adopt(golden("bidirectional_conv_lstm")[1], stride=2)
+        convgru.adopt(load_golden("bidirectional_conv_lstm")[1], stride=2)
 
 
 @pytest.mark.parametrize(

@@ -10,22 +10,13 @@ import numpy as np
 import pytest
 from flax import linen
 from flax.traverse_util import unflatten_dict
+from support import assert_close, random_weights
 
 import convgru
 from convgru import reference
 from convgru.importers import adopt, export
-from convgru.weights import Weights
 
 SIZES = {1: (7,), 2: (5, 4), 3: (4, 3, 5)}
-
-
-def weights_of(spec: Any) -> Weights:
-    """Weights whose biases are not zero."""
-    rng = np.random.default_rng(11)
-    arrays = convgru.init(spec, 1, "float32").arrays
-    return Weights(
-        spec, {name: (a + 0.3 * rng.standard_normal(a.shape)).astype("float32") for name, a in arrays.items()}
-    )
 
 
 def cell_of(spec: Any) -> Any:
@@ -42,7 +33,7 @@ def channels_last(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kernel", [3, 2], ids=["odd", "even"])
 @pytest.mark.parametrize("ndim", SIZES)
 def test_one_direction(ndim: int, kernel: int) -> None:
-    weights = weights_of(convgru.network("lstm", 2, 3, kernel, ndim=ndim))
+    weights = random_weights(convgru.network("lstm", 2, 3, kernel, ndim=ndim), dtype="float32")
     arrays = export(weights, "linen")
     params = {"params": {"cell": unflatten_dict({name: jnp.asarray(a) for name, a in arrays.items()}, sep="/")}}
     net = linen.RNN(cell_of(weights.spec), return_carry=True)
@@ -52,7 +43,7 @@ def test_one_direction(ndim: int, kernel: int) -> None:
     (c, h), y = net.apply(params, channels_last(x))
     wanted, ((h_end, c_end),) = reference.run(weights, x)
     for got, want in ((y, channels_last(wanted)), (h, np.moveaxis(h_end, 1, -1)), (c, np.moveaxis(c_end, 1, -1))):
-        assert np.abs(got - want).max() < 1e-5
+        assert_close(got, want)
     back = adopt(arrays, "linen")
     assert back.spec == weights.spec
     for name, array in weights.arrays.items():
@@ -60,16 +51,16 @@ def test_one_direction(ndim: int, kernel: int) -> None:
 
 
 def test_both_directions() -> None:
-    weights = weights_of(convgru.network("lstm", 2, 3, 3, bidirectional=True))
+    weights = random_weights(convgru.network("lstm", 2, 3, 3, bidirectional=True), dtype="float32")
     params = {"params": unflatten_dict({name: jnp.asarray(a) for name, a in export(weights, "linen").items()}, sep="/")}
     net = linen.Bidirectional(linen.RNN(cell_of(weights.spec)), linen.RNN(cell_of(weights.spec)))
     x = np.random.default_rng(0).standard_normal((4, 2, 2, 5, 4)).astype(np.float32)
     shapes = jax.eval_shape(net.init, jax.random.key(0), channels_last(x))
     assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, params)
     wanted, _ = reference.run(weights, x)
-    assert np.abs(net.apply(params, channels_last(x)) - channels_last(wanted)).max() < 1e-5
+    assert_close(net.apply(params, channels_last(x)), channels_last(wanted))
 
 
 def test_without_a_bias_there_is_no_such_cell() -> None:
     with pytest.raises(convgru.WeightsError, match="linen"):
-        export(weights_of(convgru.network("lstm", 2, 3, 3, bias=False)), "linen")
+        export(random_weights(convgru.network("lstm", 2, 3, 3, bias=False), dtype="float32"), "linen")

@@ -9,6 +9,7 @@ os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported; nothing else 
 import keras
 import numpy as np
 import pytest
+from support import assert_close, random_weights
 
 import convgru
 from convgru import reference
@@ -16,15 +17,6 @@ from convgru.importers import adopt, export
 
 LAYERS = {1: keras.layers.ConvLSTM1D, 2: keras.layers.ConvLSTM2D, 3: keras.layers.ConvLSTM3D}
 SIZES = {1: (9,), 2: (7, 6), 3: (5, 6, 4)}
-TOLERANCE = 32 * 2.0**-23
-
-
-def weights_of(spec):
-    """Weights whose biases are not zero."""
-    rng = np.random.default_rng(11)
-    arrays = convgru.init(spec, 1, "float32").arrays
-    noisy = {name: (a + 0.3 * rng.standard_normal(a.shape)).astype("float32") for name, a in arrays.items()}
-    return convgru.Weights(spec, noisy)
 
 
 def channels_last(x):
@@ -70,12 +62,12 @@ CASES += [
 
 @pytest.mark.parametrize(("ndim", "options"), CASES)
 def test_one_direction(ndim, options):
-    weights = weights_of(convgru.network("lstm", 2, 3, 3, ndim=ndim, **options))
+    weights = random_weights(convgru.network("lstm", 2, 3, 3, ndim=ndim, **options), dtype="float32")
     arrays = export(weights, "keras")
     x = np.random.default_rng(0).standard_normal((4, 2, 2, *SIZES[ndim])).astype(np.float32)
     got = keras.ops.convert_to_numpy(loaded(layer_of(weights.spec), x, arrays)(channels_last(x)))
     wanted, _ = reference.run(weights, x)
-    assert np.abs(got - channels_last(wanted)).max() <= TOLERANCE
+    assert_close(got, channels_last(wanted))
     first = weights.spec.layers[0]
     back = adopt(arrays, "keras", padding=first.padding, strides=first.stride, dilation_rate=first.dilation)
     assert back.equal(weights)
@@ -83,18 +75,20 @@ def test_one_direction(ndim, options):
 
 @pytest.mark.parametrize(("merge", "mode"), [("concat", "concat"), ("sum", "sum"), ("mean", "ave"), ("mul", "mul")])
 def test_both_directions(merge, mode):
-    weights = weights_of(convgru.network("lstm", 2, 3, 3, padding="same", bidirectional=True, merge=merge))
+    weights = random_weights(
+        convgru.network("lstm", 2, 3, 3, padding="same", bidirectional=True, merge=merge), dtype="float32"
+    )
     x = np.random.default_rng(0).standard_normal((4, 2, 2, 7, 6)).astype(np.float32)
     layer = keras.layers.Bidirectional(layer_of(weights.spec), merge_mode=mode)
     loaded(layer, x, export(weights, "keras"), ("forward_layer/", "backward_layer/"))
     got = keras.ops.convert_to_numpy(layer(channels_last(x)))
     wanted, _ = reference.run(weights, x)
-    assert np.abs(got - channels_last(wanted)).max() <= TOLERANCE
+    assert_close(got, channels_last(wanted))
 
 
 @pytest.mark.parametrize("suffix", ["keras", "weights.h5", "h5"])
 def test_what_keras_saves_comes_in_as_it_was(suffix, tmp_path):
-    weights = weights_of(convgru.network("lstm", 2, 3, 3, padding="same", stride=2))
+    weights = random_weights(convgru.network("lstm", 2, 3, 3, padding="same", stride=2), dtype="float32")
     x = np.random.default_rng(0).standard_normal((4, 2, 2, 7, 6)).astype(np.float32)
     inputs = keras.Input(channels_last(x).shape[1:])
     layer = layer_of(weights.spec)

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from support import random_weights
 
 import convgru
 from convgru import reference
-from convgru.parity.cases import noisy
-from convgru.spec import ACTIVATIONS, MERGES, NORMED, Spec
+from convgru.spec import ACTIVATIONS, MERGES, NORMED
 from convgru.spec.convolution import PADDING_MODES
 from convgru.spec.shapes import context_shapes, fitting_size, layer_sizes, nest_state, state_leaves, state_shapes
 from convgru.weights import Weights
@@ -141,11 +141,6 @@ def fitted(spec: convgru.NetworkSpec, size: tuple[int, ...]) -> tuple[convgru.Ne
     return spec, size
 
 
-def weights_of(spec: Spec, seed: int, dtype: str = "float64") -> Weights:
-    """Initial weights in which no bias, norm or peephole is what it starts as."""
-    return noisy(convgru.init(spec, seed, "float64"), seed).astype(dtype)
-
-
 def pool(strategy: Any, count: int) -> list[Any]:
     """So many different networks of each cell, the same ones every time."""
     found: list[Any] = []
@@ -186,4 +181,4 @@ def calls(
         x[np.arange(time)[:, None] >= options["lengths"]] = np.nan
     if draw(st.booleans()) if context is None else context:
         options["context"] = [rng.standard_normal((time, *shape)) for shape in context_shapes(found, batch, size)]
-    return Call(weights_of(found, seed), x, state, options)
+    return Call(random_weights(found, seed), x, state, options)

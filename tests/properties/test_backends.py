@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runners import COMPILING, INSTALLED, run
-from strategies import EXAMPLES, WHOLE, Call, calls, networks, pool, specs, weights_of
+from strategies import EXAMPLES, WHOLE, Call, calls, networks, pool, specs
+from support import random_weights
 
 import convgru
 from convgru.calls import Extras
@@ -65,7 +66,7 @@ def test_a_port_gives_back_every_byte(name):
     @given(spec=specs, seed=st.integers(0, 99), dtype=st.sampled_from(["float32", "float64"]))
     @EXAMPLES
     def check(spec, seed, dtype):
-        weights = weights_of(spec, seed, dtype)
+        weights = random_weights(spec, seed, dtype)
         assert convgru.extract(convgru.build(weights, name)).equal(weights)
 
     check()

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from strategies import weights_of
+from support import random_weights
 
 import convgru
 from convgru import reference, registry
@@ -22,7 +22,7 @@ FIRST, MORE = 2, 3
 def call_of(cell, decoder, feedback, residual, dtype="float64"):
     """Weights, three frames, a state, the frames that came true and where they are read."""
     options = {"hidden_channels": [3, 2], "patch": 2, "decoder": decoder, "feedback": feedback, "residual": residual}
-    weights = weights_of(convgru.forecaster(cell, 1, **options), 7, dtype)
+    weights = random_weights(convgru.forecaster(cell, 1, **options), 7, dtype)
     rng = np.random.default_rng(0)
 
     def numbers(shape):
@@ -101,6 +101,6 @@ def test_what_cannot_be_resumed_says_so(name, frames, state, message):
 def test_resume_is_a_bool_and_for_forecasters():
     with pytest.raises(TypeError, match="Forecaster expected resume to be True or False, got 'yes'"):
         check_resume("Forecaster", "yes", 1, ())
-    weights = weights_of(convgru.network("gru", 1, 2), 0)
+    weights = random_weights(convgru.network("gru", 1, 2), 0)
     with pytest.raises(TypeError, match="ConvGRU expected no resume"):
         reference.run(weights, np.ones((1, 1, 1, 4, 4)), (np.ones((1, 2, 4, 4)),), resume=True)

@@ -7,19 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support import assert_close, random_weights
 
 import convgru
 from convgru import reference
 from convgru.importers import export
 from convgru.torch.compat import biconvgru, convlstm_pytorch, pytorch_convgru
-from convgru.weights import Weights
-
-
-def weights_of(spec: Any) -> Weights:
-    """Weights whose biases are not zero."""
-    rng = np.random.default_rng(11)
-    arrays = convgru.init(spec, 1, "float64").arrays
-    return Weights(spec, {name: a + 0.3 * rng.standard_normal(a.shape) for name, a in arrays.items()})
 
 
 def loaded(net: torch.nn.Module, arrays: dict[str, np.ndarray]) -> Any:
@@ -44,43 +37,43 @@ NATIVE: dict[str, tuple[str, Any, dict[str, Any]]] = {
 def test_torch_nn(name: str, both: bool, bias: bool) -> None:
     cell, make, options = NATIVE[name]
     spec = convgru.network(cell, 3, [5, 5], 1, ndim=1, bidirectional=both, bias=bias, **options)
-    weights = weights_of(spec)
+    weights = random_weights(spec)
     net = loaded(make(3, 5, 2, bidirectional=both, bias=bias), export(weights, f"torch.nn.{cell}"))
     x = np.random.default_rng(0).standard_normal((4, 2, 3))
     wanted, state = reference.run(weights, x[..., None])
     got, final = net(torch.from_numpy(x))
-    assert np.abs(got.detach().numpy() - wanted[..., 0]).max() < 1e-12
+    assert_close(got.detach().numpy(), wanted[..., 0])
     parts = final if cell == "lstm" else (final,)
     for index, part in enumerate(parts):
         entries = np.stack([entry[index] if cell == "lstm" else entry for entry in state])[..., 0]
-        assert np.abs(part.detach().numpy() - entries).max() < 1e-12
+        assert_close(part.detach().numpy(), entries)
 
 
 def test_pytorch_convgru() -> None:
-    weights = weights_of(convgru.network("gru", 2, [3, 4], [3, 5]))
+    weights = random_weights(convgru.network("gru", 2, [3, 4], [3, 5]))
     net = loaded(pytorch_convgru.ConvGRU(2, [3, 4], [3, 5], 2), export(weights, "pytorch_convgru"))
     x = np.random.default_rng(0).standard_normal((3, 2, 2, 5, 4))
     y, _ = reference.run(weights, x)
     hidden = None
     for t in range(3):
         hidden = net(torch.from_numpy(x[t]), hidden)
-        assert np.abs(hidden[-1].detach().numpy() - y[t]).max() < 1e-12
+        assert_close(hidden[-1].detach().numpy(), y[t])
 
 
 def test_convlstm_pytorch() -> None:
-    weights = weights_of(convgru.network("lstm", 2, [3, 4], [(3, 5), (3, 3)]))
+    weights = random_weights(convgru.network("lstm", 2, [3, 4], [(3, 5), (3, 3)]))
     net = loaded(convlstm_pytorch.ConvLSTM(2, [3, 4], [(3, 5), (3, 3)], 2), export(weights, "convlstm_pytorch"))
     x = np.random.default_rng(0).standard_normal((3, 2, 2, 5, 4))
     y, (_, (h, c)) = reference.run(weights, x)
     (got,), ((got_h, got_c),) = net(torch.from_numpy(x))
     for one, other in ((got, y.swapaxes(0, 1)), (got_h, h), (got_c, c)):
-        assert np.abs(one.detach().numpy() - other).max() < 1e-12
+        assert_close(one.detach().numpy(), other)
 
 
 def test_biconvgru() -> None:
-    weights = weights_of(convgru.network("gru", 2, [3, 4], 3, bidirectional="stack"))
+    weights = random_weights(convgru.network("gru", 2, [3, 4], 3, bidirectional="stack"))
     net = loaded(biconvgru.BiConvGRU((5, 4), 2, [3, 4], 3, 2, bidirectional=True), export(weights, "biconvgru"))
     x = np.random.default_rng(0).standard_normal((3, 2, 2, 5, 4))
     y, _ = reference.run(weights, x)
     outputs, _ = net(torch.from_numpy(x.swapaxes(0, 1).copy()))
-    assert np.abs(outputs[-1].detach().numpy() - y.swapaxes(0, 1)).max() < 1e-12
+    assert_close(outputs[-1].detach().numpy(), y.swapaxes(0, 1))

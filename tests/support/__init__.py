@@ -1,0 +1,22 @@
+"""Shared by the tests of every folder: goldens, random networks and calls, one comparison of numbers.
+
+``tests/conftest.py`` makes this folder importable as the package ``support``.
+"""
+
+from __future__ import annotations
+
+from support.closeness import as_float64, assert_close, relative_error
+from support.goldens import FOREIGN, GOLDENS, load_golden
+from support.problems import channels_last, random_problem, random_weights
+
+__all__ = [
+    "FOREIGN",
+    "GOLDENS",
+    "as_float64",
+    "assert_close",
+    "channels_last",
+    "load_golden",
+    "random_problem",
+    "random_weights",
+    "relative_error",
+]
