@@ -116,7 +116,7 @@ def write(weights: Weights, path: str | os.PathLike[str], layout: str | None = N
         return
     backend = backend_of(path)
     if backend is not None:
-        registry.get(backend).write(weights, Path(path))
+        registry.checkpoints(backend).write(weights, Path(path))
     elif Path(path).suffix.lower() == ".npz":
         npz.write(weights, path)
     else:
@@ -135,7 +135,7 @@ def _write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     else:
         backend = backend_of(path)
         assert backend is not None  # the core's own suffixes came before
-        registry.get(backend).write_arrays(arrays, path)
+        registry.checkpoints(backend).write_arrays(arrays, path)
 
 
 def numbers(found: Contents) -> dict[str, np.ndarray]:
@@ -162,10 +162,10 @@ def _reader_of(path: Path) -> Any:
         return keras
     path.stat()  # OSError if there is no such file, whatever the framework's own loader makes of that
     if path.is_dir():
-        return registry.get("flax")
+        return registry.checkpoints("flax")
     if not path.is_file():
         raise WeightsError(f"{path}: expected a file, got something else (a pipe or a device)")
     if suffix == ".ckpt":
         with path.open("rb") as file:
-            return registry.get("torch" if file.read(4).startswith(TORCH) else "mindspore")
-    return registry.get(known[suffix])
+            return registry.checkpoints("torch" if file.read(4).startswith(TORCH) else "mindspore")
+    return registry.checkpoints(known[suffix])

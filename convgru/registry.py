@@ -1,4 +1,4 @@
-"""From a name, or an instance, to its backend, imported on demand; and what a backend is."""
+"""The four backends by name, each imported on demand, and the protocols that they implement."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ FRAMEWORKS = {"torch": "PyTorch", "jax": "JAX", "flax": "Flax", "mindspore": "Mi
 
 
 class Backend(Protocol):
-    """What the module ``backend`` of each room provides; arrays are NumPy's, x and y are (T, B, C, *S), states (B, H, *S)."""
+    """What the module ``backend`` of each room provides: devices, networks, and running them.
 
-    suffixes: dict[str, str]
-    """The file suffixes of the framework's own checkpoints, each with one line on what such a file holds."""
+    Arrays are NumPy's; x and y are (T, B, C, *S), states (B, H, *S).
+    """
 
     def versions(self) -> dict[str, str]:
         """Versions of the framework and of what it stands on."""
@@ -79,23 +79,23 @@ class Backend(Protocol):
         """A context manager within which float32 means float32: TF32 off, deterministic kernels; all put back after."""
         ...
 
-    def read(self, path: Path) -> Weights:
-        """The weights in one of the framework's own checkpoints, with the spec that ``write`` left there. Raises WeightsError."""
-        ...
+
+class Checkpoints(Protocol):
+    """What the module ``checkpoint`` of a room provides: the framework's own files. JAX has none."""
 
     def contents(self, path: Path) -> Contents:
-        """Every array in a checkpoint that anybody wrote with the framework, by flat name; with the specs of those that are convgru's.
+        """Read every array of a checkpoint written by anyone with the framework, by flat name, and convgru's specs.
 
-        What is no array, and the state of optimisers, is left aside. Raises WeightsError.
+        Values that are not arrays, and the state of optimisers, are left out. Raises WeightsError.
         """
         ...
 
     def write(self, weights: Weights, path: Path) -> None:
-        """Write one of the framework's own checkpoints, readable by its own loader; whole or not at all."""
+        """Write weights and their spec as a checkpoint that the framework's own loader reads. Atomic."""
         ...
 
     def write_arrays(self, arrays: Mapping[str, np.ndarray], path: Path) -> None:
-        """Write arrays of any names as the framework's own checkpoint; whole or not at all."""
+        """Write arrays of any names as the framework's own checkpoint. Atomic."""
         ...
 
 
@@ -104,6 +104,11 @@ def get(name: str) -> Backend:
     if name not in ROOMS:
         raise ValueError(f"backend expected one of {', '.join(map(repr, ROOMS))}, got {name!r}")
     return cast("Backend", room(name, "backend"))
+
+
+def checkpoints(name: str) -> Checkpoints:
+    """The reader and writer of a framework's own files. Raises ImportError if the framework is missing."""
+    return cast("Checkpoints", room(name, "checkpoint"))
 
 
 def room(name: str, module: str) -> Any:
@@ -125,7 +130,7 @@ def explain(name: str, error: ModuleNotFoundError) -> ImportError:
 
 
 def available() -> dict[str, Backend | str]:
-    """Every backend, or the sentence that says why it is not there."""
+    """Map each backend name to its module, or to the reason why it could not be imported. Imports all of them."""
     return {name: _get_or_reason(name) for name in ROOMS}
 
 

@@ -1,4 +1,4 @@
-"""What the rest of convgru asks of Flax: build, extract, execute, and msgpack files. Devices and precision are JAX's."""
+"""What the rest of convgru asks of Flax: build, extract, execute. Devices and precision are JAX's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from convgru.spec import ForecasterSpec, Spec
 from convgru.spec.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
 from convgru.weights import Weights
 from convgru_flax.cells import ConvCell
-from convgru_flax.checkpoint import contents, read, write, write_arrays
 from convgru_flax.forecaster import Forecaster
 from convgru_flax.networks import STACKS
 from convgru_flax.stacks import ConvStack
@@ -25,21 +24,15 @@ from convgru_jax import backend as on_jax
 
 __all__ = [
     "build",
-    "contents",
     "devices",
     "execute",
     "extract",
     "notes",
     "owns",
     "precise",
-    "read",
-    "suffixes",
     "versions",
-    "write",
-    "write_arrays",
 ]
 
-suffixes = {".msgpack": "flax.serialization: a dict of spec (JSON text) and params (canonical name -> array)"}
 OPTIONS = ("time_major", "dtype", "method", "deterministic", "rngs", "device")
 Network = ConvCell | ConvStack | Forecaster
 

@@ -39,25 +39,6 @@ def write(weights: Weights, path: Path) -> None:
         temporary.write_bytes(data)
 
 
-def read(path: Path) -> Weights:
-    """Read what ``write`` wrote. Raises WeightsError for any other bytes, OSError if there is no such file."""
-    if not path.stat().st_size or not path.is_file():
-        raise WeightsError(
-            f"{path}: expected a msgpack file, got {'an empty one' if path.is_file() else 'no regular file'}"
-        )
-    try:
-        with path.open("rb") as file:
-            return _read(file)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from None
-    except OSError:
-        raise
-    except Exception as error:  # whatever msgpack, flax or NumPy make of bytes that nobody wrote for them
-        raise WeightsError(
-            f"{path}: not a msgpack file of convgru: {type(error).__name__}: {str(error)[:200]}"
-        ) from None
-
-
 def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
     """Write ``{"params": tree}``, the tree's branches being the parts of the names between slashes; whole or not at all."""
     branches = {tuple(name.split("/")): array for name, array in arrays.items()}
@@ -79,7 +60,7 @@ def contents(path: Path) -> Contents:
         with path.open("rb") as file:
             ours = file.read(len(HEAD)) == HEAD
         if ours:
-            weights = read(path)
+            weights = _read_own(path)
             return Contents(weights.arrays, {"": weights.spec})
     try:
         return Contents(
@@ -91,6 +72,25 @@ def contents(path: Path) -> Contents:
         what = "msgpack file of Flax" if path.is_file() else "folder of orbax"
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{path}: not a {what} ({type(error).__name__}: {reason})") from None
+
+
+def _read_own(path: Path) -> Weights:
+    """Read what ``write`` wrote. Raises WeightsError for any other bytes."""
+    if not path.stat().st_size or not path.is_file():
+        raise WeightsError(
+            f"{path}: expected a msgpack file, got {'an empty one' if path.is_file() else 'no regular file'}"
+        )
+    try:
+        with path.open("rb") as file:
+            return _read(file)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    except OSError:
+        raise
+    except Exception as error:  # whatever msgpack, flax or NumPy make of bytes that nobody wrote for them
+        raise WeightsError(
+            f"{path}: not a msgpack file of convgru: {type(error).__name__}: {str(error)[:200]}"
+        ) from None
 
 
 def _read(file: Any) -> Weights:

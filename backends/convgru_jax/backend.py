@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from convgru.calls import Extras
-from convgru.errors import UnsupportedError, WeightsError
-from convgru.formats.checkpoint import Contents
+from convgru.errors import UnsupportedError
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.shapes import nest_state, parameter_shapes, state_leaves
 from convgru.weights import Weights
 from convgru_jax import functional
 
 Network = tuple[Spec, dict[str, jax.Array]]
-
-suffixes: dict[str, str] = {}
 
 
 def versions() -> dict[str, str]:
@@ -198,23 +193,3 @@ def _to_numpy(arrays: dict[str, jax.Array], ndim: int) -> dict[str, np.ndarray]:
 
 def _is_image(name: str) -> bool:
     return name in ("x", "y") or name.startswith(("state.", "context."))
-
-
-def read(path: Path) -> Weights:
-    """JAX has no file format of its own. Raises WeightsError, which says what to use."""
-    raise WeightsError(f"{path}: JAX has no checkpoint format of its own; use .safetensors or .npz (convgru.read)")
-
-
-def contents(path: Path) -> Contents:
-    """JAX has no file format of its own. Raises WeightsError, which says what to use."""
-    raise WeightsError(f"{path}: JAX has no checkpoint format of its own; use .safetensors or .npz (convgru.read)")
-
-
-def write(weights: Weights, path: Path) -> None:
-    """JAX has no file format of its own. Raises WeightsError, which says what to use."""
-    raise WeightsError(f"{path}: JAX has no checkpoint format of its own; use .safetensors or .npz (convgru.write)")
-
-
-def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """JAX has no file format of its own. Raises WeightsError, which says what to use."""
-    raise WeightsError(f"{path}: JAX has no checkpoint format of its own; use .safetensors or .npz")

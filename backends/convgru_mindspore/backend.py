@@ -1,10 +1,8 @@
-"""MindSpore as one of the library's backends: build, extract, execute, its checkpoint files, and what would run here."""
+"""MindSpore as one of the library's backends: build, extract, execute, and what would run here."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import mindspore as ms
@@ -13,11 +11,10 @@ from mindspore import nn
 
 from convgru.calls import Extras
 from convgru.errors import UnsupportedError
-from convgru.formats.checkpoint import Contents
 from convgru.spec import ForecasterSpec
 from convgru.spec.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
 from convgru.weights import Weights
-from convgru_mindspore import checkpoint, cpu_setup
+from convgru_mindspore import cpu_setup
 from convgru_mindspore.cells import Cell
 from convgru_mindspore.compat import pytorch_convgru
 from convgru_mindspore.export import Flat
@@ -25,7 +22,6 @@ from convgru_mindspore.forecaster import Forecaster
 from convgru_mindspore.stacks import STACKS, Stack
 
 DROP_INS = (pytorch_convgru.ConvGRU, pytorch_convgru.ConvGRUCell)
-suffixes = {".ckpt": "MindSpore checkpoint: the parameters by canonical name, and convgru's spec"}
 NO_GPU = (
     "MindSpore runs on cpu here: the CUDA plugin of its wheels is built for CUDA 11, which present GPUs and drivers have "
     "left behind; use PyTorch or JAX for the GPU"
@@ -174,23 +170,3 @@ def _to_numpy(spec: Any, y: Any, final: Any) -> tuple[np.ndarray, Any]:
 def precise() -> Any:
     """Nothing to change: on CPU float32 means float32."""
     return contextlib.nullcontext()
-
-
-def read(path: Path) -> Weights:
-    """The weights in a .ckpt file that ``write`` wrote. Raises WeightsError."""
-    return checkpoint.read(path)
-
-
-def contents(path: Path) -> Contents:
-    """Every array in anybody's .ckpt file by name. Raises WeightsError."""
-    return checkpoint.contents(path)
-
-
-def write(weights: Weights, path: Path) -> None:
-    """Write a .ckpt file, whole or not at all."""
-    checkpoint.write(weights, path)
-
-
-def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write a .ckpt file of any names, whole or not at all."""
-    checkpoint.write_arrays(arrays, path)

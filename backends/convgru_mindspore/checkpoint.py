@@ -67,13 +67,11 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path, notes: dict[str, 
         draft.replace(path)
 
 
-def read(path: Path) -> Weights:
-    """The weights that ``write`` wrote. Raises WeightsError for whatever else the bytes are, OSError if there is no file."""
-    return _understood(path, _weights)
-
-
 def contents(path: Path) -> Contents:
-    """Every array in a .ckpt file by name, optimisers' copies left out; with the spec if convgru wrote it. Raises as ``read``."""
+    """Every array in a .ckpt file by name, optimisers' copies left out; with the spec if convgru wrote it.
+
+    Raises WeightsError whatever the bytes are, OSError if there is no file.
+    """
     return _understood(path, _contents)
 
 
@@ -83,9 +81,9 @@ def _understood(path: Path, understand: Callable[[Entries], Any]) -> Any:
     try:
         return understand(_entries(_checked(content)))
     except WeightsError as error:
-        raise WeightsError(f"{path.name}: {error}") from error
+        raise WeightsError(f"{path}: {error}") from error
     except (ValueError, TypeError, RecursionError, message.Error) as error:
-        raise WeightsError(f"{path.name} is not a MindSpore checkpoint that convgru can read: {error}") from error
+        raise WeightsError(f"{path} is not a MindSpore checkpoint that convgru can read: {error}") from error
 
 
 def _checked(content: bytes) -> bytes:

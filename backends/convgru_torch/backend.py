@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,9 @@ from torch import Tensor, nn
 
 from convgru.calls import Extras
 from convgru.errors import UnsupportedError
-from convgru.formats.checkpoint import Contents
 from convgru.spec import ForecasterSpec, Spec
 from convgru.spec.shapes import nest_state, state_leaves
 from convgru.weights import Weights
-from convgru_torch import checkpoint
 from convgru_torch.cells import Cell
 from convgru_torch.compat.base import DropIn
 from convgru_torch.forecaster import Forecaster
@@ -33,18 +30,10 @@ __all__ = [
     "notes",
     "owns",
     "precise",
-    "read",
-    "suffixes",
     "versions",
-    "write",
-    "write_arrays",
 ]
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-suffixes = {
-    ".pt": "a PyTorch state dict with canonical names, the spec in its metadata",
-    ".pth": "the same as .pt",
-}
 
 
 def versions() -> dict[str, str]:
@@ -171,23 +160,3 @@ def _options(extras: Extras, leaves: Mapping[str, Tensor], device: str) -> dict[
     if extras.resume:
         found["resume"] = True
     return found
-
-
-def read(path: Path) -> Weights:
-    """The weights in a .pt file (see ``convgru_torch.checkpoint.read``). Raises WeightsError."""
-    return checkpoint.read(Path(path))
-
-
-def contents(path: Path) -> Contents:
-    """Every tensor in anybody's .pt file by name (see ``convgru_torch.checkpoint.contents``). Raises WeightsError."""
-    return checkpoint.contents(Path(path))
-
-
-def write(weights: Weights, path: Path) -> None:
-    """Write a .pt file that torch.load(weights_only=True) reads: the state dict of the module that ``build`` makes."""
-    checkpoint.write(build(weights).state_dict(), Path(path))
-
-
-def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write a state dict of any names, as another system's ``load_state_dict`` takes it."""
-    checkpoint.write({name: to_tensor(array, "cpu") for name, array in arrays.items()}, Path(path))

@@ -17,6 +17,8 @@ from convgru.formats.checkpoint import Contents
 from convgru.spec import Spec, from_json
 from convgru.weights import DTYPES, Weights
 from convgru_torch import pickle_guard
+from convgru_torch.backend import build
+from convgru_torch.numpy_bridge import to_tensor
 from convgru_torch.parameters import FORMAT, METADATA
 
 MAX_DEPTH = 16
@@ -25,29 +27,12 @@ OPTIMIZER = ("optim", "sched")
 """What the keys begin with under which trainers keep state that is no network's."""
 
 
-def read(path: Path) -> Weights:
-    """The weights in a .pt file that ``write``, or ``torch.save(net.state_dict(), path)``, left there.
-
-    The state dict may be that of a larger model with one network of convgru in it. Loaded with ``weights_only=True``
-    and in no other way. Raises WeightsError for anything else, whatever the bytes are, and OSError where there is no file.
-    """
-    found = contents(path)
-    if not found.specs:
-        raise WeightsError(
-            f"{path}: a state dict without a convgru spec (state_dict() of a convgru.torch module has one); "
-            "convgru.read takes other systems' too"
-        )
-    try:
-        return found.network(None)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from None
-
-
 def contents(path: Path) -> Contents:
     """Every tensor in a .pt file by flat name, and the specs in the metadata of its state dicts.
 
     A state dict may stand inside what a trainer saved: under ``state_dict``, ``model``, or anything else; its key becomes a prefix
-    only where there are several. What is no tensor is left aside, and so is the state of optimisers. Raises as ``read``.
+    only where there are several. What is no tensor is left aside, and so is the state of optimisers.
+    Loaded with ``weights_only=True`` and in no other way. Raises WeightsError whatever the bytes are, OSError where there is no file.
     """
     state = load(Path(path))
     try:
@@ -136,7 +121,17 @@ def _array(name: str, tensor: Tensor) -> np.ndarray | None:
         return None
 
 
-def write(state: Mapping[str, Any], path: Path) -> None:
+def write(weights: Weights, path: Path) -> None:
+    """Write a .pt file that torch.load(weights_only=True) reads: the state dict of the module that ``build`` makes."""
+    _save(build(weights).state_dict(), path)
+
+
+def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write a state dict of any names, as another system's ``load_state_dict`` takes it."""
+    _save({name: to_tensor(array, "cpu") for name, array in arrays.items()}, path)
+
+
+def _save(state: Mapping[str, Any], path: Path) -> None:
     """Save a state dict, whole or not at all."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
         torch.save(state, file)

@@ -138,7 +138,7 @@ def _examined(name: str) -> dict[str, Any]:
             "versions": backend.versions(),
             "devices": backend.devices(),
             "notes": backend.notes(),
-            "suffixes": backend.suffixes,
+            "suffixes": [suffix for suffix, owner in files.FRAMEWORKS.items() if owner == name],
         }
     except ImportError as error:
         return {"available": False, "reason": str(error)}

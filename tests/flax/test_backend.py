@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx, serialization
 
+import convgru
 import convgru.flax as cf
 from convgru import registry
 from convgru.errors import UnsupportedError, WeightsError
@@ -13,6 +14,7 @@ from convgru.parity.cases import Case, problem
 from convgru.reference import gradient, run
 from convgru.spec import forecaster, network
 from convgru.spec.shapes import nest_state, parameter_shapes, state_leaves
+from convgru_flax import checkpoint
 
 backend = registry.get("flax")
 SPECS = {
@@ -161,9 +163,9 @@ def test_gpu(name, error):
 def test_msgpack_round_trip(name, dtype, weights, tmp_path):
     given = weights(SPECS[name], dtype=dtype)
     path = tmp_path / "net.msgpack"
-    backend.write(given, path)
+    checkpoint.write(given, path)
     assert [p.name for p in tmp_path.iterdir()] == ["net.msgpack"]
-    assert backend.read(path).equal(given)
+    assert convgru.read(path).equal(given)
     tree = serialization.msgpack_restore(path.read_bytes())
     assert set(tree) == {"spec", "params"}
     assert all(tree["params"][n].tobytes() == a.tobytes() for n, a in given.arrays.items())
@@ -172,7 +174,7 @@ def test_msgpack_round_trip(name, dtype, weights, tmp_path):
 def test_msgpack_params_fill_a_module(weights, tmp_path, error):
     """The params of a file are what a Flax user needs, without convgru.read."""
     given = weights(SPECS["gru"])
-    backend.write(given, tmp_path / "net.msgpack")
+    checkpoint.write(given, tmp_path / "net.msgpack")
     params = serialization.msgpack_restore((tmp_path / "net.msgpack").read_bytes())["params"]
     net = cf.ConvGRU(2, [4, 3], [3, (2, 4)], rngs=nnx.Rngs(0))
     state = nnx.state(net)

@@ -222,8 +222,6 @@ ERRORS = {
         WeightsError,
         "12 of 12 that are not",
     ),
-    "read": (lambda: BACKEND.read("m.safetensors"), WeightsError, "JAX has no checkpoint format"),
-    "write": (lambda: BACKEND.write(convgru.init(GRU), "m.jax"), WeightsError, "JAX has no checkpoint format"),
     "execute-steps": (
         lambda: BACKEND.execute(convgru.init(GRU), np.ones((1, 1, 3, 2, 2), "f"), steps=2),
         TypeError,

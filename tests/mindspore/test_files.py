@@ -25,8 +25,8 @@ def test_round_trip_is_byte_equal(named: Any, dtype: str, tmp_path: Path) -> Non
     weights = named(dtype).weights
     path = tmp_path / "net.ckpt"
     for _ in range(2):  # the second time over the first
-        backend.write(weights, path)
-        assert backend.read(path).equal(weights)
+        checkpoint.write(weights, path)
+        assert convgru.read(path).equal(weights)
     assert [p.name for p in tmp_path.iterdir()] == ["net.ckpt"]
     assert path.stat().st_mode & 0o200, "MindSpore leaves its files read-only; ours can be written again"
 
@@ -34,13 +34,13 @@ def test_round_trip_is_byte_equal(named: Any, dtype: str, tmp_path: Path) -> Non
 def test_an_array_longer_than_mindspores_pieces(tmp_path: Path) -> None:
     weights = init(network("gru", 64, 64, 5), 0, "float64")
     assert max(a.nbytes for a in weights.arrays.values()) > 2 * 512 * 1024
-    backend.write(weights, tmp_path / "net.ckpt")
-    assert backend.read(tmp_path / "net.ckpt").equal(weights)
+    checkpoint.write(weights, tmp_path / "net.ckpt")
+    assert convgru.read(tmp_path / "net.ckpt").equal(weights)
 
 
 def test_mindspores_own_loader_reads_it(tmp_path: Path) -> None:
     weights = init(forecaster("gru", 1, [4, 3], patch=2), 5)
-    backend.write(weights, tmp_path / "net.ckpt")
+    checkpoint.write(weights, tmp_path / "net.ckpt")
     entries = ms.load_checkpoint(str(tmp_path / "net.ckpt"), crc_check=True)
     net = cm.Forecaster("gru", 1, [4, 3], patch=2)
     spec = entries.pop(checkpoint.KEY)
@@ -52,22 +52,22 @@ def test_mindspores_own_loader_reads_it(tmp_path: Path) -> None:
 def test_a_checkpoint_of_a_users_own_is_not_ours(tmp_path: Path) -> None:
     path = tmp_path / "own.ckpt"
     ms.save_checkpoint(cm.ConvGRU(2, 3), str(path))
-    with pytest.raises(WeightsError, match=r"^own.ckpt: no spec \(entry 'convgru_spec'\)"):
-        backend.read(path)
+    with pytest.raises(WeightsError, match=r"own\.ckpt: arrays of convgru's own without the spec"):
+        convgru.read(path)
 
 
 def test_bfloat16_is_refused(tmp_path: Path) -> None:
     weights = init(network("gru", 2, 3), 0, "bfloat16")
     path = tmp_path / "net.ckpt"
     with pytest.raises(UnsupportedError, match="bfloat16"):
-        backend.write(weights, path)
+        checkpoint.write(weights, path)
     assert not path.exists()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "net.ckpt"
     old = init(network("gru", 2, 3), 0)
-    backend.write(old, path)
+    checkpoint.write(old, path)
 
     def fail(entries: Any, name: str, **_: Any) -> None:
         Path(name).write_bytes(b"half")
@@ -75,8 +75,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(ms, "save_checkpoint", fail)
     with pytest.raises(OSError, match="disk full"):
-        backend.write(init(network("gru", 2, 3), 1), path)
-    assert backend.read(path).equal(old)
+        checkpoint.write(init(network("gru", 2, 3), 1), path)
+    assert convgru.read(path).equal(old)
     assert [p.name for p in tmp_path.iterdir()] == ["net.ckpt"]
 
 
@@ -161,24 +161,24 @@ HOSTILE = {
 @pytest.mark.parametrize("change", HOSTILE, ids=lambda change: change.__name__)
 def test_hostile_entries(change: Any, tmp_path: Path) -> None:
     path = tmp_path / "net.ckpt"
-    backend.write(init(network("gru", 2, 3), 0), path)
+    checkpoint.write(init(network("gru", 2, 3), 0), path)
     path.write_bytes(rewritten(path.read_bytes(), change))
     with pytest.raises(WeightsError) as caught:
-        backend.read(path)
-    assert str(caught.value).startswith("net.ckpt")
+        convgru.read(path)
+    assert "net.ckpt" in str(caught.value)
     assert HOSTILE[change] in str(caught.value)
 
 
 def test_without_a_checksum_it_reads(tmp_path: Path) -> None:
     path, weights = tmp_path / "net.ckpt", init(network("gru", 2, 3), 0)
-    backend.write(weights, path)
+    checkpoint.write(weights, path)
     path.write_bytes(rewritten(path.read_bytes(), lambda values: None))
-    assert backend.read(path).equal(weights)
+    assert convgru.read(path).equal(weights)
 
 
 def test_damage_anywhere_is_a_weights_error(tmp_path: Path) -> None:
     path = tmp_path / "net.ckpt"
-    backend.write(init(network("lstm", 2, 3), 0), path)
+    checkpoint.write(init(network("lstm", 2, 3), 0), path)
     whole = path.read_bytes()
     draw = random.Random(0)
     for attempt in range(200):
@@ -188,13 +188,13 @@ def test_damage_anywhere_is_a_weights_error(tmp_path: Path) -> None:
         elif attempt % 3 == 2:
             damaged = bytearray(draw.randbytes(draw.randrange(300)))
         path.write_bytes(damaged)
-        with pytest.raises(WeightsError, match=r"^net.ckpt"):
-            backend.read(path)
+        with pytest.raises(WeightsError, match=r"net\.ckpt"):
+            checkpoint.contents(path).network(None)
 
 
 def test_no_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        backend.read(tmp_path / "none.ckpt")
+        convgru.read(tmp_path / "none.ckpt")
 
 
 def test_bfloat16_does_not_build() -> None:
@@ -228,7 +228,7 @@ def test_somebodys_checkpoint(tmp_path: Path, dtype: str) -> None:
     prefixed = {**{f"net.{name}": array for name, array in arrays.items()}, **others}
     prefixed |= {name.replace(".", ".net.", 1): array for name, array in moments.items()}
     path = somebodys(tmp_path / "w.ckpt", prefixed, epoch=3, lr=0.1, note="text")
-    found = backend.contents(path).arrays
+    found = checkpoint.contents(path).arrays
     assert set(found) >= {f"net.{name}" for name in arrays}
     assert not [name for name in found if name.startswith("moment")]
     assert convgru.read(path).equal(convgru.adopt(arrays))
@@ -236,9 +236,9 @@ def test_somebodys_checkpoint(tmp_path: Path, dtype: str) -> None:
 
 def test_ours_is_ours_through_contents_too(tmp_path: Path) -> None:
     weights = init(network("gru", 2, 3), 0)
-    backend.write(weights, tmp_path / "net.ckpt")
+    checkpoint.write(weights, tmp_path / "net.ckpt")
     assert convgru.read(tmp_path / "net.ckpt").equal(weights)
-    assert list(backend.contents(tmp_path / "net.ckpt").specs) == [""]
+    assert list(checkpoint.contents(tmp_path / "net.ckpt").specs) == [""]
 
 
 SOMEBODYS = {
@@ -256,7 +256,7 @@ def test_hostile_entries_of_somebodys(tmp_path: Path, change: Any) -> None:
     change(told.value)
     path.write_bytes(told.SerializeToString())
     with pytest.raises(WeightsError, match=r"w\.ckpt") as caught:
-        backend.contents(path)
+        checkpoint.contents(path)
     assert SOMEBODYS[change] in str(caught.value)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 import convgru
 from convgru import WeightsError
 from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, Forecaster
-from convgru_torch import backend
+from convgru_torch import backend, checkpoint
 
 SPECS = {
     "gru": convgru.network("gru", 2, [3, 2], kernel_size=[3, (2, 1)]),
@@ -37,8 +37,8 @@ def path(tmp_path):
 @pytest.mark.parametrize("name", SPECS)
 def test_round_trip(path, name, dtype):
     weights = convgru.init(SPECS[name], 1, dtype)
-    backend.write(weights, path)
-    assert backend.read(path).equal(weights)
+    checkpoint.write(weights, path)
+    assert convgru.read(path).equal(weights)
     state = torch.load(path, weights_only=True)
     assert list(state) == list(convgru.parameter_shapes(weights.spec))
     backend.module_of(weights.spec, dtype=getattr(torch, dtype)).load_state_dict(state, strict=True)
@@ -48,37 +48,37 @@ def test_round_trip(path, name, dtype):
 def test_a_plain_torch_save_is_enough(path, name):
     net = backend.module_of(SPECS[name])
     torch.save(net.state_dict(), path)
-    assert backend.read(path).equal(backend.extract(net))
+    assert convgru.read(path).equal(backend.extract(net))
     assert convgru.read(path).equal(convgru.extract(net))
 
 
 def test_old_serialisation_is_read(path):
     net = ConvGRU(2, 3)
     torch.save(net.state_dict(), path, _use_new_zipfile_serialization=False)
-    assert backend.read(path).equal(backend.extract(net))
+    assert convgru.read(path).equal(backend.extract(net))
 
 
 @pytest.mark.parametrize("options", [{}, {"updates": ((1, 3), (3, 1)), "norm": 1}])
 def test_a_cell_and_its_spec(path, options):
     cell = ConvGRUCell(2, 3, reset="after", **options)
     torch.save(cell.state_dict(), path)
-    assert backend.read(path).equal(backend.extract(cell))
+    assert convgru.read(path).equal(backend.extract(cell))
 
 
 def test_a_network_inside_a_larger_model(path):
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ModuleDict({"core": Forecaster("gru", 2, 3)}))
     torch.save(model.state_dict(), path)
-    assert backend.read(path).equal(backend.extract(model[1]["core"]))
+    assert convgru.read(path).equal(backend.extract(model[1]["core"]))
     torch.save(torch.compile(ConvGRU(2, 3)).state_dict(), path)
-    assert backend.read(path).spec == ConvGRU(2, 3).spec
+    assert convgru.read(path).spec == ConvGRU(2, 3).spec
     torch.save(nn.ModuleList([ConvGRU(2, 3), ConvLSTM(2, 3)]).state_dict(), path)
     with pytest.raises(WeightsError, match=r"several networks, expected one: choose by prefix= of '0\.', '1\.'"):
-        backend.read(path)
+        convgru.read(path)
 
 
 def test_writing_is_whole_or_nothing(path, monkeypatch):
     weights = convgru.init(SPECS["gru"])
-    backend.write(weights, path)
+    checkpoint.write(weights, path)
 
     def fail(state, file):
         file.write(b"half")
@@ -86,14 +86,14 @@ def test_writing_is_whole_or_nothing(path, monkeypatch):
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(OSError, match="disk full"):
-        backend.write(convgru.init(SPECS["gru"], 2), path)
+        checkpoint.write(convgru.init(SPECS["gru"], 2), path)
     assert os.listdir(path.parent) == [path.name]
-    assert backend.read(path).equal(weights)
+    assert convgru.read(path).equal(weights)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX files")
 def test_permissions_are_those_that_users_expect(path):
-    backend.write(convgru.init(SPECS["gru"]), path)
+    checkpoint.write(convgru.init(SPECS["gru"]), path)
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
@@ -101,7 +101,7 @@ def test_permissions_are_those_that_users_expect(path):
 
 def test_a_missing_file_is_an_os_error(path):
     with pytest.raises(FileNotFoundError):
-        backend.read(path)
+        convgru.read(path)
 
 
 def saved(obj, **options):
@@ -136,15 +136,14 @@ BAD = {
     "empty": (b"", "not a PyTorch file"),
     "text": (b"hello" * 100, "not a PyTorch file"),
     "a zip of nothing": (b"PK\x05\x06" + bytes(18), "not a PyTorch file"),
-    "a pickle": (pickle.dumps({"a": 1}), "not a PyTorch file|without a convgru spec"),
+    "a pickle": (pickle.dumps({"a": 1}), "not a PyTorch file"),
     "code": (saved(Evil()), "not a PyTorch file"),
     "code, old serialisation": (saved(Evil(), _use_new_zipfile_serialization=False), "not a PyTorch file"),
     "a bare tensor": (saved(torch.zeros(3)), "expected a state dict, got Tensor"),
     "a list": (saved([torch.zeros(3)]), "expected a state dict, got list"),
     "numbers as names": (saved({1: torch.zeros(3)}), "expected a state dict"),
     "a module": (saved(ConvGRU(2, 3)), "not a PyTorch file"),
-    "no spec": (saved(dict(ConvGRU(2, 3).state_dict())), "without a convgru spec"),
-    "somebody else's": (saved(nn.GRU(2, 3).state_dict()), "without a convgru spec"),
+    "no spec": (saved(dict(ConvGRU(2, 3).state_dict())), "without the spec"),
     "spec of another kind": (state_of(metadata=7), "expected a spec of format 1"),
     "another format": (state_of(metadata={"format": 2, "spec": "{}"}), "expected a spec of format 1"),
     "spec that is no JSON": (state_of(metadata={"format": 1, "spec": "{"}), "spec"),
@@ -172,7 +171,7 @@ def test_bad_files(path, name, monkeypatch):
     monkeypatch.chdir(path.parent)
     path.write_bytes(data)
     with pytest.raises(WeightsError, match=message) as caught:
-        backend.read(path)
+        convgru.read(path)
     assert path.name in str(caught.value)
     assert os.listdir(path.parent) == [path.name]  # and nothing was executed
 
@@ -190,7 +189,7 @@ def test_damaged_bytes(path):
                 data[rng.randrange(len(data))] = rng.randrange(256)
         path.write_bytes(data)
         try:
-            weights = backend.read(path)
+            weights = convgru.read(path)
         except WeightsError:
             continue
         read += 1
