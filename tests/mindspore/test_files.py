@@ -149,7 +149,7 @@ HOSTILE = {
     shorten: "layers.0.fwd.bias of shape (9,) expected 36 bytes, got 32",
     strange_type: "layers.0.fwd.bias expected one of Float64, Float32, Float16, got 'Int32'",
     mixed_type: "expected one dtype for all arrays, got float32, float64",
-    rename: "missing ['layers.0.fwd.bias'], unexpected ['layers.0.fwd.bais']",
+    rename: "missing layers.0.fwd.bias; unexpected layers.0.fwd.bais",
     repeat: "the entry 'layers.0.fwd.bias' is there twice",
     not_finite: "layers.0.fwd.bias expected finite numbers, got 9 of 9 that are not",
     other_spec: "'gnu'",
