@@ -39,11 +39,9 @@ def devices() -> dict[str, str]:
 
 
 def notes() -> list[str]:
-    """Mode, priming, accuracy, and why there is no GPU."""
-    absorbed = "absorbed" if cpu_setup.ABSORBED else "not met"
+    """CPU setup, mode, accuracy, and why there is no GPU."""
     return [
-        cpu_setup.STATUS,
-        f"the SystemError of MindSpore's first operation under NumPy 2: {absorbed}",
+        *cpu_setup.NOTES,
         f"mode: {mode()}; convolutions: oneDNN in float32 and float16, matrix products tap by tap in float64",
         "sigmoid and tanh in float64, rounded once (accurate=True); MindSpore's own are off by 8e-7 and 1e-4 in float32",
         "bfloat16 does not compute on CPU",

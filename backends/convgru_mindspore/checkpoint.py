@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from math import prod
@@ -17,6 +15,7 @@ from google.protobuf import message
 from mindspore.train import checkpoint_pb2
 
 from convgru.errors import UnsupportedError, WeightsError
+from convgru.formats import atomic
 from convgru.formats.checkpoint import Contents
 from convgru.spec import from_json, to_json
 from convgru.spec.shapes import parameter_shapes
@@ -54,17 +53,11 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path, notes: dict[str, 
     """Write parameters of any names, as load_checkpoint reads them; whole or not at all. Raises as ``write``."""
     if any(array.dtype.name == "bfloat16" for array in arrays.values()):
         raise UnsupportedError("MindSpore does not hold bfloat16 arrays on CPU: write float32 or a .safetensors file")
-    path = Path(path)
     entries = [{"name": name, "data": parameter(array, name)} for name, array in arrays.items()]
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        draft = Path(folder) / "draft.ckpt"
-        ms.save_checkpoint(entries, str(draft), append_dict=notes, crc_check=True)
-        mask = os.umask(0)
-        os.umask(mask)
-        draft.chmod(0o666 & ~mask)  # MindSpore leaves it read-only
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
+    with atomic.replacing(path) as temporary:
+        mode = temporary.stat().st_mode
+        ms.save_checkpoint(entries, str(temporary), append_dict=notes, crc_check=True)
+        temporary.chmod(mode)  # MindSpore leaves its files read-only
 
 
 def contents(path: Path) -> Contents:

@@ -1,4 +1,7 @@
-"""Makes MindSpore on CPU usable before its first operation: quiet, past NumPy 2's first error, on the fast kernels."""
+"""Prepare MindSpore for the CPU before its first operation: log level, NumPy 2's first error, oneDNN's instruction set.
+
+``CONVGRU_MINDSPORE_CPU_SETUP=0`` in the environment leaves MindSpore as it is; see docs/mindspore.md.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,21 @@ import platform
 import warnings
 from pathlib import Path
 
-os.environ.setdefault("GLOG_v", "3")  # before the import: MindSpore reads it once
+SWITCH = "CONVGRU_MINDSPORE_CPU_SETUP"
+"""The environment variable; 1, the default, or 0."""
+
+
+def wanted() -> bool:
+    """Whether to prepare MindSpore at all. Raises ValueError for a value of the variable that is neither 0 nor 1."""
+    value = os.environ.get(SWITCH, "1")
+    if value not in ("0", "1"):
+        raise ValueError(f"{SWITCH} expected 0 or 1, got {value!r}")
+    return value == "1"
+
+
+WANTED = wanted()
+if WANTED:
+    os.environ.setdefault("GLOG_v", "3")  # before the import: MindSpore reads it once
 
 import mindspore as ms
 import mindspore.ops as mops
@@ -34,7 +51,7 @@ def absorb_first_error() -> bool:
 
 
 def library() -> ctypes.CDLL | None:
-    """MindSpore's own oneDNN, which is not the one of any other framework in the process; None if there is none."""
+    """Load MindSpore's own oneDNN, which is not that of any other framework in the process; None if there is none."""
     path = Path(str(ms.__file__)).parent / "lib" / "libdnnl.so.3"
     if not path.is_file():
         return None
@@ -45,10 +62,10 @@ def library() -> ctypes.CDLL | None:
 
 
 def cap_isa() -> str:
-    """Keep MindSpore's oneDNN to AVX2 and say in one line how that went.
+    """Limit MindSpore's oneDNN to AVX2; return one line on what came of it.
 
-    With AVX-512 it takes a reference convolution, 50 to 100 times slower. The environment variable would reach the
-    oneDNN of other frameworks too, so the library is asked directly; it listens only before its first convolution.
+    With AVX-512 it runs a reference convolution, 50 to 100 times slower. oneDNN's environment variable would reach the
+    oneDNN of other frameworks too, so the library is called directly; it obeys only before its first convolution.
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return f"oneDNN is left as it is on {platform.machine()}"
@@ -64,8 +81,17 @@ def cap_isa() -> str:
         )
         warnings.warn(late, RuntimeWarning, stacklevel=2)
         return late
-    return f"MindSpore's oneDNN was primed in time and capped at instruction set {effective:#x} (AVX2 is {AVX2:#x})"
+    return f"MindSpore's oneDNN was set up in time and capped at instruction set {effective:#x} (AVX2 is {AVX2:#x})"
 
 
-ABSORBED = absorb_first_error()
-STATUS = cap_isa()
+def set_up() -> list[str]:
+    """Do all of it, and say in one line each what was done: ``convgru doctor`` prints them."""
+    if not WANTED:
+        return [
+            f"MindSpore is left as it is ({SWITCH}=0): on CPUs with AVX-512 convolutions may be 50 to 100 times slower"
+        ]
+    absorbed = "absorbed" if absorb_first_error() else "not met"
+    return [cap_isa(), f"the SystemError of MindSpore's first operation under NumPy 2: {absorbed}"]
+
+
+NOTES = set_up()

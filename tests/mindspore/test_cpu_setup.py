@@ -1,4 +1,4 @@
-"""Priming: quiet, early, of MindSpore's own library alone, and in one process with the other frameworks in any order."""
+"""The CPU setup: quiet, in time, of MindSpore's own library alone, off on demand, and beside the other frameworks in any order."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("mindspore", reason="MindSpore is not installed")
 
 ROOT = Path(__file__).parents[2]
+SWITCH = "CONVGRU_MINDSPORE_CPU_SETUP"
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 CALLS = {
     "torch": "import torch; torch.nn.functional.conv2d(torch.ones(1, 3, 8, 8), torch.ones(4, 3, 3, 3))",
@@ -29,7 +30,7 @@ CALLS = {
 def run(code: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own."""
     path = os.pathsep.join(map(str, (ROOT, ROOT / "backends")))
-    environment = {name: value for name, value in os.environ.items() if name != "GLOG_v"}
+    environment = {name: value for name, value in os.environ.items() if name not in ("GLOG_v", SWITCH)}
     environment |= {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu", **extra}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
 
@@ -54,9 +55,9 @@ def test_the_environment_is_left_to_the_user() -> None:
 def test_the_cap_holds_for_the_library_that_mindspore_uses() -> None:
     done = run(
         CALLS["mindspore"] + "; from convgru_mindspore import cpu_setup; "
-        "print(cpu_setup.library().dnnl_get_effective_cpu_isa() & ~0x7, cpu_setup.STATUS)"
+        "print(cpu_setup.library().dnnl_get_effective_cpu_isa() & ~0x7, cpu_setup.NOTES[0])"
     )
-    assert done.stdout.startswith("0 MindSpore's oneDNN was primed in time"), done.stdout + done.stderr
+    assert done.stdout.startswith("0 MindSpore's oneDNN was set up in time"), done.stdout + done.stderr
 
 
 @pytest.mark.skipif(not X86, reason="oneDNN is capped on x86 alone")
@@ -76,6 +77,30 @@ print([str(w.message) == status and w.category is RuntimeWarning for w in seen],
 """
     said = run(code).stdout
     assert said.startswith("[True] convgru.mindspore was imported after MindSpore's first convolution, too late"), said
+
+
+LEFT_ALONE = """
+import os, sys
+from unittest import mock
+import mindspore as ms
+with mock.patch("ctypes.CDLL", side_effect=AssertionError("the library was loaded")):
+    with mock.patch.object(ms.ops, "add", side_effect=AssertionError("an operation was run")):
+        from convgru_mindspore import backend, cpu_setup
+print("GLOG_v" in os.environ, backend.notes()[0])
+"""
+
+
+def test_the_switch_leaves_mindspore_alone() -> None:
+    done = run(LEFT_ALONE, **{SWITCH: "0"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"False MindSpore is left as it is ({SWITCH}=0)"), done.stdout
+    done = run(LEFT_ALONE, **{SWITCH: "1"})
+    assert "AssertionError" in done.stderr, "the setup is what this test is about"
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_an_error() -> None:
+    done = run("import convgru.mindspore", **{SWITCH: "off"})
+    assert f"ValueError: {SWITCH} expected 0 or 1, got 'off'" in done.stderr
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["torch", "jax", "mindspore"])), ids="-".join)
