@@ -1,8 +1,10 @@
-"""Initial weights from a seed, the same for every framework."""
+"""Initial weights from a seed, the same for every framework; and the recipe that native constructors follow too."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 import numpy as np
 
@@ -11,44 +13,77 @@ from convgru.spec.shapes import parameter_shapes
 from convgru.weights import Weights, dtype_of
 
 
-def init(spec: Spec, seed: int = 0, dtype: str = "float32") -> Weights:
-    """Initial weights, the same for every framework.
+@dataclass(frozen=True)
+class Recipe:
+    """How one parameter starts.
 
-    Each gate and group by itself: weight_ih Glorot uniform (Glorot and Bengio 2010, fans C·∏k and H·∏k), weight_hh
-    orthogonal on (H, H·∏k) (Saxe et al. 2013), bias zero but for the forget gate's, which is one (Jozefowicz et al. 2015); peepholes
-    zero, norms one and zero. A readout is Glorot uniform with bias zero. Drawn in float64 from Philox(seed), then rounded once to ``dtype``.
+    Attributes:
+        kind: ``glorot`` (uniform, Glorot and Bengio 2010), ``orthogonal`` (Saxe et al. 2013) or ``constant``.
+        blocks: into how many equal blocks of rows it is cut, each drawn by itself: gates times groups.
+        value: the constant.
+        ones: first and last-plus-one row of what is one instead: an LSTM's forget bias (Jozefowicz et al. 2015).
+    """
+
+    kind: Literal["glorot", "orthogonal", "constant"]
+    blocks: int = 1
+    value: float = 0.0
+    ones: tuple[int, int] | None = None
+
+
+def recipe(spec: Spec, name: str) -> Recipe:
+    """How the parameter of this canonical name starts.
+
+    weight_ih and a readout are Glorot uniform with fans C·∏k and H·∏k, weight_hh is orthogonal as a matrix
+    (H, H·∏k); biases and peepholes are zero, a forget gate's bias and the weights of norms one.
+    """
+    part, cell = name.rpartition(".")[2], cell_of(spec, name)
+    if cell is None:
+        return Recipe("glorot" if part == "weight" else "constant")
+    return cell_recipe(cell, part)
+
+
+def cell_recipe(cell: CellSpec, part: str) -> Recipe:
+    """The same for a parameter of one layer by the last part of its name."""
+    if part in ("weight_ih", "weight_hh"):
+        return Recipe("glorot" if part == "weight_ih" else "orthogonal", cell.gates * cell.groups)
+    if part == "bias" and cell.cell == "lstm":
+        start = GATES["lstm"].index("f") * cell.hidden_channels
+        return Recipe("constant", ones=(start, start + cell.hidden_channels))
+    return Recipe("constant", value=1.0 if part == "norm_weight" else 0.0)
+
+
+def init(spec: Spec, seed: int = 0, dtype: str = "float32") -> Weights:
+    """Initial weights, the same for every framework: each parameter as ``recipe`` says.
+
+    They are drawn in float64 from Philox(seed), then rounded once to ``dtype``.
+
+    Raises:
+        ValueError: if ``seed`` is not an integer >= 0.
     """
     if not isinstance(seed, (int, np.integer)) or isinstance(seed, bool) or seed < 0:
         raise ValueError(f"init expected a seed that is an integer >= 0, got {seed!r}")
     rng = np.random.Generator(np.random.Philox(int(seed)))
-    shapes = parameter_shapes(spec)
-    arrays = {name: _initial(rng, name, shape, cell_of(spec, name)) for name, shape in shapes.items()}
+    arrays = {name: _drawn(rng, recipe(spec, name), shape) for name, shape in parameter_shapes(spec).items()}
     return Weights(spec, {name: array.astype(dtype_of(dtype)) for name, array in arrays.items()})
 
 
 def cell_of(spec: Spec, name: str) -> CellSpec | None:
     """The layer that a parameter belongs to; None for a readout."""
-    owner, found, rest = name.partition("layers.")
-    if not found:
+    owner, layers, rest = name.partition("layers.")
+    if not layers:
         return None
     network: NetworkSpec = getattr(spec, owner[:-1]) if owner else spec.recurrent
-    cell = network.layers[int(rest.partition(".")[0])]
-    return cell
+    return network.layers[int(rest.partition(".")[0])]
 
 
-def _initial(rng: np.random.Generator, name: str, shape: tuple[int, ...], cell: CellSpec | None) -> np.ndarray:
-    part = name.rpartition(".")[2]
-    if cell is None:
-        return glorot(rng, shape) if part == "weight" else np.zeros(shape)
-    if part in ("weight_ih", "weight_hh"):
-        blocks = cell.gates * cell.groups
-        draw = glorot if part == "weight_ih" else orthogonal
-        return np.concatenate([draw(rng, (shape[0] // blocks, *shape[1:])) for _ in range(blocks)])
-    array = np.ones(shape) if part == "norm_weight" else np.zeros(shape)
-    if part == "bias" and cell.cell == "lstm":
-        start = GATES["lstm"].index("f") * cell.hidden_channels
-        array[start : start + cell.hidden_channels] = 1.0
-    return array
+def _drawn(rng: np.random.Generator, how: Recipe, shape: tuple[int, ...]) -> np.ndarray:
+    if how.kind == "constant":
+        array = np.full(shape, how.value)
+        if how.ones is not None:
+            array[slice(*how.ones)] = 1.0
+        return array
+    draw = glorot if how.kind == "glorot" else orthogonal
+    return np.concatenate([draw(rng, (shape[0] // how.blocks, *shape[1:])) for _ in range(how.blocks)])
 
 
 def glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

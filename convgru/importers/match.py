@@ -162,8 +162,9 @@ def _derive(draft: Match, layers: int, shapes: Mapping[str, Shape], options: dic
         options["recurrent_kernel_size"] = own_kernels
     options |= _peephole(draft, shapes) | norm_of(layout, draft.pieces, hidden)
     options.pop("ndim", None)
+    options |= {} if updates else {"kernel_size": kernels}
     try:
-        return network(layout.cell, channels, hidden, kernels, ndim=len(kernels[0]), groups=own, **options)
+        return network(layout.cell, channels, hidden, ndim=len(kernels[0]), groups=own, **options)
     except (TypeError, ValueError) as error:
         raise NoFitError(str(error)) from None
 

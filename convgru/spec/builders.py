@@ -9,7 +9,8 @@ from numbers import Integral
 from typing import Any
 
 from convgru.spec.cell import GATES, NORMED, TITLES, CellSpec, Norm
-from convgru.spec.fields import one_of, positive
+from convgru.spec.convolution import MODES
+from convgru.spec.fields import is_size, one_of, positive
 from convgru.spec.networks import BIDIRECTIONAL, MERGES, ForecasterSpec, NetworkSpec
 
 Ints = int | tuple[int, ...]  # one number for all spatial dimensions, or one for each
@@ -48,8 +49,9 @@ def network(
 ) -> NetworkSpec:
     """Describe a network as users write it: a tuple is per dimension, a list per layer, a number for all.
 
-    ``num_layers`` None means the length of the lists given, else 1. The recurrent kernel size and dilation default to the
-    input's. ``padding`` is ``same``, ``valid``, ``preserve``, a number, or a tuple with a number or a (low, high) pair for
+    A list of ``hidden_channels``, or ``num_layers``, says how many layers there are; any other list must have one entry
+    for each. The recurrent kernel size and dilation default to the input's. ``updates`` have kernel sizes of their own:
+    neither kernel size goes with them. ``padding`` is ``same``, ``valid``, ``preserve``, a number, or a tuple with a number or a (low, high) pair for
     each dimension. ``reset`` defaults to ``before`` for a GRU. ``norm`` is a number of groups (1: layer norm), a tuple with one
     for each normalised tensor, or a ``Norm``. ``bidirectional`` True means ``layer``. The other arguments are those of
     ``CellSpec`` and ``NetworkSpec``. Raises ValueError or TypeError, naming the argument.
@@ -78,6 +80,13 @@ def network(
         if isinstance(given[name], tuple):
             text = f"{TITLES[cell]} {name} expected a number, or a list with one for each layer, got {given[name]!r}"
             raise ValueError(text)
+    if updates and (kernel_size != 3 or recurrent_kernel_size is not None):
+        name, value = (
+            ("kernel_size", kernel_size) if kernel_size != 3 else ("recurrent_kernel_size", recurrent_kernel_size)
+        )
+        raise ValueError(
+            f"{TITLES[cell]} expected no {name} beside updates, which are kernel sizes, got {name}={value!r}"
+        )
     shared = {
         "padding_mode": padding_mode,
         "bias": bias,
@@ -93,7 +102,9 @@ def network(
     for index in range(_count_layers(TITLES[cell], given, num_layers)):
         sizes = {name: value[index] if isinstance(value, list) else value for name, value in given.items()}
         for name in set(sizes) - {"hidden_channels", "groups"}:
-            sizes[name] = per_dimension(sizes[name], ndim, pairs=name == "padding")
+            sizes[name] = (
+                _padding(TITLES[cell], sizes[name], ndim) if name == "padding" else per_dimension(sizes[name], ndim)
+            )
         channels = double * layers[-1].hidden_channels if layers else in_channels
         if isinstance(updates, tuple) and updates:
             sizes["kernel_size"] = sizes["recurrent_kernel_size"] = per_dimension(updates[0], ndim)
@@ -112,14 +123,18 @@ def forecaster(
     ndim: int = 2,
     patch: Ints = 1,
     residual: bool = True,
-    decoder: bool | NetworkSpec = False,
+    decoder: bool | NetworkSpec | None = False,
     feedback: bool = True,
     **options: Any,
 ) -> ForecasterSpec:
     """Describe a forecaster of frames with ``channels`` channels; the other arguments are those of ``network``.
 
-    ``decoder`` True makes one like the encoder, with weights of its own.
+    ``decoder`` True makes one like the encoder, with weights of its own. Raises ValueError or TypeError, naming the argument.
     """
+    if decoder is not None and not isinstance(decoder, (bool, NetworkSpec)):
+        raise TypeError(
+            f"Forecaster decoder expected True, False, None or a NetworkSpec (convgru.network), got {decoder!r}"
+        )
     one_of("ndim", ndim, (1, 2, 3))
     patches = per_dimension(patch, ndim)
     for number in patches if isinstance(patches, tuple) else (patches,):
@@ -131,13 +146,23 @@ def forecaster(
     return ForecasterSpec(encoder, patches, residual, own, feedback)
 
 
-def per_dimension(value: Any, ndim: int, *, pairs: bool = False) -> Any:
-    """Spread a number over the dimensions; whatever is not a number or a tuple is left for validation to refuse."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = (value,) * ndim
-    if pairs and isinstance(value, tuple):
-        return tuple((each, each) if isinstance(each, int) else each for each in value)
-    return value
+def per_dimension(value: Any, ndim: int) -> Any:
+    """Spread a number over the dimensions; whatever is not a number is left for validation to refuse."""
+    return (value,) * ndim if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _padding(title: str, value: Any, ndim: int) -> Any:
+    """A padding with a (low, high) pair for each dimension; a name stays."""
+    spread = per_dimension(value, ndim)
+    if not isinstance(spread, tuple):
+        return spread
+    pairs = tuple((each, each) if isinstance(each, int) else each for each in spread)
+    if len(pairs) != ndim or not all(isinstance(p, tuple) and len(p) == 2 and all(map(is_size, p)) for p in pairs):
+        raise ValueError(
+            f"{title} padding expected {', '.join(map(repr, MODES))}, an integer >= 0, or a tuple of {ndim} with one, "
+            f"or a (low, high) pair, for each dimension, got {value!r}"
+        )
+    return pairs
 
 
 def _plain(value: Any) -> Any:
@@ -155,11 +180,13 @@ def _norm(cell: str, norm: Any) -> Any:
 
 def _count_layers(title: str, given: Mapping[str, Any], num_layers: int | None) -> int:
     lengths = {name: len(value) for name, value in given.items() if isinstance(value, list)}
-    count = num_layers if num_layers is not None else next(iter(lengths.values()), 1)
+    count = lengths.get("hidden_channels", 1) if num_layers is None else num_layers
     positive(f"{title} num_layers", count)
+    implied = num_layers is None and "hidden_channels" not in lengths
     for name, length in lengths.items():
         if length != count:
             raise ValueError(
                 f"{title} {name} expected a list of {count} (one for each layer), got {length}: {given[name]!r}"
+                + ("; a list of hidden_channels, or num_layers, says how many layers there are" if implied else "")
             )
     return count

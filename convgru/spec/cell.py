@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from convgru.spec.convolution import MODES, PADDING_MODES, Convolution, Padding
 from convgru.spec.fields import flag, is_size, one_of, positive, sizes
@@ -31,6 +32,25 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class Operand:
+    """Which rows of which array a step of ``convgru.equations`` uses under one name, and for what.
+
+    Attributes:
+        use: ``convolve`` with the geometry ``convolution``; ``scale`` elementwise; ``add`` along the channels; ``norm``, the
+            same rows of norm_weight and norm_bias, after a group norm of ``groups`` and ``eps``.
+        array: the short name of the array; of a norm, norm_weight.
+        rows: the first row and the last plus one.
+    """
+
+    use: Literal["convolve", "scale", "add", "norm"]
+    array: str
+    rows: tuple[int, int]
+    convolution: Convolution | None = None
+    groups: int = 1
+    eps: float = 0.0
+
+
+@dataclass(frozen=True, repr=False)
 class CellSpec:
     """One layer. Sizes are full tuples, one number for each spatial dimension; ``network`` expands shorter forms.
 
@@ -168,6 +188,36 @@ class CellSpec:
         if not self.updates:
             return (self,)
         return tuple(replace(self, kernel_size=k, recurrent_kernel_size=k, updates=()) for k in self.updates)
+
+    @property
+    def operands(self) -> dict[str, Operand]:
+        """What a step's ops are called with, by the names that ``convgru.equations`` uses; of one of ``steps``."""
+        hidden, rows = self.hidden_channels, self.gates * self.hidden_channels
+        operands = {"ih": Operand("convolve", "weight_ih", (0, rows), self.input_convolution)}
+        if self.reset == "before":
+            operands["hh_rz"] = Operand("convolve", "weight_hh", (0, 2 * hidden), self.recurrent_convolution(2))
+            operands["hh_n"] = Operand("convolve", "weight_hh", (2 * hidden, rows), self.recurrent_convolution(1))
+        else:
+            operands["hh"] = Operand("convolve", "weight_hh", (0, rows), self.recurrent_convolution(self.gates))
+        if self.bias:
+            operands["bias"] = Operand("add", "bias", (0, rows))
+            if self.reset == "after":
+                operands["bias_hn"] = Operand("add", "bias_hn", (0, hidden))
+        for name in ("peephole_i", "peephole_f", "peephole_o") if self.peephole is not None else ():
+            conv = self.recurrent_convolution(1) if self.peephole == "conv" else None
+            operands[name] = Operand("scale" if conv is None else "convolve", name, (0, hidden), conv)
+        start = 0
+        for part, groups in zip(NORMED[self.cell], self.norm.groups, strict=True) if self.norm is not None else ():
+            stop = start + len(part) * hidden
+            eps = self.norm.eps if self.norm is not None else 0.0
+            operands["norm_" + part] = Operand("norm", "norm_weight", (start, stop), groups=groups, eps=eps)
+            start = stop
+        return operands
+
+    def __repr__(self) -> str:
+        from convgru.spec.describe import cell_text  # which stands on this module
+
+        return cell_text(self)
 
     @property
     def input_convolution(self) -> Convolution:

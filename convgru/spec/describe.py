@@ -16,12 +16,16 @@ def describe(spec: NetworkSpec) -> dict[str, Any]:
     """The arguments, other than channels, with which a user would write this network: only those that are not the defaults."""
     layers, first = spec.layers, spec.layers[0]
     shown: dict[str, Any] = {"kernel_size": _collapse([layer.kernel_size for layer in layers])}
+    if first.updates:
+        del shown["kernel_size"]  # which the updates name
     if len(layers) > 1:
         shown["num_layers"] = len(layers)
     if spec.ndim != 2:
         shown["ndim"] = spec.ndim
     per_layer = ("recurrent_kernel_size", "stride", "recurrent_stride", "dilation", "recurrent_dilation", "groups")
     for name in (*per_layer, "padding", "state_size"):
+        if first.updates and name == "recurrent_kernel_size":
+            continue
         values = [getattr(layer, name) for layer in layers]
         other = FOLLOWS.get(name)
         usual = DEFAULTS[name] if name in ("groups", "padding", "state_size") else (1,) * spec.ndim
@@ -63,6 +67,21 @@ def title(spec: Spec) -> str:
     if isinstance(spec, ForecasterSpec):
         return f"{spec.title}({forecaster_arguments(spec)})"
     return f"{spec.title}({arguments(spec.in_channels, spec)})"
+
+
+def network_text(spec: NetworkSpec) -> str:
+    """The call of ``convgru.network`` that makes the spec."""
+    return f"network({spec.cell!r}, {arguments(spec.in_channels, spec)})"
+
+
+def forecaster_text(spec: ForecasterSpec) -> str:
+    """The call of ``convgru.forecaster`` that makes the spec."""
+    return f"forecaster({forecaster_arguments(spec)})"
+
+
+def cell_text(cell: CellSpec) -> str:
+    """The cell that has this spec: ``ConvGRUCell(3, 16, kernel_size=3)``."""
+    return f"{cell.title}Cell({arguments(cell.in_channels, NetworkSpec((cell,)))})"
 
 
 def computed(spec: Spec) -> Spec:

@@ -12,7 +12,7 @@ BIDIRECTIONAL = (None, "layer", "stack")
 MERGES = ("concat", "sum", "mean", "mul")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NetworkSpec:
     """A stack of layers of the same cell and ndim, each reading the output of the one before.
 
@@ -54,6 +54,11 @@ class NetworkSpec:
                 raise ValueError(
                     f"NetworkSpec.layers[{index}] expected {below} in_channels (the output of layer {index - 1}), got {layer.in_channels}"
                 )
+
+    def __repr__(self) -> str:
+        from convgru.spec.describe import network_text  # which stands on this module
+
+        return network_text(self)
 
     def layer_channels(self, index: int) -> int:
         """Channels of the output of a layer, as the next one sees it."""
@@ -97,7 +102,7 @@ class NetworkSpec:
         return self.layers[-1].hidden_channels * (2 if both else 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ForecasterSpec:
     """Frames in, the frames that follow out: pixel unshuffle by ``patch``, ``encoder``, 1x1 readout, pixel shuffle.
 
@@ -142,6 +147,11 @@ class ForecasterSpec:
             raise ValueError(
                 f"Forecaster decoder expected cell, ndim, in_channels and hidden channels {wanted} as the encoder, got {got}"
             )
+
+    def __repr__(self) -> str:
+        from convgru.spec.describe import forecaster_text  # which stands on this module
+
+        return forecaster_text(self)
 
     title = "Forecaster"
 

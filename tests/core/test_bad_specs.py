@@ -58,10 +58,10 @@ SPEC_ARGUMENTS = [
         ("gru", 1, 2),
         {"padding": -1},
         ValueError,
-        "ConvGRU padding expected 'same', 'valid', 'preserve' or 2 (low, high) pairs of integers >= 0",
+        "ConvGRU padding expected 'same', 'valid', 'preserve', an integer >= 0, or a tuple of 2 with one, or a (low, high) pair",
     ),
-    (("gru", 1, 2), {"padding": (1,)}, ValueError, "got ((1, 1),)"),
-    (("gru", 1, 2), {"padding": ((1, 2, 3), 1)}, ValueError, "got ((1, 2, 3), (1, 1))"),
+    (("gru", 1, 2), {"padding": (1,)}, ValueError, "for each dimension, got (1,)"),
+    (("gru", 1, 2), {"padding": ((1, 2, 3), 1)}, ValueError, "for each dimension, got ((1, 2, 3), 1)"),
     (("gru", 1, 2), {"padding": None}, ValueError, "got None"),
     # layers
     (
@@ -75,6 +75,26 @@ SPEC_ARGUMENTS = [
         {},
         ValueError,
         "ConvGRU kernel_size expected a list of 2 (one for each layer), got 3",
+    ),
+    (
+        ("gru", 3, 16, [3, 5]),
+        {},
+        ValueError,
+        "ConvGRU kernel_size expected a list of 1 (one for each layer), got 2: [3, 5]; "
+        "a list of hidden_channels, or num_layers, says how many layers there are",
+    ),
+    (("lstm", 3, 16), {"stride": [1, 2]}, ValueError, "ConvLSTM stride expected a list of 1 (one for each layer)"),
+    (
+        ("gru", 1, 2, 5),
+        {"updates": ((1, 5), (5, 1))},
+        ValueError,
+        "ConvGRU expected no kernel_size beside updates, which are kernel sizes, got kernel_size=5",
+    ),
+    (
+        ("gru", 1, 2),
+        {"updates": ((1, 5), (5, 1)), "recurrent_kernel_size": 3},
+        ValueError,
+        "ConvGRU expected no recurrent_kernel_size beside updates, which are kernel sizes, got recurrent_kernel_size=3",
     ),
     (("gru", 1, []), {}, ValueError, "ConvGRU num_layers expected a positive integer, got 0"),
     (("gru", 1, 2, 3, 0), {}, ValueError, "ConvGRU num_layers expected a positive integer, got 0"),
@@ -198,7 +218,11 @@ FORECASTER_ARGUMENTS = [
         {"output_size": 4},
         "Forecaster encoder expected neither bidirectional nor output_size, got None, (4, 4)",
     ),
-    (("gru", 1, 2), {"decoder": "lstm"}, "ForecasterSpec.decoder expected a NetworkSpec or None, got 'lstm'"),
+    (
+        ("gru", 1, 2),
+        {"decoder": "lstm"},
+        "Forecaster decoder expected True, False, None or a NetworkSpec (convgru.network), got 'lstm'",
+    ),
     (
         ("gru", 1, 2),
         {"decoder": SMALLER},

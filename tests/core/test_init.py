@@ -26,7 +26,7 @@ def test_each_gate_is_drawn_by_itself(spec):
 
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
 def test_each_group_of_each_gate_is_drawn_by_itself(cell):
-    spec = network(cell, 6, 4, (3, 2), groups=2, bidirectional=True, updates=((3, 2), (1, 3)))
+    spec = network(cell, 6, 4, groups=2, bidirectional=True, updates=((3, 2), (1, 3)))
     weights = init(spec, 7, "float64")
     gates, blocks = spec.layers[0].gates, []
     for name, array in weights.arrays.items():

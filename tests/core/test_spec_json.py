@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from convgru.parity.table import table
 from convgru.spec import Norm, forecaster, from_json, network, to_json
 
 SPECS = [
@@ -104,3 +105,9 @@ def _changed(**layer):
 def test_anything_else_is_a_value_error(text):
     with pytest.raises(ValueError, match="spec"):
         from_json(text)
+
+
+@pytest.mark.parametrize("case", table(), ids=lambda case: case.name)
+def test_a_spec_is_printed_as_the_call_that_makes_it(case):
+    assert eval(repr(case.spec), {"network": network, "forecaster": forecaster, "Norm": Norm}) == case.spec
+    assert len(repr(case.spec)) < 160

@@ -47,6 +47,9 @@ def cells(draw: Any, cell: str | None = None) -> dict[str, Any]:
     return options
 
 
+KERNELS = ("kernel_size", "recurrent_kernel_size")
+
+
 @st.composite
 def networks(draw: Any, bidirectional: Any = (None, "layer", "stack"), **fixed: Any) -> convgru.NetworkSpec:
     """A network of one or two layers; ``fixed`` arguments are left as they are."""
@@ -58,15 +61,17 @@ def networks(draw: Any, bidirectional: Any = (None, "layer", "stack"), **fixed: 
         **draw(cells()),
         "in_channels": groups * draw(st.integers(1, 2)),
         "hidden_channels": [groups * draw(st.integers(1, 2)) for _ in range(count)],
-        "kernel_size": [_sizes(draw, ndim, 1, 3) for _ in range(count)],
-        "recurrent_kernel_size": [_sizes(draw, ndim, 1, 3) for _ in range(count)],
         "stride": [_sizes(draw, ndim, 1, 2) for _ in range(count)],
         "recurrent_stride": draw(st.sampled_from([1, 1, 2])),
         "dilation": draw(st.sampled_from([1, 1, 2])),
         "recurrent_dilation": draw(st.sampled_from([1, 1, 2])),
         "padding": "same" if updates else draw(st.sampled_from(["same", "valid", "preserve", ((0, 1), 1, 2)[:ndim]])),
         "padding_mode": draw(st.sampled_from(PADDING_MODES)),
-        "updates": tuple(_sizes(draw, ndim, 1, 3) for _ in range(2)) if updates else (),
+        **(
+            {"updates": tuple(_sizes(draw, ndim, 1, 3) for _ in range(2))}
+            if updates
+            else {name: [_sizes(draw, ndim, 1, 3) for _ in range(count)] for name in KERNELS}
+        ),
         "groups": groups,
         "ndim": ndim,
         "bidirectional": draw(st.sampled_from(bidirectional)),
