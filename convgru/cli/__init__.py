@@ -1,6 +1,7 @@
-"""The command line: ``convgru inspect``, ``convert``, ``parity``, ``doctor``, ``demo``.
+"""The command line: ``convgru inspect``, ``convert``, ``parity``, ``doctor``, ``demo``; documented in docs/command-line.md.
 
-Exit codes: 0; 1 if a number misses or an input is bad; 2 on bad usage.
+Exit codes: 0; 1 if a number is over budget, an input is bad or a file was kept; 2 on bad usage; 130 if interrupted.
+No command replaces a file that exists, whoever wrote it, unless ``--force`` says so.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    if args.command == "demo":
-        from convgru import demo
-
-        return demo.main(args)
+    if getattr(args, "output", None) is not None:
+        require_writable(args.output, force=args.force)
     from convgru.cli import commands
 
     code: int = getattr(commands, args.command)(args)
     return code
+
+
+def require_writable(path: Path, *, force: bool) -> None:
+    """Refuse, before any work is done, a file that exists or whose folder does not. Raises OSError."""
+    if not force and os.path.lexists(path):
+        raise FileExistsError(f"{path} exists: --force replaces it")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, expected a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,11 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_convert(commands)
     _add_parity(commands)
     doctor = commands.add_parser("doctor", help="which backends, versions and devices are here, and what would run")
-    doctor.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    _add_output(doctor)
     demo = commands.add_parser("demo", help="train on real radar in PyTorch, forecast in every framework")
     from convgru.demo import add_arguments
 
     add_arguments(demo)
+    _add_output(demo)
     return parser
 
 
@@ -69,7 +79,7 @@ def _add_inspect(commands: Any) -> None:
     inspect = commands.add_parser("inspect", help="what networks a file holds, and what else")
     inspect.add_argument("file", type=Path, metavar="FILE")
     _add_layout(inspect)
-    inspect.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    _add_output(inspect)
 
 
 def _add_convert(commands: Any) -> None:
@@ -90,19 +100,34 @@ def _add_convert(commands: Any) -> None:
         metavar="NAME",
         help=f"the framework that is to run DST, and does so once, or the system whose file it is to be: {', '.join(TARGETS)}",
     )
-    convert.add_argument("--force", action="store_true", help="overwrite DST")
+    _add_force(convert)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    """How a command gives its results to other programs."""
+    parser.add_argument("--json", action="store_true", help="print JSON to stdout, and nothing else there")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the same JSON to FILE")
+    _add_force(parser)
+
+
+def _add_force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="replace files that exist (default: they are kept)")
 
 
 def _add_layout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--layout", metavar="NAME", help="who wrote the file, if convgru cannot tell")
-    parser.add_argument("--prefix", help="how the names of the network's arrays begin, if the file holds more")
+    parser.add_argument(
+        "--layout", metavar="NAME", help="the system that wrote the file, if convgru does not recognise it"
+    )
+    parser.add_argument(
+        "--prefix", help="the beginning of the names of the network's arrays, if the file holds several networks"
+    )
     parser.add_argument(
         "--hint",
         action="append",
         default=[],
         type=_hint,
         metavar="NAME=VALUE",
-        help="an argument of the original's constructor",
+        help="an argument of the original's constructor, which arrays do not tell (padding=same); may be repeated",
     )
 
 
@@ -135,18 +160,19 @@ def _add_parity(commands: Any) -> None:
     parity.add_argument(
         "--control", choices=list(FAULTS), help="plant this fault in every case: the run must then fail"
     )
-    parity.add_argument(
-        "--json", metavar="F", help="write the report as JSON to this file; - is stdout, with nothing else on it"
-    )
+    _add_layout(parity)
+    _add_output(parity)
 
 
-def _names(allowed: Any) -> Any:
+def _names(allowed: Collection[str]) -> Callable[[str], list[str]]:
+    """Return a parser of comma-separated names, each of which must be one of ``allowed``."""
+
     def names(text: str) -> list[str]:
-        found = [name.strip() for name in text.split(",")]
-        strange = [name for name in found if name not in allowed]
-        if strange:
-            raise argparse.ArgumentTypeError(f"expected some of {','.join(allowed)}, got {','.join(strange)!r}")
-        return found
+        chosen = [name.strip() for name in text.split(",")]
+        unknown = [name for name in chosen if name not in allowed]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"expected some of {','.join(allowed)}, got {','.join(unknown)!r}")
+        return chosen
 
     return names
 

@@ -1,4 +1,4 @@
-"""What each command of the command line does, but for the demo."""
+"""The commands of the command line: each takes the parsed arguments and returns an exit code."""
 
 from __future__ import annotations
 
@@ -23,72 +23,78 @@ from convgru.spec.shapes import count_parameters
 
 def inspect(args: argparse.Namespace) -> int:
     """Print what networks a file holds; of one network also the arrays."""
-    found = inspection.inspect(args.file, args.layout, prefix=args.prefix, **dict(args.hint))
-    if args.json:
-        print(json.dumps(_described(found), indent=1))
-        return 0
-    from convgru.cli import console
+    survey = inspection.inspect(args.file, args.layout, prefix=args.prefix, **dict(args.hint))
+    if publish(args, json.dumps(_described(survey), indent=1)):
+        from convgru.cli import console
 
-    if found.weights is not None:
-        console.show_weights(str(args.file), found.weights)
-    console.show_survey(found)
+        if survey.weights is not None:
+            console.show_weights(str(args.file), survey.weights)
+        console.show_survey(survey)
     return 0
 
 
+def publish(args: argparse.Namespace, text: str) -> bool:
+    """Write JSON text to ``--output`` and print it if ``--json`` is given; return whether tables are still to be shown."""
+    if args.output is not None:
+        with atomic.replacing(args.output, overwrite=args.force) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    if args.json:
+        print(text)
+    return not args.json
+
+
 def convert(args: argparse.Namespace) -> int:
-    """Convert a file, or every checkpoint below a folder; exit code 1 if one of them fails."""
-    how = conversion.Source(args.layout, args.prefix, dict(args.hint))
+    """Convert a file, or every checkpoint below a folder; exit code 1 unless all of them were converted."""
+    source = conversion.Source(args.layout, args.prefix, dict(args.hint))
     if not args.source.is_dir() or conversion.is_checkpoint(args.source):
-        _say(conversion.convert(args.source, args.target, how, args.to, force=args.force))
+        _print_result(conversion.convert(args.source, args.target, source, args.to, force=args.force))
         return 0
     from convgru.cli import console
 
     pairs = conversion.pairs_in(args.source, args.target, args.to)
-    failed = 0
+    results = []
     with console.progress() as progress:
-        for number, (source, target) in enumerate(pairs):
-            progress(number, len(pairs), source.name)
-            done = conversion.attempt(source, target, how, args.to, force=args.force)
-            failed += bool(done.error)
-            _say(done)
-    print(f"{len(pairs) - failed} of {len(pairs)} converted" + (f", {failed} failed" if failed else ""))
-    return 1 if failed else 0
+        for number, (path, target) in enumerate(pairs):
+            progress(number, len(pairs), path.name)
+            results.append(conversion.attempt(path, target, source, args.to, force=args.force))
+            _print_result(results[-1])
+    kept, failed = sum(result.kept for result in results), sum(bool(result.error) for result in results)
+    counts = [f"{len(pairs) - kept - failed} of {len(pairs)} converted"]
+    counts += [f"{kept} kept (--force replaces them)"] * bool(kept) + [f"{failed} failed"] * bool(failed)
+    print(", ".join(counts))
+    return 1 if kept or failed else 0
 
 
-def _say(done: conversion.Converted) -> None:
-    if done.weights is None:
-        where = "" if str(done.source) in done.error else f"{done.source}: "
-        print(f"convgru: {where}{done.error}", file=sys.stderr)
-        return
-    spec = done.weights.spec
-    print(
-        f"{done.source} -> {done.target}: {spec.title}, {count_parameters(spec)} numbers of {done.weights.dtype}, {done.lines[0]}"
-    )
-    print("\n".join(done.lines[1:]))
+def _print_result(result: conversion.Result) -> None:
+    if result.kept:
+        print(f"{result.source}: kept {result.target}, which exists")
+    elif result.weights is None:
+        where = "" if str(result.source) in result.error else f"{result.source}: "
+        print(f"convgru: {where}{result.error}", file=sys.stderr)
+    else:
+        spec, dtype = result.weights.spec, result.weights.dtype
+        size = f"{count_parameters(spec)} numbers of {dtype}"
+        print(f"{result.source} -> {result.target}: {spec.title}, {size}, {result.lines[0]}")
+        print("\n".join(result.lines[1:]))
 
 
 def parity(args: argparse.Namespace) -> int:
     """Compare backends with the reference; exit code 1 unless everything is within budget."""
-    if args.file is None and (args.input or args.size or args.steps):
-        raise ValueError("--input, --size and --steps go with a FILE")
-    quiet = args.json == "-"
-    report = _compare_table(args, quiet) if args.file is None else _compare_file(args)
-    if quiet:
-        print(report.to_json())
-        return 0 if report.ok else 1
-    if args.json:
-        with atomic.replacing(args.json) as temporary:
-            temporary.write_text(report.to_json())
-    from convgru.cli import console
+    of_a_file = (args.input, args.size, args.steps, args.layout, args.prefix, args.hint)
+    if args.file is None and any(of_a_file):
+        raise ValueError("--input, --size, --steps, --layout, --prefix and --hint go with a FILE")
+    report = _compare_table(args) if args.file is None else _compare_file(args)
+    if publish(args, report.to_json()):
+        from convgru.cli import console
 
-    console.show_report(report)
+        console.show_report(report)
     return 0 if report.ok else 1
 
 
-def _compare_table(args: argparse.Namespace, quiet: bool) -> Report:
+def _compare_table(args: argparse.Namespace) -> Report:
     options: dict[str, Any] = {"backends": args.backends, "device": args.device, "gradients": args.gradients}
     options |= {"dtypes": args.dtype or parities.DTYPES, "fault": args.control, "tf32": args.tf32}
-    if quiet:
+    if args.json:
         return parities.run(**options)
     from convgru.cli import console
 
@@ -99,7 +105,9 @@ def _compare_table(args: argparse.Namespace, quiet: bool) -> Report:
 def _compare_file(args: argparse.Namespace) -> Report:
     if args.control:
         raise ValueError("--control goes with the table of cases, not with a FILE")
-    weights = files.read(args.file)
+    weights, assumed = conversion.Source(args.layout, args.prefix, dict(args.hint)).read(args.file)
+    if assumed:
+        print(f"convgru: not in {args.file}, {inspection.told(assumed)}", file=sys.stderr)
     dtypes = args.dtype or [str(weights.dtype)]
     if len(dtypes) != 1:
         raise ValueError(f"a FILE is compared in one dtype, got {','.join(dtypes)}")
@@ -121,13 +129,22 @@ def doctor(args: argparse.Namespace) -> int:
     """Print, for every backend, versions, devices and what would run; or what installs it."""
     found = {"convgru": convgru.__version__, "python": platform.python_version(), "numpy": np.__version__}
     backends = {name: _examined(name) for name in registry.ROOMS}
-    if args.json:
-        print(json.dumps({**found, "backends": backends}, indent=1))
-        return 0
-    from convgru.cli import console
+    if publish(args, json.dumps({**found, "backends": backends}, indent=1)):
+        from convgru.cli import console
 
-    console.show_doctor(found, backends)
+        console.show_doctor(found, backends)
     return 0
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Train, forecast and compare; exit code 1 unless all frameworks agree and persistence is beaten."""
+    from convgru.cli import console
+    from convgru.demo.run import run
+
+    screen = console.Console(stderr=args.json)  # with --json stdout is for JSON alone
+    ok, summary = run(screen, args.folder, seconds=args.seconds, seed=args.seed, force=args.force)
+    publish(args, json.dumps(summary, indent=1))
+    return 0 if ok else 1
 
 
 def _examined(name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from convgru.spec.shapes import count_parameters
 from convgru.weights import Weights
 
 try:
-    from rich.console import Console
+    from rich.console import Console as Console
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -62,17 +63,18 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Converted:
-    """What became of one file: its weights and what was measured; or why it stayed away."""
+class Result:
+    """Result of converting one file: its weights and what was verified, or the error, or that the target existed."""
 
     source: Path
     target: Path
     weights: Weights | None = None
     lines: tuple[str, ...] = ()
     error: str = ""
+    kept: bool = False
 
 
-def convert(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Converted:
+def convert(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Result:
     """Convert one file. Raises WeightsError, and leaves no file, if anything misses; never overwrites unless told to."""
     wanted = TARGETS[to] if to else Target(target.suffix)
     owner = None if wanted.layout == "keras" else files.backend_of(target)
@@ -84,25 +86,27 @@ def convert(source: Path, target: Path, how: Source, to: str | None = None, *, f
         raise WeightsError(f"{target}: expected a suffix of {wanted.suffix}, got {target.suffix or 'none'!r}")
     if not target.parent.is_dir():
         raise WeightsError(f"{target}: there is no folder {target.parent}")
-    if target.exists() and not force:
-        raise WeightsError(f"{target} exists: --force overwrites it")
+    if os.path.lexists(target) and not force:
+        raise FileExistsError(f"{target} exists: --force replaces it")
     weights, assumed = how.read(source)
-    with atomic.replacing(target) as temporary:
+    with atomic.replacing(target, overwrite=force) as temporary:
         files.write(weights, temporary, wanted.layout)
         back = files.read(temporary) if wanted.layout is None else files.read_as(temporary, wanted.layout, weights.spec)
         lines = [_same_bytes(weights, back), *_run_both(weights, back), *_run_in(weights, wanted.framework or owner)]
     if assumed:
         lines.append(f"not in {source.name}, {inspection.told(assumed)}")
-    return Converted(source, target, weights, tuple(lines))
+    return Result(source, target, weights, tuple(lines))
 
 
-def attempt(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Converted:
+def attempt(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Result:
     """Convert one file of many: one that fails leaves no file and says why in ``error``."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         return convert(source, target, how, to, force=force)
+    except FileExistsError:
+        return Result(source, target, kept=True)
     except (ValueError, TypeError, OSError, ImportError) as error:
-        return Converted(source, target, error=str(error))
+        return Result(source, target, error=str(error))
 
 
 def pairs_in(source: Path, target: Path, to: str | None) -> list[tuple[Path, Path]]:

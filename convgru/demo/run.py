@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from rich.table import Table
 
 from convgru import files, parity, registry
 from convgru.demo import data, plot, skill
-from convgru.formats import atomic
 from convgru.parity.report import Report
 from convgru.spec import ForecasterSpec, forecaster
 from convgru.weights import Weights
@@ -34,7 +32,7 @@ def nowcaster() -> ForecasterSpec:
 
 @dataclass(frozen=True)
 class Verification:
-    """What the forecasts of one day are worth: curves by lead time."""
+    """Skill of the forecasts of one day, as curves by lead time, and the largest difference between two frameworks."""
 
     errors: dict[str, np.ndarray]
     csi: dict[float, dict[str, np.ndarray]]
@@ -52,45 +50,51 @@ class Verification:
         return bool((self.ratio < 1).all() and self.ratio[SHOWN - 1] <= FACTOR)
 
 
-def run(out: Path, *, seconds: float, seed: int, json_path: Path | None = None) -> int:
-    """Train in PyTorch, forecast in every framework, print skill and agreement, write the files; the exit code."""
-    console = Console()
-    plot.check()
-    out.mkdir(parents=True, exist_ok=True)
+def run(
+    console: Console, folder: Path, *, seconds: float, seed: int, force: bool = False
+) -> tuple[bool, dict[str, Any]]:
+    """Train in PyTorch, forecast in every framework, print skill and agreement, write the weights and a picture.
+
+    Returns whether every framework is within budget of the reference and persistence is beaten, and the figures as
+    plain data. Without matplotlib there is no picture, and the output says so. Raises FileExistsError, before anything
+    is computed, if a file that would be written exists, unless ``force``.
+    """
+    path, picture = folder / "nowcaster.safetensors", folder / "nowcast.png"
+    for each in (path, picture):
+        if each.exists() and not force:
+            raise FileExistsError(f"{each} exists: --force replaces it")
+    folder.mkdir(parents=True, exist_ok=True)
     for name, reason in missing().items():
         console.print(f"[yellow]left out:[/] {name} ({escape(reason)})")
-    weights = _train(console, seconds, seed)
-    path = out / "nowcaster.safetensors"
-    files.write(weights, path)
+    files.write(_train(console, seconds, seed), path)
     console.print(f"wrote {path}")
 
     weights = files.read(path)
     given, truth = data.windows(data.load(data.TEST_DAY))
     forecasts = _forecasts(console, weights, given)
-    found = verify(given, truth, forecasts)
-    _print_skill(console, found)
+    verification = verify(given, truth, forecasts)
+    _print_skill(console, verification)
     with console.status("float64 reference and its conditioning …"):
         x = given[:, :1] / data.SCALE
         report = parity.compare(weights, x, steps=data.AHEAD, backends=list(forecasts), gradients=False)
-    _print_agreement(console, report, found.spread)
+    _print_agreement(console, report, verification.spread)
 
-    picture = out / "nowcast.png"
-    shown = {registry.FRAMEWORKS[name]: frames[SHOWN - 1, 0, 0] for name, frames in forecasts.items()}
-    curves = {registry.FRAMEWORKS.get(name, name): curve for name, curve in found.errors.items()}
-    plot.draw(picture, given[-1, 0, 0], truth[SHOWN - 1, 0, 0], shown, curves, SHOWN)
-    console.print(f"wrote {picture}\n{data.CREDIT}")
-    if json_path is not None:
-        with atomic.replacing(json_path) as part:
-            part.write_text(json.dumps(summary(found, report), indent=1))
+    if plot.available():
+        shown = {registry.FRAMEWORKS[name]: frames[SHOWN - 1, 0, 0] for name, frames in forecasts.items()}
+        curves = {registry.FRAMEWORKS.get(name, name): curve for name, curve in verification.errors.items()}
+        plot.draw(picture, given[-1, 0, 0], truth[SHOWN - 1, 0, 0], shown, curves, SHOWN)
+        console.print(f"wrote {picture}\n{data.CREDIT}")
+    else:
+        console.print("[yellow]no picture:[/] it needs matplotlib: pip install 'convgru\\[demo]'", soft_wrap=True)
     for failure in report.failures():
         console.print(f"[red]{failure}[/]")
-    if not found.good:
-        console.print(f"[red]error over persistence, by lead time: {np.round(found.ratio, 2).tolist()}[/]")
-    return 0 if report.ok and found.good else 1
+    if not verification.good:
+        console.print(f"[red]error over persistence, by lead time: {np.round(verification.ratio, 2).tolist()}[/]")
+    return report.ok and verification.good, summary(verification, report)
 
 
 def missing() -> dict[str, str]:
-    """The frameworks that are not installed, each with the command that installs it."""
+    """Map each framework that cannot be imported to the reason, with the command that installs it."""
     return {name: backend for name, backend in registry.available().items() if isinstance(backend, str)}
 
 
@@ -104,14 +108,16 @@ def verify(given: np.ndarray, truth: np.ndarray, forecasts: Mapping[str, np.ndar
     return Verification(errors, csi, spread)
 
 
-def summary(found: Verification, report: Report) -> dict[str, Any]:
+def summary(verification: Verification, report: Report) -> dict[str, Any]:
     """The figures as plain data."""
     return {
         "lead_minutes": [data.MINUTES * (i + 1) for i in range(data.AHEAD)],
-        "mse": {name: curve.tolist() for name, curve in found.errors.items()},
-        "csi": {str(t): {n: np.nan_to_num(c).tolist() for n, c in each.items()} for t, each in found.csi.items()},
-        "spread_dbz": found.spread,
-        "good": found.good,
+        "mse": {name: curve.tolist() for name, curve in verification.errors.items()},
+        "csi": {
+            str(t): {n: np.nan_to_num(c).tolist() for n, c in each.items()} for t, each in verification.csi.items()
+        },
+        "spread_dbz": verification.spread,
+        "good": verification.good,
         "agreement": {
             row.backend: {"error": row.error, "budget": row.budget, "ratio": row.ratio} for row in report.rows
         },
@@ -136,8 +142,8 @@ def _train(console: Console, seconds: float, seed: int) -> Weights:
 
 
 def _forecasts(console: Console, weights: Weights, given: np.ndarray) -> dict[str, np.ndarray]:
-    """The same file, forecast by every installed framework: (T, B, 1, H, W) in dBZ."""
-    found: dict[str, np.ndarray] = {}
+    """Forecast with the same weights in every installed framework: (T, B, 1, H, W) in dBZ."""
+    forecasts: dict[str, np.ndarray] = {}
     installed = {name: b for name, b in registry.available().items() if not isinstance(b, str)}
     columns = (TextColumn("forecasting in {task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
@@ -145,23 +151,26 @@ def _forecasts(console: Console, weights: Weights, given: np.ndarray) -> dict[st
         for name, backend in installed.items():
             progress.update(task, description=registry.FRAMEWORKS[name])
             frames, _, _ = backend.execute(weights, given / data.SCALE, steps=data.AHEAD)
-            found[name] = frames * data.SCALE
+            forecasts[name] = frames * data.SCALE
             progress.advance(task)
         progress.update(task, description="all frameworks")
-    return found
+    return forecasts
 
 
-def _print_skill(console: Console, found: Verification) -> None:
-    first = next(name for name in found.errors if name != "persistence")
+def _print_skill(console: Console, verification: Verification) -> None:
+    first = next(name for name in verification.errors if name != "persistence")
     table = Table(title=f"Skill on {data.TEST_DAY}, a day not seen in training (forecast / persistence)")
     table.add_column("lead [min]", justify="right")
     table.add_column("MSE [dBZ²]", justify="right")
     table.add_column("ratio", justify="right")
-    for threshold in found.csi:
+    for threshold in verification.csi:
         table.add_column(f"CSI ≥ {threshold:g} dBZ", justify="right")
-    for index, ratio in enumerate(found.ratio):
-        cells = [f"{found.errors[first][index]:.1f} / {found.errors['persistence'][index]:.1f}", f"{ratio:.2f}"]
-        cells += [f"{each[first][index]:.2f} / {each['persistence'][index]:.2f}" for each in found.csi.values()]
+    for index, ratio in enumerate(verification.ratio):
+        cells = [
+            f"{verification.errors[first][index]:.1f} / {verification.errors['persistence'][index]:.1f}",
+            f"{ratio:.2f}",
+        ]
+        cells += [f"{each[first][index]:.2f} / {each['persistence'][index]:.2f}" for each in verification.csi.values()]
         table.add_row(str((index + 1) * data.MINUTES), *cells)
     console.print(table)
 

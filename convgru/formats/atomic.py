@@ -10,27 +10,37 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
     """Yield a new file beside ``path``, with the same suffix; at the end it takes the place of ``path``.
 
     If the block raises, ``path`` stays as it was and nothing is left behind. A link is followed: its target is replaced.
+    With ``overwrite=False`` a file that exists, before the block or after it, is kept: FileExistsError.
 
     >>> with replacing("model.safetensors") as temporary:  # doctest: +SKIP
     ...     temporary.write_bytes(data)
     """
     target = Path(path).resolve()
+    if not overwrite:
+        _refuse_existing(path)
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
     # Made here, and not by tempfile, so that it gets the permissions that the umask asks for.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
         _flush(temporary, os.O_RDONLY if os.name == "posix" else os.O_RDWR)  # some writers leave a read-only file
+        if not overwrite:
+            _refuse_existing(path)  # someone may have written it in the meantime
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     if os.name == "posix":
         _flush(target.parent, os.O_RDONLY)
+
+
+def _refuse_existing(path: str | os.PathLike[str]) -> None:
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path} exists")
 
 
 def _flush(path: Path, mode: int) -> None:

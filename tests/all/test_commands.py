@@ -10,6 +10,7 @@ import pytest
 import convgru
 from convgru import files, registry
 from convgru.cli import main
+from convgru.demo import data, plot
 
 INSTALLED = [name for name, found in registry.available().items() if not isinstance(found, str)]
 SUFFIXES = [suffix for suffix, owner in files.FRAMEWORKS.items() if owner in INSTALLED]
@@ -81,13 +82,13 @@ def test_parity_of_a_file_on_given_input(file, tmp_path, capsys):
         "--steps",
         "2",
     ]
-    assert main([*command, "--json", "-"]) == 0
+    assert main([*command, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["ok"] is True
     assert {row["backend"] for row in report["rows"]} == set(INSTALLED)
     assert {row["quantity"] for row in report["rows"]} == {"output", "state", "gradient"}
     assert all(0 <= row["ratio"] <= 1 for row in report["rows"])
-    assert main([*command, "--json", str(tmp_path / "report.json"), "--no-gradients"]) == 0
+    assert main([*command, "--output", str(tmp_path / "report.json"), "--no-gradients"]) == 0
     assert "within budget" in capsys.readouterr().out
     assert json.loads((tmp_path / "report.json").read_text())["ok"] is True
 
@@ -108,3 +109,30 @@ def test_doctor_knows_what_is_installed(capsys):
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in registry.ROOMS)
+
+
+@pytest.mark.skipif("torch" not in INSTALLED, reason="the demo trains in PyTorch")
+def test_demo_without_matplotlib_does_everything_but_the_picture(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(plot, "find_spec", lambda name: None)
+    day = np.random.default_rng(0).gamma(2.0, 5.0, (19, 48, 48)).astype(np.float32)
+    monkeypatch.setattr(data, "load", lambda name: day)
+    command = ["demo", "--seconds", "0", "--folder", str(tmp_path / "out")]
+    code = main(command)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "no picture: it needs matplotlib: pip install 'convgru[demo]'" in shown
+    assert "Agreement with the float64 reference" in shown
+    assert "CSI" in shown
+    written = tmp_path / "out" / "nowcaster.safetensors"
+    assert convgru.read(written).spec.title == "Forecaster"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [written.name]
+
+    before = written.read_bytes()
+    assert main(command) == 1  # a second run would replace the first one's weights
+    assert "nowcaster.safetensors exists: --force replaces it" in capsys.readouterr().err
+    assert written.read_bytes() == before
+
+    assert main([*command, "--json", "--force"]) == code
+    summary = json.loads(capsys.readouterr().out)
+    assert set(summary["agreement"]) == set(INSTALLED)
+    assert all(row["ratio"] <= 1 for row in summary["agreement"].values())
+    assert summary["good"] is (code == 0)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import convgru
+
 BLOCK = """
 import sys
 class Blocked:
@@ -51,3 +53,11 @@ def python(tmp_path: Path) -> Run:
 def convgru_cli(tmp_path: Path) -> Run:
     """Run ``python -m convgru`` in an empty folder."""
     return lambda *arguments: _run(["-m", "convgru", *map(str, arguments)], tmp_path)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file of two ConvGRU layers' weights in the folder in which the command line runs."""
+    spec = convgru.network("gru", 2, [3, 4], [3, (1, 5)], padding="valid")
+    convgru.write(convgru.init(spec), tmp_path / "w.safetensors")
+    return tmp_path / "w.safetensors"

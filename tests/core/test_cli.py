@@ -6,28 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from support import load_golden
+from support import assert_fails, load_golden
 
 import convgru
 from convgru import importers
 
 FRAMEWORKS = ("torch", "jax", "flax", "mindspore")
-SPEC = convgru.network("gru", 2, [3, 4], [3, (1, 5)], padding="valid")
-
-
-@pytest.fixture
-def file(tmp_path):
-    """A file of weights in the folder in which the command line runs."""
-    convgru.write(convgru.init(SPEC), tmp_path / "w.safetensors")
-    return tmp_path / "w.safetensors"
-
-
-def _fails(result, message, code=1):
-    assert result.returncode == code
-    assert message in result.stderr
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
-    return True
 
 
 def test_inspect_shows_the_network(convgru_cli, file):
@@ -111,15 +95,15 @@ def test_inspect_lists_several_networks_and_what_is_left(convgru_cli, tmp_path):
     one = convgru_cli("inspect", "f.npz", "--prefix", "encoder").stdout
     assert "ConvGRU, 2-D, 5286 parameters" in one
     assert "read as pytorch_convgru, 'encoder.'" in one
-    assert _fails(convgru_cli("convert", "f.npz", "g.npz"), "choose one by prefix=: 'decoder.' (convlstm_pytorch)")
+    assert_fails(convgru_cli("convert", "f.npz", "g.npz"), "choose one by prefix=: 'decoder.' (convlstm_pytorch)")
     assert convgru_cli("convert", "f.npz", "g.npz", "--prefix", "decoder.").returncode == 0
 
 
 def test_networks_of_ours_and_of_others_stand_side_by_side(tmp_path):
-    weights = convgru.init(SPEC)
+    weights = convgru.init(convgru.network("gru", 2, [3, 4]))
     convgru.write(weights, tmp_path / "w.npz")
     (own,) = convgru.inspect(tmp_path / "w.npz").networks
-    assert (own.layout, own.spec) == ("convgru", SPEC)
+    assert (own.layout, own.spec) == ("convgru", weights.spec)
     assert convgru.inspect(tmp_path / "w.npz").weights.equal(weights)
     _several(tmp_path / "f.npz")
     found = convgru.inspect(tmp_path / "f.npz")
@@ -149,13 +133,15 @@ def test_networks_of_ours_and_of_others_stand_side_by_side(tmp_path):
     ],
 )
 def test_bad_usage_is_exit_code_2(convgru_cli, arguments):
-    assert _fails(convgru_cli(*arguments), "usage: convgru", code=2)
+    assert_fails(convgru_cli(*arguments), "usage: convgru", code=2)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("parity", "--steps", "3"), "go with a FILE"),
+        (("parity", "--prefix", "encoder."), "go with a FILE"),
+        (("parity", "--hint", "a=1"), "go with a FILE"),
         (("parity", "w.safetensors", "--control", "swapped-gates"), "goes with the table of cases"),
         (("parity", "w.safetensors", "--dtype", "float32,float64"), "compared in one dtype"),
         (("parity", "w.safetensors", "--input", "w.safetensors"), "expected an array as numpy.save writes it"),
@@ -163,7 +149,7 @@ def test_bad_usage_is_exit_code_2(convgru_cli, arguments):
     ],
 )
 def test_bad_input_is_exit_code_1(convgru_cli, file, arguments, message):
-    assert _fails(convgru_cli(*arguments), message)
+    assert_fails(convgru_cli(*arguments), message)
 
 
 def test_version_and_help(convgru_cli):
@@ -206,18 +192,72 @@ def test_doctor_survives_a_broken_framework(python):
 
 
 def test_a_parity_run_that_compared_nothing_fails(python):
-    result = python(NO_FRAMEWORK.format(arguments=["parity", "--json", "-"]), blocked=FRAMEWORKS)
+    result = python(NO_FRAMEWORK.format(arguments=["parity", "--json"]), blocked=FRAMEWORKS)
     assert result.returncode == 1, result.stderr
     assert json.loads(result.stdout)["ok"] is False
     asked = python(NO_FRAMEWORK.format(arguments=["parity", "--backends", "torch"]), blocked=FRAMEWORKS)
-    assert _fails(asked, "pip install 'convgru[torch]'")
+    assert_fails(asked, "pip install 'convgru[torch]'")
+
+
+COMMANDS_THAT_WRITE = {
+    "inspect": ["inspect", "w.safetensors"],
+    "doctor": ["doctor"],
+    "parity": ["parity", "w.safetensors"],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS_THAT_WRITE)
+def test_output_keeps_what_exists_unless_forced(python, file, name):
+    """A report never takes the place of a checkpoint, nor of an older report."""
+    target = file.with_name("model.pt")
+    target.write_bytes(b"mine")
+
+    def run(*options):
+        arguments = [*COMMANDS_THAT_WRITE[name], "--output", "model.pt", *options]
+        return python(NO_FRAMEWORK.format(arguments=arguments), blocked=FRAMEWORKS)
+
+    assert_fails(run(), "model.pt exists: --force replaces it")
+    assert_fails(run("--json"), "model.pt exists: --force replaces it")
+    assert target.read_bytes() == b"mine"
+    printed = run("--json", "--force")
+    assert json.loads(target.read_text()) == json.loads(printed.stdout), printed.stderr
+    target.unlink()
+    shown = run()
+    assert json.loads(target.read_text()) == json.loads(printed.stdout)
+    assert "│" in shown.stdout or "not compared" in shown.stdout  # tables, since --json was not given
+
+
+def test_json_takes_no_path(python, file):
+    """``parity --json FILE`` compares the file, and leaves it as it is."""
+    before = file.read_bytes()
+    result = python(NO_FRAMEWORK.format(arguments=["parity", "--json", "w.safetensors"]), blocked=FRAMEWORKS)
+    assert json.loads(result.stdout)["failures"] == ["nothing was compared: no backend is installed"]
+    assert file.read_bytes() == before
+
+
+def test_output_into_no_folder_is_said_before_the_work(convgru_cli, file):
+    assert_fails(convgru_cli("inspect", "w.safetensors", "--output", "no/r.json"), "there is no folder no")
+    assert_fails(convgru_cli("inspect", "w.safetensors", "--output", ".", "--force"), ". is a folder")
+
+
+def test_parity_of_a_file_takes_prefix_layout_and_hints(python, tmp_path):
+    """FILE is read as inspect and convert read it; what was assumed goes to stderr."""
+    _several(tmp_path / "f.npz")
+
+    def run(*arguments):
+        return python(NO_FRAMEWORK.format(arguments=["parity", "f.npz", *arguments]), blocked=FRAMEWORKS)
+
+    assert_fails(run(), "choose one by prefix=: 'decoder.' (convlstm_pytorch)")
+    assert "nothing was compared" in run("--prefix", "decoder.").stdout
+    assert_fails(run("--prefix", "decoder.", "--layout", "keras"), "no known layout fits")
+    assert_fails(run("--prefix", "decoder.", "--hint", "hidden_dim=7"), "hidden_dim")
 
 
 def test_machines_need_no_rich_and_people_are_told(python, file):
     blocked = (*FRAMEWORKS, "rich")
     assert python(NO_FRAMEWORK.format(arguments=["inspect", str(file), "--json"]), blocked=blocked).returncode == 0
     result = python(NO_FRAMEWORK.format(arguments=["inspect", str(file)]), blocked=blocked)
-    assert _fails(result, "tables need rich: pip install rich")
+    assert_fails(result, "tables need rich: pip install rich")
 
 
 def test_inspect_of_hints_that_fit_one_network_or_none(convgru_cli, tmp_path):
@@ -233,4 +273,4 @@ def test_inspect_of_hints_that_fit_one_network_or_none(convgru_cli, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "read as convlstm_pytorch, 'b.'" in result.stdout
     assert "the arrays say hidden_dim=[2]" in result.stdout
-    assert _fails(convgru_cli("inspect", "two.npz", "--hint", "hidden_dim=4"), "no known layout fits")
+    assert_fails(convgru_cli("inspect", "two.npz", "--hint", "hidden_dim=4"), "no known layout fits")

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import load_golden
+from support import assert_fails, load_golden
 
 import convgru
 from convgru import files, importers
 
 FRAMEWORKS = ("torch", "jax", "flax", "mindspore")
-SPEC = convgru.network("gru", 2, [3, 4], [3, (1, 5)], padding="valid")
-
-
-@pytest.fixture
-def file(tmp_path):
-    """A file of weights in the folder in which the command line runs."""
-    convgru.write(convgru.init(SPEC), tmp_path / "w.safetensors")
-    return tmp_path / "w.safetensors"
-
-
-def _fails(result, message, code=1):
-    assert result.returncode == code
-    assert message in result.stderr
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
-    return True
 
 
 def test_convert_runs_what_strides_and_ties_its_state(convgru_cli, tmp_path):
@@ -75,7 +59,7 @@ def test_convert_takes_a_folder(convgru_cli, tmp_path):
     source.mkdir(parents=True)
     np.savez(source / "gru.npz", **load_golden("pytorch_convgru")[1])
     np.savez(source / "droid.npz", **load_golden("foreign/droid_convgru")[1])
-    convgru.write(convgru.init(SPEC), source / "gru.safetensors")
+    convgru.write(convgru.init(convgru.network("gru", 2, 3)), source / "gru.safetensors")
     (tmp_path / "old" / "notes.txt").write_text("no checkpoint")
     result = convgru_cli("convert", "old", "new")
     assert result.returncode == 1
@@ -87,11 +71,12 @@ def test_convert_takes_a_folder(convgru_cli, tmp_path):
         convgru.adopt(load_golden("pytorch_convgru")[1])
     )
     again = convgru_cli("convert", "old", "new")
-    assert "0 of 3 converted" in again.stdout
-    assert "exists: --force overwrites it" in again.stderr
+    assert again.returncode == 1
+    assert "0 of 3 converted, 2 kept (--force replaces them), 1 failed" in again.stdout
+    assert again.stdout.count(": kept new/deep/gru.") == 2
     assert convgru_cli("convert", "old", "new", "--force").stdout.count("equal byte for byte") == 2
     (tmp_path / "empty").mkdir()
-    assert _fails(convgru_cli("convert", "empty", "new"), "expected checkpoints with a suffix of .safetensors")
+    assert_fails(convgru_cli("convert", "empty", "new"), "expected checkpoints with a suffix of .safetensors")
 
 
 LSTM = convgru.network("lstm", 2, 3, padding="valid")
@@ -156,22 +141,22 @@ def test_what_the_file_does_not_tell_is_said(convgru_cli, tmp_path):
 
 
 def test_what_another_system_does_not_have_is_refused(convgru_cli, file, tmp_path):
-    assert _fails(convgru_cli("convert", "w.safetensors", "v.weights.h5", "--to", "keras"), "has no ConvGRU")
+    assert_fails(convgru_cli("convert", "w.safetensors", "v.weights.h5", "--to", "keras"), "has no ConvGRU")
     assert not (tmp_path / "v.weights.h5").exists()
 
 
 def test_a_wrong_suffix_for_another_system_is_said_of_the_target_and_not_of_a_temporary_file(
     convgru_cli, file, tmp_path
 ):
-    assert _fails(
+    assert_fails(
         convgru_cli("convert", "w.safetensors", "out", "--to", "keras"), "out: expected a suffix of .weights.h5"
     )
-    assert _fails(convgru_cli("convert", "w.safetensors", "out", "--to", "linen"), ": out: expected a suffix of .saf")
+    assert_fails(convgru_cli("convert", "w.safetensors", "out", "--to", "linen"), ": out: expected a suffix of .saf")
 
 
 def test_convert_never_overwrites_without_force(convgru_cli, file, tmp_path):
     (tmp_path / "v.npz").write_bytes(b"mine")
-    assert _fails(convgru_cli("convert", "w.safetensors", "v.npz"), "v.npz exists: --force overwrites it")
+    assert_fails(convgru_cli("convert", "w.safetensors", "v.npz"), "v.npz exists: --force replaces it")
     assert (tmp_path / "v.npz").read_bytes() == b"mine"
     assert convgru_cli("convert", "w.safetensors", "v.npz", "--force").returncode == 0
     assert convgru.read(tmp_path / "v.npz").equal(convgru.read(file))
@@ -195,10 +180,10 @@ def test_a_failed_conversion_leaves_no_file(convgru_cli, file, tmp_path, source,
     np.savez(tmp_path / "nan.npz", **foreign)
     np.savez(tmp_path / "strange.npz", a=np.ones(2))
     before = sorted(path.name for path in tmp_path.iterdir())
-    assert _fails(convgru_cli("convert", source, target), message)
+    assert_fails(convgru_cli("convert", source, target), message)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_convert_to_another_framework_than_the_suffix_says_is_refused(convgru_cli, file, tmp_path):
-    assert _fails(convgru_cli("convert", "w.safetensors", "v.pt", "--to", "flax"), "a file of PyTorch, not of Flax")
+    assert_fails(convgru_cli("convert", "w.safetensors", "v.pt", "--to", "flax"), "a file of PyTorch, not of Flax")
     assert not (tmp_path / "v.pt").exists()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from support.closeness import as_float64, assert_close, relative_error
+from support.commands import assert_fails
 from support.goldens import FOREIGN, GOLDENS, load_golden
 from support.problems import channels_last, random_problem, random_weights
 
@@ -14,6 +15,7 @@ __all__ = [
     "GOLDENS",
     "as_float64",
     "assert_close",
+    "assert_fails",
     "channels_last",
     "load_golden",
     "random_problem",
