@@ -1,4 +1,4 @@
-"""JSON from a stranger: bounded in length and depth, with no key twice and no number that JSON does not have."""
+"""Parse untrusted JSON: bounded length and depth, no duplicate keys, no NaN or Infinity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BRACKET = re.compile(r"[\[\]{}]")
 
 
 def loads(text: str, what: str, max_length: int, max_depth: int = MAX_DEPTH) -> Any:
-    """The value that ``text`` stands for. Raises ValueError, naming ``what``, for anything unusual."""
+    """Parse ``text``; ``what`` names it in errors. Raises ValueError for anything but plain JSON within the bounds."""
     if len(text) > max_length:
         raise ValueError(f"{what} expected at most {max_length} characters, got {len(text)}")
     _check_depth(text, what, max_depth)
@@ -32,11 +32,11 @@ def _check_depth(text: str, what: str, max_depth: int) -> None:
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
-    return found
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return mapping
 
 
 def _refuse(constant: str) -> Any:

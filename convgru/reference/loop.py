@@ -12,7 +12,7 @@ from convgru import equations
 from convgru.reference import ops
 from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec
 from convgru.spec.convolution import pool_matrix
-from convgru.spec.shapes import layer_prefix, step_prefixes
+from convgru.spec.shapes import dropout_mask, layer_prefix, step_prefixes
 
 Arrays = Mapping[str, np.ndarray]
 Frames = list[np.ndarray]
@@ -70,7 +70,7 @@ def _merged(spec: NetworkSpec, heads: Mapping[str, Frames], ops: Any, valid: Any
 
 
 def _dropped(spec: NetworkSpec, index: int, direction: str, frames: Frames, call: Call) -> Frames:
-    name = f"dropout.{index}" + (f".{direction}" if spec.bidirectional == "stack" else "")
+    name = dropout_mask(spec, index, direction)
     mask = (call.masks or {}).get(name)
     return frames if mask is None else [frame * m for frame, m in zip(frames, mask, strict=True)]
 

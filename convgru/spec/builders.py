@@ -142,8 +142,8 @@ def forecaster(
     positive("Forecaster channels", channels)
     inside = channels * prod(patches)
     encoder = network(cell, inside, hidden_channels, kernel_size, num_layers, ndim=ndim, **options)
-    own = replace(encoder) if decoder is True else (decoder or None)
-    return ForecasterSpec(encoder, patches, residual, own, feedback)
+    second = replace(encoder) if decoder is True else (decoder or None)
+    return ForecasterSpec(encoder, patches, residual, second, feedback)
 
 
 def per_dimension(value: Any, ndim: int) -> Any:

@@ -32,7 +32,7 @@ class Convolution:
         """What is added ``(low, high)`` to each dimension of an image of ``size``; the smaller half first.
 
         ``same`` gives ⌈n/s⌉ outputs: max((⌈n/s⌉−1)·s + d·(k−1) + 1 − n, 0) in total. ``preserve`` gives n outputs at any
-        stride: (s−1)·(n−1) + d·(k−1) in total. ``valid`` adds nothing; pairs are taken as they are.
+        stride: (s−1)·(n−1) + d·(k−1) in total. ``valid`` adds nothing; explicit pairs are returned unchanged.
         """
         if not isinstance(self.padding, str):
             return self.padding
@@ -53,11 +53,11 @@ class Convolution:
     def output_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """Size of the output for an image of ``size``; below 1 where the image is too small."""
         steps = zip(size, self.pads(size), self.kernel_size, self.stride, self.dilation, strict=True)
-        found = []
+        sizes = []
         for n, (low, high), k, s, d in steps:
             more = low + high - d * (k - 1)
-            found.append(n + more if s == 1 else (n + more - 1) // s + 1)
-        return tuple(found)
+            sizes.append(n + more if s == 1 else (n + more - 1) // s + 1)
+        return tuple(sizes)
 
     def check_pads(self, owner: str, size: Sequence[int]) -> None:
         """Raise ValueError where the padding mode cannot fill the pads of an image of ``size``.

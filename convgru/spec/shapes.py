@@ -68,9 +68,11 @@ def parameter_shapes(spec: Spec) -> dict[str, Shape]:
 
 
 def layer_sizes(spec: NetworkSpec, size: Sequence[int]) -> list[Shape]:
-    """Spatial size of each layer's state for an input of that spatial size. Raises ValueError where nothing is left.
+    """Spatial size of each layer's state for an input of spatial ``size``.
 
-    Also where a padding mode finds too few pixels, or where a peephole is tied to another size.
+    Raises:
+        ValueError: if a layer's output would be empty, if the image is too small for the padding mode, or if a peephole is
+            tied to another size.
     """
     if len(size) != spec.ndim:
         raise ValueError(f"{spec.title} expected {spec.ndim} spatial sizes, got {len(size)}: {tuple(size)}")
@@ -99,7 +101,7 @@ def layer_sizes(spec: NetworkSpec, size: Sequence[int]) -> list[Shape]:
 
 
 def fitting_size(spec: Spec, pixels: int) -> Shape:
-    """A spatial size of about so many pixels in each dimension that a network of this spec can read."""
+    """The smallest spatial size of at least ``pixels`` in each dimension (before patching) that the network accepts."""
     if isinstance(spec, ForecasterSpec):
         return tuple(pixels * p for p in spec.patch)
     tied = spec.layers[0].state_size
@@ -129,50 +131,48 @@ def state_shapes(spec: Spec, batch: int, size: Sequence[int]) -> tuple[Any, ...]
     if isinstance(spec, ForecasterSpec):
         return state_shapes(spec.encoder, batch, patched_size(spec, size))
     entries: list[Any] = []
-    for layer, own in zip(spec.layers, layer_sizes(spec, size), strict=True):
-        shape = (batch, layer.hidden_channels, *own)
+    for layer, pixels in zip(spec.layers, layer_sizes(spec, size), strict=True):
+        shape = (batch, layer.hidden_channels, *pixels)
         entries += [(shape, shape) if layer.cell == "lstm" else shape] * len(spec.directions)
     return tuple(entries)
 
 
 def context_shapes(spec: NetworkSpec, batch: int, size: Sequence[int]) -> tuple[Shape, ...]:
-    """Shapes (B, G·H, *S) of the context, one for each layer and direction as in a state; (T, B, G·H, *S) is welcome too."""
+    """Shapes (B, G·H, *S) of the context, one for each layer and direction; a context may also have time in front."""
     return tuple(
-        (batch, layer.gates * layer.hidden_channels, *own)
-        for layer, own in zip(spec.layers, layer_sizes(spec, size), strict=True)
+        (batch, layer.gates * layer.hidden_channels, *pixels)
+        for layer, pixels in zip(spec.layers, layer_sizes(spec, size), strict=True)
         for _ in spec.directions
     )
 
 
 def mask_shapes(spec: NetworkSpec, time: int, batch: int, size: Sequence[int]) -> dict[str, Shape]:
-    """The masks that a network of this spec draws in training, by name, and their shapes.
+    """Name and shape of every mask that a network of this spec draws in training.
 
-    ``dropout.{l}`` (T, B, C, *S) multiplies the output of layer l before the next reads it; ``recurrent.{i}`` (B, H, *S) multiplies
-    h where it enters U, i counting layers and directions as in a state; ``zoneout.{i}.h`` and ``.c`` (T, B, H, *S) keep old state where
-    they are 1. Handed in, a mask is taken as it is: a dropout mask holds the factor 1/(1−p) already.
+    ``dropout.{l}`` (T, B, C, *S) multiplies the output of layer l. ``recurrent.{i}`` (B, H, *S) multiplies h where it
+    enters U, i counting layers and directions as in a state. ``zoneout.{i}.h`` and ``.c`` (T, B, H, *S) keep the old state
+    where they are 1. Masks are applied as given: a dropout mask includes the factor 1/(1−p).
     """
     shapes: dict[str, Shape] = {}
     sizes = layer_sizes(spec, size)
-    for index, (layer, own) in enumerate(zip(spec.layers, sizes, strict=True)):
+    for index, (layer, pixels) in enumerate(zip(spec.layers, sizes, strict=True)):
         if spec.dropout and index < len(spec.layers) - 1:
-            for name in _dropout_names(spec, index):
-                shapes[name] = (time, batch, spec.layer_channels(index), *own)
-        for direction in range(len(spec.directions)):
-            i = index * len(spec.directions) + direction
+            for direction in spec.directions:
+                shapes[dropout_mask(spec, index, direction)] = (time, batch, spec.layer_channels(index), *pixels)
+        for d in range(len(spec.directions)):
+            i = index * len(spec.directions) + d
             if spec.recurrent_dropout:
-                shapes[f"recurrent.{i}"] = (batch, layer.hidden_channels, *own)
+                shapes[f"recurrent.{i}"] = (batch, layer.hidden_channels, *pixels)
             if spec.zoneout:
                 shapes |= {
-                    f"zoneout.{i}.{part}": (time, batch, layer.hidden_channels, *own) for part in layer.state_names
+                    f"zoneout.{i}.{part}": (time, batch, layer.hidden_channels, *pixels) for part in layer.state_names
                 }
     return shapes
 
 
-def _dropout_names(spec: NetworkSpec, index: int) -> list[str]:
-    """One mask after each layer; with two whole stacks, one for each of them."""
-    if spec.bidirectional != "stack":
-        return [f"dropout.{index}"]
-    return [f"dropout.{index}.{direction}" for direction in spec.directions]
+def dropout_mask(spec: NetworkSpec, layer: int, direction: str) -> str:
+    """Name of the dropout mask behind a layer: one mask, or with two whole stacks one for each direction."""
+    return f"dropout.{layer}.{direction}" if spec.bidirectional == "stack" else f"dropout.{layer}"
 
 
 def patched_size(spec: ForecasterSpec, size: Sequence[int]) -> Shape:
