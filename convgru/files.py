@@ -11,7 +11,7 @@ import numpy as np
 
 from convgru import registry
 from convgru.errors import WeightsError
-from convgru.formats import keras, npz, safetensors
+from convgru.formats import keras, npz, parametrized, safetensors
 from convgru.formats.checkpoint import Contents, unwrapped
 from convgru.importers import adopt, export, restore, specless
 from convgru.spec import Spec
@@ -70,9 +70,10 @@ def weights_in(found: Contents, layout: str | None, prefix: str | None, hints: M
             raise WeightsError(f"a file of convgru itself needs no prefix and no hints, got {told}")
         return found.network(prefix)
     arrays = numbers(found)
-    if layout == specless.LAYOUT and specless.prefixes(arrays):
+    names = [*arrays, *parametrized.unknown(arrays)]
+    if layout == specless.LAYOUT and specless.prefixes(names):
         return without_spec(arrays, hints).network(prefix)
-    if layout is None and specless.prefixes([name for name in arrays if name.startswith(prefix or "")]):
+    if layout is None and specless.prefixes([name for name in names if name.startswith(prefix or "")]):
         raise WeightsError(specless.ADVICE)
     return adopt(arrays, layout, prefix=prefix, configs=found.configs, **hints)
 
@@ -145,6 +146,9 @@ def numbers(found: Contents) -> dict[str, np.ndarray]:
 
 def without_spec(arrays: Mapping[str, np.ndarray], hints: Mapping[str, Any]) -> Contents:
     """Arrays under convgru's own names, whose spec was lost on the way, with the specs that their shapes imply."""
+    arrays = parametrized.with_weights(arrays)
+    if parts := {name: parts for name, parts in parametrized.unknown(arrays).items() if specless.is_ours(name)}:
+        raise WeightsError(parametrized.advice(parts))
     starts = specless.prefixes(arrays)
     shapes = {start: {n[len(start) :]: a.shape for n, a in arrays.items() if n.startswith(start)} for start in starts}
     return Contents(arrays, {start: specless.spec_of(shapes[start], hints) for start in starts})

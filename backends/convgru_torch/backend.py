@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from convgru.calls import Extras
-from convgru.errors import UnsupportedError
+from convgru.errors import UnsupportedError, WeightsError
 from convgru.spec import ForecasterSpec, Spec
 from convgru.spec.shapes import nest_state, state_leaves
 from convgru.weights import Weights
@@ -19,6 +20,7 @@ from convgru_torch.cells import Cell
 from convgru_torch.compat.base import DropIn
 from convgru_torch.forecaster import Forecaster
 from convgru_torch.numpy_bridge import TORCH_DTYPES, to_numpy, to_tensor
+from convgru_torch.parametrized import compute_hooked_weights, evaluation
 from convgru_torch.precision import precise, tf32
 from convgru_torch.stacks import STACKS, Stack
 
@@ -33,7 +35,10 @@ __all__ = [
     "versions",
 ]
 
-WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
+"""Classes that hold the module they wrap as ``module``."""
+WRAPPED = ("_orig_mod", "_checkpoint_wrapped_module")
+"""Where torch.compile and checkpoint_wrapper hold theirs."""
 
 
 def versions() -> dict[str, str]:
@@ -66,14 +71,15 @@ def notes() -> list[str]:
 
 
 def owns(net: object) -> bool:
-    """Whether ``net`` is a module of this room, or a drop-in for an older system's, perhaps wrapped (``unwrapped``)."""
+    """Whether ``net`` is a module of this room or one of its drop-ins, perhaps in a wrapper (``unwrapped``)."""
     return isinstance(unwrapped(net), (Cell, Stack, Forecaster, DropIn))
 
 
 def unwrapped(net: Any) -> Any:
-    """The module within what torch.compile, DataParallel and DistributedDataParallel make of it."""
+    """Look through torch.compile, DataParallel, DistributedDataParallel, AveragedModel and checkpoint_wrapper."""
     while isinstance(net, nn.Module):
-        inner = net.module if isinstance(net, WRAPPERS) else getattr(net, "_orig_mod", None)
+        inside = (getattr(net, name, None) for name in WRAPPED)
+        inner = net.module if isinstance(net, WRAPPERS) else next(filter(None, inside), None)
         if inner is None:
             break
         net = inner
@@ -101,16 +107,29 @@ def build(weights: Weights, **options: Any) -> Any:
 
 
 def extract(net: nn.Module) -> Weights:
-    """The weights of a module of this room, wrapped or not, byte for byte. Raises TypeError for any other, WeightsError for NaN.
+    """Copy the weights that a module computes with in evaluation, byte for byte.
 
-    Of a drop-in: what ``convgru.adopt`` makes of its state dict, without being told the layout.
+    Weights behind parametrizations, hooks of torch.nn.utils and FSDP2's DTensors are computed and gathered (the
+    last on all processes together). Of a drop-in it is what ``convgru.adopt`` makes of its state dict.
+
+    Raises:
+        TypeError: for any other module.
+        WeightsError: for numbers that are not finite, or a module on the meta device.
     """
     net = unwrapped(net)
-    if isinstance(net, DropIn):
-        return Weights(net.spec, net.exact_arrays())
-    if not isinstance(net, (Cell, Stack, Forecaster)):
+    if not isinstance(net, (Cell, Stack, Forecaster, DropIn)):
         raise TypeError(f"expected a module of convgru.torch, got {type(net).__module__}.{type(net).__qualname__}")
-    return Weights(net.spec, {name: to_numpy(tensor) for name, tensor in net.arrays().items()})
+    meta = next((name for name, tensor in net.named_parameters() if tensor.is_meta), None)
+    if meta is not None:
+        raise WeightsError(
+            f"extract expected a {type(net).__name__} that holds numbers, got one whose {meta} is on the meta device: "
+            "give it memory with to_empty(device=...) and load its weights first"
+        )
+    with torch.no_grad(), evaluation(net):
+        compute_hooked_weights(net)
+        if isinstance(net, DropIn):
+            return Weights(net.spec, net.exact_arrays())
+        return Weights(net.spec, {name: to_numpy(tensor) for name, tensor in net.arrays().items()})
 
 
 def execute(

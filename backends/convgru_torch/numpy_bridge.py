@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,9 +14,9 @@ TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in D
 
 
 def to_tensor(array: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
-    """A tensor of the same dtype that shares nothing with the array."""
+    """Copy an array into a tensor of the same dtype."""
     name = str(array.dtype)
-    if name == "bfloat16":  # NumPy has no such dtype of its own: its bytes travel as integers
+    if name == "bfloat16":  # torch does not take ml_dtypes' bfloat16: the bytes travel as integers
         tensor = torch.from_numpy(np.array(array, order="C").view(np.int16)).view(torch.bfloat16)
     else:
         tensor = torch.from_numpy(np.array(array, order="C"))
@@ -22,8 +24,25 @@ def to_tensor(array: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
-    """An array of the same dtype that shares nothing with the tensor."""
-    tensor = tensor.detach().cpu().contiguous()
+    """Copy a tensor into an array of the same dtype; a DTensor is gathered from all processes first.
+
+    Raises TypeError for a tensor on the meta device.
+    """
+    if tensor.is_meta:
+        raise TypeError("expected a tensor with data, got one on the meta device")
+    full_tensor = getattr(tensor, "full_tensor", None)
+    return as_numpy(tensor if full_tensor is None else full_tensor()).copy()
+
+
+def as_numpy(tensor: Tensor) -> np.ndarray:
+    """View a tensor as an array where both can share memory. Raises what torch raises for dtypes NumPy does not have."""
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
     if tensor.dtype == torch.bfloat16:
-        return tensor.view(torch.int16).numpy().view(DTYPES["bfloat16"]).copy()
-    return tensor.numpy().copy()
+        return tensor.contiguous().view(torch.int16).numpy().view(DTYPES["bfloat16"])
+    return tensor.numpy()
+
+
+def local_of(tensor: Any) -> Tensor:
+    """The part of a DTensor that this process holds; needs no process group."""
+    local: Tensor = tensor.detach().to_local()
+    return local

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 import re
 import zipfile
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -30,28 +32,37 @@ ITEM = {
 """Bytes of one number, by the class of the storage."""
 TENSOR = re.compile(r"torch\.(?:\w+\.)*(?:\w*Tensor|\w*Storage|Parameter)")
 """Classes that a pickle may call, and that make as many numbers as they are told."""
+REFUSED = ("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER", "EXT1", "EXT2", "EXT4")
+"""Operations that reserve memory or look elsewhere, and that torch.save never writes."""
+MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 MAX_PICKLE = 64 << 20
 """How long the pickle itself may be: names, shapes and hyperparameters, no numbers."""
 
 
-def check(file: BinaryIO, size: int) -> None:
-    """Raise ValueError, or what pickle and zipfile raise, unless torch may be given this file of ``size`` bytes."""
+def check(file: BinaryIO, size: int) -> set[str]:
+    """Raise ValueError, or what pickle and zipfile raise, unless torch may be given this file of ``size`` bytes.
+
+    Returns the names of the globals that its pickles ask for.
+    """
     start = file.read(4)
     file.seek(0)
+    names: set[str] = set()
     if start == b"PK\x03\x04":
         with zipfile.ZipFile(file) as archive:
-            _check_archive(archive, size)
+            data, entries = _entries(archive, size)
+            _follow(data, entries, size, names)
     elif start[:1] == b"\x80":
-        for _ in range(
-            4
-        ):  # before 1.6 torch wrote a magic number, a version, and facts on the system, then the state dict
-            _Look(file, None, size).load()
+        # Before 1.6 torch wrote a magic number, a version, and facts on the system, then the state dict.
+        for _ in range(4):
+            _follow(_next_pickle(file), None, size, names)
     else:
         raise ValueError("expected a zip archive or a pickle, as torch.save writes them")
     file.seek(0)
+    return names
 
 
-def _check_archive(archive: zipfile.ZipFile, size: int) -> None:
+def _entries(archive: zipfile.ZipFile, size: int) -> tuple[bytes, dict[str, int]]:
+    """The pickle of an archive, and how many bytes each storage in it has."""
     zip_limits.check(archive, size, compressed=False)
     entries = {info.filename: info.file_size for info in archive.infolist()}
     pickles = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
@@ -60,7 +71,26 @@ def _check_archive(archive: zipfile.ZipFile, size: int) -> None:
     if entries[pickles[0]] > MAX_PICKLE:
         raise ValueError(f"expected a pickle of at most {MAX_PICKLE} bytes, got {entries[pickles[0]]}")
     root = pickles[0].removesuffix("data.pkl") + "data/"
-    _Look(io.BytesIO(archive.read(pickles[0])), {n.removeprefix(root): s for n, s in entries.items()}, size).load()
+    return archive.read(pickles[0]), {name.removeprefix(root): bytes_ for name, bytes_ in entries.items()}
+
+
+def _next_pickle(file: BinaryIO) -> bytes:
+    """The bytes of the pickle that begins here, and no more, for storages follow the last."""
+    begin = file.tell()
+    deque(pickletools.genops(file), maxlen=0)
+    end = file.tell()
+    file.seek(begin)
+    return file.read(end - begin)
+
+
+def _follow(data: bytes, entries: Mapping[str, int] | None, size: int, names: set[str]) -> None:
+    """Check the operations of one pickle, then run it on stand-ins."""
+    for count, (operation, argument, _) in enumerate(pickletools.genops(data)):
+        if operation.name in REFUSED:
+            raise ValueError(f"expected a pickle as torch.save writes it, got the operation {operation.name}")
+        if operation.name in MEMO and not 0 <= int(argument or 0) <= count:  # it would make the memo as long as that
+            raise ValueError(f"expected at most {count} objects in the pickle's memo, got the index {argument}")
+    _Look(data, entries, size, names).load()
 
 
 class _Storage:
@@ -158,20 +188,15 @@ CHECKS: Mapping[str, Any] = {
 }
 
 
-class _Look(pickle._Unpickler):  # the one in Python: that in C resizes its memo to any index
-    """Reads one pickle; its globals are stand-ins, its storages are measured against the entries of the archive."""
+class _Look(pickle.Unpickler):
+    """Run one pickle with stand-ins for its globals, and measure its storages against the entries of the archive."""
 
-    dispatch = {  # noqa: RUF012
-        code: do
-        for code, do in pickle._Unpickler.dispatch.items()
-        if code not in (pickle.BYTEARRAY8[0], pickle.NEXT_BUFFER[0], pickle.EXT1[0], pickle.EXT2[0], pickle.EXT4[0])
-    }
-
-    def __init__(self, file: Any, entries: Mapping[str, int] | None, size: int) -> None:
-        super().__init__(file)
-        self.entries, self.size = entries, size
+    def __init__(self, data: bytes, entries: Mapping[str, int] | None, size: int, names: set[str]) -> None:
+        super().__init__(io.BytesIO(data))
+        self.entries, self.size, self.names = entries, size, names
 
     def find_class(self, module: str, name: str) -> Any:
+        self.names.add(f"{module}.{name}")
         return type("Inert", (_Inert,), {"name": f"{module}.{name}"})
 
     def persistent_load(self, pid: Any) -> Any:

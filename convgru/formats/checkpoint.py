@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from convgru.errors import WeightsError
+from convgru.formats.parametrized import advice, unknown, with_weights
 from convgru.spec import Spec
 from convgru.spec.shapes import layer_prefix
 from convgru.weights import Weights
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """What DataParallel, torch.compile, FSDP and activation checkpointing put into the names of what they wrap."""
+COUNTER = "n_averaged"
+"""How many states torch.optim.swa_utils.AveragedModel has averaged: an array of its own beside the module's."""
 _WRAPPER = re.compile(rf"(?:(?<=\.)|^)(?:{'|'.join(WRAPPERS)})\.")
 
 
@@ -32,15 +35,26 @@ class Contents:
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def unwrapped(self) -> Contents:
-        """The same under the names that the arrays had before somebody's wrapper; as it is where two would fall together."""
-        names = {name: unwrapped(name) for name in self.arrays}
+        """Undo what training tools do to a state dict.
+
+        Strips the wrapper prefixes (DataParallel, AveragedModel, torch.compile, FSDP) unless two names would
+        collide, and drops AveragedModel's counter.
+        """
+        arrays = {name: array for name, array in self.arrays.items() if not self._counts_averages(name)}
+        names = {name: unwrapped(name) for name in arrays}
         if len(set(names.values())) != len(names):
-            return self
+            return Contents(arrays, self.specs, self.configs)
         return Contents(
-            {names[name]: array for name, array in self.arrays.items()},
+            {names[name]: array for name, array in arrays.items()},
             {unwrapped(prefix): spec for prefix, spec in self.specs.items()},
             self.configs,
         )
+
+    def _counts_averages(self, name: str) -> bool:
+        """Whether an array is the counter that AveragedModel keeps beside its ``module``."""
+        owner, _, last = name.rpartition(".")
+        start = f"{owner}.module." if owner else "module."
+        return last == COUNTER and any(other.startswith(start) for other in self.arrays)
 
     def network(self, prefix: str | None) -> Weights:
         """The one network of convgru's own, or the one whose names begin with ``prefix``. Raises WeightsError if that is not one."""
@@ -72,6 +86,9 @@ class Contents:
     def _weights(self, prefix: str) -> Weights:
         spec = self.specs[prefix]
         arrays = {name[len(prefix) :]: array for name, array in self.arrays.items() if name.startswith(prefix)}
+        arrays = with_weights(arrays)
+        if parts := unknown(arrays):
+            raise WeightsError(advice(parts))
         short = "updates.0.weight_ih" if spec.recurrent.layers[0].updates else "weight_ih"
         if short in arrays:  # a bare cell: the network of that layer alone
             arrays = {layer_prefix(0) + name: array for name, array in arrays.items()}

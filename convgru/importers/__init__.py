@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from convgru.errors import WeightsError
+from convgru.formats import parametrized
 from convgru.importers.convert import place_in, to_canonical, to_foreign
 from convgru.importers.layout import Layout
 from convgru.importers.match import Match
@@ -52,11 +53,8 @@ def adopt(
     >>> convgru.adopt(arrays).spec.title  # four gates of one channel
     'ConvLSTM'
     """
-    state_dict = _flattened(state_dict)
-    shapes = _shapes(state_dict)
-    found = _only(
-        search(shapes, _candidates(layout), hints, configs or {}, prefix, named=layout is not None), shapes, prefix
-    )
+    state_dict, findings = _find(state_dict, layout, hints, configs, prefix)
+    found = _only(findings, state_dict, prefix)
     needed = {name: _as_array(name, state_dict[name]) for name in found.claims}
     dtypes = {str(array.dtype) for array in needed.values()}
     if len(dtypes) > 1:
@@ -77,8 +75,7 @@ def survey(
 
     >>> convgru.importers.survey(torch.load("model.pt", weights_only=True)).matches  # doctest: +SKIP
     """
-    shapes = _shapes(_flattened(state_dict))
-    return search(shapes, _candidates(layout), hints, configs or {}, prefix, named=layout is not None)
+    return _find(state_dict, layout, hints, configs, prefix)[1]
 
 
 def restore(state_dict: Mapping[str, Any], layout: str, spec: Spec) -> Weights:
@@ -122,6 +119,27 @@ def _candidates(name: str | None) -> list[Layout]:
     return found
 
 
+def _find(
+    state_dict: Mapping[str, Any],
+    layout: str | None,
+    hints: Mapping[str, Any],
+    configs: Configs | None,
+    prefix: str | None,
+) -> tuple[Mapping[str, Any], Findings]:
+    """The networks among the arrays, and the arrays: as they came or, if that finds none, ``_with_weights``."""
+
+    def networks_in(arrays: Mapping[str, Any]) -> Findings:
+        return search(_shapes(arrays), _candidates(layout), hints, configs or {}, prefix, named=layout is not None)
+
+    arrays = _flattened(state_dict)
+    findings = networks_in(arrays)
+    if not (findings.matches or findings.others):
+        joined = _with_weights(arrays)
+        if joined is not arrays:
+            return joined, networks_in(joined)
+    return arrays, findings
+
+
 def _only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Match:
     """The one network that was found. Raises WeightsError if there is none, or are several."""
     exact = [each for each in found.matches if prefix and each.prefix.rstrip("./") == prefix.rstrip("./")]
@@ -134,6 +152,8 @@ def _only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Mat
     if prefix and not found.reasons and not any(begins(name, prefix) for name in shapes):
         raise WeightsError(f"no array lies below the prefix {prefix!r}; there are {_examples(shapes)}")
     where = "" if prefix is None else f" that begin with {prefix!r}"
+    unknown = parametrized.unknown(shapes)
+    names += [parametrized.advice(unknown)] if unknown else []
     lines = [f"no known layout fits the arrays {_examples(shapes)}{where}", *_shortened(found.reasons), *names]
     raise WeightsError("\n".join(lines))
 
@@ -180,6 +200,16 @@ def _flattened(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _with_weights(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """The arrays with weight norm, spectral norm and pruning computed (``parametrized.with_weights``)."""
+    names = [name for parts in parametrized.unknown(state_dict).values() for name in parts]
+    if not names:
+        return state_dict
+    parts = {name: _as_array(name, state_dict[name]) for name in names}
+    others = {name: value for name, value in state_dict.items() if name not in parts}
+    return {**others, **parametrized.with_weights(parts)}
+
+
 def _shapes(state_dict: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shape of each array. Raises WeightsError where there are none."""
     if not state_dict:
@@ -198,6 +228,8 @@ def _as_array(name: str, value: Any) -> np.ndarray:
     """NumPy's view of an array of any framework, without importing the framework."""
     bfloat16 = str(getattr(value, "dtype", "")).lower().rpartition(".")[2] == "bfloat16"
     try:
+        if hasattr(value, "full_tensor"):  # torch's DTensor: gathered from all processes
+            value = value.full_tensor()
         if hasattr(value, "detach"):  # torch: off the graph, off the GPU
             value = value.detach().cpu()
         if hasattr(value, "asnumpy"):  # MindSpore

@@ -10,6 +10,7 @@ from convgru.errors import WeightsError
 from convgru.spec import NetworkSpec, network
 
 FIRST = re.compile(r"(|.*\.)layers\.0\.fwd\.weight_hh", re.DOTALL)
+OURS = re.compile(r"(?:.*\.)?layers\.\d+\.(?:fwd|bwd)\.(?:updates\.\d+\.)?\w+", re.DOTALL)
 LAYOUT = "convgru"
 """How a caller asks for it: what the arrays cannot tell is never assumed in silence."""
 ADVICE = (
@@ -17,6 +18,11 @@ ADVICE = (
     "leaves no trace in arrays (stride, dilation, padding, activation, dropout, merge), or with hints named as its arguments"
 )
 CELLS = {1: "rnn", 3: "gru", 4: "lstm"}
+
+
+def is_ours(name: str) -> bool:
+    """Whether an array of this name is a parameter of a layer of convgru's."""
+    return OURS.fullmatch(name) is not None
 
 
 def prefixes(names: Iterable[str]) -> list[str]:

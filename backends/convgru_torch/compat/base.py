@@ -18,6 +18,7 @@ from convgru_torch.compat.canonical import TORCH
 from convgru_torch.functional import run
 from convgru_torch.numpy_bridge import to_numpy
 from convgru_torch.parameters import parameter
+from convgru_torch.parametrized import compute_hooked_weights
 
 
 class DropIn(nn.Module):
@@ -42,16 +43,9 @@ class DropIn(nn.Module):
 
     def _foreign(self) -> dict[str, Tensor]:
         """The parameters by the row's names, as they are used: behind parametrisations and functional_call too."""
-        self._renew()
+        compute_hooked_weights(self)
         names = {name for blocks in self._plan.values() for block in blocks for name in block.names}
         return {name: parameter(self, name.removeprefix(self._head)) for name in sorted(names)}
-
-    def _renew(self) -> None:
-        """Let weight norm, spectral norm and pruning of the older kind compute their weights: they wait for a convolution's call."""
-        for module in self.modules():
-            for hook in module._forward_pre_hooks.values():
-                if type(hook).__module__.startswith("torch.nn.utils"):
-                    hook(module, ())
 
     def arrays(self) -> dict[str, Tensor]:
         """The parameters by canonical name, differentiable."""
