@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata
 from typing import Any
@@ -147,6 +148,24 @@ def execute(
             results, slopes = jax.jit(_pulled(call))(given, jax.device_put(moved, target))
             found, gradients = _to_numpy(results, spec.ndim), _to_numpy(slopes, spec.ndim)
     return found.pop("y"), nest_state(spec, found), gradients
+
+
+def evaluate(
+    call: Callable[[dict[str, jax.Array]], dict[str, jax.Array]],
+    leaves: Mapping[str, np.ndarray],
+    cotangents: Mapping[str, np.ndarray] | None,
+    device: str = "cpu",
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Call anybody's function of JAX arrays, jitted; with cotangents also the gradients of the leaves."""
+    target = _find(device)
+    with precision_of(leaves["x"].dtype), jax.default_device(target):
+        given = jax.device_put(dict(leaves), target)
+        if cotangents is None:
+            results, slopes = jax.jit(call)(given), {}
+        else:
+            results, slopes = jax.jit(_pulled(call))(given, jax.device_put(dict(cotangents), target))
+        numpy = [{name: np.asarray(array) for name, array in arrays.items()} for arrays in (results, slopes)]
+    return numpy[0], numpy[1]
 
 
 def _others(spec: Spec, extras: Extras) -> dict[str, Any]:

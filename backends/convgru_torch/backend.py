@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from convgru_torch.stacks import STACKS, Stack
 __all__ = [
     "build",
     "devices",
+    "evaluate",
     "execute",
     "extract",
     "notes",
@@ -164,6 +165,26 @@ def execute(
         gradients = {name: to_numpy(gradient) for name, gradient in zip(wanted, found, strict=True)}
     outputs = {name: to_numpy(result) for name, result in results.items()}
     return outputs.pop("y"), nest_state(spec, outputs), gradients
+
+
+def evaluate(
+    call: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    leaves: Mapping[str, np.ndarray],
+    cotangents: Mapping[str, np.ndarray] | None,
+    device: str = "cpu",
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Call anybody's function of tensors; with cotangents also the gradients of the leaves."""
+    tensors = {n: to_tensor(a, device).requires_grad_(cotangents is not None) for n, a in leaves.items()}
+    with torch.set_grad_enabled(cotangents is not None):
+        results = call(tensors)
+    gradients: dict[str, np.ndarray] = {}
+    if cotangents is not None:
+        weighed = [to_tensor(cotangents[name], device) for name in results]
+        slopes = torch.autograd.grad(
+            list(results.values()), list(tensors.values()), weighed, allow_unused=True, materialize_grads=True
+        )
+        gradients = {name: to_numpy(slope) for name, slope in zip(tensors, slopes, strict=True)}
+    return {name: to_numpy(result) for name, result in results.items()}, gradients
 
 
 def _options(extras: Extras, leaves: Mapping[str, Tensor], device: str) -> dict[str, Any]:

@@ -1,40 +1,58 @@
-"""How far from the float64 reference a backend may be: the network's own conditioning, measured, not a fixed number."""
+"""How far from the float64 reference a backend may be: four standard deviations of what rounding does to this problem.
+
+The model of rounding and its derivation stand in docs/parity.md.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import sqrt
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
 from convgru import reference
 from convgru.parity.cases import Problem
-from convgru.reference import ops as numpy_ops
-from convgru.spec.shapes import nest_state, state_leaves
+from convgru.reference.gradients import taped
+from convgru.reference.rounding import SCALE, Rounding
+from convgru.reference.taped_ops import TapedOps
 
 TF32_EPS = 2.0**-10
 """Spacing of TensorFloat-32, which has ten bits of mantissa."""
-NOISE = 2.0**-24
-"""Size of the noise that measures conditioning: small enough to be linear, far above float64's own rounding."""
-SEEDS = (0, 1, 2)
+DEVIATIONS = 4.0
+"""The budget in standard deviations of the number that rounding disturbs most."""
+COPIES = 8
+"""How many randomly rounded runs the standard deviations are taken from."""
+NUMBERS = 1 << 22
+"""About how many numbers of one convolution's windows to hold at once."""
 HALF = {"float16": (4.0, 16.0), "bfloat16": (4.0, 16.0)}
 """Dtypes with a fixed budget, in eps: forward, gradient."""
+KINKED = ("relu", "leaky_relu", "hard_sigmoid", "hard_sigmoid_0.2")
 KINK = 4.0
-"""By how much a ReLU (or a clipped line) widens the gradient's budget in those: a number that rounds across the kink turns a derivative on or
-off, which no conditioning foresees (measured: up to 34 eps, where the smooth cells stay below 16)."""
+"""By how much a ReLU (or a clipped line) widens the gradient's budget in half precision: a number that rounds across the kink
+turns a derivative on or off, which no conditioning foresees (measured: up to 34 eps, where the smooth cells stay below 16)."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Largest error allowed, relative to max(1, max|reference|), of outputs and states, and of gradients."""
+    """Largest errors allowed, relative to max(1, max|reference|).
+
+    Attributes:
+        forward: of the output and of every state.
+        gradients: of the gradient of each leaf, by its name.
+    """
 
     forward: float
-    gradient: float
+    gradients: Mapping[str, float] = field(default_factory=dict)
 
 
-KINKED = ("relu", "leaky_relu", "hard_sigmoid", "hard_sigmoid_0.2")
+class Values(NamedTuple):
+    """Results (``output``, ``state.0.h`` …) and gradients (``x``, ``state.0.h`` …, every parameter) of a problem."""
+
+    results: dict[str, np.ndarray]
+    gradients: dict[str, np.ndarray]
 
 
 def eps_of(dtype: str, tf32: bool = False) -> float:
@@ -44,48 +62,86 @@ def eps_of(dtype: str, tf32: bool = False) -> float:
     return float(ml_dtypes.finfo(dtype).eps)
 
 
-def budget(problem: Problem, steps: int | None = None, *, tf32: bool = False) -> Budget:
-    """The budget for one problem in the dtype of its weights: 4·R·eps, R being ``conditioning``.
-
-    A gradient is a sum over the N pixels of all frames, and rounds as a convolution of so many taps does: there R is at
-    least 1 + √N/5. (Without that the longest sums in float64 came to 0.91 of the budget.)
-    """
-    dtype = str(problem.weights.dtype)
-    eps = eps_of(dtype, tf32)
-    if dtype in HALF:
-        forward, gradient = HALF[dtype]
-        kinks = any(
-            layer.activation in KINKED or layer.recurrent_activation in KINKED
-            for layer in problem.weights.spec.recurrent.layers
-        )
-        return Budget(forward * eps, gradient * eps * (KINK if kinks else 1.0))
-    response = conditioning(problem, steps)
-    pixels = problem.x.size // problem.x.shape[2]
-    return Budget(4 * response * eps, 4 * max(response, 1 + sqrt(pixels) / 5) * eps)
-
-
-def conditioning(problem: Problem, steps: int | None = None) -> float:
-    """R: the worst of three seeded responses of the float64 reference to rounding noise, in units of that noise.
-
-    The noise is relative: (1 + √K/5)·eps on each convolution result (K = taps · channels), 1·eps on each new state.
-    """
+def evaluate(
+    problem: Problem, steps: int | None = None, *, gradients: bool = True, ops: TapedOps | None = None, copies: int = 1
+) -> Values:
+    """Results and gradients in float64, with an axis of ``copies`` in front; ``ops`` may disturb each in its own way."""
     weights, spec = problem.weights, problem.weights.spec
     x = problem.x.astype(np.float64)
     extras = reference.complete_extras(spec, x, problem.extras, steps)
     leaves = reference.leaves_of(weights, x, reference.complete_state(spec, x, problem.state), extras)
-    state = nest_state(spec, leaves)
+    results, slopes = taped(spec, leaves, problem.cotangents if gradients else None, steps, extras, ops, copies)
+    if problem.state is None:  # nobody hands in a state, so nobody asks for its gradient
+        slopes = {name: slope for name, slope in slopes.items() if not name.startswith("state.")}
+    return Values(results, slopes)
 
-    def results(ops: Any = numpy_ops, settle: Any = None) -> list[np.ndarray]:
-        layers, final = reference.compute(spec, leaves, x, state, steps, extras, ops=ops, settle=settle)
-        return [layers[-1], *(array for _, array in state_leaves(spec, final))]
 
-    exact = results()
-    worst = 0.0
-    for seed in SEEDS:
-        noise = _Noise(seed)
-        noisy = results(noise, noise.settle)
-        worst = max(worst, *(error(got, want) for got, want in zip(noisy, exact, strict=True)))
-    return max(1.0, worst / NOISE)
+def exactly(problem: Problem, steps: int | None = None, *, gradients: bool = True) -> Values:
+    """Results and gradients in float64."""
+    results, slopes = evaluate(problem, steps, gradients=gradients)
+    return Values({name: a[0] for name, a in results.items()}, {name: a[0] for name, a in slopes.items()})
+
+
+def budget(
+    problem: Problem,
+    steps: int | None = None,
+    *,
+    gradients: bool = False,
+    tf32: bool = False,
+    exact: Values | None = None,
+) -> Budget:
+    """The budget for one problem in the dtype of its weights: DEVIATIONS · R · eps.
+
+    R is the standard deviation, in eps, that rounding gives to the number it disturbs most, at least 1: one R for all
+    outputs and states, and one for the gradient of each leaf. ``exact`` spares computing the values that are disturbed.
+    """
+    dtype = str(problem.weights.dtype)
+    eps = eps_of(dtype, tf32)
+    exact = exactly(problem, steps, gradients=gradients) if exact is None else exact
+    if dtype in HALF:
+        output, gradient = HALF[dtype]
+        layers = problem.weights.spec.recurrent.layers
+        kinks = any(name in KINKED for layer in layers for name in (layer.activation, layer.recurrent_activation))
+        return Budget(output * eps, dict.fromkeys(exact.gradients, gradient * eps * (KINK if kinks else 1.0)))
+    forward, slopes = deviations(problem, steps, exact)
+    scaled = {name: DEVIATIONS * max(1.0, deviation) * eps for name, deviation in slopes.items()}
+    return Budget(DEVIATIONS * max(1.0, *forward.values()) * eps, scaled)
+
+
+def deviations(problem: Problem, steps: int | None, exact: Values) -> tuple[dict[str, float], dict[str, float]]:
+    """Standard deviation in eps, relative to max(1, max|value|), of the most disturbed number of each result and gradient."""
+    squares: dict[str, Any] = {}
+    width = _copies_at_once(problem)
+    for start in range(0, COPIES, width):
+        ops, copies = TapedOps(Rounding(start)), min(width, COPIES - start)
+        noisy = evaluate(problem, steps, gradients=bool(exact.gradients), ops=ops, copies=copies)
+        for key, got, want in _paired(noisy, exact):
+            squares[key] = squares.get(key, 0.0) + ((got - want) ** 2).sum(axis=0)
+    found: dict[str, float] = {}
+    for key, _, want in _paired(exact, exact):
+        scale = max(1.0, _largest(want)) * SCALE
+        found[key] = _largest(np.sqrt(squares[key] / COPIES)) / scale
+    results = {name: found["result " + name] for name in exact.results}
+    return results, {name: found["gradient " + name] for name in exact.gradients}
+
+
+def _paired(got: Values, want: Values) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    pairs = [("result " + name, got.results[name], array) for name, array in want.results.items()]
+    return pairs + [("gradient " + name, got.gradients[name], array) for name, array in want.gradients.items()]
+
+
+def _copies_at_once(problem: Problem) -> int:
+    """So many that their windows fit in NUMBERS: small networks all together, large ones one by one."""
+    layers = problem.weights.spec.recurrent.layers
+    fan_in = max(
+        prod(step.kernel_size) * max(step.in_channels, step.hidden_channels) for layer in layers for step in layer.steps
+    )
+    pixels = problem.x.shape[1] * prod(problem.x.shape[3:])
+    return max(1, min(COPIES, NUMBERS // int(fan_in * pixels)))
+
+
+def _largest(array: np.ndarray) -> float:
+    return float(np.abs(array).max(initial=0.0))
 
 
 def error(got: np.ndarray, want: np.ndarray) -> float:
@@ -96,28 +152,3 @@ def error(got: np.ndarray, want: np.ndarray) -> float:
         return 0.0
     difference = np.abs(got.astype(np.float64) - want).max()
     return float(difference / max(1.0, np.abs(want).max())) if np.isfinite(difference) else float("inf")
-
-
-class _Noise:
-    """numpy_ops with relative noise on each convolution result."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = np.random.default_rng(seed)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(numpy_ops, name)
-
-    def conv(self, x: np.ndarray, p: Any, name: str) -> np.ndarray:
-        """The convolution, each number off by (1 + √K/5)·eps·N(0, 1)."""
-        return self._shake(numpy_ops.conv(x, p, name), 1 + sqrt(p[name].matrix.shape[-2]) / 5)
-
-    def peep(self, c: np.ndarray, p: Any, name: str) -> np.ndarray:
-        """A peephole, noisy where it is a convolution."""
-        return numpy_ops.peep(c, p, name) if isinstance(p[name], np.ndarray) else self.conv(c, p, name)
-
-    def settle(self, state: np.ndarray) -> np.ndarray:
-        """A new state, each number off by eps·N(0, 1)."""
-        return self._shake(state, 1.0)
-
-    def _shake(self, a: np.ndarray, size: float) -> np.ndarray:
-        return a * (1 + size * NOISE * self.rng.standard_normal(a.shape))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 from zlib import crc32
 
@@ -12,7 +11,7 @@ import numpy as np
 from convgru.calls import Extras, check_input
 from convgru.initialization import init
 from convgru.spec import ForecasterSpec, Spec
-from convgru.spec.shapes import context_shapes, count_parameters, mask_shapes, nest_state, state_leaves, state_shapes
+from convgru.spec.shapes import context_shapes, mask_shapes, nest_state, state_leaves, state_shapes
 from convgru.weights import Weights, dtype_of
 
 
@@ -39,12 +38,6 @@ class Case:
     train: bool = False
     forced: bool = False
     resume: bool = False
-
-    @property
-    def elementwise(self) -> bool:
-        """Whether the network is so small that every number's derivative is checked by itself."""
-        numbers = count_parameters(self.spec) + self.time * self.batch * self.spec.in_channels * prod(self.size)
-        return numbers * self.time * self.batch * prod(self.size) < 200_000
 
 
 @dataclass(frozen=True)

@@ -4,137 +4,90 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from convgru import reference, registry
-from convgru.parity import budget as budgets
+from convgru.errors import UnsupportedError
 from convgru.parity import cases as problems
+from convgru.parity import oracle
 from convgru.parity import table as case_table
-from convgru.parity.cases import Case, Problem
-from convgru.parity.faults import CONTROLS, FAULTS, Control, plant
-from convgru.parity.report import Report, Row
+from convgru.parity.budget import HALF
+from convgru.parity.cases import Case
+from convgru.parity.faults import CAUGHT, CONTROLS, FAULTS, Control, plant
+from convgru.parity.module import Module, as_module
+from convgru.parity.oracle import Solution, solve
+from convgru.parity.report import Report
+from convgru.spec import ForecasterSpec
 from convgru.spec.shapes import fitting_size, nest_state, state_leaves
 from convgru.weights import Weights
 
 Progress = Callable[[int, int, str], None]
 DTYPES = ("float32", "float64")
-DIRECTIONS = 8
-CAUGHT = 10.0
-"""A planted fault must miss the budget by this factor."""
-
-
-class Oracle:
-    """What the float64 reference says of one problem: results, gradients and budget."""
-
-    def __init__(self, problem: Problem, steps: int | None, *, elementwise: bool, gradients: bool, tf32: bool) -> None:
-        self.problem, self.steps = problem, steps
-        weights, spec, state = problem.weights, problem.weights.spec, problem.state
-        x = problem.x.astype(np.float64)
-        extras = reference.complete_extras(spec, x, problem.extras, steps)
-        start = reference.complete_state(spec, x, state)
-        self.leaves = reference.leaves_of(weights, x, start, extras)
-        layers, final = reference.compute(spec, self.leaves, x, start, steps, extras)
-        self.output, self.final = layers[-1], dict(state_leaves(spec, final))
-        self.budget = budgets.budget(problem, steps, tf32=tf32)
-        if state is None:
-            self.leaves = {name: leaf for name, leaf in self.leaves.items() if not name.startswith("state.")}
-        self.directions: dict[str, np.ndarray] | None = None
-        self.gradients: dict[str, np.ndarray] = {}
-        if gradients and elementwise:
-            self.gradients = reference.gradient(weights, x, state, problem.cotangents, steps=steps, extras=extras)
-        elif gradients:
-            rng = np.random.default_rng(0)
-            self.directions = {n: rng.standard_normal((DIRECTIONS, *a.shape)) for n, a in self.leaves.items()}
-            self.gradients = reference.derivatives(
-                weights, x, state, problem.cotangents, self.directions, steps=steps, extras=extras
-            )
-
-    def gradient_error(self, name: str, got: np.ndarray) -> float:
-        """Error of one leaf's gradient: elementwise, or of its derivatives along the random directions."""
-        if got.shape != self.leaves[name].shape:
-            raise ValueError(f"gradient of {name} expected shape {self.leaves[name].shape}, got {got.shape}")
-        if got.dtype != self.problem.x.dtype:
-            return float("inf")
-        if self.directions is not None:
-            got = np.tensordot(self.directions[name], got.astype(np.float64), axes=got.ndim)
-        return budgets.error(got, self.gradients[name])
-
-    def error(self, got: np.ndarray, want: np.ndarray) -> float:
-        """``budget.error``; infinite where the result is not of the problem's dtype: float32 may not pose as float64."""
-        return budgets.error(got, want) if got.dtype == self.problem.x.dtype else float("inf")
-
-    def rows(self, case: str, backend: str, device: str, weights: Weights | None = None) -> list[Row]:
-        """Run one backend on the problem (or on other weights, where a fault is planted) and compare."""
-        cotangents = self.problem.cotangents if self.gradients else None
-        y, final, gradients = registry.get(backend).execute(
-            weights or self.problem.weights,
-            self.problem.x,
-            self.problem.state,
-            steps=self.steps,
-            extras=self.problem.extras,
-            cotangents=cotangents,
-            device=device,
-        )
-        found = {"output": self.error(y, self.output)}
-        spec = self.problem.weights.spec
-        states = {n: self.error(a, self.final[n]) for n, a in state_leaves(spec, final)}
-        slopes = {n: self.gradient_error(n, gradients[n]) for n in self.leaves} if cotangents is not None else {}
-        dtype, allowed = str(self.problem.weights.dtype), self.budget
-        rows = [Row(case, backend, dtype, device, "output", "output", found["output"], allowed.forward)]
-        for quantity, errors, limit in (("state", states, allowed.forward), ("gradient", slopes, allowed.gradient)):
-            if errors:
-                worst = max(errors, key=lambda name: errors[name])
-                rows.append(Row(case, backend, dtype, device, quantity, worst, errors[worst], limit))
-        return rows
 
 
 def run(
     cases: Iterable[Case] | None = None,
     *,
     backends: Sequence[str] | None = None,
+    module: Any = None,
     dtypes: Sequence[str] = DTYPES,
     device: str = "cpu",
     gradients: bool = True,
     controls: bool = True,
     fault: str | None = None,
     tf32: bool = False,
+    cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Compare every backend (default: all that are installed) with the reference on a table of cases (default: all).
+    """Compare backends with the float64 reference on a table of cases.
 
-    Negative controls, faults planted on purpose, must be caught, or the report is not ok; ``fault`` plants one in every
-    case, to see the comparison fail. ``tf32`` leaves TF32 on and widens the budget to its eps. A backend that cannot
-    compute a dtype on the device stands in the report with its reason; one that was asked for and compared nothing fails.
+    A backend that cannot compute a dtype on the device stands in the report with its reason; if ``backends`` named it, the
+    report fails.
+
+    Args:
+        cases: which cases; None for the whole table.
+        backends: names of backends. None for all that are installed, or none where there is a ``module``.
+        module: a network of your own, as ``convgru.parity.Module`` takes it, or where to import it: "package.module:name".
+            It may decline cases, which then stand in the report; one at least must run.
+        dtypes: one or more of float32, float64, float16 and bfloat16.
+        device: "cpu", or another of the backends' devices.
+        gradients: whether gradients are compared too.
+        controls: whether faults are planted on purpose, each of which must miss its budget ten times over.
+        fault: plant this one in every case, to see the comparison fail.
+        tf32: leave TF32 on, and widen the budget to its eps.
+        cache: a folder in which JAX keeps its compiled programs for the next run.
+        progress: called with the number of problems done, their total, and what comes next.
     """
     chosen = list(cases) if cases is not None else case_table.table()
     dtypes = [dtypes] if isinstance(dtypes, str) else dtypes
     if fault is not None and fault not in FAULTS:
         raise ValueError(f"fault expected one of {', '.join(map(repr, FAULTS))}, got {fault!r}")
-    report = _start(backends, device, tf32)
-    if not report.backends:
-        return report  # which fails: nothing was compared
+    comparison = _Comparison(backends, module, device, tf32)
+    if not comparison.runners:
+        return comparison.report  # which fails: nothing was compared
     jobs = [(case, dtype) for dtype in dtypes for case in chosen]
-    for done, (case, dtype) in enumerate(jobs):
-        if progress is not None:
-            progress(done, len(jobs), f"{case.name} {dtype}")
-        problem = problems.problem(case, dtype)
-        faulty = plant(fault, problem.weights) if fault is not None else problem.weights
-        if faulty is None:
-            continue  # this cell has nothing to break in that way
-        oracle = Oracle(
-            problem, case.steps, elementwise=case.elementwise, gradients=gradients and fault is None, tf32=tf32
-        )
-        _compare(report, oracle, case.name, device, tf32, faulty)
-    if controls and fault is None:
-        for dtype in dtypes:
-            if dtype not in budgets.HALF:
-                _controls(report, dtype, device, tf32)
+    with comparison.settings(cache):
+        for done, (case, dtype) in enumerate(jobs):
+            if progress is not None:
+                progress(done, len(jobs), f"{case.name} {dtype}")
+            problem = problems.problem(case, dtype)
+            faulty = plant(fault, problem.weights) if fault is not None else None
+            if fault is not None and faulty is None:
+                continue  # this cell has nothing to break in that way
+            solution = solve(case.name, problem, case.steps, gradients=gradients and fault is None, tf32=tf32)
+            comparison.add(solution, faulty)
+        if controls and fault is None:
+            for dtype in dtypes:
+                if dtype not in HALF:
+                    comparison.add_controls(chosen, dtype)
     if progress is not None:
         progress(len(jobs), len(jobs), "done")
-    return report
+    return comparison.report
 
 
 def compare(
@@ -145,19 +98,29 @@ def compare(
     state: Any = None,
     steps: int | None = None,
     backends: Sequence[str] | None = None,
+    module: Any = None,
     dtype: str | None = None,
     device: str = "cpu",
     gradients: bool = True,
     tf32: bool = False,
     seed: int = 0,
 ) -> Report:
-    """Compare every backend with the reference on anybody's weights, on x (T, B, C, *S) or on random input of ``size``.
+    """Compare backends with the float64 reference on given weights.
 
-    Gradients are compared along random directions. ``dtype`` defaults to that of the weights. The default size is about 16 in
-    every dimension, and a forecaster's ``steps`` three.
+    Args:
+        weights: the network.
+        x: its input (T, B, C, *S); None for random numbers.
+        size: the spatial size of random input; about 16 in every dimension if None.
+        state: the initial state; None for zeros.
+        steps: how many frames a forecaster predicts; three if None.
+        backends: as in ``run``.
+        module: as in ``run``.
+        dtype: what weights and input are rounded to; None for the weights' own.
+        device: as in ``run``.
+        gradients: as in ``run``.
+        tf32: as in ``run``.
+        seed: of the random numbers.
     """
-    from convgru.spec import ForecasterSpec
-
     spec = weights.spec
     if isinstance(spec, ForecasterSpec) and steps is None:
         steps = 3
@@ -168,58 +131,93 @@ def compare(
     if state is not None:
         given = reference.complete_state(spec, problem.x, state)
         leaves = {name: leaf.astype(problem.x.dtype) for name, leaf in state_leaves(spec, given)}
-        problem = Problem(problem.weights, problem.x, nest_state(spec, leaves), problem.cotangents)
-    report = _start(backends, device, tf32)
-    oracle = Oracle(problem, steps, elementwise=False, gradients=gradients, tf32=tf32)
-    _compare(report, oracle, "given weights", device, tf32, problem.weights)
-    return report
+        problem = replace(problem, state=nest_state(spec, leaves))
+    comparison = _Comparison(backends, module, device, tf32)
+    with comparison.settings(None):
+        comparison.add(solve("given weights", problem, steps, gradients=gradients, tf32=tf32))
+    return comparison.report
 
 
-def _start(backends: Sequence[str] | None, device: str, tf32: bool) -> Report:
-    """An empty report that says what will be compared, with what versions, and what is not there."""
-    if isinstance(backends, str):
-        backends = [backends]
-    report = Report(device=device, tf32=tf32, platform=f"{platform.system()} {platform.machine()}")
-    report.versions = {"python": platform.python_version(), "numpy": np.__version__}
-    for name, backend in registry.available().items():
-        if backends is not None and name not in backends:
-            continue
-        if isinstance(backend, str):
-            if backends is not None:
-                raise ImportError(backend)
-            report.absent[name] = backend
-            continue
-        report.backends.append(name)
-        report.versions.update(backend.versions())
-    for name in backends or ():
-        registry.get(name)
-    return report
+class _Comparison:
+    """What is compared, and the report that grows."""
 
+    def __init__(self, backends: Sequence[str] | str | None, module: Any, device: str, tf32: bool) -> None:
+        self.device, self.tf32 = device, tf32
+        self.report = Report(device=device, tf32=tf32, platform=f"{platform.system()} {platform.machine()}")
+        self.report.versions = {"python": platform.python_version(), "numpy": np.__version__}
+        named: list[str] = [backends] if isinstance(backends, str) else list(backends or ())
+        self.runners: dict[str, Any] = {}
+        if module is not None:
+            given = as_module(module)
+            self.runners[given.name] = given
+        elif backends is None:
+            self._find_installed()
+        for name in named:
+            self.runners[name] = registry.get(name)
+        self.report.backends = list(self.runners)
+        self.report.requested = [name for name in self.runners if name in named or module is not None]
+        for runner in self.runners.values():
+            self.report.versions.update(runner.versions())
 
-def _compare(report: Report, oracle: Oracle, case: str, device: str, tf32: bool, weights: Weights) -> None:
-    for name in report.backends:
-        with nullcontext() if tf32 else registry.get(name).precise():
+    def _find_installed(self) -> None:
+        for name, backend in registry.available().items():
+            if isinstance(backend, str):
+                self.report.absent[name] = backend
+            else:
+                self.runners[name] = backend
+
+    def settings(self, cache: str | Path | None) -> ExitStack:
+        """Within it float32 means float32, unless TF32 was asked for, and compiled programs are kept in ``cache``."""
+        stack = ExitStack()
+        for runner in self.runners.values():
+            if not self.tf32:
+                stack.enter_context(runner.precise())
+            if cache is not None and hasattr(runner, "compiled_in"):
+                stack.enter_context(runner.compiled_in(Path(cache)))
+        return stack
+
+    def add(self, solution: Solution, faulty: Weights | None = None) -> None:
+        """Rows of every backend for one problem."""
+        for name in self.runners:
+            self.report.rows.extend(self._rows(name, solution, faulty))
+
+    def _rows(self, name: str, solution: Solution, faulty: Weights | None) -> list[Any]:
+        """Rows of one backend; none if it cannot compute this, or if somebody's module breaks, which the report then says."""
+        runner, key = self.runners[name], f"{name} {solution.problem.weights.dtype} {self.device}"
+        if not isinstance(runner, Module):
             try:
-                report.rows.extend(oracle.rows(case, name, device, weights))
-            except registry.UnsupportedError as reason:
-                report.unsupported[f"{name} {weights.dtype} {device}"] = str(reason)
+                return oracle.compare(solution, runner, name, self.device, faulty)
+            except UnsupportedError as reason:
+                self.report.unsupported[key] = str(reason)
+                return []
+        if not runner.differentiates:
+            solution = replace(solution, gradients={}, budget=replace(solution.budget, gradients={}))
+        try:
+            return oracle.compare(solution, runner, name, self.device, faulty)
+        except UnsupportedError as reason:
+            if faulty is None:
+                self.report.declined[f"{key} {solution.case}"] = str(reason)
+        except Exception as broken:  # whatever somebody's code does, the other cases are still worth a look
+            self.report.errors[f"{key} {solution.case}"] = f"{type(broken).__name__}: {broken}"
+        return []
 
-
-def _controls(report: Report, dtype: str, device: str, tf32: bool) -> None:
-    """Plant each fault once and see that every backend's comparison misses."""
-    by_name = {case.name: case for case in case_table.table()}
-    for control, case_name in CONTROLS.items():
-        case = by_name[case_name]
-        problem = problems.problem(case, dtype)
-        faulty = plant(control, problem.weights)
-        assert faulty is not None
-        oracle = Oracle(problem, case.steps, elementwise=False, gradients=False, tf32=tf32)
-        for name in report.backends:
-            with nullcontext() if tf32 else registry.get(name).precise():
-                try:
-                    rows = oracle.rows(case_name, name, device, faulty)
-                except registry.UnsupportedError as reason:
-                    report.unsupported[f"{name} {dtype} {device}"] = str(reason)
-                    continue
-            ratio = rows[0].ratio
-            report.controls.append(Control(control, case_name, name, dtype, ratio, ratio >= CAUGHT))
+    def add_controls(self, cases: Sequence[Case], dtype: str) -> None:
+        """Plant each fault once and see that every backend's comparison misses."""
+        table = {case.name: case for case in case_table.table()}
+        solutions: dict[str, Solution] = {}
+        ran = {(row.backend, row.case) for row in self.report.rows}
+        for fault, case_name in CONTROLS.items():
+            for name, runner in self.runners.items():
+                usual = [table[case_name]]
+                if isinstance(runner, Module):  # which may have declined the usual case
+                    usual = [case for case in (*usual, *cases) if (name, case.name) in ran]
+                for case in usual:
+                    if case.name not in solutions:
+                        problem = problems.problem(case, dtype)
+                        solutions[case.name] = solve(case.name, problem, case.steps, gradients=False, tf32=self.tf32)
+                    faulty = plant(fault, solutions[case.name].problem.weights)
+                    rows = [] if faulty is None else self._rows(name, solutions[case.name], faulty)
+                    if rows:
+                        ratio = rows[0].ratio
+                        self.report.controls.append(Control(fault, case.name, name, dtype, ratio, ratio >= CAUGHT))
+                        break

@@ -11,6 +11,9 @@ from convgru.spec import GATES, ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.shapes import parameter_shapes
 from convgru.weights import Weights
 
+CAUGHT = 10.0
+"""A planted fault must miss the budget by this factor."""
+
 
 @dataclass(frozen=True)
 class Control:

@@ -31,6 +31,11 @@ class Row:
         return self.error / self.budget
 
     @property
+    def rank(self) -> float:
+        """The ratio, or infinity where the error is not a number: what the worst row is chosen by."""
+        return self.ratio if self.ratio == self.ratio else float("inf")
+
+    @property
     def ok(self) -> bool:
         """Whether the error is within a finite budget; never so for NaN."""
         return self.error <= self.budget < float("inf")
@@ -38,47 +43,76 @@ class Row:
 
 @dataclass
 class Report:
-    """Everything a parity run found."""
+    """What a parity run found.
+
+    Attributes:
+        device: where the backends computed.
+        tf32: whether float32 was allowed to be TF32.
+        platform: operating system and processor.
+        versions: of Python, NumPy and every framework.
+        backends: what was to be compared.
+        requested: those of them that were asked for by name.
+        rows: error and budget of every quantity of every case on every backend.
+        controls: how the planted faults fared.
+        unsupported: "backend dtype device" to the reason why a backend computes nothing so.
+        absent: backends that are not installed, each with what would install it.
+        declined: "module dtype device case" to the reason why a user's module does not compute the case.
+        errors: "module dtype device case" to the error that a user's module raised.
+    """
 
     device: str
     tf32: bool
     platform: str
     versions: dict[str, str] = field(default_factory=dict)
     backends: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     controls: list[Control] = field(default_factory=list)
     unsupported: dict[str, str] = field(default_factory=dict)
-    """``backend dtype device`` to the reason why it was not compared."""
     absent: dict[str, str] = field(default_factory=dict)
-    """Backends that are not installed, each with what would install it."""
+    declined: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """Whether every row is within budget, every control caught, and every backend compared something."""
+        """Whether there are no ``failures``."""
         return not self.failures()
 
     def failures(self) -> list[str]:
-        """One sentence for everything that keeps the report from being ok, in the order of the rows."""
-        found = [
+        """One sentence for everything that keeps the report from being ok, in the order of the rows.
+
+        Errors over their budget, planted faults that were not caught, errors of a user's module, backends that computed
+        some cases of a dtype and refused others, backends asked for by name that cannot compute a dtype or compared
+        nothing, and a run in which nothing was compared at all.
+        """
+        failures = [
             f"{r.backend} {r.dtype} {r.case}: {r.quantity} ({r.leaf}) error {r.error:.3g} over budget {r.budget:.3g}"
             for r in self.rows
             if not r.ok
         ]
-        found += [
+        failures += [
             f"{c.backend} {c.dtype}: control {c.fault} on {c.case} was not caught (error only {c.ratio:.3g} budgets)"
             for c in self.controls
             if not c.caught
         ]
-        compared = {row.backend for row in self.rows}
-        reasons = {key.split()[0]: reason for key, reason in self.unsupported.items()}
-        partly = {f"{row.backend} {row.dtype} {row.device}" for row in self.rows} & self.unsupported.keys()
-        found += [f"{key} compared some cases and refused others: {self.unsupported[key]}" for key in sorted(partly)]
-        for name in self.backends:
+        failures += [f"{key}: {error}" for key, error in self.errors.items()]
+        computed = {f"{row.backend} {row.dtype} {row.device}" for row in self.rows}
+        for key, reason in self.unsupported.items():
+            if key in computed:
+                failures.append(f"{key} compared some cases and refused others: {reason}")
+            elif key.split()[0] in self.requested:
+                failures.append(f"{key} was asked for and compared nothing: {reason}")
+        compared = {row.backend for row in self.rows} | {key.split()[0] for key in self.unsupported}
+        for name in self.requested:
             if name not in compared:
-                found.append(f"{name} compared nothing: {reasons.get(name, 'no case ran')}")
+                reasons = [reason for key, reason in self.declined.items() if key.startswith(f"{name} ")]
+                failures.append(f"{name} compared nothing: {reasons[0] if reasons else 'no case ran'}")
         if not self.rows:
-            found.append("nothing was compared" + ("" if self.backends else ": no backend is installed"))
-        return found
+            reasons = list(dict.fromkeys(self.unsupported.values())) or ["no case ran"]
+            failures.append(
+                "nothing was compared: " + ("; ".join(reasons) if self.backends else "no backend is installed")
+            )
+        return failures
 
     def summary(self) -> Iterator[tuple[str, str, str, int, Row]]:
         """For each backend, dtype and quantity: how many cases, and the row with the worst ratio."""
@@ -87,9 +121,7 @@ class Report:
                 for quantity in QUANTITIES:
                     rows = [r for r in self.rows if (r.backend, r.dtype, r.quantity) == (name, dtype, quantity)]
                     if rows:
-                        # NaN is worse than any number
-                        worst = max(rows, key=lambda r: r.ratio if r.ratio == r.ratio else float("inf"))
-                        yield name, dtype, quantity, len(rows), worst
+                        yield name, dtype, quantity, len(rows), max(rows, key=lambda row: row.rank)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain data, with ``ok`` and the failures spelled out."""

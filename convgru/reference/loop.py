@@ -32,7 +32,7 @@ class Call:
     context: Sequence[Frames] | None = None
     masks: Mapping[str, np.ndarray] | None = None
     ops: Any = ops
-    settle: Callable[[np.ndarray], np.ndarray] | None = None
+    settle: Callable[[Any], Any] | None = None
 
 
 def run(

@@ -70,7 +70,8 @@ def prepare(spec: CellSpec, own: Mapping[str, np.ndarray]) -> Params:
 
 def _rows(weight: np.ndarray, ndim: int, start: int, stop: int | None) -> np.ndarray:
     rows: tuple[Any, ...] = (..., slice(start, stop), *(slice(None),) * (ndim + 1))
-    return np.asarray(weight[rows])
+    chosen: np.ndarray = weight[rows]
+    return chosen
 
 
 def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, np.ndarray]) -> Params:
@@ -105,27 +106,31 @@ def conv(x: np.ndarray, p: Params, name: str) -> np.ndarray:
     weights = p[name]
     assert isinstance(weights, Kernel)
     geometry = weights.geometry
+    columns, pixels = windows(x, geometry)
+    out: np.ndarray = columns @ weights.matrix  # (..., groups, pixels, gates · rows)
+    cut = out.reshape(*out.shape[:-1], geometry.gates, out.shape[-1] // geometry.gates)
+    whole = np.moveaxis(cut, -4, -2)  # (..., pixels, gates, groups, rows)
+    return whole.reshape(*whole.shape[:-4], *pixels, prod(whole.shape[-3:]))
+
+
+def windows(x: np.ndarray, geometry: Convolution) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Every window of x as (..., groups, pixels, channels/groups · taps), and the pixels' axes (B, *S) of the result."""
     ndim = len(geometry.kernel_size)
     axes = tuple(range(x.ndim - ndim - 1, x.ndim - 1))
     pads = geometry.pads(x.shape[x.ndim - ndim - 1 : -1])
     widths = [(0, 0)] * (x.ndim - ndim - 1) + list(pads) + [(0, 0)]
     spans = tuple(d * (k - 1) + 1 for k, d in zip(geometry.kernel_size, geometry.dilation, strict=True))
     padded = np.pad(x, widths, mode=MODES[geometry.padding_mode])  # type: ignore[call-overload]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=axes)
+    view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=axes)
     steps = [slice(None, None, s) for s in geometry.stride]
     taps = [slice(None, None, d) for d in geometry.dilation]
     chosen: tuple[Any, ...] = (..., *steps, slice(None), *taps)
-    windows = windows[chosen]
-    images = windows.shape[: x.ndim - 1]  # (..., B, *S), then C and the taps
+    view = view[chosen]
+    images = view.shape[: x.ndim - 1]  # (..., B, *S), then C and the taps
     lead, pixels = images[: -(ndim + 1)], images[-(ndim + 1) :]
-    width = prod(windows.shape[x.ndim - 1 :]) // geometry.groups
-    columns = windows.reshape(*lead, prod(pixels), geometry.groups, width)
-    out: np.ndarray = np.moveaxis(columns, -2, -3) @ weights.matrix  # (..., groups, pixels, gates · rows)
-    cut = out.reshape(
-        *out.shape[:-1], geometry.gates, out.shape[-1] // geometry.gates
-    )  # then back to (..., pixels, gates, groups, rows)
-    whole = np.moveaxis(cut, -4, -2)
-    return whole.reshape(*whole.shape[:-4], *pixels, prod(whole.shape[-3:]))
+    width = prod(view.shape[x.ndim - 1 :]) // geometry.groups
+    columns = view.reshape(*lead, prod(pixels), geometry.groups, width)
+    return np.moveaxis(columns, -2, -3), pixels
 
 
 def peep(c: np.ndarray, p: Params, name: str) -> np.ndarray:

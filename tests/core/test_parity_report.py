@@ -11,7 +11,7 @@ from convgru.calls import Extras
 from convgru.initialization import init
 from convgru.parity import cases, comparison
 from convgru.parity import table as case_table
-from convgru.parity.budget import budget, conditioning, error
+from convgru.parity.budget import budget, error
 from convgru.parity.cases import Case
 from convgru.parity.faults import CONTROLS, FAULTS, plant
 from convgru.spec import forecaster, network
@@ -114,16 +114,27 @@ def test_a_run_that_compared_nothing_fails(backend):
     backend(Exact(unsupported=("float32", "float64")))
     report = parity.run(SMALL)
     assert not report.ok
-    assert "exact has no float" in report.failures()[0]
+    assert report.failures() == ["nothing was compared: exact has no float32; exact has no float64"]
     backend(Exact())
     assert not parity.run([]).ok
 
 
-def test_a_dtype_that_is_not_supported_is_named(backend):
+def test_a_dtype_that_is_not_supported_fails_only_if_the_backend_was_asked_for(backend):
     backend(Exact(unsupported=("float64",)))
     report = parity.run(SMALL[:1])
     assert report.ok
     assert report.unsupported == {"exact float64 cpu": "exact has no float64"}
+    report = parity.run(SMALL[:1], backends=["exact"])
+    assert report.failures() == ["exact float64 cpu was asked for and compared nothing: exact has no float64"]
+    assert parity.run(SMALL[:1], backends=["exact"], dtypes="float32").ok
+
+
+def test_a_backend_that_computes_no_dtype_is_only_reported_beside_one_that_does(monkeypatch):
+    both = {"exact": Exact(), "half": Exact(unsupported=("float32",))}
+    monkeypatch.setattr(registry, "get", both.__getitem__)
+    monkeypatch.setattr(registry, "available", lambda: both)
+    assert parity.run(SMALL[:1], dtypes="float32").ok
+    assert not parity.run(SMALL[:1], dtypes="float32", backends=["half", "exact"]).ok
 
 
 def test_a_backend_that_refuses_some_cases_fails(backend):
@@ -172,17 +183,22 @@ def test_compare_takes_given_input(backend):
         parity.compare(weights, np.zeros((2, 1, 3, 4, 4)))
 
 
-def test_conditioning_grows_with_the_weights():
+def test_budgets_grow_with_the_weights():
     spec = network("gru", 4, 8, 3)
-    sizes = [conditioning(cases.problem(Case("scaled", spec, (5, 5), time=4, scale=s), "float32")) for s in (1, 2, 4)]
+    problems = [cases.problem(Case("scaled", spec, (5, 5), time=4, scale=scale), "float32") for scale in (1, 2, 4)]
+    budgets = [budget(problem, gradients=True) for problem in problems]
+    sizes = [found.forward for found in budgets]
     assert sizes == sorted(sizes)
-    assert sizes[0] >= 1
+    assert sizes[0] >= 4 * 2.0**-23
+    slopes = [found.gradients["state.0.h"] for found in budgets]
+    assert slopes == sorted(slopes)
 
 
 def test_half_precision_has_a_fixed_budget():
     for dtype, eps in (("float16", 2.0**-10), ("bfloat16", 2.0**-7)):
-        found = budget(cases.problem(SMALL[0], dtype))
-        assert (found.forward, found.gradient) == (4 * eps, 16 * eps)
+        allowed = budget(cases.problem(SMALL[0], dtype), gradients=True)
+        assert allowed.forward == 4 * eps
+        assert set(allowed.gradients.values()) == {16 * eps}
 
 
 def test_tf32_widens_the_budget_of_float32_alone():

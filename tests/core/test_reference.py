@@ -7,8 +7,10 @@ import pytest
 
 from convgru import reference, spec
 from convgru.initialization import init
-from convgru.parity.cases import noisy
-from convgru.reference import ops
+from convgru.parity import table as case_table
+from convgru.parity.cases import noisy, problem
+from convgru.reference import complex_step, ops
+from convgru.reference.rounding import SCALE, WALK, Rounding
 from convgru.spec.convolution import Convolution
 from convgru.weights import Weights
 
@@ -173,8 +175,47 @@ def test_gradient_against_finite_differences(network):
 
         slope = (loss(1e-5) - loss(-1e-5)) / 2e-5
         assert (gradient[name] * direction).sum() == pytest.approx(slope, rel=1e-7, abs=1e-8), name
-        along = reference.derivatives(weights, x, state, cotangents, {name: direction[None]}, steps=steps)[name]
-        assert along.item() == pytest.approx((gradient[name] * direction).sum(), rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda s: s.title)
+def test_gradient_against_complex_step(network):
+    weights = noisy(init(network, 1, "float64"), 1)
+    steps = 2 if network.title == "Forecaster" else None
+    x = RNG.standard_normal((2, 1, network.in_channels, *(4,) * network.ndim))
+    y, final = reference.run(weights, x, steps=steps)
+    cotangents = RNG.standard_normal(y.shape), final
+    want = complex_step.gradient(weights, x, None, cotangents, steps=steps)
+    got = reference.gradient(weights, x, None, cotangents, steps=steps)
+    assert got.keys() == want.keys()
+    for name, slope in want.items():
+        np.testing.assert_allclose(got[name], slope, rtol=0, atol=1e-13 * max(1, np.abs(slope).max()), err_msg=name)
+
+
+@pytest.mark.parametrize("case", case_table.table(), ids=lambda case: case.name)
+def test_gradient_against_complex_step_on_the_table(case):
+    """Along a random direction of every leaf: ReLU and clipped lines, norms, lengths, context and forecasts among them."""
+    made = problem(case, "float64")
+    call = {"steps": case.steps, "extras": made.extras}
+    slopes = reference.gradient(made.weights, made.x, made.state, made.cotangents, **call)
+    directions = {name: RNG.standard_normal((1, *slope.shape)) for name, slope in slopes.items()}
+    along = complex_step.derivatives(made.weights, made.x, made.state, made.cotangents, directions, **call)
+    for name, slope in slopes.items():
+        terms = slope * directions[name][0]
+        assert abs(terms.sum() - along[name].item()) < 1e-13 * max(1, np.sqrt((terms**2).sum())), name
+
+
+def test_rounding_of_a_sum_is_a_random_walk():
+    """The error of float32 sums, one term after the other, against ``Rounding.sum``'s deviation of √n/5 eps."""
+    terms = RNG.standard_normal((20_000, 400)).astype(np.float32)
+    for n in (4, 40, 400):
+        off = np.cumsum(terms[:, :n], axis=1)[:, -1] - terms[:, :n].astype(np.float64).sum(axis=1)
+        size = np.sqrt((off**2).mean()) / (2.0**-23 * np.sqrt(n))
+        assert 0.1 * np.sqrt(n) < size < WALK * np.sqrt(n)
+    value, squares = np.full(20_000, 0.5), np.full(20_000, 9.0)
+    moved = Rounding(0).sum(value, squares, 25) - value
+    assert np.sqrt((moved**2).mean()) / SCALE == pytest.approx(3 * WALK * 5, rel=0.02)
+    moved = Rounding(0).sum(np.full(20_000, 7.0), squares, 0, extra=1.0) - 7
+    assert np.sqrt((moved**2).mean()) / SCALE == pytest.approx(7, rel=0.02)
 
 
 def _state(network, leaves):

@@ -5,7 +5,8 @@ from functools import cache
 import pytest
 
 from convgru import parity, registry
-from convgru.parity import Oracle, cases
+from convgru.errors import UnsupportedError
+from convgru.parity import cases, faults, oracle
 from convgru.parity import table as case_table
 
 INSTALLED = [name for name, backend in registry.available().items() if not isinstance(backend, str)]
@@ -14,16 +15,16 @@ HALF = [name for name in TABLE if name.endswith(("-2d", "-layers"))]
 
 
 @cache
-def oracle(name: str, dtype: str) -> Oracle:
+def solution(name: str, dtype: str) -> oracle.Solution:
     """Backends share what the reference says of a case."""
     case = TABLE[name]
-    gradients = case.elementwise
-    return Oracle(cases.problem(case, dtype), case.steps, elementwise=gradients, gradients=True, tf32=False)
+    return oracle.solve(name, cases.problem(case, dtype), case.steps)
 
 
 def check(backend: str, name: str, dtype: str, device: str) -> None:
-    with registry.get(backend).precise():
-        rows = oracle(name, dtype).rows(name, backend, device)
+    runner = registry.get(backend)
+    with runner.precise():
+        rows = oracle.compare(solution(name, dtype), runner, backend, device)
     assert {row.quantity for row in rows} == {"output", "state", "gradient"}
     for row in rows:
         assert row.ok, f"{row.quantity} ({row.leaf}) error {row.error:.3g} over budget {row.budget:.3g}"
@@ -63,7 +64,7 @@ def unsupported(backend: str, dtype: str) -> str | None:
     problem = cases.problem(TABLE["gru-before-1d"], dtype)
     try:
         registry.get(backend).execute(problem.weights, problem.x)
-    except registry.UnsupportedError as reason:
+    except UnsupportedError as reason:
         return str(reason)
     return None
 
@@ -72,12 +73,12 @@ def unsupported(backend: str, dtype: str) -> str | None:
 def test_planted_faults_are_caught(backend):
     report = parity.run([TABLE["gru-before-1d"]], backends=[backend])
     assert report.ok, report.failures()
-    assert len(report.controls) == 2 * len(parity.CONTROLS)
+    assert len(report.controls) == 2 * len(faults.CONTROLS)
 
 
-@pytest.mark.parametrize("fault", parity.FAULTS)
+@pytest.mark.parametrize("fault", faults.FAULTS)
 @pytest.mark.parametrize("backend", INSTALLED)
 def test_a_planted_fault_fails_the_run(backend, fault):
-    names = set(parity.CONTROLS.values())
+    names = set(faults.CONTROLS.values())
     report = parity.run([TABLE[name] for name in sorted(names)], backends=[backend], dtypes=["float32"], fault=fault)
     assert not report.ok

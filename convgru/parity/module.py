@@ -1,0 +1,147 @@
+"""Anybody's own network as something that the table of cases is run on."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from convgru import registry
+from convgru.calls import ArrayInfo, Caller, Extras
+from convgru.errors import UnsupportedError
+from convgru.spec.shapes import nest_state, state_leaves
+from convgru.weights import Weights
+
+TENSORS = ("numpy", "torch", "jax")
+
+
+class Module:
+    """A function ``run(spec, arrays, x, state, **call) -> (output, state)``, or an object that has it as a method.
+
+    ``arrays`` are the canonical weights by name, ``x`` is (T, B, C, *S), ``state`` a tuple with one entry for each layer
+    and direction, h or (h, c), each (B, H, *S), or None for zeros. ``call`` are the optional arguments of the case, as
+    ``convgru.reference.run`` has them; a function that has no parameter for one declines the case. So does one that raises
+    ``convgru.UnsupportedError``.
+
+    Two attributes, of the function or the object, are optional:
+
+    - ``tensors``: "numpy" (the default), "torch" or "jax": what ``run`` is given and returns. With torch and JAX the
+      gradients are those of the framework, through whatever ``run`` does.
+    - ``gradients(spec, arrays, x, state, cotangents, **call)``: the gradients by name, for a ``run`` in NumPy. Without it
+      outputs and states alone are compared.
+    """
+
+    def __init__(self, given: Any, name: str | None = None) -> None:
+        target = given() if isinstance(given, type) else given
+        self.name = name or str(getattr(given, "__qualname__", type(given).__qualname__))
+        self.run: Callable[..., Any] = getattr(target, "run", target)
+        if not callable(self.run):
+            raise TypeError(
+                f"module {self.name} expected a function run(spec, arrays, x, state) or an object with this method, "
+                f"got {type(target).__name__}"
+            )
+        self.tensors: str = getattr(target, "tensors", "numpy")
+        if self.tensors not in TENSORS:
+            raise ValueError(f"module {self.name}: tensors expected one of {TENSORS}, got {self.tensors!r}")
+        self.gradients: Callable[..., Any] | None = getattr(target, "gradients", None)
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether gradients can be compared."""
+        return self.tensors != "numpy" or self.gradients is not None
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the framework whose tensors it takes."""
+        return {} if self.tensors == "numpy" else registry.get(self.tensors).versions()
+
+    def precise(self) -> AbstractContextManager[Any]:
+        """A context in which float32 means float32."""
+        return nullcontext() if self.tensors == "numpy" else registry.get(self.tensors).precise()
+
+    def execute(
+        self,
+        weights: Weights,
+        x: np.ndarray,
+        state: Any = None,
+        *,
+        steps: int | None = None,
+        extras: Extras | None = None,
+        cotangents: tuple[np.ndarray, Any] | None = None,
+        device: str = "cpu",
+    ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+        """Run it as a backend: output, final state, gradients. Raises UnsupportedError for a case that it declines."""
+        spec, extras = weights.spec, extras or Extras()
+        call = {name: getattr(extras, name) for name in extras.given} | ({} if steps is None else {"steps": steps})
+        self._check_signature(call)
+        leaves = {
+            "x": x,
+            **({} if state is None else dict(state_leaves(spec, state))),
+            **extras.leaves(),
+            **weights.arrays,
+        }
+
+        def results_of(leaves: Mapping[str, Any]) -> dict[str, Any]:
+            arrays = {name: leaves[name] for name in weights.arrays}
+            begin = None if state is None else nest_state(spec, leaves)
+            given = dict(call)
+            if "context" in given:
+                given["context"] = [leaves[name] for name in extras.leaves()]
+            returned = self.run(spec, arrays, leaves["x"], begin, **given)
+            return self._results(weights, x, returned)
+
+        if self.tensors != "numpy":
+            weighed = None if cotangents is None else _named(weights, *cotangents)
+            results, slopes = registry.room(self.tensors, "backend").evaluate(results_of, leaves, weighed, device)
+        else:
+            results, slopes = results_of(leaves), {}
+            if cotangents is not None and self.gradients is not None:
+                slopes = dict(self.gradients(spec, weights.arrays, x, state, cotangents, **call))
+        return results.pop("output"), nest_state(spec, results), slopes
+
+    def _check_signature(self, call: Mapping[str, Any]) -> None:
+        parameters = inspect.signature(self.run).parameters
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return
+        if unknown := [name for name in call if name not in parameters]:
+            raise UnsupportedError(f"{self.name} takes no {', '.join(unknown)}")
+
+    def _results(self, weights: Weights, x: np.ndarray, returned: Any) -> dict[str, Any]:
+        if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+            raise TypeError(f"{self.name} expected run to return (output, state), got {type(returned).__name__}")
+        caller = Caller(f"{self.name}, final state:", weights.spec, "TBCS", _describe, accepts=lambda a, b: True)
+        caller.state(returned[1], caller.input(x, str(x.dtype)))
+        return _named(weights, *returned)
+
+
+def load(path: str) -> Module:
+    """The module at ``package.module:name``. Raises ValueError for another form, ImportError where it is not found."""
+    file, colon, name = path.partition(":")
+    if not colon or not file or not name:
+        raise ValueError(f"module expected package.module:name, got {path!r}")
+    target: Any = importlib.import_module(file)
+    for part in name.split("."):
+        if not hasattr(target, part):
+            raise ImportError(f"module {path}: {file} has no {name}")
+        target = getattr(target, part)
+    return Module(target, path)
+
+
+def as_module(given: Any) -> Module:
+    """The module that ``convgru.parity.run`` was given: one already, where to import it, or what runs."""
+    if isinstance(given, Module):
+        return given
+    return load(given) if isinstance(given, str) else Module(given)
+
+
+def _named(weights: Weights, output: Any, state: Any) -> dict[str, Any]:
+    return {"output": output, **dict(state_leaves(weights.spec, state))}
+
+
+def _describe(value: Any) -> ArrayInfo | None:
+    return (
+        ArrayInfo(tuple(value.shape), str(value.dtype)) if hasattr(value, "shape") and hasattr(value, "dtype") else None
+    )

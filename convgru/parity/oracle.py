@@ -1,0 +1,111 @@
+"""What the float64 reference says of a problem, and how far a backend is from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from convgru.calls import Extras
+from convgru.parity.budget import Budget, budget, error, exactly
+from convgru.parity.cases import Problem
+from convgru.parity.report import Row
+from convgru.spec.shapes import state_leaves
+from convgru.weights import Weights
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Runner(Protocol):
+    """What can be compared: a backend of ``convgru.registry``, or a ``convgru.parity.module.Module``."""
+
+    def execute(
+        self,
+        weights: Weights,
+        x: np.ndarray,
+        state: Any = None,
+        *,
+        steps: int | None = None,
+        extras: Extras | None = None,
+        cotangents: tuple[np.ndarray, Any] | None = None,
+        device: str = "cpu",
+    ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+        """Output, final state and gradients: see ``convgru.registry.Backend``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A problem with the reference's answer.
+
+    Attributes:
+        case: what the report calls it.
+        problem: weights and arguments, rounded to a dtype.
+        steps: a forecaster's horizon.
+        results: ``output`` and the final states ``state.0.h`` …
+        gradients: of every leaf by name; empty where none are to be compared.
+        budget: how far a backend may be from them.
+    """
+
+    case: str
+    problem: Problem
+    steps: int | None
+    results: Arrays
+    gradients: Arrays
+    budget: Budget
+
+
+def solve(
+    case: str, problem: Problem, steps: int | None = None, *, gradients: bool = True, tf32: bool = False
+) -> Solution:
+    """Compute results, gradients and budgets of a problem with the float64 reference."""
+    exact = exactly(problem, steps, gradients=gradients)
+    allowed = budget(problem, steps, tf32=tf32, exact=exact)
+    return Solution(case, problem, steps, exact.results, exact.gradients, allowed)
+
+
+def compare(
+    solution: Solution, runner: Runner, name: str, device: str = "cpu", weights: Weights | None = None
+) -> list[Row]:
+    """Run a backend on the problem and compare: a row each for output, states and gradients.
+
+    A row is about the array whose error is the largest part of its budget. ``weights`` replace the problem's, so that a
+    fault can be planted. Raises ValueError for a result of the wrong shape or a gradient that is not there.
+    """
+    problem = solution.problem
+    y, final, gradients = runner.execute(
+        weights or problem.weights,
+        problem.x,
+        problem.state,
+        steps=solution.steps,
+        extras=problem.extras,
+        cotangents=problem.cotangents if solution.gradients else None,
+        device=device,
+    )
+
+    def row(quantity: str, leaf: str, got: Arrays, want: Arrays, allowed: float) -> Row:
+        if leaf not in got:
+            raise ValueError(f"{name} returned no {quantity} of {leaf}")
+        if got[leaf].shape != want[leaf].shape:
+            raise ValueError(f"{quantity} of {leaf}: expected shape {want[leaf].shape}, got {got[leaf].shape}")
+        # float32 may not pose as float64
+        off = error(got[leaf], want[leaf]) if got[leaf].dtype == problem.x.dtype else float("inf")
+        return Row(solution.case, name, str(problem.x.dtype), device, quantity, leaf, off, allowed)
+
+    results = {"output": y, **dict(state_leaves(problem.weights.spec, final))}
+    allowed = solution.budget
+    rows = [row("output", "output", results, solution.results, allowed.forward)]
+    states = [leaf for leaf in solution.results if leaf != "output"]
+    rows.append(_worst(row("state", leaf, results, solution.results, allowed.forward) for leaf in states))
+    if solution.gradients:
+        slopes = (
+            row("gradient", leaf, gradients, solution.gradients, allowed.gradients[leaf]) for leaf in allowed.gradients
+        )
+        rows.append(_worst(slopes))
+    return rows
+
+
+def _worst(rows: Iterable[Row]) -> Row:
+    return max(rows, key=lambda row: row.rank)

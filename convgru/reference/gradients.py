@@ -1,0 +1,78 @@
+"""Gradients of the reference by one reverse pass, and how far rounding may move results and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from convgru.calls import Extras
+from convgru.reference.network import as_float64, complete_extras, complete_state, compute, leaves_of
+from convgru.reference.tape import Tensor, backward
+from convgru.reference.taped_ops import TapedOps
+from convgru.spec import Spec
+from convgru.spec.shapes import nest_state, state_leaves
+from convgru.weights import Weights
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def gradient(
+    weights: Weights,
+    x: Any,
+    state: Any,
+    cotangents: tuple[Any, Any],
+    *,
+    steps: int | None = None,
+    extras: Extras = Extras(),  # noqa: B008 - frozen
+) -> dict[str, np.ndarray]:
+    """Gradient of sum(cotangents · (output, final state)) with respect to every leaf, in float64.
+
+    Args:
+        weights: the network.
+        x: (T, B, C, *S).
+        state: the initial state; None for zeros, with respect to which there is a gradient too.
+        cotangents: what weighs the output, and the final state, each of the same shapes.
+        steps: how many frames a forecaster predicts.
+        extras: the other arguments of the call.
+
+    Returns:
+        The gradients by name: ``x``, ``state.0.h`` …, ``context.0`` …, and every parameter.
+    """
+    x = as_float64(weights.spec.title, "x", x)
+    extras = complete_extras(weights.spec, x, extras, steps)
+    leaves = leaves_of(weights, x, complete_state(weights.spec, x, state), extras)
+    _, gradients = taped(weights.spec, leaves, cotangents, steps, extras)
+    return {name: copies[0] for name, copies in gradients.items()}
+
+
+def taped(
+    spec: Spec,
+    leaves: Arrays,
+    cotangents: tuple[Any, Any] | None,
+    steps: int | None,
+    extras: Extras,
+    ops: TapedOps | None = None,
+    copies: int = 1,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Results (``output``, ``state.0.h`` …) and the gradients of every leaf, each with an axis of ``copies`` in front.
+
+    ``leaves`` and ``extras`` are complete, as ``convgru.reference.network`` makes them; ``ops`` may disturb each copy in
+    its own way. Without cotangents there are no gradients.
+    """
+    ops = TapedOps() if ops is None else ops
+    tensors = {n: Tensor(np.broadcast_to(a, (copies, *a.shape)), extra=1.0) for n, a in leaves.items()}
+    held: Any = tensors
+    layers, final = compute(
+        spec, held, held["x"], nest_state(spec, tensors), steps, extras, leaves=held, ops=ops, settle=ops.settle
+    )
+    tops: Any = layers[-1]
+    results: dict[str, Tensor] = {"output": tops, **dict(state_leaves(spec, final))}
+    gradients: dict[str, np.ndarray] = {}
+    if cotangents is not None:
+        weighed = {"output": cotangents[0], **dict(state_leaves(spec, cotangents[1]))}
+        pairs = [(result, np.asarray(weighed[name], np.float64)) for name, result in results.items()]
+        slopes = backward(pairs, ops.rounding)
+        gradients = {n: slopes[t] if t in slopes else np.zeros(t.shape) for n, t in tensors.items()}
+    return {name: result.value for name, result in results.items()}, gradients
