@@ -10,6 +10,7 @@ from torch import Tensor
 from convgru.spec import Ints, NetworkSpec, network
 from convgru.spec.describe import arguments
 from convgru.spec.shapes import cell_parameter_shapes, layer_prefix
+from convgru_torch import hub
 from convgru_torch.functional import run
 from convgru_torch.options import Common, GRUOptions, LSTMOptions, explicit, refuse_unknown
 from convgru_torch.parameters import SpecModule, add_parameters, initialise, parameter
@@ -38,7 +39,7 @@ class Cell(SpecModule):
     @classmethod
     def from_spec(cls, spec: NetworkSpec, *, device: Any = None, dtype: torch.dtype | None = None) -> Any:
         """The cell that a spec of one layer describes. Raises ValueError for any other spec."""
-        self = cls.__new__(cls)
+        self = hub.new(cls, spec)
         self._build(spec, device, dtype)
         return self
 

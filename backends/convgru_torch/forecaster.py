@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from convgru.spec import ForecasterSpec, Ints, NetworkSpec, forecaster
 from convgru.spec.describe import forecaster_arguments
 from convgru.spec.fields import flag
+from convgru_torch import hub
 from convgru_torch.forecast import forecast
 from convgru_torch.functional import State
 from convgru_torch.options import ForecasterOptions, explicit, refuse_unknown
@@ -91,7 +92,7 @@ class Forecaster(SpecModule):
         cls, spec: ForecasterSpec, *, batch_first: bool = False, device: Any = None, dtype: torch.dtype | None = None
     ) -> Any:
         """The forecaster that a spec describes."""
-        self = cls.__new__(cls)
+        self = hub.new(cls, spec, batch_first=batch_first)
         self._build(spec, batch_first, device, dtype)
         return self
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from convgru.spec import GATES, CellSpec, Spec, from_json, to_json
 from convgru.spec.describe import computed, title
 from convgru.spec.shapes import cell_parameter_shapes
+from convgru_torch import hub
 
 METADATA = "convgru"
 """The key of a state dict's ``_metadata`` under which a module leaves its spec."""
@@ -37,6 +38,7 @@ class SpecModule(nn.Module):
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.spec = spec
+        hub.keep_tuples(self, spec)
         self.register_state_dict_post_hook(leave_spec)  # type: ignore[no-untyped-call]
 
     def _load_from_state_dict(

@@ -13,6 +13,7 @@ from convgru.spec import Ints, NetworkSpec, network
 from convgru.spec.describe import arguments
 from convgru.spec.fields import flag
 from convgru.spec.shapes import layer_prefix
+from convgru_torch import hub
 from convgru_torch.cells import Cell, ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.functional import State, run
 from convgru_torch.options import ConvGRUOptions, ConvLSTMOptions, ConvRNNOptions, explicit, refuse_unknown
@@ -53,7 +54,7 @@ class Stack(SpecModule):
         cls, spec: NetworkSpec, *, batch_first: bool = False, device: Any = None, dtype: torch.dtype | None = None
     ) -> Any:
         """The stack that a spec describes. Raises ValueError for a spec of another cell."""
-        self = cls.__new__(cls)
+        self = hub.new(cls, spec, batch_first=batch_first)
         self._build(spec, batch_first, device, dtype)
         return self
 

@@ -54,7 +54,8 @@ def network(
     neither kernel size goes with them. ``padding`` is ``same``, ``valid``, ``preserve``, a number, or a tuple with a number or a (low, high) pair for
     each dimension. ``reset`` defaults to ``before`` for a GRU. ``norm`` is a number of groups (1: layer norm), a tuple with one
     for each normalised tensor, or a ``Norm``. ``bidirectional`` True means ``layer``. The other arguments are those of
-    ``CellSpec`` and ``NetworkSpec``. Raises ValueError or TypeError, naming the argument.
+    ``CellSpec`` and ``NetworkSpec``. JSON has no tuples: a list within a list, and a list where nothing is for each
+    layer, is taken for one (``describe.json_arguments`` writes them so). Raises ValueError or TypeError, naming the argument.
     """
     one_of("cell", cell, tuple(GATES))
     one_of("ndim", ndim, (1, 2, 3))
@@ -75,7 +76,9 @@ def network(
         "state_size": state_size,
     }
     given = {name: _plain(value) for name, value in given.items()}
-    in_channels = _plain(in_channels)
+    in_channels, output_size = _frozen(in_channels), _frozen(output_size)
+    if isinstance(updates, list) and all(isinstance(each, (list, tuple)) for each in updates):
+        updates = _frozen(updates)  # a list of numbers might be meant for each layer
     for name in ("hidden_channels", "groups"):
         if isinstance(given[name], tuple):
             text = f"{TITLES[cell]} {name} expected a number, or a list with one for each layer, got {given[name]!r}"
@@ -123,20 +126,23 @@ def forecaster(
     ndim: int = 2,
     patch: Ints = 1,
     residual: bool = True,
-    decoder: bool | NetworkSpec | None = False,
+    decoder: bool | NetworkSpec | Mapping[str, Any] | None = False,
     feedback: bool = True,
     **options: Any,
 ) -> ForecasterSpec:
     """Describe a forecaster of frames with ``channels`` channels; the other arguments are those of ``network``.
 
-    ``decoder`` True makes one like the encoder, with weights of its own. Raises ValueError or TypeError, naming the argument.
+    ``decoder`` True makes one like the encoder, with weights of its own; it may also be a spec, or the arguments
+    of one. Raises ValueError or TypeError, naming the argument.
     """
+    if isinstance(decoder, Mapping):
+        decoder = network(**decoder)
     if decoder is not None and not isinstance(decoder, (bool, NetworkSpec)):
         raise TypeError(
             f"Forecaster decoder expected True, False, None or a NetworkSpec (convgru.network), got {decoder!r}"
         )
     one_of("ndim", ndim, (1, 2, 3))
-    patches = per_dimension(patch, ndim)
+    patches = per_dimension(_frozen(patch), ndim)
     for number in patches if isinstance(patches, tuple) else (patches,):
         positive("Forecaster patch", number)
     positive("Forecaster channels", channels)
@@ -166,13 +172,22 @@ def _padding(title: str, value: Any, ndim: int) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's integers as Python's, in tuples and lists too: a spec must hash and print as what it means."""
+    """A value for each layer, if it is a list: what JSON made of a tuple is a list within the list."""
+    return [*map(_frozen, value)] if isinstance(value, list) else _frozen(value)
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples and NumPy's integers as Python's: a spec must hash and print as what it means."""
     if isinstance(value, (tuple, list)):
-        return [*map(_plain, value)] if isinstance(value, list) else (*map(_plain, value),)
+        return (*map(_frozen, value),)
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
 
 
 def _norm(cell: str, norm: Any) -> Any:
+    """A Norm of a number of groups, a tuple of them, or what JSON made of a Norm."""
+    if isinstance(norm, Mapping) and norm.keys() == {"groups", "eps"}:
+        return Norm(_frozen(norm["groups"]), norm["eps"])
+    norm = _frozen(norm)
     if isinstance(norm, int) and not isinstance(norm, bool):
         norm = (norm,) * len(NORMED[cell])
     return Norm(norm) if isinstance(norm, tuple) else norm

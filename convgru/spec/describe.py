@@ -8,6 +8,11 @@ from typing import Any
 from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec, Norm, Spec
 
 DEFAULTS = {field.name: field.default for cls in (NetworkSpec, CellSpec) for field in fields(cls)}
+PER_LAYER = (
+    *("kernel_size", "recurrent_kernel_size", "stride", "recurrent_stride", "dilation", "recurrent_dilation"),
+    *("groups", "padding", "state_size"),
+)
+"""The arguments that a list gives for each layer."""
 FOLLOWS = {"recurrent_kernel_size": "kernel_size", "recurrent_dilation": "dilation"}
 """What stands for what is not given."""
 
@@ -22,8 +27,7 @@ def describe(spec: NetworkSpec) -> dict[str, Any]:
         shown["num_layers"] = len(layers)
     if spec.ndim != 2:
         shown["ndim"] = spec.ndim
-    per_layer = ("recurrent_kernel_size", "stride", "recurrent_stride", "dilation", "recurrent_dilation", "groups")
-    for name in (*per_layer, "padding", "state_size"):
+    for name in PER_LAYER[1:]:
         if first.updates and name == "recurrent_kernel_size":
             continue
         values = [getattr(layer, name) for layer in layers]
@@ -60,6 +64,37 @@ def forecaster_arguments(spec: ForecasterSpec, **options: Any) -> str:
     if spec.decoder is not None:
         shown["decoder"] = True if spec.decoder == spec.encoder else spec.decoder
     return f"{spec.encoder.cell!r}, {arguments(spec.channels, spec.encoder, **shown, **options)}"
+
+
+def json_arguments(spec: Spec) -> dict[str, Any]:
+    """The arguments of the constructor that make this spec, as JSON can hold them; those that are the defaults left out.
+
+    JSON turns a tuple (for each dimension) into a list (for each layer), so that here a tuple stands once for each
+    layer, in a list, within which ``network`` takes a list for a tuple.
+
+    >>> network(cell, **json.loads(json.dumps(json_arguments(spec)))) == spec  # doctest: +SKIP
+    True
+    """
+    net = spec.recurrent
+    shown = describe(net)
+    shown["hidden_channels"] = _collapse([layer.hidden_channels for layer in net.layers])
+    for name in PER_LAYER:
+        if isinstance(shown.get(name), tuple):
+            shown[name] = [shown[name]] * len(net.layers)
+    if isinstance(spec, ForecasterSpec):
+        shown |= {"cell": net.cell, "channels": spec.channels, "patch": spec.patch}
+        shown |= {"residual": spec.residual, "feedback": spec.feedback, "decoder": spec.decoder is not None}
+        if spec.decoder not in (None, spec.encoder):
+            shown["decoder"] = {"cell": spec.decoder.cell, **json_arguments(spec.decoder)}
+    else:
+        shown["in_channels"] = net.in_channels
+    return {name: _jsonable(value) for name, value in shown.items()}
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Norm):
+        return {"groups": list(value.groups), "eps": value.eps}
+    return [*map(_jsonable, value)] if isinstance(value, (tuple, list)) else value
 
 
 def title(spec: Spec) -> str:

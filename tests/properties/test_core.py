@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from support import assert_close, random_weights
 import convgru
 from convgru import reference
 from convgru.spec import from_json, to_json
+from convgru.spec.describe import json_arguments
 from convgru.spec.shapes import state_leaves
 
 EPS = 2.0**15
@@ -27,6 +29,16 @@ def test_a_spec_is_its_json(spec):
     assert from_json(to_json(spec)) == spec
     assert to_json(from_json(to_json(spec))) == to_json(spec)
     assert hash(from_json(to_json(spec))) == hash(spec)
+
+
+@given(spec=specs)
+@EXAMPLES
+def test_a_spec_is_made_again_from_its_arguments_in_json(spec):
+    arguments = json.loads(json.dumps(json_arguments(spec)))
+    if isinstance(spec, convgru.spec.ForecasterSpec):
+        assert convgru.forecaster(**arguments) == spec
+    else:
+        assert convgru.network(spec.cell, **arguments) == spec
 
 
 @given(spec=specs, dtype=st.sampled_from(["float64", "float32", "float16", "bfloat16"]), seed=st.integers(0, 99))
