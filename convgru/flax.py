@@ -5,10 +5,10 @@ from __future__ import annotations
 from convgru.registry import explain
 
 try:
-    from convgru_flax.arguments import detach
     from convgru_flax.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
     from convgru_flax.forecaster import Forecaster
-    from convgru_flax.networks import ConvGRU, ConvLSTM, ConvRNN
+    from convgru_flax.stacks import ConvGRU, ConvLSTM, ConvRNN
+    from convgru_jax.functional import detach
 except ModuleNotFoundError as error:
     raise explain("flax", error) from error
 

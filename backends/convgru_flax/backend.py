@@ -13,13 +13,12 @@ import numpy as np
 from flax import nnx
 
 from convgru.calls import Extras
-from convgru.spec import ForecasterSpec, Spec
+from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
 from convgru.weights import Weights
-from convgru_flax.cells import ConvCell
+from convgru_flax.cells import CELLS, ConvCell
 from convgru_flax.forecaster import Forecaster
-from convgru_flax.networks import STACKS
-from convgru_flax.stacks import ConvStack
+from convgru_flax.stacks import STACKS, ConvStack
 from convgru_jax import backend as on_jax
 
 __all__ = [
@@ -33,7 +32,9 @@ __all__ = [
     "versions",
 ]
 
-OPTIONS = ("time_major", "dtype", "method", "deterministic", "rngs", "device")
+METADATA = ("kernel_metadata", "recurrent_kernel_metadata", "bias_metadata")
+CELL_OPTIONS = ("dtype", "method", "device", *METADATA)
+SEQUENCE_OPTIONS = ("time_major", "dtype", "method", "deterministic", "rngs", "device", *METADATA)
 Network = ConvCell | ConvStack | Forecaster
 
 
@@ -62,17 +63,27 @@ def owns(net: object) -> bool:
     return isinstance(net, Network)
 
 
-def build(weights: Weights, **options: Any) -> ConvStack | Forecaster:
-    """The module with these weights. Options: those of ``from_spec``, and ``device``. Without ``rngs`` it is in evaluation."""
-    strange = sorted(set(options) - set(OPTIONS))
-    if strange:
-        raise ValueError(f"flax build expected options among {', '.join(OPTIONS)}, got {', '.join(strange)}")
-    device = options.pop("device", None)
+def build(weights: Weights, *, cell: bool = False, device: str | None = None, **options: Any) -> Network:
+    """The module with these weights, in training mode as any new nnx module.
+
+    Args:
+        weights: spec and arrays; the parameters get their bytes.
+        cell: make a bare cell of a network of one layer.
+        device: one of ``devices``.
+        **options: of the constructor, but for those that describe the network: ``time_major``, ``dtype``, ``method``,
+            ``deterministic``, ``rngs`` (to draw dropout from in training), ``kernel_metadata`` and so on.
+    """
     spec, arrays = on_jax.build(weights, device=device)
+    kinds: Any = CELLS if cell else STACKS
+    kind: Any = Forecaster if isinstance(spec, ForecasterSpec) else kinds[spec.cell]
+    allowed = CELL_OPTIONS if cell else SEQUENCE_OPTIONS
+    if unknown := sorted(options.keys() - set(allowed)):
+        raise ValueError(f"flax build expected options among {', '.join(allowed)}, got {', '.join(unknown)}")
+    if cell and (isinstance(spec, ForecasterSpec) or spec != NetworkSpec(spec.layers[:1])):
+        raise ValueError(f"flax build expected a network of one layer in one direction for cell=True, got {spec}")
     with on_jax.precision_of(weights.dtype):
-        if isinstance(spec, ForecasterSpec):
-            return Forecaster.from_spec(spec, arrays=arrays, **options)
-        return STACKS[spec.cell].from_spec(spec, arrays=arrays, **options)
+        net: Network = kind.from_spec(spec, arrays=arrays, **options)
+    return net
 
 
 def extract(net: Any) -> Weights:
@@ -96,7 +107,7 @@ def execute(
     """Run the module on NumPy arrays, in its default layout (B, T, *S, C); see ``convgru.registry.Backend``."""
     spec = weights.spec
     with on_jax.precision_of(weights.dtype), jax.default_device(on_jax.device(device)):
-        net = build(weights, device=device)
+        net = build(weights, device=device, deterministic=True)
         graphdef, params = nnx.split(net)
         context, others = _others(spec, extras or Extras())
 

@@ -2,156 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import reduce
 from typing import Any, ClassVar, Self, Unpack
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from convgru.spec import CellSpec, Ints, NetworkSpec, network
+from convgru.spec import CellSpec, Ints, NetworkSpec
+from convgru.spec.options import explicit
 from convgru.spec.shapes import cell_parameter_shapes, layer_prefix, step_prefixes
-from convgru_flax import arguments
-from convgru_flax.arguments import Arrays
-from convgru_flax.options import CellOptions, checked
-from convgru_jax import arguments as jax_arguments
+from convgru_flax import arguments, parameters
+from convgru_flax.options import (
+    DEFAULTS,
+    GRUCellOptions,
+    LSTMCellOptions,
+    RNNCellOptions,
+    check_spec,
+    network_spec,
+    split,
+)
+from convgru_flax.parameters import Params
 from convgru_jax import compiled
 
 
 class Update(nnx.Module):
     """The parameters of one of a cell's steps, where it takes several in a row on one state (``updates``)."""
 
-    def __init__(self, arrays: Arrays) -> None:
-        for name, array in arrays.items():
-            setattr(self, name, nnx.Param(array))
+    def __init__(self, params: Params) -> None:
+        for name, param in params.items():
+            setattr(self, name, param)
 
 
 class ConvCell(nnx.RNNCellBase):
     """What the three cells share: parameters by their short names, and one step of ``convgru.equations``."""
 
-    kind: ClassVar[str] = "gru"
+    kind: ClassVar[str]
     weight_ih: nnx.Param[jax.Array]
     weight_hh: nnx.Param[jax.Array]
     bias: nnx.Param[jax.Array] | None
     bias_hn: nnx.Param[jax.Array] | None
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        arguments.name_constructor(cls)
+    def _build(self, in_features: Any, hidden_features: Any, kernel_size: Ints, options: Any, table: type) -> None:
+        """Make the cell from the arguments of its constructor, of whose options there is this ``table``."""
+        title = type(self).__name__
+        described, stored, called = split(title, options, table)
+        spec = network_spec(title, self.kind, in_features, hidden_features, kernel_size, None, described)
+        if spec != NetworkSpec(spec.layers[:1]):
+            raise ValueError(f"{title} expected one layer in one direction, without dropout, got {spec}")
+        self.spec = spec
+        dtype = called.get("dtype")
+        self.dtype = None if dtype is None else arguments.supported_dtype(title, dtype)
+        self.method = arguments.check_method(title, called.get("method", "fast"))
+        self._place(parameters.create(title, spec, **stored))
 
-    def __init__(
-        self,
-        in_features: int,
-        hidden_features: int,
-        kernel_size: Ints = 3,
-        *,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        method: str = "fast",
-        rngs: nnx.Rngs,
-        **options: Unpack[CellOptions],
-    ) -> None:
-        own = checked(type(self).__name__, options, CellOptions)
-        spec = network(self.kind, in_features, hidden_features, kernel_size, 1, **own)
-        arrays = arguments.initial(f"{spec.title}Cell", spec, rngs, param_dtype)
-        self._fill(spec.layers[0], arrays, prefix=layer_prefix(0), dtype=dtype, method=method)
-
-    def _fill(self, spec: CellSpec, arrays: Arrays, *, prefix: str, dtype: Any, method: str) -> None:
-        self.cell_spec = spec
-        own = {name: arrays[prefix + name] for name in cell_parameter_shapes(spec)}
-        if spec.updates:
+    def _place(self, params: Params) -> None:
+        """Hold the parameters under their short names."""
+        short = {name.removeprefix(layer_prefix(0)): param for name, param in params.items()}
+        if self._layer.updates:
             self.updates = nnx.List(
-                Update({name[len(inner) :]: array for name, array in own.items() if name.startswith(inner)})
-                for inner in step_prefixes(spec)
+                Update({name[len(prefix) :]: param for name, param in short.items() if name.startswith(prefix)})
+                for prefix in step_prefixes(self._layer)
             )
-        else:
-            for name in ("bias", "bias_hn"):
-                setattr(self, name, nnx.data(None))
-            for name, array in own.items():
-                setattr(self, name, nnx.Param(array))
-        self.dtype = None if dtype is None else arguments.usable(self.title, dtype)
-        self.method = arguments.check_method(self.title, method)
+            return
+        for name in ("bias", "bias_hn"):
+            setattr(self, name, nnx.data(None))
+        for name, param in short.items():
+            setattr(self, name, param)
 
     @classmethod
-    def from_spec(
-        cls,
-        spec: NetworkSpec,
-        *,
-        arrays: Mapping[str, Any] | None = None,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        method: str = "fast",
-        rngs: nnx.Rngs | None = None,
-    ) -> Self:
-        """The cell that a network of one layer describes, with ``arrays`` (by canonical name) or initial ones from ``rngs``."""
-        owner = f"{cls.__name__}.from_spec"
-        arguments.check_kind(owner, cls.kind, spec)
-        if len(spec.layers) != 1:
-            raise ValueError(f"{owner} expected a spec of one layer, got {len(spec.layers)}")
-        drawn = arguments.given_or_initial(owner, spec, arrays, rngs, param_dtype)
-        return arguments.as_class(
-            cls, _Filled(spec.layers[0], drawn, prefix=layer_prefix(0), dtype=dtype, method=method)
-        )
+    def from_spec(cls, spec: NetworkSpec, **options: Any) -> Self:
+        """Make the cell that a spec of one layer describes; the same as ``cls(spec, **options)``.
+
+        Options are the arguments of the constructor that do not describe the cell: ``rngs`` or ``arrays``, ``dtype``
+        and so on. Raises TypeError and ValueError, as the constructor does.
+        """
+        check_spec(f"{cls.__name__}.from_spec", spec, NetworkSpec)
+        return cls(spec, **options)  # type: ignore[call-arg]
 
     @property
-    def title(self) -> str:
-        """The name in error messages."""
-        return f"{self.cell_spec.title}Cell"
-
-    @property
-    def spec(self) -> NetworkSpec:
-        """The network of one layer that this cell is."""
-        return NetworkSpec((self.cell_spec,))
+    def _layer(self) -> CellSpec:
+        return self.spec.layers[0]
 
     @property
     def in_features(self) -> int:
         """Channels of the input."""
-        return self.cell_spec.in_channels
+        return self._layer.in_channels
 
     @property
     def hidden_features(self) -> int:
         """Channels of the hidden state."""
-        return self.cell_spec.hidden_channels
+        return self._layer.hidden_channels
 
     @property
     def num_feature_axes(self) -> int:
-        """The spatial axes and the channels: what nnx.RNN does not take for batch or time."""
-        return self.cell_spec.ndim + 1
+        """The spatial axes and the channels: those of a frame that nnx.RNN does not take for batch or time."""
+        return self.spec.ndim + 1
 
-    def arrays(self) -> dict[str, jax.Array]:
-        """The parameters' arrays by their short names."""
-        names = cell_parameter_shapes(self.cell_spec)
-        start: Any = self
-        return {name: reduce(_child, name.split("."), start)[...] for name in names}
+    def arrays(self, prefix: str = "") -> dict[str, jax.Array]:
+        """The parameters' arrays by short name (``weight_ih``), after ``prefix``."""
+        names = cell_parameter_shapes(self._layer)
+        module: Any = self
+        return {prefix + name: reduce(_child, name.split("."), module)[...] for name in names}
 
     def __call__(self, carry: Any, inputs: Any, context: Any = None) -> tuple[Any, jax.Array]:
-        """One step.
+        """Take one step; returns (carry, output), as every nnx.RNNCellBase, not (output, carry) as the networks do.
 
         Args:
-            carry: h (B, *S, H), or (h, c) for a ConvLSTMCell.
+            carry: h (B, *S, H), or (h, c) for a ConvLSTMCell; ``initialize_carry`` makes the first.
             inputs: one frame (B, *S, C).
-            context: added to the pre-activations of all gates, (B, *S, G·H).
+            context: added to the pre-activations of all G gates, (B, *S, G·H).
 
         Returns:
-            The new carry, and the output, which is the new h.
+            carry: the new h, or the new (h, c).
+            output: the new h.
 
         Raises:
             ValueError: a shape is not what the cell expects.
-            TypeError: a dtype is not that of the parameters, while the cell's own ``dtype`` is None.
+            TypeError: something is not an array of real numbers.
             UnsupportedError: float64 while JAX's 64-bit mode is off.
         """
-        arrays, x, state = arguments.enter(
-            self.title, self.spec, self.arrays(), inputs, (carry,), layout="BSC", dtype=self.dtype
-        )
-        pair = len(self.cell_spec.state_names) > 1
-        if context is not None:
-            call = jax_arguments.Call(1, x.shape[0], x.shape[1:-1], x.dtype)
-            given = (arguments.cast(context, self.dtype),)
-            (context,) = jax_arguments.checked_extras(self.spec, call, None, given, None).context or (None,)
-        start = state[0] if pair else state
-        new = compiled.cell_step(self.cell_spec, arrays, x, start, context=context, method=self.method)
-        return (new if pair else new[0]), new[0]
+        title = type(self).__name__
+        computed = (self.arrays(layer_prefix(0)), inputs, (carry,), None if context is None else (context,))
+        (arrays, x, state, contexts), _ = arguments.promote(title, self.dtype, computed)
+        output, (new,) = compiled.step(self.spec, arrays, x, state, context=contexts, method=self.method)
+        return new, output
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None) -> Any:
         """The carry before the first frame: zeros, or what ``carry_init`` draws.
@@ -166,20 +140,14 @@ class ConvCell(nnx.RNNCellBase):
             LSTM cells carry (c, h); this one carries (h, c), as all of convgru does.
         """
         dtype = next(iter(self.arrays().values())).dtype if self.dtype is None else self.dtype
-        return arguments.initial_state(self.title, self.spec, input_shape, dtype, arguments.drawer(rngs, carry_init))[0]
+        return arguments.initial_carry(type(self).__name__, self.spec, input_shape, dtype, rngs, carry_init)[0]
 
 
 def _child(node: Any, name: str) -> Any:
     return node[int(name)] if name.isdigit() else getattr(node, name)
 
 
-class _Filled(ConvCell):
-    """A cell of any kind made from its spec and arrays."""
-
-    def __init__(self, spec: CellSpec, arrays: Arrays, **options: Any) -> None:
-        self._fill(spec, arrays, **options)
-
-
+@explicit(GRUCellOptions, DEFAULTS)
 class ConvGRUCell(ConvCell):
     """One step of a ConvGRU (Ballas et al. 2015, arXiv:1511.06432); the carry is h.
 
@@ -199,7 +167,17 @@ class ConvGRUCell(ConvCell):
 
     kind = "gru"
 
+    def __init__(
+        self,
+        in_features: int | NetworkSpec,
+        hidden_features: int | None = None,
+        kernel_size: Ints = 3,
+        **options: Unpack[GRUCellOptions],
+    ) -> None:
+        self._build(in_features, hidden_features, kernel_size, options, GRUCellOptions)
 
+
+@explicit(LSTMCellOptions, DEFAULTS)
 class ConvLSTMCell(ConvCell):
     """One step of a ConvLSTM (Shi et al. 2015, arXiv:1506.04214); the carry is (h, c).
 
@@ -217,7 +195,17 @@ class ConvLSTMCell(ConvCell):
 
     kind = "lstm"
 
+    def __init__(
+        self,
+        in_features: int | NetworkSpec,
+        hidden_features: int | None = None,
+        kernel_size: Ints = 3,
+        **options: Unpack[LSTMCellOptions],
+    ) -> None:
+        self._build(in_features, hidden_features, kernel_size, options, LSTMCellOptions)
 
+
+@explicit(RNNCellOptions, DEFAULTS)
 class ConvRNNCell(ConvCell):
     """One step of a ConvRNN (Elman 1990, with convolutions); the carry is h.
 
@@ -231,11 +219,15 @@ class ConvRNNCell(ConvCell):
 
     kind = "rnn"
 
+    def __init__(
+        self,
+        in_features: int | NetworkSpec,
+        hidden_features: int | None = None,
+        kernel_size: Ints = 3,
+        **options: Unpack[RNNCellOptions],
+    ) -> None:
+        self._build(in_features, hidden_features, kernel_size, options, RNNCellOptions)
+
 
 CELLS: dict[str, type[ConvCell]] = {cell.kind: cell for cell in (ConvGRUCell, ConvLSTMCell, ConvRNNCell)}
 """The public cell of each kind."""
-
-
-def filled(spec: CellSpec, arrays: Arrays, **options: Any) -> ConvCell:
-    """The public cell of ``spec``'s kind with the arrays that ``arrays`` names after ``prefix``."""
-    return arguments.as_class(CELLS[spec.cell], _Filled(spec, arrays, **options))

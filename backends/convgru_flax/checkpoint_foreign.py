@@ -26,14 +26,16 @@ CHUNKED = "__msgpack_chunked_array__"
 MAX_LIST = 4096
 MAX_DEPTH = 64
 MARKS = ("_METADATA", "checkpoint")
-"""What lies in a folder in which orbax keeps a tree."""
-
-OURS = re.compile(r"((?:.*/)?layers/\d+/(?:fwd|bwd)/[a-z_0-9/]+?)(?:/value)?", re.DOTALL)
+"""One of these files lies in every folder in which orbax keeps a tree."""
+MODULE_PARAMETER = re.compile(r"((?:.*/)?layers/\d+/(?:fwd|bwd)/[a-z_0-9/]+?)(?:/value)?", re.DOTALL)
 """A parameter of a module of convgru.flax where orbax or flax.serialization saved an nnx state."""
 
 
-def read_msgpack(data: bytes) -> dict[str, np.ndarray]:
-    """All arrays of a msgpack file by path, the state of optimisers left out. Raises WeightsError, or what msgpack raises."""
+def read_msgpack(data: bytes) -> dict[str, Any]:
+    """Read the tree of a msgpack file, its arrays being views of ``data``.
+
+    Nothing takes more memory than its bytes are worth. Raises WeightsError, or what msgpack raises.
+    """
     limit = len(data)
     tree = msgpack.unpackb(
         data,
@@ -48,17 +50,25 @@ def read_msgpack(data: bytes) -> dict[str, np.ndarray]:
     )
     if not isinstance(tree, dict):
         raise WeightsError(f"expected a map of names, got {type(tree).__name__}")
+    return tree
+
+
+def arrays_by_path(tree: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Every array of a tree by the names on its way, joined by slashes; the state of optimisers is left out."""
     return dict(_leaves(tree, ""))
 
 
 def read_orbax(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a folder of orbax by path: that of one step, or of the one item in it. Raises WeightsError, or what orbax raises."""
+    """Read every array of a folder of orbax by path: that of one step, or of the only item in it.
+
+    Raises WeightsError, or what orbax raises.
+    """
     import orbax.checkpoint as ocp
 
     reader = ocp.PyTreeCheckpointer()
     folder = _folder(path)
-    told: Any = reader.metadata(folder)
-    tree = getattr(told.item_metadata, "tree", told.item_metadata)
+    metadata: Any = reader.metadata(folder)
+    tree = getattr(metadata.item_metadata, "tree", metadata.item_metadata)
     if not isinstance(tree, dict):
         raise WeightsError(f"expected a tree of names, got {type(tree).__name__}")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -67,22 +77,22 @@ def read_orbax(path: Path) -> dict[str, np.ndarray]:
         raise WeightsError(
             f"expected arrays of at most {zip_limits.room(size)} bytes in a folder of {size}, got {claimed}"
         )
-    wanted = _map(tree, lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray) if _is_array(leaf) else ocp.RestoreArgs())
-    return dict(_leaves(reader.restore(folder, restore_args=wanted), ""))
+    restore = _map(
+        tree, lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray) if _is_array(leaf) else ocp.RestoreArgs()
+    )
+    return arrays_by_path(reader.restore(folder, restore_args=restore))
 
 
 def _folder(path: Path) -> Path:
     """The folder that holds a tree: this one, or the only one in it, one or two levels down."""
     for pattern in ("", "*", "*/*"):
-        found = sorted(
-            each for each in ([path] if not pattern else path.glob(pattern)) if any((each / m).exists() for m in MARKS)
-        )
-        if len(found) > 1:
-            raise WeightsError(
-                f"several checkpoints, read one: {', '.join(str(each.relative_to(path)) for each in found[:10])}"
-            )
-        if found:
-            return found[0].absolute()
+        folders = [path] if not pattern else sorted(path.glob(pattern))
+        checkpoints = [folder for folder in folders if any((folder / mark).exists() for mark in MARKS)]
+        if len(checkpoints) > 1:
+            names = ", ".join(str(folder.relative_to(path)) for folder in checkpoints[:10])
+            raise WeightsError(f"several checkpoints, read one: {names}")
+        if checkpoints:
+            return checkpoints[0].absolute()
     raise WeightsError(f"expected a folder of orbax, which has a file {' or '.join(MARKS)}, got none")
 
 
@@ -102,29 +112,29 @@ def _extension(code: int, data: bytes) -> Any:
         return None
     if code not in (ARRAY, SCALAR):
         raise WeightsError(f"expected one of Flax's extension types, got {code}")
-    told = msgpack.unpackb(data, max_array_len=32, max_map_len=0, max_ext_len=0, raw=True)
-    if not isinstance(told, list) or len(told) != 3 or not isinstance(told[1], bytes) or not isinstance(told[2], bytes):
+    parts = msgpack.unpackb(data, max_array_len=32, max_map_len=0, max_ext_len=0, raw=True)
+    if not isinstance(parts, list) or [type(part) for part in parts[1:]] != [bytes, bytes]:
         raise WeightsError("expected an array of shape, dtype and bytes, got something else")
-    shape, kind, numbers = told[0], NUMBERS.get(told[1].decode(errors="replace")), told[2]
+    shape, kind, numbers = parts[0], NUMBERS.get(parts[1].decode(errors="replace")), parts[2]
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
         raise WeightsError(f"an array's shape expected integers >= 0, got {str(shape)[:80]}")
     if kind is None:
-        raise WeightsError(f"an array of shape {shape} expected numbers of {', '.join(NUMBERS)}, got {told[1][:80]!r}")
+        raise WeightsError(f"an array of shape {shape} expected numbers of {', '.join(NUMBERS)}, got {parts[1][:80]!r}")
     if prod(shape) * kind.itemsize != len(numbers):
         raise WeightsError(f"an array of {kind} and shape {str(shape)[:80]} does not take {len(numbers)} bytes")
     return np.frombuffer(numbers, kind).reshape(shape)
 
 
 def _mapping(pairs: list[tuple[Any, Any]]) -> Any:
-    found = {str(key): value for key, value in pairs}
-    if len(found) != len(pairs):
-        raise WeightsError("a name stands there twice in one map")
-    return _joined(found) if CHUNKED in found else found
+    entries = {str(key): value for key, value in pairs}
+    if len(entries) != len(pairs):
+        raise WeightsError("expected different names in a map, got one twice")
+    return _joined(entries) if CHUNKED in entries else entries
 
 
-def _joined(told: dict[str, Any]) -> np.ndarray:
+def _joined(entries: dict[str, Any]) -> np.ndarray:
     """An array that Flax cut into chunks because it takes more than a gigabyte."""
-    shape, chunks = (told.get(key) for key in ("shape", "chunks"))
+    shape, chunks = (entries.get(key) for key in ("shape", "chunks"))
     if not isinstance(shape, dict) or not isinstance(chunks, dict):
         raise WeightsError("expected an array in chunks, got a map without shape and chunks")
     sizes: list[Any] = [shape.get(str(i)) for i in range(len(shape))]
@@ -153,5 +163,5 @@ def _flat(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _leaves(tree: Any, path: str) -> Iterator[tuple[str, np.ndarray]]:
     for name, leaf in _flat(tree, path):
         if isinstance(leaf, np.ndarray) and leaf.dtype in NUMBERS.values():
-            ours = OURS.fullmatch(name)
-            yield (ours[1].replace("/", ".") if ours else name), leaf
+            own = MODULE_PARAMETER.fullmatch(name)
+            yield (own[1].replace("/", ".") if own else name), leaf

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convgru.calls import check_input, check_steps
-from convgru.spec import ForecasterSpec, Ints, NetworkSpec, forecaster
-from convgru_flax import arguments
-from convgru_flax.arguments import Arrays
-from convgru_flax.networks import filled_stack
-from convgru_flax.options import NetworkOptions, checked
-from convgru_flax.stacks import Call, ConvStack
-from convgru_jax import compiled, masks
+from convgru.calls import check_input
+from convgru.spec import ForecasterSpec, Ints, NetworkSpec
+from convgru.spec.options import explicit
+from convgru_flax import arguments, parameters
+from convgru_flax.modules import SequenceModule
+from convgru_flax.options import DEFAULTS, ForecasterOptions, forecaster_spec, split
+from convgru_flax.parameters import Params
+from convgru_flax.stacks import STACKS, ConvStack
+from convgru_jax import compiled
 
 
 class Readout(nnx.Module):
     """The 1x1 convolution from the top hidden state to the (patched) change of the frame: W*h + b."""
 
-    def __init__(self, weight: jax.Array, bias: jax.Array) -> None:
-        self.weight = nnx.Param(weight)
-        self.bias = nnx.Param(bias)
+    def __init__(self, weight: nnx.Param[jax.Array], bias: nnx.Param[jax.Array]) -> None:
+        self.weight = weight
+        self.bias = bias
 
 
-class Forecaster(nnx.Module):
+@explicit(ForecasterOptions, DEFAULTS)
+class Forecaster(SequenceModule[ForecasterSpec]):
     """Pixel unshuffle, a network, a 1x1 readout, pixel shuffle; then it feeds on its own predictions.
 
     prediction = unpatch(W*h + b), plus the frame it has just seen if ``residual``: ``convgru.equations.readout``.
@@ -51,85 +52,46 @@ class Forecaster(nnx.Module):
         frames, carry = net(x, steps=12)  # x (B, T, H, W, 1), frames (B, 12, H, W, 1)
     """
 
+    _spec_type = ForecasterSpec
+    encoder: ConvStack
+    decoder: ConvStack | None
+
     def __init__(
         self,
-        cell: str,
-        channels: int,
-        hidden_features: int | list[int],
+        cell: str | ForecasterSpec,
+        channels: int | None = None,
+        hidden_features: int | list[int] | None = None,
         kernel_size: Ints | list[Ints] = 3,
         num_layers: int | None = None,
-        *,
-        patch: Ints = 1,
-        residual: bool = True,
-        decoder: bool | NetworkSpec = False,
-        feedback: bool = True,
-        time_major: bool = False,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        method: str = "fast",
-        deterministic: bool = False,
-        rngs: nnx.Rngs,
-        **options: Unpack[NetworkOptions],
+        **options: Unpack[ForecasterOptions],
     ) -> None:
-        own = checked("Forecaster", options, NetworkOptions)
-        ends = {"patch": patch, "residual": residual, "decoder": decoder, "feedback": feedback}
-        spec = forecaster(cell, channels, hidden_features, kernel_size, num_layers, **ends, **own)  # type: ignore[arg-type]
-        arrays = arguments.initial(spec.title, spec, rngs, param_dtype)
-        self._fill(spec, arrays, Call(time_major, dtype, method, deterministic), rngs)
+        title = type(self).__name__
+        described, stored, called = split(title, options, ForecasterOptions)
+        spec = forecaster_spec(title, cell, channels, hidden_features, kernel_size, num_layers, described)
+        params = parameters.create(title, spec, **stored)
+        self._set_options(spec, stored.get("rngs"), **called)
+        self.encoder = self._network("encoder", spec.encoder, params)
+        self.decoder = nnx.data(None) if spec.decoder is None else self._network("decoder", spec.decoder, params)
+        self.readout = Readout(params["readout.weight"], params["readout.bias"])
 
-    def _fill(self, spec: ForecasterSpec, arrays: Arrays, call: Call, rngs: Any) -> None:
-        self.patch = spec.patch
-        self.residual = spec.residual
-        self.feedback = spec.feedback
-        arguments.check_flags(spec.title, time_major=call.time_major, deterministic=call.deterministic)
-        self.time_major = call.time_major
-        self.dtype = None if call.dtype is None else arguments.usable(spec.title, call.dtype)
-        self.method = arguments.check_method(spec.title, call.method)
-        self.deterministic = call.deterministic
-        self.rngs = arguments.stream(spec.title, rngs if _random(spec) else None)
-        self.encoder = filled_stack(spec.encoder, arrays, prefix="encoder.", call=call, rngs=None)
-        if spec.decoder is not None:
-            self.decoder = filled_stack(spec.decoder, arrays, prefix="decoder.", call=call, rngs=None)
-        self.readout = Readout(arrays["readout.weight"], arrays["readout.bias"])
-
-    @classmethod
-    def from_spec(
-        cls,
-        spec: ForecasterSpec,
-        *,
-        arrays: Mapping[str, Any] | None = None,
-        time_major: bool = False,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        method: str = "fast",
-        deterministic: bool | None = None,
-        rngs: nnx.Rngs | None = None,
-    ) -> Self:
-        """The forecaster that ``spec`` describes, with ``arrays`` (by canonical name) or initial ones from ``rngs``.
-
-        ``deterministic`` None means evaluation if there are no ``rngs``, else training.
-        """
-        owner = f"{cls.__name__}.from_spec"
-        if not isinstance(spec, ForecasterSpec):
-            raise TypeError(f"{owner} expected a ForecasterSpec, got {type(spec).__name__}")
-        drawn = arguments.given_or_initial(owner, spec, arrays, rngs, param_dtype)
-        call = Call(time_major, dtype, method, rngs is None if deterministic is None else deterministic)
-        return arguments.as_class(cls, _Filled(spec, drawn, call, rngs))
-
-    @property
-    def spec(self) -> ForecasterSpec:
-        """The forecaster that this module is."""
-        decoder = self.decoder.spec if hasattr(self, "decoder") else None
-        return ForecasterSpec(self.encoder.spec, self.patch, self.residual, decoder, self.feedback)
+    def _network(self, name: str, spec: NetworkSpec, params: Params) -> ConvStack:
+        """The encoder or the decoder, around those of the parameters that are its own."""
+        own = {n.removeprefix(f"{name}."): param for n, param in params.items() if n.startswith(f"{name}.")}
+        return STACKS[spec.cell].from_spec(
+            spec,
+            arrays=own,
+            time_major=self.time_major,
+            dtype=self.dtype,
+            method=self.method,
+            deterministic=self.deterministic,
+        )
 
     def arrays(self) -> dict[str, jax.Array]:
         """The parameters' arrays by their canonical names, as ``convgru.jax`` takes them."""
-        inside = {f"encoder.{name}": array for name, array in self.encoder.arrays().items()}
-        if hasattr(self, "decoder"):
-            inside |= {f"decoder.{name}": array for name, array in self.decoder.arrays().items()}
-        return inside | {"readout.weight": self.readout.weight[...], "readout.bias": self.readout.bias[...]}
-
-    set_view = ConvStack.set_view
+        arrays = {f"encoder.{name}": array for name, array in self.encoder.arrays().items()}
+        if self.decoder is not None:
+            arrays |= {f"decoder.{name}": array for name, array in self.decoder.arrays().items()}
+        return arrays | {"readout.weight": self.readout.weight[...], "readout.bias": self.readout.bias[...]}
 
     def __call__(
         self,
@@ -170,25 +132,19 @@ class Forecaster(nnx.Module):
             TypeError: a dtype is not that of the parameters, while the module's own ``dtype`` is None.
             UnsupportedError: float64 while JAX's 64-bit mode is off.
         """
-        layout = "TBSC" if self.time_major else "BTSC"
-        spec = self.spec
-        check_steps(spec.title, steps)
-        arrays, x, carry = arguments.enter(
-            spec.title, spec, self.arrays(), x, initial_carry, layout=layout, dtype=self.dtype
-        )
-        still = self.deterministic if deterministic is None else deterministic
-        key = None
-        if not still and (teacher_forcing is not None or _random(spec)):
-            key = arguments.key_of(spec.title, self.rngs if rngs is None else rngs)
-        if still and teacher_forcing is not None:
+        evaluates = self._evaluates(deterministic)
+        if evaluates and teacher_forcing is not None:
             targets = teacher_forcing = None
+        key = self._key(not evaluates and (teacher_forcing is not None or self._draws_masks), rngs)
+        computed = (self.arrays(), x, initial_carry)
+        (arrays, x, carry), targets = arguments.promote(type(self).__name__, self.dtype, computed, targets)
         return compiled.forecast(
-            spec,
+            self.spec,
             arrays,
             x,
             steps,
             carry,
-            targets=arguments.cast(targets, self.dtype),
+            targets=targets,
             forced=forced,
             teacher_forcing=teacher_forcing,
             resume=resume,
@@ -205,23 +161,3 @@ class Forecaster(nnx.Module):
         check_input(self.spec.title, self.spec.channels, self.spec.ndim, jnp.shape(x), "BSC")
         frames, carry = self(jnp.expand_dims(x, axis), 1, carry, deterministic=deterministic, rngs=rngs)
         return frames[0] if axis == 0 else frames[:, 0], carry
-
-    def initialize_carry(
-        self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None
-    ) -> tuple[Any, ...]:
-        """The encoder's carry before the first frame, whose shape (B, *S, C) is ``input_shape``: zeros, or what ``carry_init`` draws."""
-        spec = self.spec
-        dtype = self.readout.weight[...].dtype if self.dtype is None else self.dtype
-        return arguments.initial_state(spec.title, spec, input_shape, dtype, arguments.drawer(rngs, carry_init))
-
-
-def _random(spec: ForecasterSpec) -> bool:
-    """Whether such a forecaster draws masks in training."""
-    return masks.random(spec.encoder) or (spec.decoder is not None and masks.random(spec.decoder))
-
-
-class _Filled(Forecaster):
-    """A forecaster made from its spec and arrays."""
-
-    def __init__(self, spec: ForecasterSpec, arrays: Arrays, call: Call, rngs: Any) -> None:
-        self._fill(spec, arrays, call, rngs)

@@ -1,33 +1,22 @@
-"""The networks: layers of cells over whole sequences, or one frame at a time."""
+"""ConvGRU, ConvLSTM and ConvRNN: layers of cells over whole sequences, or one frame at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Self, Unpack
+from typing import Any, ClassVar, Unpack
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from convgru.spec import Ints, NetworkSpec, network
+from convgru.spec import Ints, NetworkSpec
+from convgru.spec.options import explicit
 from convgru.spec.shapes import layer_prefix
-from convgru_flax import arguments
-from convgru_flax.arguments import Arrays
-from convgru_flax.cells import ConvCell, filled
-from convgru_flax.options import NetworkOptions, checked
-from convgru_jax import compiled, masks
-
-SHARED = ("bidirectional", "merge", "dropout", "recurrent_dropout", "zoneout", "output_size")
-"""What a network says of all its layers."""
-
-
-class Call(NamedTuple):
-    """What a module does with every call, unless the call says otherwise."""
-
-    time_major: bool
-    dtype: Any
-    method: str
-    deterministic: bool
+from convgru_flax import arguments, parameters
+from convgru_flax.cells import CELLS, ConvCell
+from convgru_flax.modules import SequenceModule
+from convgru_flax.options import DEFAULTS, GRUStackOptions, LSTMStackOptions, RNNStackOptions, network_spec, split
+from convgru_flax.parameters import Params
+from convgru_jax import compiled
 
 
 class Layer(nnx.Module):
@@ -41,80 +30,42 @@ class Layer(nnx.Module):
             setattr(self, direction, cell)
 
 
-class ConvStack(nnx.Module):
+class ConvStack(SequenceModule[NetworkSpec]):
     """What the three networks share: layers at ``layers.{l}.fwd`` and ``.bwd``, and the call over a sequence."""
 
-    kind: ClassVar[str] = "gru"
+    kind: ClassVar[str]
+    _spec_type = NetworkSpec
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        arguments.name_constructor(cls)
-
-    def __init__(
+    def _build(
         self,
-        in_features: int,
-        hidden_features: int | list[int],
-        kernel_size: Ints | list[Ints] = 3,
-        num_layers: int | None = None,
-        *,
-        time_major: bool = False,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        method: str = "fast",
-        deterministic: bool = False,
-        rngs: nnx.Rngs,
-        **options: Unpack[NetworkOptions],
+        in_features: Any,
+        hidden_features: Any,
+        kernel_size: Any,
+        num_layers: int | None,
+        options: Any,
+        table: type,
     ) -> None:
-        own = checked(type(self).__name__, options, NetworkOptions)
-        spec = network(self.kind, in_features, hidden_features, kernel_size, num_layers, **own)
-        arrays = arguments.initial(spec.title, spec, rngs, param_dtype)
-        call = Call(time_major, dtype, method, deterministic)
-        self._fill(spec, arrays, prefix="", call=call, rngs=rngs)
-
-    def _fill(self, spec: NetworkSpec, arrays: Arrays, *, prefix: str, call: Call, rngs: Any) -> None:
-        for name in SHARED:
-            setattr(self, name, getattr(spec, name))
-        arguments.check_flags(spec.title, time_major=call.time_major, deterministic=call.deterministic)
-        self.time_major = call.time_major
-        self.dtype = None if call.dtype is None else arguments.usable(spec.title, call.dtype)
-        self.method = arguments.check_method(spec.title, call.method)
-        self.deterministic = call.deterministic
-        self.rngs = arguments.stream(spec.title, rngs if masks.random(spec) else None)
-        cell = {"dtype": call.dtype, "method": call.method}
+        """Make the network from the arguments of its constructor, of whose options there is this ``table``."""
+        title = type(self).__name__
+        described, stored, called = split(title, options, table)
+        spec = network_spec(title, self.kind, in_features, hidden_features, kernel_size, num_layers, described)
+        params = parameters.create(title, spec, **stored)
+        self._set_options(spec, stored.get("rngs"), **called)
         self.layers = nnx.List(
-            Layer({d: filled(layer, arrays, prefix=prefix + layer_prefix(index, d), **cell) for d in spec.directions})
-            for index, layer in enumerate(spec.layers)
+            Layer({direction: self._cell(index, direction, params) for direction in spec.directions})
+            for index in range(len(spec.layers))
         )
 
-    @classmethod
-    def from_spec(
-        cls,
-        spec: NetworkSpec,
-        *,
-        arrays: Mapping[str, Any] | None = None,
-        time_major: bool = False,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        method: str = "fast",
-        deterministic: bool | None = None,
-        rngs: nnx.Rngs | None = None,
-    ) -> Self:
-        """The network that ``spec`` describes, with ``arrays`` (by canonical name) or initial ones from ``rngs``.
-
-        ``deterministic`` None means evaluation if there are no ``rngs``, else training.
-        """
-        owner = f"{cls.__name__}.from_spec"
-        arguments.check_kind(owner, cls.kind, spec)
-        drawn = arguments.given_or_initial(owner, spec, arrays, rngs, param_dtype)
-        call = Call(time_major, dtype, method, rngs is None if deterministic is None else deterministic)
-        return arguments.as_class(cls, Filled(spec, drawn, prefix="", call=call, rngs=rngs))
-
-    @property
-    def spec(self) -> NetworkSpec:
-        """The network that this module is."""
-        return NetworkSpec(
-            tuple(layer.fwd.cell_spec for layer in self.layers), **{name: getattr(self, name) for name in SHARED}
-        )
+    def _cell(self, index: int, direction: str, params: Params) -> ConvCell:
+        """The cell of one layer and direction, around those of the parameters that are its own."""
+        prefix = layer_prefix(index, direction)
+        own = {
+            layer_prefix(0) + name.removeprefix(prefix): param
+            for name, param in params.items()
+            if name.startswith(prefix)
+        }
+        spec = NetworkSpec((self.spec.layers[index],))
+        return CELLS[self.kind].from_spec(spec, arrays=own, dtype=self.dtype, method=self.method)
 
     @property
     def in_features(self) -> int:
@@ -134,22 +85,6 @@ class ConvStack(nnx.Module):
             for direction in self.spec.directions
             for name, array in getattr(layer, direction).arrays().items()
         }
-
-    def set_view(self, deterministic: bool | None = None) -> None:
-        """What nnx.view arguments.
-
-        Args:
-            deterministic: if not None, evaluation or training.
-        """
-        if deterministic is not None:
-            self.deterministic = deterministic
-
-    def _key(self, given: Any, deterministic: bool | None, rngs: Any) -> jax.Array | None:
-        """In training, a key to draw masks from, if the network has any and none are given."""
-        still = self.deterministic if deterministic is None else deterministic
-        if still or given is not None or not masks.random(self.spec):
-            return None
-        return arguments.key_of(self.spec.title, self.rngs if rngs is None else rngs)
 
     def __call__(
         self,
@@ -189,20 +124,18 @@ class ConvStack(nnx.Module):
             TypeError: a dtype is not that of the parameters, while the module's own ``dtype`` is None.
             UnsupportedError: float64 while JAX's 64-bit mode is off.
         """
-        layout = "TBSC" if self.time_major else "BTSC"
-        spec = self.spec
-        arrays, x, carry = arguments.enter(
-            spec.title, spec, self.arrays(), x, initial_carry, layout=layout, dtype=self.dtype
-        )
+        computed = (self.arrays(), x, initial_carry, context)
+        (arrays, x, carry, context), masks = arguments.promote(type(self).__name__, self.dtype, computed, masks)
+        draws = masks is None and self._draws_masks and not self._evaluates(deterministic)
         result: tuple[Any, tuple[Any, ...]] = compiled.run(
-            spec,
+            self.spec,
             arrays,
             x,
             carry,
             lengths=seq_lengths,
-            context=arguments.cast(context, self.dtype),
-            masks=arguments.cast(masks, self.dtype),
-            key=self._key(masks, deterministic, rngs),
+            context=context,
+            masks=masks,
+            key=self._key(draws, rngs),
             return_all_layers=return_all_layers,
             last_only=last_only,
             method=self.method,
@@ -225,30 +158,127 @@ class ConvStack(nnx.Module):
         Arguments and errors as there; in training the masks of each step are its own. A network with a backward direction
         has no steps: ValueError.
         """
-        spec = self.spec
-        arrays, x, carry = arguments.enter(spec.title, spec, self.arrays(), x, carry, layout="BSC", dtype=self.dtype)
+        computed = (self.arrays(), x, carry, context)
+        (arrays, x, carry, context), masks = arguments.promote(type(self).__name__, self.dtype, computed, masks)
+        draws = masks is None and self._draws_masks and not self._evaluates(deterministic)
         return compiled.step(
-            spec,
+            self.spec,
             arrays,
             x,
             carry,
-            context=arguments.cast(context, self.dtype),
-            masks=arguments.cast(masks, self.dtype),
-            key=self._key(masks, deterministic, rngs),
+            context=context,
+            masks=masks,
+            key=self._key(draws, rngs),
             method=self.method,
         )
 
-    def initialize_carry(
-        self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None
-    ) -> tuple[Any, ...]:
-        """The carry before the first frame, whose shape (B, *S, C) is ``input_shape``: zeros, or what ``carry_init`` draws."""
-        spec = self.spec
-        dtype = next(iter(self.arrays().values())).dtype if self.dtype is None else self.dtype
-        return arguments.initial_state(spec.title, spec, input_shape, dtype, arguments.drawer(rngs, carry_init))
+
+@explicit(GRUStackOptions, DEFAULTS)
+class ConvGRU(ConvStack):
+    """Layers of convolutional GRUs (Ballas et al. 2015, arXiv:1511.06432). ConvGRUCell gives the equations.
+
+    Args:
+        in_features: channels of the input.
+        hidden_features: channels of the hidden state; a list is per layer.
+        kernel_size: of the input's convolution; a tuple is per dimension, a list per layer.
+        num_layers: None means the length of the lists given, else 1.
+        ndim: spatial dimensions: 1, 2 or 3.
+        recurrent_kernel_size: of the state's convolution; None means ``kernel_size``.
+        stride, recurrent_stride: of the two convolutions; only the input's changes the size of the state.
+        dilation, recurrent_dilation: of the two convolutions; the second defaults to the first.
+        groups: into which the channels of every gate are divided, in all its convolutions.
+        padding: of the input's convolution: ``same``, ``valid``, ``preserve``, a number, or a tuple with a number or (low, high)
+            per dimension.
+        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        use_bias: whether there are biases.
+        reset: ``before`` (which None means) or ``after``; a GRU's only.
+        activation, recurrent_activation: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``.
+        peephole, state_size: an LSTM's only: ``hadamard`` or ``conv``; and the size of the state that a ``hadamard`` one is tied to.
+        norm: number of groups of a group norm of the pre-activations (1 is layer norm), or a tuple, or a convgru.spec.Norm.
+        updates: kernel sizes of several steps in a row on one state (RAFT's SepConvGRU), instead of ``kernel_size``.
+        bidirectional: True or ``layer`` (each layer both ways), or ``stack`` (two whole stacks).
+        merge: how two directions become one output: ``concat``, ``sum``, ``mean`` or ``mul``.
+        dropout, recurrent_dropout, zoneout: probabilities: between layers; on h where it enters its convolution, one mask for all
+            frames; of keeping the old state.
+        output_size: pool the input to this size first (adaptive average).
+        time_major: x and output are (T, B, *S, C) instead of (B, T, *S, C).
+        dtype: what to compute in: parameters, input and carry are cast to it. None: all must have the parameters' dtype.
+        param_dtype: of the parameters.
+        method: ``fast``, or ``plain`` for what the fast gradient cannot do (forward mode).
+        deterministic: evaluation rather than training: no dropout, zoneout takes its mean. ``train()`` and ``eval()`` set it.
+        rngs: draws the initial parameters, from its stream ``params``: weight_ih Glorot uniform, weight_hh orthogonal, gate by gate;
+            a network with dropout forks its stream ``dropout``.
+
+    Raises:
+        ValueError, TypeError: an argument is not what it should be; the message names it.
+
+    Example::
+
+        net = ConvGRU(1, [16, 16], kernel_size=3, rngs=nnx.Rngs(0))
+        output, carry = net(x)  # x (B, T, H, W, 1), output (B, T, H, W, 16), carry (h0, h1)
+        output, carry = net.step(frame, carry)  # frame (B, H, W, 1)
+    """
+
+    kind = "gru"
+
+    def __init__(
+        self,
+        in_features: int | NetworkSpec,
+        hidden_features: int | list[int] | None = None,
+        kernel_size: Ints | list[Ints] = 3,
+        num_layers: int | None = None,
+        **options: Unpack[GRUStackOptions],
+    ) -> None:
+        self._build(in_features, hidden_features, kernel_size, num_layers, options, GRUStackOptions)
 
 
-class Filled(ConvStack):
-    """A network of any kind made from its spec and arrays."""
+@explicit(LSTMStackOptions, DEFAULTS)
+class ConvLSTM(ConvStack):
+    """Layers of convolutional LSTMs (Shi et al. 2015, arXiv:1506.04214). ConvLSTMCell gives the equations.
 
-    def __init__(self, spec: NetworkSpec, arrays: Arrays, **options: Any) -> None:
-        self._fill(spec, arrays, **options)
+    Arguments and errors are those of ConvGRU, but for ``reset``. Each layer's carry is (h, c); nnx's own is (c, h).
+
+    Example::
+
+        net = ConvLSTM(1, 16, num_layers=2, rngs=nnx.Rngs(0))
+        output, ((h0, c0), (h1, c1)) = net(x)  # x (B, T, H, W, 1)
+    """
+
+    kind = "lstm"
+
+    def __init__(
+        self,
+        in_features: int | NetworkSpec,
+        hidden_features: int | list[int] | None = None,
+        kernel_size: Ints | list[Ints] = 3,
+        num_layers: int | None = None,
+        **options: Unpack[LSTMStackOptions],
+    ) -> None:
+        self._build(in_features, hidden_features, kernel_size, num_layers, options, LSTMStackOptions)
+
+
+@explicit(RNNStackOptions, DEFAULTS)
+class ConvRNN(ConvStack):
+    """Layers of h' = φ(W*x + U*h + b) (Elman 1990, with convolutions). Arguments and errors are those of ConvGRU, but for ``reset``.
+
+    Example::
+
+        net = ConvRNN(3, 8, activation="relu", ndim=1, rngs=nnx.Rngs(0))
+        output, (h,) = net(x)  # x (B, T, L, 3)
+    """
+
+    kind = "rnn"
+
+    def __init__(
+        self,
+        in_features: int | NetworkSpec,
+        hidden_features: int | list[int] | None = None,
+        kernel_size: Ints | list[Ints] = 3,
+        num_layers: int | None = None,
+        **options: Unpack[RNNStackOptions],
+    ) -> None:
+        self._build(in_features, hidden_features, kernel_size, num_layers, options, RNNStackOptions)
+
+
+STACKS: dict[str, type[ConvStack]] = {stack.kind: stack for stack in (ConvGRU, ConvLSTM, ConvRNN)}
+"""The public network of each kind."""

@@ -1,4 +1,4 @@
-"""What the Flax tests share: random weights and states, one measure of error; left out where Flax is not installed."""
+"""What the Flax tests share: random weights and states; left out where Flax is not installed."""
 
 from importlib.util import find_spec
 
@@ -28,12 +28,6 @@ def _state(spec, batch, size, seed=1):
     return nest_state(spec, {n: rng.standard_normal((s[0], *s[2:], s[1])).astype("float32") for n, s in shapes.items()})
 
 
-def _error(got, want):
-    got, want = np.asarray(got, dtype=np.float64), np.asarray(want, dtype=np.float64)
-    assert got.shape == want.shape
-    return np.abs(got - want).max() / max(1.0, np.abs(want).max())
-
-
 @pytest.fixture
 def weights():
     """A function (spec, seed, dtype) -> Weights, every number random."""
@@ -44,9 +38,3 @@ def weights():
 def random_state():
     """A function (spec, batch, size, seed) -> state in float32, channels last."""
     return _state
-
-
-@pytest.fixture
-def error():
-    """max|got − want| / max(1, max|want|)."""
-    return _error

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx, serialization
+from support import assert_close, relative_error
 
 import convgru
 import convgru.flax as cf
@@ -12,7 +13,7 @@ from convgru import registry
 from convgru.errors import UnsupportedError, WeightsError
 from convgru.parity.cases import Case, problem
 from convgru.reference import gradient, run
-from convgru.spec import forecaster, network
+from convgru.spec import Norm, forecaster, network
 from convgru.spec.shapes import nest_state, parameter_shapes, state_leaves
 from convgru_flax import checkpoint
 
@@ -25,6 +26,23 @@ SPECS = {
     "forecaster": forecaster("gru", 2, 3, patch=2),
 }
 KINDS = {"gru": cf.ConvGRU, "lstm": cf.ConvLSTM, "rnn": cf.ConvRNN, "forecaster": cf.Forecaster}
+WHOLE = {
+    "everything": network(
+        "lstm",
+        2,
+        [4, 2],
+        bidirectional="stack",
+        merge="mean",
+        peephole="conv",
+        norm=Norm((2,)),
+        dropout=0.3,
+        recurrent_dropout=0.4,
+        zoneout=0.2,
+    ),
+    "updates": network("gru", 2, 4, updates=((1, 5), (5, 1)), groups=2, bidirectional=True),
+    "pooled": network("rnn", 2, 3, output_size=4, stride=2, padding_mode="reflect"),
+    "decoder": forecaster("gru", 1, [3, 2], decoder=True, feedback=False, dropout=0.2),
+}
 DTYPES = ["float64", "float32", "float16", "bfloat16"]
 
 
@@ -43,10 +61,39 @@ def test_build_options(weights):
     given = weights(SPECS["gru"])
     net = backend.build(given, time_major=True, dtype="bfloat16", method="plain", device="cpu")
     assert (net.time_major, net.dtype, net.method) == (True, jnp.dtype("bfloat16"), "plain")
-    with pytest.raises(ValueError, match=r"flax build expected options among time_major, .*, got batch_first"):
-        backend.build(given, batch_first=True)
+    for option in ("batch_first", "stride", "arrays"):
+        with pytest.raises(ValueError, match=rf"flax build expected options among time_major, .*, got {option}"):
+            backend.build(given, **{option: True})
     with pytest.raises(UnsupportedError, match="no device 'tpu:7'"):
         backend.build(given, device="tpu:7")
+
+
+def test_build_a_cell(weights):
+    given = weights(SPECS["gru-after"])
+    cell = backend.build(given, cell=True, dtype="bfloat16", kernel_metadata={"note": "mine"})
+    assert type(cell) is cf.ConvGRUCell
+    assert cell.weight_ih.get_metadata("note") == "mine"
+    assert backend.extract(cell).equal(given)
+    with pytest.raises(ValueError, match=r"flax build expected options among dtype, .*, got time_major"):
+        backend.build(given, cell=True, time_major=True)
+    for name in ("gru", "forecaster"):
+        with pytest.raises(ValueError, match=r"flax build expected a network of one layer .* for cell=True"):
+            backend.build(weights(SPECS[name]), cell=True)
+
+
+def test_a_built_network_is_in_training_as_any_new_nnx_module(weights):
+    """As nnx.Dropout: without rngs it can be built, but not called before ``eval()``."""
+    given, x = weights(network("gru", 2, [3, 4], ndim=1, dropout=0.4)), np.ones((2, 3, 7, 2), "float32")
+    assert backend.build(given).deterministic is nnx.Dropout(0.4).deterministic is False
+    with pytest.raises(ValueError, match=r"ConvGRU expected rngs to draw dropout from, .* or in convgru.build"):
+        backend.build(given)(x)
+    net = convgru.build(given, "flax", rngs=nnx.Rngs(0))
+    assert relative_error(net(x)[0], net(x)[0]) > 1e-3
+    still = convgru.build(given, "flax", deterministic=True)(x)[0]
+    for quiet in (backend.build(given), net):
+        quiet.eval()
+        assert np.array_equal(quiet(x)[0], still)
+    assert np.isfinite(backend.build(weights(SPECS["gru"]))(np.ones((1, 2, 5, 5, 2), "float32"))[0]).all()
 
 
 def test_built_module_does_not_share_memory(weights):
@@ -77,7 +124,7 @@ def test_extract_a_cell_and_refuse_strangers(weights):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", SPECS)
-def test_execute_is_the_reference(name, dtype, error):
+def test_execute_is_the_reference(name, dtype):
     spec = SPECS[name]
     steps = 2 if name == "forecaster" else None
     case = Case(name, spec, (4, 6)[: spec.ndim], steps=steps)
@@ -86,21 +133,21 @@ def test_execute_is_the_reference(name, dtype, error):
     limit = 200 * np.finfo(dtype).eps
     want, last = run(given.weights, given.x, given.state, steps=steps)
     assert y.dtype == dtype
-    assert error(y, want) < limit
+    assert relative_error(y, want) < limit
     for (_, got), (_, ref) in zip(state_leaves(spec, final), state_leaves(spec, last), strict=True):
-        assert error(got, ref) < limit
+        assert relative_error(got, ref) < limit
     exact = gradient(given.weights, given.x, given.state, given.cotangents, steps=steps)
     assert set(slopes) == set(exact)
     for leaf, ref in exact.items():
         assert slopes[leaf].dtype == dtype
-        assert error(slopes[leaf], ref) < limit
+        assert relative_error(slopes[leaf], ref) < limit
 
 
-def test_execute_without_state_or_cotangents(error):
+def test_execute_without_state_or_cotangents():
     given = problem(Case("plain", SPECS["lstm-1d"], (5,), state=False), "float32")
     y, final, slopes = backend.execute(given.weights, given.x)
     want, _ = run(given.weights, given.x)
-    assert error(y, want) < 1e-5
+    assert_close(y, want, eps=84)
     assert slopes == {}
     _, _, slopes = backend.execute(given.weights, given.x, cotangents=given.cotangents)
     assert set(slopes) == {"x", *parameter_shapes(given.weights.spec)}
@@ -112,12 +159,12 @@ def test_execute_without_state_or_cotangents(error):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_execute_in_half_precision(dtype, error):
+def test_execute_in_half_precision(dtype):
     given = problem(Case("half", SPECS["gru"], (4, 5)), dtype)
     y, _, _ = backend.execute(given.weights, given.x, given.state, cotangents=given.cotangents)
     want, _ = run(given.weights, given.x, given.state)
     assert y.dtype == given.x.dtype
-    assert error(y, want) < 16 * float(jnp.finfo(dtype).eps)
+    assert relative_error(y, want) < 16 * float(jnp.finfo(dtype).eps)
 
 
 def test_float64_module_outside_64_bit_mode(weights):
@@ -140,7 +187,7 @@ def test_describes_itself():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", SPECS)
-def test_gpu(name, error):
+def test_gpu(name):
     device = next((found for found in backend.devices() if found != "cpu"), None)
     if device is None:
         pytest.skip(f"JAX sees no GPU here: only {', '.join(backend.devices())}")
@@ -151,9 +198,9 @@ def test_gpu(name, error):
             given.weights, given.x, given.state, steps=steps, cotangents=given.cotangents, device=device
         )
     want, _ = run(given.weights, given.x, given.state, steps=steps)
-    assert error(y, want) < 2e-5
+    assert_close(y, want, eps=168)
     exact = gradient(given.weights, given.x, given.state, given.cotangents, steps=steps)
-    assert all(error(slopes[leaf], ref) < 5e-5 for leaf, ref in exact.items())
+    assert all(relative_error(slopes[leaf], ref) < 5e-5 for leaf, ref in exact.items())
     net = backend.build(given.weights, device=device)
     assert {str(d.platform) for array in net.arrays().values() for d in array.devices()} == {"gpu"}
 
@@ -171,7 +218,7 @@ def test_msgpack_round_trip(name, dtype, weights, tmp_path):
     assert all(tree["params"][n].tobytes() == a.tobytes() for n, a in given.arrays.items())
 
 
-def test_msgpack_params_fill_a_module(weights, tmp_path, error):
+def test_msgpack_params_fill_a_module(weights, tmp_path):
     """The params of a file are what a Flax user needs, without convgru.read."""
     given = weights(SPECS["gru"])
     checkpoint.write(given, tmp_path / "net.msgpack")
@@ -198,3 +245,16 @@ def test_states_nest():
     spec = SPECS["lstm-1d"]
     leaves = {"state.0.h": 1, "state.0.c": 2}
     assert dict(state_leaves(spec, nest_state(spec, leaves))) == leaves
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_names_and_round_trips(name, weights, tmp_path):
+    backend, given = registry.get("flax"), weights(WHOLE[name])
+    net = backend.build(given)
+    assert net.spec == WHOLE[name]
+    assert list(net.arrays()) == list(parameter_shapes(WHOLE[name]))
+    assert {".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(net))} == set(net.arrays())
+    assert backend.extract(net).equal(given)
+    assert nnx.clone(net).spec == net.spec
+    checkpoint.write(given, tmp_path / "net.msgpack")
+    assert convgru.read(tmp_path / "net.msgpack").equal(given)

@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from support import assert_close, relative_error
 
 import convgru.flax as cf
 from convgru import reference
@@ -26,28 +27,28 @@ def frames(spec, batch=2, time=3):
 
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("name", SPECS)
-def test_reference(name, steps, weights, random_state, error):
+def test_reference(name, steps, weights, random_state):
     spec = SPECS[name]
     net, x = cf.Forecaster.from_spec(spec, arrays=weights(spec).arrays), frames(spec)
     got, carry = net(x, steps)
     want, last = reference.run(weights(spec), np.moveaxis(x.swapaxes(0, 1), -1, 2), steps=steps)
-    assert error(np.moveaxis(np.asarray(got).swapaxes(0, 1), -1, 2), want) < 1e-5
+    assert_close(np.moveaxis(np.asarray(got).swapaxes(0, 1), -1, 2), want, eps=84)
     h, ref = (carry[0][0], last[0][0]) if name == "lstm" else (carry[0], last[0])
-    assert error(np.moveaxis(np.asarray(h), -1, 1), ref) < 1e-5
+    assert_close(np.moveaxis(np.asarray(h), -1, 1), ref, eps=84)
 
 
-def test_time_major_and_carry(weights, random_state, error):
+def test_time_major_and_carry(weights, random_state):
     spec = SPECS["gru-patch"]
     net, x = cf.Forecaster.from_spec(spec, arrays=weights(spec).arrays), frames(spec)
     state = random_state(spec, 2, SIZES[2])
     want, _ = net(x, 3, state)
     turned = cf.Forecaster.from_spec(spec, arrays=weights(spec).arrays, time_major=True)
-    assert error(turned(x.swapaxes(0, 1), 3, state)[0].swapaxes(0, 1), want) < 1e-6
-    assert error(net(x, 3)[0], want) > 1e-3
+    assert_close(turned(x.swapaxes(0, 1), 3, state)[0].swapaxes(0, 1), want, eps=8)
+    assert relative_error(net(x, 3)[0], want) > 1e-3
     assert net.initialize_carry(x[:, 0].shape)[0].shape == (2, 2, 2, 4)
 
 
-def test_steps_one_by_one(weights, error):
+def test_steps_one_by_one(weights):
     spec = SPECS["gru-patch"]
     net, x = cf.Forecaster.from_spec(spec, arrays=weights(spec).arrays), frames(spec)
     want, last = net(x, 3)
@@ -55,10 +56,10 @@ def test_steps_one_by_one(weights, error):
     for t in range(x.shape[1]):
         frame, carry = net.step(x[:, t], carry)
     for t in range(3):
-        assert error(frame, want[:, t]) < 1e-6
+        assert_close(frame, want[:, t], eps=8)
         if t < 2:
             frame, carry = net.step(frame, carry)
-    assert error(carry[1], last[1]) < 1e-6
+    assert_close(carry[1], last[1], eps=8)
 
 
 def test_names_and_repr():
@@ -67,7 +68,7 @@ def test_names_and_repr():
     assert paths == set(parameter_shapes(net.spec)) == set(net.arrays())
     assert net.spec == forecaster("lstm", 1, [4, 3], patch=2)
     assert isinstance(net.encoder, cf.ConvLSTM)
-    assert "patch=(2, 2)" in repr(net)
+    assert "forecaster('lstm', 1, [4, 3], kernel_size=3, num_layers=2, patch=2)" in repr(net)
 
 
 def test_training_through_its_own_predictions():
@@ -88,3 +89,39 @@ def test_training_through_its_own_predictions():
 
     losses = [float(train(net, optimizer)) for _ in range(40)]
     assert losses[-1] < 0.7 * losses[0]
+
+
+def images(batch=2, time=4, channels=2, size=(7,)):
+    return np.random.default_rng(5).standard_normal((batch, time, *size, channels)).astype("float32")
+
+
+def test_teacher_forcing(weights):
+    spec = forecaster("gru", 1, 3, ndim=1, patch=2, decoder=True)
+    arrays = weights(spec).arrays
+    x, targets = images(2, 3, 1, (8,)), images(2, 4, 1, (8,))
+    forced = np.random.default_rng(0).random((2, 4)) < 0.5
+    forced[:, 0] = True, False
+    net = cf.Forecaster.from_spec(spec, arrays=arrays, deterministic=False)
+    turned = cf.Forecaster.from_spec(spec, arrays=arrays, time_major=True)
+    taught, _ = net(x, 4, targets=targets, forced=forced)
+    other, _ = turned(x.swapaxes(0, 1), 4, targets=targets.swapaxes(0, 1), forced=forced.T)
+    assert_close(other.swapaxes(0, 1), taught, eps=8)
+    free, _ = net(x, 4)
+    assert relative_error(taught, free) > 1e-3
+    always, _ = net(x, 4, targets=targets, forced=np.ones((2, 4), bool))
+    assert_close(net(x, 4, targets=targets, teacher_forcing=1.0, rngs=nnx.Rngs(0))[0], always, eps=8)
+    assert_close(net(x, 4, targets=targets, teacher_forcing=1.0, deterministic=True)[0], free, eps=8)
+    with pytest.raises(
+        ValueError,
+        match=r"Forecaster expected rngs to draw teacher forcing from, in the constructor, in the call or in convgru.build",
+    ):
+        net(x, 4, targets=targets, teacher_forcing=0.5)
+
+
+def test_a_forecaster_in_training():
+    net = cf.Forecaster("gru", 1, [3, 2], ndim=1, decoder=True, dropout=0.4, rngs=nnx.Rngs(0))
+    x = images(2, 3, 1)
+    assert relative_error(net(x, 3)[0], net(x, 3)[0]) > 1e-4
+    net.eval()
+    assert relative_error(net(x, 3)[0], net(x, 3)[0]) == 0
+    assert net.step(x[:, 0])[0].shape == x[:, 0].shape

@@ -44,7 +44,7 @@ def _compiled(name: str, weights: Weights, x: np.ndarray, state: Any, lengths: A
 def _split(weights: Weights) -> tuple[Any, Any]:
     from flax import nnx
 
-    found: tuple[Any, Any] = nnx.split(convgru.build(weights, "flax", time_major=True))
+    found: tuple[Any, Any] = nnx.split(convgru.build(weights, "flax", time_major=True, deterministic=True))
     return found
 
 

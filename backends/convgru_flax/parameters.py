@@ -1,0 +1,103 @@
+"""The parameters of a module as nnx.Param: given arrays, or initial values, with the metadata that the user asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from convgru.initialization import cell_of
+from convgru.spec import CellSpec, Spec
+from convgru.spec.shapes import parameter_shapes
+from convgru_flax.arguments import supported_dtype
+from convgru_jax import arguments as jax_arguments
+from convgru_jax.parameters import initial_arrays
+
+Params = dict[str, nnx.Param[Any]]
+Initializer = Callable[[jax.Array, tuple[int, ...], Any], Any]
+"""As those of jax.nn.initializers: (key, shape, dtype) -> array, perhaps wrapped by nnx.with_partitioning."""
+
+ROLES = {"weight_ih": "kernel", "weight_hh": "recurrent_kernel", "bias": "bias", "bias_hn": "bias"}
+"""Which ``*_init`` and ``*_metadata`` a parameter of a layer follows; the others have none."""
+
+
+def create(
+    owner: str,
+    spec: Spec,
+    *,
+    rngs: object = None,
+    arrays: Mapping[str, Any] | None = None,
+    param_dtype: Any = jnp.float32,
+    **options: Any,
+) -> Params:
+    """Make every parameter of ``spec``, by canonical name.
+
+    Raises ValueError or TypeError for arrays that are not those of the spec, for initializers beside arrays, and for
+    missing rngs.
+    """
+    initializers = {name: init for name, init in options.items() if name.endswith("_init") and init is not None}
+    if arrays is None:
+        values = _initial(owner, spec, rngs, param_dtype, initializers)
+    elif initializers:
+        raise ValueError(f"{owner} expected no {', '.join(initializers)} beside arrays, which need no initial values")
+    else:
+        values = _given(spec, arrays)
+    return {name: _param(name, value, options) for name, value in values.items()}
+
+
+def _param(name: str, value: Any, options: Mapping[str, Any]) -> nnx.Param[Any]:
+    """An nnx.Param is kept as it is: a module that holds another hands down those it has made."""
+    if isinstance(value, nnx.Param):
+        return value
+    role = ROLES.get(name.rpartition(".")[2]) if not name.startswith("readout.") else None
+    return nnx.Param(value, **(options.get(f"{role}_metadata") or {}))
+
+
+def _given(spec: Spec, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    params = {name: array for name, array in arrays.items() if isinstance(array, nnx.Param)}
+    # JAX may share memory with a NumPy array, which the caller may change.
+    plain = {name: array.copy() if isinstance(array, np.ndarray) else array for name, array in arrays.items()}
+    plain |= {name: param[...] for name, param in params.items()}
+    return {**jax_arguments.check_arrays(spec.title, parameter_shapes(spec), plain), **params}
+
+
+def _initial(
+    owner: str, spec: Spec, rngs: object, param_dtype: Any, initializers: Mapping[str, Initializer]
+) -> dict[str, Any]:
+    """The values that convgru.jax.init draws from the same key, but for the parameters that have an initializer."""
+    if not isinstance(rngs, nnx.Rngs):
+        raise TypeError(f"{owner} expected rngs, an nnx.Rngs to draw the initial parameters from, got {rngs!r}")
+    dtype = supported_dtype(owner, param_dtype)
+    key = rngs.params()
+    values: dict[str, Any] = dict(initial_arrays(spec, key, dtype))
+    keys = jax.random.split(key, len(values))
+    for name_key, (name, array) in zip(keys, list(values.items()), strict=True):
+        cell = cell_of(spec, name)
+        init = initializers.get(f"{ROLES.get(name.rpartition('.')[2])}_init")
+        if init is not None and cell is not None:
+            values[name] = _by_gate(owner, name, init, name_key, array.shape, dtype, cell)
+    return values
+
+
+def _by_gate(
+    owner: str, name: str, init: Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any, cell: CellSpec
+) -> Any:
+    """Each gate and group by itself, in nnx.Conv's layout (*kernel, in, out), so that the fans are those of one convolution."""
+    is_kernel = len(shape) > 1
+    blocks = shape[0] // cell.hidden_channels * (cell.groups if is_kernel else 1)
+    rows = shape[0] // blocks
+    block = (*shape[2:], shape[1], rows) if is_kernel else (rows,)
+    drawn = [init(block_key, block, dtype) for block_key in jax.random.split(key, blocks)]
+    arrays = [part.raw_value if isinstance(part, nnx.VariableMetadata) else part for part in drawn]
+    for array in arrays:
+        if jnp.shape(array) != block:
+            raise ValueError(f"{owner} {name}: the initializer was asked for shape {block}, got {jnp.shape(array)}")
+    if is_kernel:
+        arrays = [jnp.moveaxis(array, (-1, -2), (0, 1)) for array in arrays]
+    value = jnp.concatenate(arrays).astype(dtype)
+    return replace(drawn[0], raw_value=value) if isinstance(drawn[0], nnx.VariableMetadata) else value
