@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from convgru import registry
+from convgru.spec.options import refuse_build_options
 from convgru.weights import Weights
 
 
@@ -13,9 +16,9 @@ def build(weights: Weights, backend: str, **options: Any) -> Any:
     """The network of ``weights`` as a native module of ``backend``: ``torch``, ``flax``, ``mindspore``; ``jax`` gives (spec, params).
 
     ``options`` are those of the native constructor that are not part of a spec: ``batch_first`` (torch, MindSpore),
-    ``time_major`` (Flax), ``device``. The parameters get the weights' dtype and their very bytes.
+    ``time_major`` (Flax), ``device``; ``cell=True`` makes a bare cell. The parameters get the weights' dtype and bytes.
 
-    Raises TypeError for weights that are none, ValueError for an unknown backend or option, ImportError (with the command that
+    Raises TypeError for what is not Weights or an unknown option, ValueError for an unknown backend, ImportError (with the command that
     mends it) if the framework is missing, convgru.UnsupportedError if it cannot compute in that dtype.
 
     >>> import convgru
@@ -24,7 +27,16 @@ def build(weights: Weights, backend: str, **options: Any) -> Any:
     """
     if not isinstance(weights, Weights):
         raise TypeError(f"build expected convgru.Weights, got {type(weights).__name__}; extract(net) makes them")
-    return registry.get(backend).build(weights, **options)
+    make = registry.get(backend).build
+    _check_options(backend, make, options)
+    return make(weights, **options)
+
+
+def _check_options(backend: str, make: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Raise TypeError for an option that a backend's ``build`` does not have, unless it sorts them itself."""
+    parameters = inspect.signature(make).parameters.values()
+    if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+        refuse_build_options(backend, given, [each.name for each in parameters if each.kind is each.KEYWORD_ONLY])
 
 
 def extract(net: Any) -> Weights:

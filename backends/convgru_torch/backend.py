@@ -13,10 +13,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from convgru.calls import Extras
 from convgru.errors import UnsupportedError, WeightsError
-from convgru.spec import ForecasterSpec, Spec
-from convgru.spec.shapes import nest_state, state_leaves
+from convgru.spec import ForecasterSpec, NetworkSpec, Spec
+from convgru.spec.shapes import layer_prefix, nest_state, state_leaves
 from convgru.weights import Weights
-from convgru_torch.cells import Cell
+from convgru_torch.cells import Cell, ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.compat.base import DropIn
 from convgru_torch.forecaster import Forecaster
 from convgru_torch.numpy_bridge import TORCH_DTYPES, to_numpy, to_tensor
@@ -36,6 +36,7 @@ __all__ = [
     "versions",
 ]
 
+CELLS: dict[str, type[Cell]] = {"gru": ConvGRUCell, "lstm": ConvLSTMCell, "rnn": ConvRNNCell}
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 """Classes that hold the module they wrap as ``module``."""
 WRAPPED = ("_orig_mod", "_checkpoint_wrapped_module")
@@ -88,23 +89,41 @@ def unwrapped(net: Any) -> Any:
 
 
 def module_of(spec: Spec, **options: Any) -> Any:
-    """The module that a spec describes, with new parameters."""
+    """Make the module that a spec describes, with new parameters."""
     if isinstance(spec, ForecasterSpec):
         return Forecaster.from_spec(spec, **options)
     return STACKS[spec.cell].from_spec(spec, **options)
 
 
-def build(weights: Weights, **options: Any) -> Any:
-    """ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights; options: ``batch_first``, ``device``.
+def build(weights: Weights, *, batch_first: bool = False, cell: bool = False, device: Any = None) -> Any:
+    """Make a ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights, in training mode as every new module.
 
-    Touches no random generator: the module is made without memory and takes copies of the arrays for its own.
+    Draws no random numbers: the module is made on the meta device and gets copies of the arrays.
+
+    Args:
+        weights: spec and arrays; the parameters get their dtype and bytes.
+        batch_first: sequences are (B, T, C, *S) instead of (T, B, C, *S).
+        cell: make a bare cell (ConvGRUCell …) of a network of one layer in one direction.
+        device: of the parameters; None means torch's default.
     """
-    device = options.pop("device", None)
-    net = module_of(weights.spec, device="meta", dtype=TORCH_DTYPES[str(weights.dtype)], **options)
+    options: dict[str, Any] = {"device": "meta", "dtype": TORCH_DTYPES[str(weights.dtype)]}
+    net = (_cell if cell else module_of)(weights.spec, batch_first=batch_first, **options)
     target = torch.get_default_device() if device is None else device
-    state = {name: to_tensor(array, target) for name, array in weights.arrays.items()}
+    prefix = layer_prefix(0) if cell else ""
+    state = {name.removeprefix(prefix): to_tensor(array, target) for name, array in weights.arrays.items()}
     net.load_state_dict(state, strict=True, assign=True)
     return net
+
+
+def _cell(spec: Spec, *, batch_first: bool, **options: Any) -> Any:
+    """Make the bare cell that a network of one layer consists of."""
+    if batch_first:
+        raise ValueError('convgru.build(..., "torch", cell=True) has no batch_first: a cell takes one frame a call')
+    if isinstance(spec, ForecasterSpec) or spec != NetworkSpec(spec.layers[:1]):
+        raise ValueError(
+            f'convgru.build(..., "torch", cell=True) expected a network of one layer in one direction, got {spec}'
+        )
+    return CELLS[spec.cell].from_spec(spec, **options)
 
 
 def extract(net: nn.Module) -> Weights:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 from convgru.spec.builders import Ints, network
@@ -105,3 +105,13 @@ def refuse_unknown(owner: str, given: Mapping[str, Any], options: type) -> None:
     for name in given:
         if name not in get_type_hints(options):
             raise TypeError(f"{owner}() got an unexpected keyword argument {name!r}")
+
+
+def refuse_build_options(backend: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Raise TypeError for an option that ``convgru.build`` does not have for this backend."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise TypeError(
+            f'convgru.build(..., "{backend}") has no option {", ".join(map(repr, unknown))}: '
+            f"its options are {', '.join(known)}"
+        )
