@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import flax
@@ -23,6 +24,7 @@ from convgru_jax import backend as on_jax
 
 __all__ = [
     "build",
+    "compiled_in",
     "devices",
     "execute",
     "extract",
@@ -56,6 +58,11 @@ def notes() -> list[str]:
 def precise() -> AbstractContextManager[Any]:
     """Within it float32 means float32, as on JAX."""
     return on_jax.precise()
+
+
+def compiled_in(folder: Path) -> AbstractContextManager[None]:
+    """Within it XLA's compiled programs are kept in ``folder``, as on JAX, which shares them."""
+    return on_jax.compiled_in(folder)
 
 
 def owns(net: object) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 
 from convgru.calls import Extras
 from convgru.errors import UnsupportedError
@@ -67,6 +69,28 @@ def precise() -> AbstractContextManager[Any]:
     """Within it float32 means float32: no TF32 and no bfloat16 passes in matrix products and convolutions."""
     highest: AbstractContextManager[Any] = jax.default_matmul_precision("highest")
     return highest
+
+
+@contextmanager
+def compiled_in(folder: Path) -> Iterator[None]:
+    """Within it XLA's compiled programs are looked for in ``folder``, and kept there: another run need not compile again."""
+    wanted = {
+        "jax_compilation_cache_dir": str(folder.absolute()),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in wanted}
+    _configure(wanted)
+    try:
+        yield
+    finally:
+        _configure(before)
+
+
+def _configure(settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # JAX looks at the folder once, at its first compilation
 
 
 def owns(net: object) -> bool:

@@ -142,6 +142,14 @@ def _add_parity(commands: Any) -> None:
         "--backends", type=_names(registry.ROOMS), metavar="NAMES", help=f"of {','.join(registry.ROOMS)}"
     )
     parity.add_argument(
+        "--module",
+        metavar="PACKAGE.MODULE:NAME",
+        help="compare a network of your own instead: a function, or a class, that is imported from there (docs/parity.md)",
+    )
+    parity.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep XLA's compiled programs in DIR, so that the next run is shorter"
+    )
+    parity.add_argument(
         "--dtype",
         type=_names(DTYPES),
         metavar="NAMES",

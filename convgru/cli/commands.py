@@ -83,6 +83,8 @@ def parity(args: argparse.Namespace) -> int:
     of_a_file = (args.input, args.size, args.steps, args.layout, args.prefix, args.hint)
     if args.file is None and any(of_a_file):
         raise ValueError("--input, --size, --steps, --layout, --prefix and --hint go with a FILE")
+    if args.module is not None:
+        sys.path.insert(0, str(Path.cwd()))  # as ``python -m`` does
     report = _compare_table(args) if args.file is None else _compare_file(args)
     if publish(args, report.to_json()):
         from convgru.cli import console
@@ -94,6 +96,7 @@ def parity(args: argparse.Namespace) -> int:
 def _compare_table(args: argparse.Namespace) -> Report:
     options: dict[str, Any] = {"backends": args.backends, "device": args.device, "gradients": args.gradients}
     options |= {"dtypes": args.dtype or parities.DTYPES, "fault": args.control, "tf32": args.tf32}
+    options |= {"module": args.module, "cache": args.cache}
     if args.json:
         return parities.run(**options)
     from convgru.cli import console
@@ -118,6 +121,8 @@ def _compare_file(args: argparse.Namespace) -> Report:
         size=args.size,
         steps=args.steps,
         backends=args.backends,
+        module=args.module,
+        cache=args.cache,
         dtype=dtypes[0],
         device=args.device,
         gradients=args.gradients,

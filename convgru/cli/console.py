@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -95,7 +96,7 @@ def _options(layer: CellSpec) -> str:
 
 
 def show_report(report: Report) -> None:
-    """Worst row of each backend, dtype and quantity; controls; what was not compared; the verdict."""
+    """Worst row of each backend, dtype and quantity; controls; what was not compared or was declined; the verdict."""
     console = _console()
     console.print(", ".join(f"{name} {version}" for name, version in report.versions.items()))
     tf32 = ", TF32 on" if report.tf32 else ""
@@ -114,6 +115,10 @@ def show_report(report: Report) -> None:
         )
     for key, reason in {**report.unsupported, **report.absent}.items():
         console.print(f"[yellow]not compared[/] {escape(key)}: {escape(reason)}", soft_wrap=True)
+    for reason, count in Counter(report.declined.values()).most_common():
+        console.print(
+            f"[yellow]declined[/] {count} {'cases' if count > 1 else 'case'}: {escape(reason)}", soft_wrap=True
+        )
     failures = report.failures()
     for failure in failures[:20]:
         console.print(f"[red]MISS[/] {escape(failure)}", soft_wrap=True)

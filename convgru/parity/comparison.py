@@ -103,6 +103,7 @@ def compare(
     device: str = "cpu",
     gradients: bool = True,
     tf32: bool = False,
+    cache: str | Path | None = None,
     seed: int = 0,
 ) -> Report:
     """Compare backends with the float64 reference on given weights.
@@ -119,6 +120,7 @@ def compare(
         device: as in ``run``.
         gradients: as in ``run``.
         tf32: as in ``run``.
+        cache: as in ``run``.
         seed: of the random numbers.
     """
     spec = weights.spec
@@ -133,7 +135,7 @@ def compare(
         leaves = {name: leaf.astype(problem.x.dtype) for name, leaf in state_leaves(spec, given)}
         problem = replace(problem, state=nest_state(spec, leaves))
     comparison = _Comparison(backends, module, device, tf32)
-    with comparison.settings(None):
+    with comparison.settings(cache):
         comparison.add(solve("given weights", problem, steps, gradients=gradients, tf32=tf32))
     return comparison.report
 

@@ -128,6 +128,7 @@ def test_networks_of_ours_and_of_others_stand_side_by_side(tmp_path):
         ("parity", "--backends", "torch,tensorflow"),
         ("parity", "--dtype", "int8"),
         ("parity", "--control", "pancake"),
+        ("parity", "--module"),
         ("parity", "w.npz", "--size", "a,b"),
         ("doctor", "now"),
     ],
@@ -142,6 +143,7 @@ def test_bad_usage_is_exit_code_2(convgru_cli, arguments):
         (("parity", "--steps", "3"), "go with a FILE"),
         (("parity", "--prefix", "encoder."), "go with a FILE"),
         (("parity", "--hint", "a=1"), "go with a FILE"),
+        (("parity", "--module", "mine"), "module expected package.module:name, got 'mine'"),
         (("parity", "w.safetensors", "--control", "swapped-gates"), "goes with the table of cases"),
         (("parity", "w.safetensors", "--dtype", "float32,float64"), "compared in one dtype"),
         (("parity", "w.safetensors", "--input", "w.safetensors"), "expected an array as numpy.save writes it"),
@@ -197,6 +199,45 @@ def test_a_parity_run_that_compared_nothing_fails(python):
     assert json.loads(result.stdout)["ok"] is False
     asked = python(NO_FRAMEWORK.format(arguments=["parity", "--backends", "torch"]), blocked=FRAMEWORKS)
     assert_fails(asked, "pip install 'convgru[torch]'")
+
+
+MODULE = """
+from convgru import UnsupportedError, network, reference
+from convgru.weights import Weights
+
+def right(spec, arrays, x, state, factor=1.0):
+    y, end = reference.run(Weights(spec, arrays), x, state)
+    return (factor * y).astype(x.dtype), tuple(h.astype(x.dtype) for h in end)
+
+def wrong(spec, arrays, x, state):
+    return right(spec, arrays, x, state, 1.001)
+
+def choosy(spec, arrays, x, state):
+    raise UnsupportedError("not this one")
+"""
+
+
+def test_parity_of_a_module_of_ones_own(python, tmp_path):
+    """The module lies in the working directory, which the console script has not in its path."""
+    convgru.write(convgru.init(convgru.network("gru", 2, 3)), tmp_path / "w.safetensors")
+    (tmp_path / "mine_for_cli.py").write_text(MODULE)
+
+    def run(name, *options):
+        arguments = ["parity", "w.safetensors", "--module", f"mine_for_cli:{name}", *options]
+        return python("import sys; sys.path.remove('')" + NO_FRAMEWORK.format(arguments=arguments), blocked=FRAMEWORKS)
+
+    right = run("right", "--json")
+    assert right.returncode == 0, right.stderr
+    report = json.loads(right.stdout)
+    assert report["backends"] == ["mine_for_cli:right"]
+    assert {row["quantity"] for row in report["rows"]} == {"output", "state"}
+    wrong = run("wrong")
+    assert wrong.returncode == 1
+    assert "output (output) error" in wrong.stdout
+    choosy = run("choosy")
+    assert choosy.returncode == 1
+    assert "declined 1 case: not this one" in choosy.stdout
+    assert_fails(run("missing"), "mine_for_cli has no missing")
 
 
 COMMANDS_THAT_WRITE = {
