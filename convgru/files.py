@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,17 @@ import numpy as np
 
 from convgru import registry
 from convgru.errors import WeightsError
-from convgru.formats import keras, npz, parametrized, safetensors
+from convgru.formats import hub, keras, npz, safetensors
 from convgru.formats.checkpoint import Contents, unwrapped
-from convgru.importers import adopt, export, restore, specless
+from convgru.importers import adopt_with_assumptions, export, specless
 from convgru.spec import Spec
 from convgru.weights import Weights
 
-OURS = {".safetensors": "convgru's own format", ".npz": "the same arrays as NumPy writes them"}
+OURS = {".safetensors": "convgru's own format"}
 FRAMEWORKS = {".pt": "torch", ".pth": "torch", ".msgpack": "flax", ".ckpt": "mindspore"}
 """Suffix of a framework's own checkpoints -> its backend. Each backend lists its own too; here no framework is imported."""
-READ_ONLY = {".bin": "torch", ".tar": "torch", **dict.fromkeys(keras.SUFFIXES, "keras")}
-"""What others write, and convgru only reads: pytorch_model.bin, model.pth.tar, Keras' files. A folder is orbax's."""
+READ_ONLY = {".npz": "numpy", ".bin": "torch", ".tar": "torch", **dict.fromkeys(keras.SUFFIXES, "keras")}
+"""What others write, and convgru only reads: NumPy's archives, pytorch_model.bin, model.pth.tar, Keras' files."""
 SUFFIXES = (*OURS, *FRAMEWORKS, *READ_ONLY)
 ORBAX = ("_METADATA", "_CHECKPOINT_METADATA", "checkpoint")
 """What lies in a folder that is one checkpoint."""
@@ -29,78 +31,119 @@ TORCH = (b"PK\x03\x04", b"\x80")
 """How a .ckpt begins that is not MindSpore's: PyTorch Lightning's has the same suffix. A zip archive, or, before 1.6, a pickle."""
 
 
-def backend_of(path: str | os.PathLike[str]) -> str | None:
-    """The backend that writes files with this suffix; None if the core does. Raises WeightsError if nobody does."""
-    suffix = Path(path).suffix.lower()
-    if suffix in OURS:
-        return None
-    if suffix in FRAMEWORKS:
-        return FRAMEWORKS[suffix]
-    raise WeightsError(f"{path}: expected a suffix of {', '.join([*OURS, *FRAMEWORKS])}, got {suffix or 'none'!r}")
+def backend_of(path: str | os.PathLike[str], layout: str | None = None) -> str | None:
+    """Return the backend that writes such a file, None if the core does. Raises WeightsError if nobody does.
+
+    With another system's ``layout`` a file may also be an .npz archive or, for Keras, a .weights.h5.
+    """
+    name = Path(path).name.lower()
+    foreign = ((".npz",) if layout else ()) + ((keras.WRITTEN,) if layout and layout.startswith("keras") else ())
+    writers: dict[str, str | None] = {**dict.fromkeys((*OURS, *foreign)), **FRAMEWORKS}
+    suffix = next((each for each in writers if name.endswith(each)), None)
+    if suffix is None:
+        got = Path(path).suffix.lower() or "none"
+        advice = ", which holds no spec: numpy.savez writes weights.arrays" if got == ".npz" else ""
+        raise WeightsError(f"{path}: expected a suffix of {', '.join(writers)}, got {got!r}{advice}")
+    return writers[suffix]
 
 
 def read(
-    path: str | os.PathLike[str], layout: str | None = None, *, prefix: str | None = None, **hints: Any
+    path: str | os.PathLike[str],
+    layout: str | None = None,
+    *,
+    prefix: str | None = None,
+    spec: Spec | None = None,
+    **hints: Any,
 ) -> Weights:
-    """The weights in a file: one that ``write`` wrote, or a checkpoint of another implementation.
+    """Read the weights in a file: one that ``write`` wrote, or a checkpoint of another implementation.
 
-    The suffix says how the arrays are stored: safetensors, .npz, PyTorch's (.pt, .pth, .bin, .tar, Lightning's .ckpt), Flax's .msgpack,
-    a folder of orbax, MindSpore's .ckpt, Keras' .keras, .weights.h5 and .h5. If convgru did not write the file, the layout of its
-    arrays is recognised, or ``layout`` says it (convgru.importers.LAYOUTS); ``hints`` are as for ``convgru.adopt``. ``prefix`` says how
-    the names of the arrays begin of which the network consists, if the file holds several. Checkpoints of a framework need that
-    framework, those of Keras h5py. Nothing in a file is ever executed.
+    The suffix says how the arrays are stored: safetensors, .npz, PyTorch's (.pt, .pth, .bin, .tar, Lightning's .ckpt), Flax's
+    .msgpack, MindSpore's .ckpt, Keras' .keras, .weights.h5 and .h5; a folder is one of orbax or of the Hugging Face Hub. If convgru did
+    not write the file, the layout of its arrays is recognised. Nothing in a file is ever executed.
 
-    Raises WeightsError, and nothing else, whatever the bytes are; OSError if the file cannot be opened; ImportError, with
-    the command that mends it, if the framework that the suffix means is missing.
+    Where neither the file nor a hint says how the network is configured (a stride, an activation), the default of the original is
+    assumed, and a ``UserWarning`` names each assumed value; a hint of the same name silences it. ``convgru.inspect`` returns them.
+
+    Args:
+        path: The file. That of a framework needs the framework, that of Keras h5py.
+        layout: Whose arrays these are: one of ``convgru.importers.LAYOUTS``, or ``"convgru"`` for arrays with convgru's
+            own names whose spec was lost. Default: recognised.
+        prefix: What the names of the network's arrays begin with, if the file holds several networks.
+        spec: The spec of the network, if it is known. The arrays must then have its names and shapes: convgru's own, or those of
+            ``layout``. No hints go with it.
+        **hints: Arguments of the original's constructor, as for ``convgru.adopt``; with ``layout="convgru"`` those of
+            ``convgru.network`` or ``convgru.forecaster``.
+
+    Returns:
+        The weights, in the dtype of the file.
+
+    Raises:
+        WeightsError: The bytes are not sound, or are not one network, whatever they are.
+        OSError: The file cannot be opened.
+        ImportError: The framework is missing that the suffix means; the message holds the command that installs it.
 
     >>> weights = convgru.read("model.safetensors")  # doctest: +SKIP
     """
-    found = contents(path)
+    held = contents(path)
     try:
-        return weights_in(found, layout, prefix and unwrapped(prefix), hints)
+        weights, assumed = weights_in(held, layout, prefix and unwrapped(prefix), spec, hints)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
+    if assumed:
+        warnings.warn(f"{path}: {specless.sentence(assumed)}", UserWarning, stacklevel=2)
+    return weights
 
 
-def weights_in(found: Contents, layout: str | None, prefix: str | None, hints: Mapping[str, Any]) -> Weights:
-    """The weights of the one network among the contents of a file, or of the one that ``prefix`` chooses. Raises WeightsError."""
-    if found.specs and layout is None and not found.leads_elsewhere(prefix):
-        if hints or (prefix and "" in found.specs):
-            told = sorted([*hints, *(["prefix"] if prefix else [])])
-            raise WeightsError(f"a file of convgru itself needs no prefix and no hints, got {told}")
-        return found.network(prefix)
-    arrays = numbers(found)
-    names = [*arrays, *parametrized.unknown(arrays)]
-    if layout == specless.LAYOUT and specless.prefixes(names):
-        return without_spec(arrays, hints).network(prefix)
-    if layout is None and specless.prefixes([name for name in names if name.startswith(prefix or "")]):
-        raise WeightsError(specless.ADVICE)
-    return adopt(arrays, layout, prefix=prefix, configs=found.configs, **hints)
+def weights_in(
+    held: Contents, layout: str | None, prefix: str | None, spec: Spec | None, hints: Mapping[str, Any]
+) -> tuple[Weights, Mapping[str, Any]]:
+    """Return the weights of the one network among a file's contents, and what was assumed of it.
+
+    Arguments and errors as for ``read``.
+    """
+    if (declared := declared_in(held, layout, prefix, hints)) is None:
+        options: dict[str, Any] = {"configs": held.configs, "config": held.config, "hints": hints}
+        return adopt_with_assumptions(numbers(held), layout, prefix=prefix, spec=spec, **options)
+    weights = declared.network(prefix)
+    if spec is not None and spec != weights.spec:
+        raise WeightsError(f"spec expected the file's own, {weights.spec}, got {spec}")
+    return weights, {}
+
+
+def declared_in(held: Contents, layout: str | None, prefix: str | None, hints: Mapping[str, Any]) -> Contents | None:
+    """Return the contents of a file that declares the specs of its networks; None if others are asked for, or it does not."""
+    if not held.specs or layout not in (None, specless.LAYOUT) or held.leads_elsewhere(prefix):
+        return None
+    if hints or (prefix and "" in held.specs):
+        given = sorted([*hints, *(["prefix"] if prefix else [])])
+        raise WeightsError(f"the file holds the spec of its network: no prefix and no hints are needed, got {given}")
+    return held
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:
-    """All arrays of a file by flat name, whoever wrote it, and the networks that it says it holds. Raises as ``read``."""
-    reader = _reader_of(Path(path))
-    if reader is safetensors or reader is npz:
-        if reader.read_header(path).is_ours:
-            weights: Weights = reader.read(path)
+    """Return all arrays of a file by flat name, whoever wrote it, and the networks that it declares. Raises as ``read``."""
+    where = Path(path)
+    if where.is_dir() and (inside := hub.weights_file(where)) is not None:
+        where = inside
+    reader = _reader_of(where)
+    if reader is safetensors:
+        if reader.read_header(where).is_ours:
+            weights: Weights = reader.read(where)
             return Contents(weights.arrays, {"": weights.spec})
-        arrays, _ = reader.read_arrays(path)
-        return Contents(arrays).unwrapped()
-    found: Contents = reader.contents(Path(path))
-    return found.unwrapped()
-
-
-def read_as(path: str | os.PathLike[str], layout: str, spec: Spec) -> Weights:
-    """The weights of a network of a known spec in a file that ``write`` wrote in another system's layout. Raises as ``read``."""
-    try:
-        return restore(contents(path).arrays, layout, spec)
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from None
+        held = Contents(reader.read_arrays(where)[0])
+    elif reader is npz:
+        held = Contents(npz.read_arrays(where))
+    else:
+        held = reader.contents(where)
+    held = held.unwrapped()
+    # Beside the files of a Hub folder a config may stand; it is read only for a network of ours without its spec.
+    if held.specs or where.suffix.lower() not in (".safetensors", ".bin") or not specless.prefixes(held.arrays):
+        return held
+    return replace(held, config=hub.config_beside(where))
 
 
 def write(weights: Weights, path: str | os.PathLike[str], layout: str | None = None) -> None:
-    """Write weights, whole or not at all; the suffix says how: ``.safetensors``, ``.npz``, or a framework's own (``.pt``, ``.msgpack``, ``.ckpt``).
+    """Write weights, whole or not at all; the suffix says how: ``.safetensors``, or a framework's own (``.pt``, ``.msgpack``, ``.ckpt``).
 
     With a ``layout`` (one of ``convgru.importers.LAYOUTS``) the file is one of that system, which it loads as its own: a state dict
     in ``.pt``, parameters of Flax linen in ``.msgpack``, ``.weights.h5`` of Keras; it then holds no spec. Raises TypeError for weights that are
@@ -112,53 +155,39 @@ def write(weights: Weights, path: str | os.PathLike[str], layout: str | None = N
     """
     if not isinstance(weights, Weights):
         raise TypeError(f"write expected convgru.Weights, got {type(weights).__name__}; extract(net) makes them")
+    backend = backend_of(path, layout)
     if layout is not None:
-        _write_arrays(export(weights, layout), Path(path))
-        return
-    backend = backend_of(path)
-    if backend is not None:
+        _write_arrays(export(weights, layout), Path(path), backend)
+    elif backend is not None:
         registry.checkpoints(backend).write(weights, Path(path))
-    elif Path(path).suffix.lower() == ".npz":
-        npz.write(weights, path)
     else:
         safetensors.write(weights, path)
 
 
-def _write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """Arrays under the names that they have elsewhere, as the suffix says."""
-    suffix = path.suffix.lower()
-    if suffix == ".npz":
-        npz.write_arrays(arrays, path)
-    elif suffix == ".safetensors":
-        safetensors.write_arrays(arrays, path)
-    elif suffix in keras.SUFFIXES:
-        keras.write(arrays, path)
-    else:
-        backend = backend_of(path)
-        assert backend is not None  # the core's own suffixes came before
+def _write_arrays(arrays: Mapping[str, np.ndarray], path: Path, backend: str | None) -> None:
+    """Write arrays under the names that another system gives them, in the format that the suffix says."""
+    if backend is not None:
         registry.checkpoints(backend).write_arrays(arrays, path)
+    elif path.suffix.lower() == ".npz":
+        npz.write_arrays(arrays, path)
+    elif path.suffix.lower() == ".safetensors":
+        safetensors.write_arrays(arrays, path)
+    else:
+        keras.write(arrays, path)
 
 
-def numbers(found: Contents) -> dict[str, np.ndarray]:
-    """The arrays of a file without the counters that norms and trainers keep beside the weights."""
-    return {name: array for name, array in found.arrays.items() if array.ndim or array.dtype.kind not in "iub"}
-
-
-def without_spec(arrays: Mapping[str, np.ndarray], hints: Mapping[str, Any]) -> Contents:
-    """Arrays under convgru's own names, whose spec was lost on the way, with the specs that their shapes imply."""
-    arrays = parametrized.with_weights(arrays)
-    if parts := {name: parts for name, parts in parametrized.unknown(arrays).items() if specless.is_ours(name)}:
-        raise WeightsError(parametrized.advice(parts))
-    starts = specless.prefixes(arrays)
-    shapes = {start: {n[len(start) :]: a.shape for n, a in arrays.items() if n.startswith(start)} for start in starts}
-    return Contents(arrays, {start: specless.spec_of(shapes[start], hints) for start in starts})
+def numbers(held: Contents) -> dict[str, np.ndarray]:
+    """Return the arrays of a file without the counters that norms and trainers keep beside the weights."""
+    return {name: array for name, array in held.arrays.items() if array.ndim or array.dtype.kind not in "iub"}
 
 
 def _reader_of(path: Path) -> Any:
     """The module that reads a file, found without importing any framework but the one that it needs."""
     suffix = path.suffix.lower()
     if suffix in OURS:
-        return npz if suffix == ".npz" else safetensors
+        return safetensors
+    if suffix == ".npz":
+        return npz
     known = {**FRAMEWORKS, **READ_ONLY}
     if suffix not in known and not path.is_dir():
         raise WeightsError(f"{path}: expected a suffix of {', '.join([*OURS, *known])}, got {suffix or 'none'!r}")

@@ -77,13 +77,11 @@ class Result:
 def convert(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Result:
     """Convert one file. Raises WeightsError, and leaves no file, if anything misses; never overwrites unless told to."""
     wanted = TARGETS[to] if to else Target(target.suffix)
-    owner = None if wanted.layout == "keras" else files.backend_of(target)
-    owner = None if wanted.layout else owner
+    writer = files.backend_of(target, wanted.layout)  # said here: below it would be said of a temporary file
+    owner = None if wanted.layout else writer
     if wanted.framework and owner not in (None, wanted.framework):
         names = registry.FRAMEWORKS
         raise WeightsError(f"{target}: a file of {names[owner]}, not of {names[wanted.framework]}")
-    if wanted.layout == "keras" and target.suffix != ".h5":  # said here, for below it would be said of a temporary file
-        raise WeightsError(f"{target}: expected a suffix of {wanted.suffix}, got {target.suffix or 'none'!r}")
     if not target.parent.is_dir():
         raise WeightsError(f"{target}: there is no folder {target.parent}")
     if os.path.lexists(target) and not force:
@@ -91,7 +89,9 @@ def convert(source: Path, target: Path, how: Source, to: str | None = None, *, f
     weights, assumed = how.read(source)
     with atomic.replacing(target, overwrite=force) as temporary:
         files.write(weights, temporary, wanted.layout)
-        back = files.read(temporary) if wanted.layout is None else files.read_as(temporary, wanted.layout, weights.spec)
+        back = (
+            files.read(temporary) if wanted.layout is None else files.read(temporary, wanted.layout, spec=weights.spec)
+        )
         lines = [_same_bytes(weights, back), *_run_both(weights, back), *_run_in(weights, wanted.framework or owner)]
     if assumed:
         lines.append(f"not in {source.name}, {inspection.told(assumed)}")

@@ -22,7 +22,7 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterat
     target = Path(path).resolve()
     if not overwrite:
         _refuse_existing(path)
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")
+    temporary = target.with_name(f".{secrets.token_hex(6)}.{target.name}")
     # Made here, and not by tempfile, so that it gets the permissions that the umask asks for.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:

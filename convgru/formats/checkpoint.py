@@ -33,6 +33,8 @@ class Contents:
     arrays: Mapping[str, np.ndarray]
     specs: Mapping[str, Spec] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    config: Spec | Mapping[str, Any] | None = None
+    """What a ``config.json`` beside the file says: the spec, or the constructor arguments, of the network."""
 
     def unwrapped(self) -> Contents:
         """Undo what training tools do to a state dict.

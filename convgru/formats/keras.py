@@ -23,6 +23,8 @@ from convgru.formats import atomic, hdf5, zip_limits
 from convgru.formats.checkpoint import Contents
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
+WRITTEN = ".weights.h5"
+"""The suffix of the one kind of file that holds weights alone, and that ``load_weights`` of Keras 3 takes."""
 MAX_CONFIG = 64 << 20
 MAX_DEPTH = 200
 """How deep a config may be: some ten levels for each model inside another."""
@@ -188,8 +190,8 @@ def write(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Non
     The layer's arguments are no part of such a file. Raises WeightsError for another suffix or other names, ImportError, with the command
     that mends it, without h5py.
     """
-    if not str(path).endswith(".h5"):
-        raise WeightsError(f"{path}: expected a suffix .weights.h5, the only file of Keras that holds weights alone")
+    if not str(path).lower().endswith(WRITTEN):
+        raise WeightsError(f"{path}: expected a suffix {WRITTEN}, the only file of Keras that holds weights alone")
     if any(array.dtype.kind == "V" for array in arrays.values()):
         raise WeightsError(f"{path}: HDF5 has no bfloat16: write float32 (Weights.astype)")
     strange = [name for name in arrays if "cell/vars/" not in name]

@@ -38,7 +38,7 @@ def test_there_and_back_through_a_frameworks_own_file(file, tmp_path, capsys, su
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_to_runs_the_file_in_that_framework(file, tmp_path, capsys, name):
-    assert main(["convert", str(file), str(tmp_path / "v.npz"), "--to", name]) == 0
+    assert main(["convert", str(file), str(tmp_path / "v.safetensors"), "--to", name]) == 0
     assert f"{name} against the reference: state off by" in capsys.readouterr().out
 
 
@@ -49,9 +49,9 @@ def test_another_systems_layout_in_a_frameworks_file(tmp_path, capsys, layout, n
         pytest.skip(f"{name} is not installed")
     spec = convgru.network("gru" if layout == "pytorch_convgru" else "lstm", 2, 3)
     weights = convgru.init(spec, 5)
-    convgru.write(weights, tmp_path / "w.npz")
+    convgru.write(weights, tmp_path / "w.safetensors")
     target = tmp_path / f"v{suffix}"
-    assert main(["convert", str(tmp_path / "w.npz"), str(target), "--to", layout]) == 0
+    assert main(["convert", str(tmp_path / "w.safetensors"), str(target), "--to", layout]) == 0
     assert "equal byte for byte" in capsys.readouterr().out
     assert convgru.read(target).equal(weights)  # recognised, without being told
 
@@ -65,7 +65,7 @@ def test_a_framework_that_misses_leaves_no_file(file, tmp_path, capsys, monkeypa
         return y + 1, state, gradients
 
     monkeypatch.setattr(backend, "execute", wrong)
-    assert main(["convert", str(file), str(tmp_path / "v.npz"), "--to", INSTALLED[0]]) == 1
+    assert main(["convert", str(file), str(tmp_path / "v.safetensors"), "--to", INSTALLED[0]]) == 1
     assert "misses the reference: output off by" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w.safetensors"]
 

@@ -28,8 +28,8 @@ def test_inspect_shows_the_network(convgru_cli, file):
 
 
 def test_inspect_shows_a_forecaster(convgru_cli, tmp_path):
-    convgru.write(convgru.init(convgru.forecaster("lstm", 1, 2, patch=4)), tmp_path / "f.npz")
-    result = convgru_cli("inspect", "f.npz")
+    convgru.write(convgru.init(convgru.forecaster("lstm", 1, 2, patch=4)), tmp_path / "f.safetensors")
+    result = convgru_cli("inspect", "f.safetensors")
     assert "Forecaster of ConvLSTM layers" in result.stdout
     assert "frames of 1 channels, patch (4, 4)" in result.stdout
 
@@ -47,13 +47,15 @@ def test_inspect_shows_what_is_not_the_default(convgru_cli, tmp_path):
         merge="sum",
         updates=(3, 5),
     )
-    convgru.write(convgru.init(spec), tmp_path / "w.npz")
-    result = convgru_cli("inspect", "w.npz")
+    convgru.write(convgru.init(spec), tmp_path / "w.safetensors")
+    result = convgru_cli("inspect", "w.safetensors")
     assert result.returncode == 0, result.stderr
     for text in ("bidirectional stack, merge sum", "(2, 2)", "peephole hadamard", "norm of (4,) groups", "groups 2"):
         assert text in " ".join(result.stdout.split())
-    convgru.write(convgru.init(convgru.forecaster("gru", 1, 2, decoder=True, feedback=False)), tmp_path / "f.npz")
-    assert "decoder of its own, feedback False" in convgru_cli("inspect", "f.npz").stdout
+    convgru.write(
+        convgru.init(convgru.forecaster("gru", 1, 2, decoder=True, feedback=False)), tmp_path / "f.safetensors"
+    )
+    assert "decoder of its own, feedback False" in convgru_cli("inspect", "f.safetensors").stdout
 
 
 def test_inspect_json_is_json_and_nothing_else(convgru_cli, file):
@@ -95,16 +97,18 @@ def test_inspect_lists_several_networks_and_what_is_left(convgru_cli, tmp_path):
     one = convgru_cli("inspect", "f.npz", "--prefix", "encoder").stdout
     assert "ConvGRU, 2-D, 5286 parameters" in one
     assert "read as pytorch_convgru, 'encoder.'" in one
-    assert_fails(convgru_cli("convert", "f.npz", "g.npz"), "choose one by prefix=: 'decoder.' (convlstm_pytorch)")
-    assert convgru_cli("convert", "f.npz", "g.npz", "--prefix", "decoder.").returncode == 0
+    assert_fails(
+        convgru_cli("convert", "f.npz", "g.safetensors"), "choose one by prefix=: 'decoder.' (convlstm_pytorch)"
+    )
+    assert convgru_cli("convert", "f.npz", "g.safetensors", "--prefix", "decoder.").returncode == 0
 
 
 def test_networks_of_ours_and_of_others_stand_side_by_side(tmp_path):
     weights = convgru.init(convgru.network("gru", 2, [3, 4]))
-    convgru.write(weights, tmp_path / "w.npz")
-    (own,) = convgru.inspect(tmp_path / "w.npz").networks
+    convgru.write(weights, tmp_path / "w.safetensors")
+    (own,) = convgru.inspect(tmp_path / "w.safetensors").networks
     assert (own.layout, own.spec) == ("convgru", weights.spec)
-    assert convgru.inspect(tmp_path / "w.npz").weights.equal(weights)
+    assert convgru.inspect(tmp_path / "w.safetensors").weights.equal(weights)
     _several(tmp_path / "f.npz")
     found = convgru.inspect(tmp_path / "f.npz")
     assert [each.layout for each in found.networks] == ["convlstm_pytorch", "pytorch_convgru"]
@@ -124,7 +128,7 @@ def test_networks_of_ours_and_of_others_stand_side_by_side(tmp_path):
         ("inspect", "a", "--colour"),
         ("inspect", "a", "--hint", "nothing"),
         ("convert", "a.npz"),
-        ("convert", "a.npz", "b.npz", "--to", "tensorflow"),
+        ("convert", "a.npz", "b.safetensors", "--to", "tensorflow"),
         ("parity", "--backends", "torch,tensorflow"),
         ("parity", "--dtype", "int8"),
         ("parity", "--control", "pancake"),

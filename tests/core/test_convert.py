@@ -21,18 +21,18 @@ def test_convert_runs_what_strides_and_ties_its_state(convgru_cli, tmp_path):
         )
     ):
         weights = convgru.init(convgru.network("lstm", 1, 2, **options))
-        convgru.write(weights, tmp_path / f"{number}.npz")
-        result = convgru_cli("convert", f"{number}.npz", f"{number}.safetensors")
+        convgru.write(weights, tmp_path / f"{number}.safetensors")
+        result = convgru_cli("convert", f"{number}.safetensors", f"{number}-again.safetensors")
         assert result.returncode == 0, result.stderr
-        assert convgru.read(tmp_path / f"{number}.safetensors").equal(weights)
+        assert convgru.read(tmp_path / f"{number}-again.safetensors").equal(weights)
 
 
 def test_convert_verifies_and_says_so(convgru_cli, file, tmp_path):
-    result = convgru_cli("convert", "w.safetensors", "v.npz")
+    result = convgru_cli("convert", "w.safetensors", "v.safetensors")
     assert result.returncode == 0, result.stderr
     assert "equal byte for byte" in result.stdout
     assert "same numbers" in result.stdout
-    assert convgru.read(tmp_path / "v.npz").equal(convgru.read(file))
+    assert convgru.read(tmp_path / "v.safetensors").equal(convgru.read(file))
 
 
 def test_convert_reads_a_foreign_layout(convgru_cli, tmp_path):
@@ -119,8 +119,8 @@ def test_a_rounded_forget_bias_is_within_budget(convgru_cli, tmp_path):
     made = convgru.init(convgru.network("lstm", 2, 3), 3)
     biased = {name: array + np.float32(1e-8) for name, array in made.arrays.items()}
     biased["layers.0.fwd.bias"] = np.full(12, 1e-8, np.float32)
-    convgru.write(convgru.Weights(made.spec, biased), tmp_path / "v.npz")
-    result = convgru_cli("convert", "v.npz", "w.npz", "--to", "linen")
+    convgru.write(convgru.Weights(made.spec, biased), tmp_path / "v.safetensors")
+    result = convgru_cli("convert", "v.safetensors", "w.npz", "--to", "linen")
     assert result.returncode == 0, result.stderr
     assert "equal but for one rounding" in result.stdout
     assert "source and target differ by" in result.stdout
@@ -130,14 +130,14 @@ def test_what_the_file_does_not_tell_is_said(convgru_cli, tmp_path):
     """Arrays hold no padding: what it is taken as stands in the output, of inspect and of convert, until a hint tells it."""
     convgru.write(convgru.init(LSTM), tmp_path / "w.weights.h5", layout="keras")
     told = "taken as strides=1, padding=valid, dilation_rate=1, activation=tanh, recurrent_activation=sigmoid: hints"
-    for command in (("inspect", "w.weights.h5"), ("convert", "w.weights.h5", "v.npz")):
+    for command in (("inspect", "w.weights.h5"), ("convert", "w.weights.h5", "v.safetensors")):
         assert told in " ".join(convgru_cli(*command).stdout.split())
     assert convgru.inspect(tmp_path / "w.weights.h5").networks[0].assumed["padding"] == "valid"
     hints = [f"--hint={name}" for name in ("strides=1", "padding=same", "dilation_rate=1", "activation=tanh")]
     last = "--hint=recurrent_activation=sigmoid"
-    shown = convgru_cli("convert", "w.weights.h5", "u.npz", *hints, last).stdout
+    shown = convgru_cli("convert", "w.weights.h5", "u.safetensors", *hints, last).stdout
     assert "taken as" not in shown
-    assert convgru.read(tmp_path / "u.npz").spec.layers[0].padding == "same"
+    assert convgru.read(tmp_path / "u.safetensors").spec.layers[0].padding == "same"
 
 
 def test_what_another_system_does_not_have_is_refused(convgru_cli, file, tmp_path):
@@ -148,29 +148,29 @@ def test_what_another_system_does_not_have_is_refused(convgru_cli, file, tmp_pat
 def test_a_wrong_suffix_for_another_system_is_said_of_the_target_and_not_of_a_temporary_file(
     convgru_cli, file, tmp_path
 ):
-    assert_fails(
-        convgru_cli("convert", "w.safetensors", "out", "--to", "keras"), "out: expected a suffix of .weights.h5"
-    )
+    for target in ("out", "out.h5", "out.keras"):
+        result = convgru_cli("convert", "w.safetensors", target, "--to", "keras")
+        assert_fails(result, f": {target}: expected a suffix of .safetensors, .npz, .weights.h5, .pt")
     assert_fails(convgru_cli("convert", "w.safetensors", "out", "--to", "linen"), ": out: expected a suffix of .saf")
 
 
 def test_convert_never_overwrites_without_force(convgru_cli, file, tmp_path):
-    (tmp_path / "v.npz").write_bytes(b"mine")
-    assert_fails(convgru_cli("convert", "w.safetensors", "v.npz"), "v.npz exists: --force replaces it")
-    assert (tmp_path / "v.npz").read_bytes() == b"mine"
-    assert convgru_cli("convert", "w.safetensors", "v.npz", "--force").returncode == 0
-    assert convgru.read(tmp_path / "v.npz").equal(convgru.read(file))
+    (tmp_path / "v.safetensors").write_bytes(b"mine")
+    assert_fails(convgru_cli("convert", "w.safetensors", "v.safetensors"), "v.safetensors exists: --force replaces it")
+    assert (tmp_path / "v.safetensors").read_bytes() == b"mine"
+    assert convgru_cli("convert", "w.safetensors", "v.safetensors", "--force").returncode == 0
+    assert convgru.read(tmp_path / "v.safetensors").equal(convgru.read(file))
 
 
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        ("none.safetensors", "v.npz", "none.safetensors"),
-        ("broken.safetensors", "v.npz", "broken.safetensors: expected a safetensors header of at most"),
+        ("none.safetensors", "v.safetensors", "none.safetensors"),
+        ("broken.safetensors", "v.safetensors", "broken.safetensors: expected a safetensors header of at most"),
         ("nan.npz", "v.safetensors", "expected finite numbers, got 1"),
         ("strange.npz", "v.safetensors", "no known layout fits the arrays 'a'"),
         ("w.safetensors", "v.txt", "v.txt: expected a suffix of .safetensors"),
-        ("w.safetensors", "nowhere/v.npz", "v.npz: there is no folder"),
+        ("w.safetensors", "nowhere/v.safetensors", "v.safetensors: there is no folder"),
     ],
 )
 def test_a_failed_conversion_leaves_no_file(convgru_cli, file, tmp_path, source, target, message):

@@ -246,6 +246,6 @@ def test_a_foreign_file_is_recognised(tmp_path, suffix):
 
 
 def test_a_file_of_ours_takes_no_hints(tmp_path):
-    convgru.write(random_weights(convgru.network("gru", 3, 4)), tmp_path / "w.npz")
-    with pytest.raises(convgru.WeightsError, match="needs no prefix and no hints"):
-        convgru.read(tmp_path / "w.npz", input_size=3)
+    convgru.write(random_weights(convgru.network("gru", 3, 4)), tmp_path / "w.safetensors")
+    with pytest.raises(convgru.WeightsError, match="no prefix and no hints are needed"):
+        convgru.read(tmp_path / "w.safetensors", input_size=3)
