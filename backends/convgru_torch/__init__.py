@@ -4,6 +4,7 @@ from convgru_torch.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.forecast import forecast
 from convgru_torch.forecaster import Forecaster
 from convgru_torch.functional import run
+from convgru_torch.layers import Layer
 from convgru_torch.packed_sequence import detach
 from convgru_torch.precision import precise
 from convgru_torch.stacks import ConvGRU, ConvLSTM, ConvRNN
@@ -16,6 +17,7 @@ __all__ = [
     "ConvRNN",
     "ConvRNNCell",
     "Forecaster",
+    "Layer",
     "detach",
     "forecast",
     "precise",

@@ -11,8 +11,11 @@ from torch import Tensor
 from convgru.calls import check_context, check_dtype, check_input, check_lengths, check_masks, check_shape, check_state
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.shapes import context_shapes, mask_shapes, nest_state, parameter_shapes, state_leaves, state_shapes
+from convgru_torch.parameters import Precision
 
 Arrays = Mapping[str, Tensor]
+Teacher = tuple[Sequence[Tensor], Sequence[Tensor]]
+"""For each step the true frame, and in which samples the next step reads it."""
 CASTABLE = (torch.float32, torch.float16, torch.bfloat16)
 """What autocast casts; it leaves float64 alone."""
 
@@ -28,31 +31,32 @@ def from_time_first(y: Tensor, layout: str) -> Tensor:
 
 
 class Admission:
-    """One call whose input and parameters have been checked; its methods check and convert the rest.
+    """One call whose input has been checked; its methods check and convert the rest.
 
-    ``owner`` is how errors call the network, ``layout`` that of the input. Raises ValueError or TypeError, naming what is wrong.
+    ``owner`` is how errors call the network, ``precision`` that of its parameters, ``layout`` that of the input. Raises ValueError or
+    TypeError, naming what is wrong.
     """
 
-    def __init__(self, owner: str, spec: Spec, arrays: Arrays, x: Tensor, layout: str) -> None:
+    def __init__(self, owner: str, spec: Spec, precision: Precision, x: Tensor, layout: str) -> None:
         if not isinstance(x, Tensor):
             raise TypeError(f"{owner} expected an input that is a torch.Tensor, got {type(x).__name__}")
         self.owner, self.spec, self.layout, self.device = owner, spec, layout, x.device
         self.batch, self.size = check_input(owner, spec.in_channels, spec.ndim, x.shape, layout)
-        self.dtype = _dtype_of(owner, spec, arrays)
+        self.dtype = precision.dtype
         on = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
-        self.autocast = on and self.dtype in CASTABLE
+        self.castable = (on or precision.sharded) and self.dtype in CASTABLE
         self.check_tensor("an input", x)
         self.x = time_first(x, layout)
         self.time = self.x.shape[0]
 
     def check_tensor(self, what: str, tensor: Any) -> None:
-        """Raise TypeError unless it is a tensor of the parameters' dtype, or one that autocast casts."""
+        """Raise TypeError unless it is a tensor of the parameters' dtype, or one that autocast, or FSDP's mixed precision, casts."""
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{self.owner} expected {what} that is a torch.Tensor, got {type(tensor).__name__}")
-        if not (self.autocast and tensor.dtype in CASTABLE):
+        if not (self.castable and tensor.dtype in CASTABLE):
             check_dtype(self.owner, what, self.dtype, tensor.dtype)
 
-    def state(self, state: Any) -> list[tuple[Tensor, ...]]:
+    def state(self, state: Any) -> tuple[Any, ...]:
         """The initial state, in the parameters' dtype; zeros for None."""
         shapes = state_shapes(self.spec, self.batch, self.size)
         if state is None:
@@ -62,8 +66,7 @@ class Admission:
             leaves = dict(state_leaves(self.spec, state))
             for name, leaf in leaves.items():
                 self.check_tensor(name, leaf)
-        entries = nest_state(self.spec, {name: leaf.to(self.dtype) for name, leaf in leaves.items()})
-        return [entry if isinstance(entry, tuple) else (entry,) for entry in entries]
+        return nest_state(self.spec, {name: leaf.to(self.dtype) for name, leaf in leaves.items()})
 
     def valid(self, lengths: Any) -> Tensor | None:
         """Which frames are no padding: (T, B, 1, *1); None where all are."""
@@ -121,7 +124,7 @@ class Admission:
             self.check_tensor(f"mask {name}", mask)
         return dict(masks)
 
-    def teacher(self, targets: Any, forced: Any, steps: int) -> tuple[Sequence[Tensor], Sequence[Tensor]] | None:
+    def teacher(self, targets: Any, forced: Any, steps: int) -> Teacher | None:
         """For each step the true frame, and in which samples the next step reads it."""
         if targets is None and forced is None:
             return None
@@ -140,8 +143,8 @@ class Admission:
         return targets.unbind(0), forced.unbind(0)
 
 
-def _dtype_of(owner: str, spec: Spec, arrays: Arrays) -> torch.dtype:
-    """Check the parameters against the spec and return their dtype."""
+def dtype_of(owner: str, spec: Spec, arrays: Arrays) -> torch.dtype:
+    """Check canonical parameters against the spec and return their dtype."""
     dtype: torch.dtype | None = None
     for name, shape in parameter_shapes(spec).items():
         if name not in arrays:

@@ -20,9 +20,10 @@ from convgru_torch.cells import Cell, ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.compat.base import DropIn
 from convgru_torch.forecaster import Forecaster
 from convgru_torch.numpy_bridge import TORCH_DTYPES, to_numpy, to_tensor
+from convgru_torch.parameters import SpecModule
 from convgru_torch.parametrized import compute_hooked_weights, evaluation
 from convgru_torch.precision import precise, tf32
-from convgru_torch.stacks import STACKS, Stack
+from convgru_torch.stacks import STACKS
 
 __all__ = [
     "build",
@@ -74,7 +75,7 @@ def notes() -> list[str]:
 
 def owns(net: object) -> bool:
     """Whether ``net`` is a module of this room or one of its drop-ins, perhaps in a wrapper (``unwrapped``)."""
-    return isinstance(unwrapped(net), (Cell, Stack, Forecaster, DropIn))
+    return isinstance(unwrapped(net), (SpecModule, DropIn))
 
 
 def unwrapped(net: Any) -> Any:
@@ -137,7 +138,7 @@ def extract(net: nn.Module) -> Weights:
         WeightsError: for numbers that are not finite, or a module on the meta device.
     """
     net = unwrapped(net)
-    if not isinstance(net, (Cell, Stack, Forecaster, DropIn)):
+    if not isinstance(net, (SpecModule, DropIn)):
         raise TypeError(f"expected a module of convgru.torch, got {type(net).__module__}.{type(net).__qualname__}")
     meta = next((name for name, tensor in net.named_parameters() if tensor.is_meta), None)
     if meta is not None:

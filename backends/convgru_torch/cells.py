@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -9,18 +10,18 @@ from torch import Tensor
 
 from convgru.spec import Ints, NetworkSpec, network
 from convgru.spec.describe import arguments
-from convgru.spec.shapes import cell_parameter_shapes, layer_prefix
 from convgru_torch import hub
-from convgru_torch.functional import run
+from convgru_torch.functional import call_network
+from convgru_torch.loop import run_layer
 from convgru_torch.options import Common, GRUOptions, LSTMOptions, explicit, refuse_unknown
-from convgru_torch.parameters import SpecModule, add_parameters, initialise, parameter
+from convgru_torch.parameters import LayerModule, Precision, check_parameters
 
 if TYPE_CHECKING:
     from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
-class Cell(SpecModule):
-    """One layer; its ``spec`` is a network of that layer alone."""
+class Cell(LayerModule):
+    """One layer that takes one frame a call; its ``spec`` is a network of that layer alone."""
 
     kind: ClassVar[str]
 
@@ -30,11 +31,9 @@ class Cell(SpecModule):
         self._build(spec, device, dtype)
 
     def _build(self, spec: NetworkSpec, device: Any, dtype: torch.dtype | None) -> None:
-        SpecModule.__init__(self, spec)
         if spec.cell != self.kind or spec != NetworkSpec(spec.layers[:1]):
             raise ValueError(f"{type(self).__name__} expected a spec of one {self.kind} layer, got {spec}")
-        add_parameters(self, spec.layers[0], device, dtype)
-        self.reset_parameters()
+        LayerModule.__init__(self, spec, device, dtype)
 
     @classmethod
     def from_spec(cls, spec: NetworkSpec, *, device: Any = None, dtype: torch.dtype | None = None) -> Any:
@@ -42,14 +41,6 @@ class Cell(SpecModule):
         self = hub.new(cls, spec)
         self._build(spec, device, dtype)
         return self
-
-    def reset_parameters(self) -> None:
-        """Draw new initial values: weight_ih Glorot uniform and weight_hh orthogonal, each gate and group by itself; bias zero, a forget gate's one."""
-        initialise(self, self.spec.layers[0])
-
-    def arrays(self, prefix: str = layer_prefix(0)) -> dict[str, Tensor]:
-        """The parameters by canonical name: those of layer 0."""
-        return {prefix + name: parameter(self, name) for name in cell_parameter_shapes(self.spec.layers[0])}
 
     def forward(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> Any:
         """Take one frame.
@@ -66,15 +57,18 @@ class Cell(SpecModule):
             ValueError: for a shape that does not fit.
             TypeError: for a dtype that is not the parameters'.
         """
-        return self.step(x, state, context=context)[1]
+        owner, cell, arrays = type(self).__name__, self.spec.layers[0], self.current()
+        precision = Precision(check_parameters(owner, self.shapes, arrays))
+        begin = None if state is None else (state,)
+        contexts = None if context is None else (context,)
+        layers = [[partial(run_layer, cell, arrays)]]
+        _, (new,) = call_network(owner, self.spec, layers, precision, x, begin, context=contexts, layout="BCS")
+        return new
 
     def step(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> tuple[Tensor, Any]:
         """Take one frame; returns the output, which is h', and the new state, to be handed to the next call."""
-        owner = type(self).__name__
-        entries = None if state is None else (state,)
-        contexts = None if context is None else (context,)
-        y, new = run(self.spec, self.arrays(), x, entries, context=contexts, layout="BCS", owner=owner)
-        return y, new[0]
+        new = self(x, state, context=context)
+        return new[0] if isinstance(new, tuple) else new, new
 
     def extra_repr(self) -> str:
         """The arguments that made this cell, defaults left out."""

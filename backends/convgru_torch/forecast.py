@@ -1,9 +1,10 @@
-"""Forecasters as a pure function of canonical tensors: an encoder, perhaps a decoder, and a readout."""
+"""The forecast algorithm, an encoder, perhaps a decoder, and a readout: as a pure function, and on a forecaster's modules."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,15 +13,25 @@ from torch import Tensor
 from convgru import equations
 from convgru.calls import check_resume, check_steps
 from convgru.spec import ForecasterSpec, NetworkSpec
-from convgru.spec.shapes import patched_size
 from convgru_torch import ops
-from convgru_torch.arguments import Admission, Arrays, from_time_first
-from convgru_torch.functional import State, state_of
-from convgru_torch.loop import Call, Layer, Parts, network, prepare
-from convgru_torch.masks import Masks
+from convgru_torch.arguments import Admission, Arrays, Teacher, dtype_of, from_time_first
+from convgru_torch.functional import State, call_network
+from convgru_torch.loop import functional_layers
+from convgru_torch.masks import draw, recurrent
+from convgru_torch.parameters import Precision
 
-Teacher = tuple[Sequence[Tensor], Sequence[Tensor]]
-"""For each step the true frame, and in which samples the next step reads it."""
+NetworkCall = Callable[..., tuple[Any, State]]
+"""A stack, or the pure function of one: (x, state, masks=, last_only=) to output and state, time first."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What a forecast calls: a forecaster's modules, or pure functions; ``readout`` maps (B, H, *S) to (B, C·∏patch, *S)."""
+
+    encoder: NetworkCall
+    decoder: NetworkCall | None
+    readout: Callable[[Tensor], Tensor]
+    precision: Precision
 
 
 def forecast(
@@ -52,84 +63,150 @@ def forecast(
         for a single frame (layout ``BCS``) that is not resumed from, the encoder's.
     """
     owner = owner or spec.title
+    precision = Precision(dtype_of(owner, spec, arrays))
+
+    def network(inner: NetworkSpec, prefix: str) -> NetworkCall:
+        layers = functional_layers(inner, arrays, prefix)
+        return partial(call_network, owner, inner, layers, precision, training=training)
+
+    networks = Networks(
+        network(spec.encoder, "encoder."),
+        None if spec.decoder is None else network(spec.decoder, "decoder."),
+        partial(ops.readout, weight=arrays["readout.weight"], bias=arrays["readout.bias"]),
+        precision,
+    )
+    return predict(
+        owner,
+        spec,
+        networks,
+        x,
+        steps,
+        state,
+        targets=targets,
+        forced=forced,
+        teacher_forcing=teacher_forcing,
+        resume=resume,
+        training=training,
+        layout=layout,
+    )
+
+
+def predict(
+    owner: str,
+    spec: ForecasterSpec,
+    networks: Networks,
+    x: Tensor,
+    steps: int,
+    state: State | None,
+    *,
+    targets: Tensor | None = None,
+    forced: Tensor | None = None,
+    teacher_forcing: float = 0.0,
+    resume: bool = False,
+    training: bool = False,
+    layout: str = "TBCS",
+) -> tuple[Tensor, State]:
+    """Check the arguments of a call and forecast with ``networks``; the rest as in ``forecast``."""
     check_steps(owner, steps)
-    call = Admission(owner, spec, arrays, x, layout)
+    call = Admission(owner, spec, networks.precision, x, layout)
     check_resume(owner, resume, call.time, state)
-    parts = call.state(state)
-    forced = _drawn(owner, call, steps, targets, forced, teacher_forcing, training)
-    teacher = call.teacher(targets, forced, steps)
-    size = patched_size(spec, call.size)
+    begin = call.state(state)
+    forced = _draw_forced(owner, call, steps, targets, forced, teacher_forcing, training)
+    reader = _Reader(call, spec.encoder, networks.encoder, training)
     tops: list[Tensor] = []
-    masks = Masks(spec.encoder, training=training)
-    layers = prepare(spec.encoder, arrays, "encoder.", size, parts)
     if not resume:
         inside = ops.patch(call.x.flatten(0, 1), spec.patch)
-        inside = inside.reshape(call.x.shape[:2] + inside.shape[1:])
-        tops, parts = network(spec.encoder, layers, inside, parts, Call(masks), last=True)
+        top, begin = reader(inside.reshape(call.x.shape[:2] + inside.shape[1:]), begin, last_only=True)
+        tops.append(top)
     if spec.decoder is not None:
-        masks, tops = Masks(spec.decoder, training=training), []
-        layers = prepare(spec.decoder, arrays, "decoder.", size, parts)
-    reader = _Reader(spec, layers, ops.prepare_readout(spec, arrays), Call(masks), teacher)
-    frames, final = (reader.fed if spec.feedback else reader.blind)(tops, parts, call.x[-1], steps)
-    return from_time_first(torch.stack(frames), layout), state_of(parts if layout == "BCS" and not resume else final)
+        assert networks.decoder is not None
+        reader, tops = _Reader(call, spec.decoder, networks.decoder, training), []
+    predictor = _Predictor(spec, reader, networks.readout, call.teacher(targets, forced, steps))
+    final = (predictor.fed if spec.feedback else predictor.blind)(tops, begin, call.x[-1], steps)
+    frames = from_time_first(torch.stack(predictor.frames), layout)
+    return frames, begin if layout == "BCS" and not resume else final
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Reader:
-    """What makes the predictions: the decoder, or the encoder where there is none, and the readout.
+    """A network that reads a sequence in several calls; in training with one recurrent mask for all of them."""
 
-    In both methods ``tops`` holds the top hidden states that are there already, none or one.
+    call: Admission
+    spec: NetworkSpec
+    network: NetworkCall
+    training: bool
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, x: Tensor, state: State, *, last_only: bool = False) -> tuple[Tensor, State]:
+        masks = None
+        if self.training:
+            shape = (x.shape[0], x.shape[1], x.shape[3:])
+            masks = draw(self.spec, *shape, self.call.dtype, self.call.device, self.kept) or None
+            self.kept = recurrent(masks or {})
+        return self.network(x, state, masks=masks, last_only=last_only)
+
+
+class _ReadoutOps:
+    """The ops that ``convgru.equations.readout`` takes, W*h + b being one call of a module or a function."""
+
+    unpatch = staticmethod(ops.unpatch)
+
+    @staticmethod
+    def conv(h: Tensor, readout: Callable[[Tensor], Tensor], name: str) -> Tensor:
+        return readout(h).to(h.dtype)  # which autocast lowers
+
+    @staticmethod
+    def add_channel(a: Tensor, readout: Callable[[Tensor], Tensor], name: str) -> Tensor:
+        return a
+
+
+READOUT_OPS: Any = _ReadoutOps  # three of the ops; the others are for cells
+
+
+@dataclass
+class _Predictor:
+    """Makes the predictions: ``reader`` is the decoder, or the encoder where there is none.
+
+    In both methods ``tops`` holds the top hidden states that are there already, none or one; they return the final state.
     """
 
     spec: ForecasterSpec
-    layers: list[list[Layer]]
-    readout: ops.Params
-    call: Call
+    reader: _Reader
+    readout: Callable[[Tensor], Tensor]
     teacher: Teacher | None
+    frames: list[Tensor] = field(default_factory=list)
 
-    @property
-    def network(self) -> NetworkSpec:
-        return self.spec.decoder or self.spec.encoder
-
-    def fed(
-        self, tops: list[Tensor], state: list[Parts], frame: Tensor, steps: int
-    ) -> tuple[list[Tensor], list[Parts]]:
-        """The predictions of a network that reads each of them, or the truth."""
-        predictions: list[Tensor] = []
+    def fed(self, tops: list[Tensor], state: State, frame: Tensor, steps: int) -> State:
+        """Predict with a network that reads each prediction, or the truth."""
         for k in range(steps):
             if k < len(tops):
                 top = tops[k]
             else:
-                inside = ops.patch(frame, self.spec.patch)[None]
-                (top,), state = network(self.network, self.layers, inside, state, self.call, last=True)
-            frame = self._predict(predictions, top, frame)
-        return predictions, state
+                top, state = self.reader(ops.patch(frame, self.spec.patch)[None], state, last_only=True)
+            frame = self._predict(top, frame)
+        return state
 
-    def blind(
-        self, tops: list[Tensor], state: list[Parts], frame: Tensor, steps: int
-    ) -> tuple[list[Tensor], list[Parts]]:
-        """The predictions of a network that reads zeros: a sequence that is known beforehand."""
+    def blind(self, tops: list[Tensor], state: State, frame: Tensor, steps: int) -> State:
+        """Predict with a network that reads zeros: a sequence that is known beforehand."""
         if steps > len(tops):
             inside = torch.zeros_like(ops.patch(frame, self.spec.patch))
-            zeros = inside.expand(steps - len(tops), *inside.shape)
-            (y,), state = network(self.network, self.layers, zeros, state, self.call)
+            y, state = self.reader(inside.expand(steps - len(tops), *inside.shape), state)
             tops = [*tops, *y.unbind(0)]
-        predictions: list[Tensor] = []
         for top in tops:
-            frame = self._predict(predictions, top, frame)
-        return predictions, state
+            frame = self._predict(top, frame)
+        return state
 
-    def _predict(self, predictions: list[Tensor], top: Tensor, frame: Tensor) -> Tensor:
+    def _predict(self, top: Tensor, frame: Tensor) -> Tensor:
         """Append a prediction and return what the next starts from: itself, or the truth where the teacher says so."""
-        k = len(predictions)
-        predictions.append(equations.readout(ops, self.spec, self.readout, top, frame))
+        k = len(self.frames)
+        self.frames.append(equations.readout(READOUT_OPS, self.spec, self.readout, top, frame))
         if self.teacher is None:
-            return predictions[k]
+            return self.frames[k]
         targets, forced = self.teacher
-        return torch.where(forced[k], targets[k], predictions[k])
+        return torch.where(forced[k], targets[k], self.frames[k])
 
 
-def _drawn(
+def _draw_forced(
     owner: str, call: Admission, steps: int, targets: Any, forced: Any, teacher_forcing: Any, training: bool
 ) -> Any:
     """The booleans handed in; or drawn, in training, with the probability of teacher forcing."""

@@ -11,10 +11,10 @@ from convgru.spec import ForecasterSpec, Ints, NetworkSpec, forecaster
 from convgru.spec.describe import forecaster_arguments
 from convgru.spec.fields import flag
 from convgru_torch import hub
-from convgru_torch.forecast import forecast
+from convgru_torch.forecast import Networks, predict
 from convgru_torch.functional import State
 from convgru_torch.options import ForecasterOptions, explicit, refuse_unknown
-from convgru_torch.parameters import SpecModule
+from convgru_torch.parameters import SpecModule, precision_of
 from convgru_torch.stacks import OWN, STACKS
 
 if TYPE_CHECKING:
@@ -149,14 +149,18 @@ class Forecaster(SpecModule):
             TypeError: for a dtype that is not the parameters'; for targets without ``forced`` or ``teacher_forcing``, or these without targets.
         """
         options: dict[str, Any] = {"targets": targets, "forced": forced, "teacher_forcing": teacher_forcing}
-        options["resume"] = resume
-        options |= {"layout": "BTCS" if self.batch_first else "TBCS", "training": self.training}
-        return forecast(self.spec, self.arrays(), x, steps, state, **options, owner=type(self).__name__)
+        return self._predict(x, steps, state, "BTCS" if self.batch_first else "TBCS", resume=resume, **options)
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Take one frame (B, C, *S), as it arrives: the frame predicted to follow it, and the encoder's state for the next call."""
-        options: dict[str, Any] = {"layout": "BCS", "training": self.training}
-        return forecast(self.spec, self.arrays(), x, 1, state, **options, owner=type(self).__name__)
+        return self._predict(x, 1, state, "BCS")
+
+    def _predict(self, x: Tensor, steps: int, state: State | None, layout: str, **options: Any) -> tuple[Tensor, State]:
+        """Call encoder, decoder and readout."""
+        decoder = None if self.spec.decoder is None else self.decoder
+        networks = Networks(self.encoder, decoder, self.readout, precision_of(self))
+        options |= {"layout": layout, "training": self.training}
+        return predict(type(self).__name__, self.spec, networks, x, steps, state, **options)
 
     def extra_repr(self) -> str:
         """The arguments that made this forecaster, defaults left out."""

@@ -1,4 +1,4 @@
-"""The networks as a pure function of canonical tensors; the modules, functional_call and vmap all run it."""
+"""The networks as a pure function of canonical tensors, and what it shares with the modules: one checked call."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from convgru.spec import NetworkSpec
-from convgru_torch.arguments import Admission, Arrays, from_time_first
-from convgru_torch.loop import Call, Parts, network, prepare
-from convgru_torch.masks import Masks
+from convgru_torch.arguments import Admission, Arrays, dtype_of, from_time_first
+from convgru_torch.loop import LayerCall, functional_layers, run_network
+from convgru_torch.masks import draw
+from convgru_torch.parameters import Precision
 
 State = tuple[Any, ...]
 """One entry for each layer and direction: h (B, H, *S), or (h, c)."""
@@ -59,20 +60,63 @@ def run(
         >>> y, state = run(network("gru", 3, 8), dict(net.named_parameters()), torch.zeros(5, 2, 3, 16, 16))
     """
     owner = owner or spec.title
+    precision = Precision(dtype_of(owner, spec, arrays))
+    return call_network(
+        owner,
+        spec,
+        functional_layers(spec, arrays),
+        precision,
+        x,
+        state,
+        lengths=lengths,
+        context=context,
+        masks=masks,
+        return_all_layers=return_all_layers,
+        last_only=last_only,
+        training=training,
+        layout=layout,
+    )
+
+
+def call_network(
+    owner: str,
+    spec: NetworkSpec,
+    layers: Sequence[Sequence[LayerCall]],
+    precision: Precision,
+    x: Tensor,
+    state: State | None = None,
+    *,
+    lengths: Any = None,
+    context: Sequence[Tensor] | None = None,
+    masks: Mapping[str, Tensor] | None = None,
+    return_all_layers: bool = False,
+    last_only: bool = False,
+    training: bool = False,
+    layout: str = "TBCS",
+) -> tuple[Any, State]:
+    """Check the arguments of a call and run ``layers``, a stack's modules or pure functions, whose parameters have that ``precision``.
+
+    The other arguments, the results and the errors are those of ``run``.
+    """
     if layout == "BCS" and spec.bidirectional is not None:
         raise TypeError(
             f"{owner} expected a whole sequence: it is bidirectional, and its second direction starts at the end"
         )
-    call = Admission(owner, spec, arrays, x, layout)
-    parts = call.state(state)
-    valid = call.valid(lengths)
-    extras = Call(Masks(spec, call.masks(masks), training), valid, call.context(context, valid))
-    layers = prepare(spec, arrays, "", call.size, parts)
-    outputs, final = network(spec, layers, call.x, parts, extras, every=return_all_layers, last=last_only)
-    found = [y if last_only else from_time_first(y, layout) for y in outputs]
-    return tuple(found) if return_all_layers else found[-1], state_of(final)
-
-
-def state_of(parts: list[Parts]) -> State:
-    """The state as users see it: h itself where it is alone."""
-    return tuple(entry[0] if len(entry) == 1 else entry for entry in parts)
+    call = Admission(owner, spec, precision, x, layout)
+    begin, valid = call.state(state), call.valid(lengths)
+    given = call.masks(masks)
+    if given is None and training:
+        given = draw(spec, call.time, call.batch, call.size, call.dtype, call.device)
+    outputs, final = run_network(
+        spec,
+        layers,
+        call.x,
+        begin,
+        valid=valid,
+        context=call.context(context, valid),
+        masks=given,
+        all_layers=return_all_layers,
+        last_only=last_only,
+    )
+    results = [y if last_only else from_time_first(y, layout) for y in outputs]
+    return tuple(results) if return_all_layers else results[-1], tuple(final)

@@ -1,133 +1,122 @@
-"""The loops over time, layers and directions, time first: what run and forecast share."""
+"""The loops over time, layers and directions, time first: what modules and pure functions share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from convgru import equations
 from convgru.spec import CellSpec, NetworkSpec
-from convgru.spec.shapes import layer_prefix, step_prefixes
+from convgru.spec.shapes import cell_parameter_shapes, layer_prefix, step_prefixes
 from convgru_torch import ops
 from convgru_torch.export import check_time_is_fixed
 from convgru_torch.masks import Masks
 
 Parts = tuple[Tensor, ...]
-"""The state of one layer and direction as the equations take it: (h,) or (h, c)."""
+"""The state of one layer and direction as the equations take it: (h,) or (h, c). Users have h itself where it is alone."""
+LayerCall = Callable[..., tuple[Tensor, Any]]
+"""One layer in one direction over a sequence: a ``convgru_torch.layers.Layer``, or ``run_layer`` with its first arguments filled in."""
 CHUNK = 8 << 20
 """How many bytes of input gates to compute at once on a CPU."""
 
 
-class Layer(NamedTuple):
-    """One layer in one direction, prepared: its plain cells, and which entry of the state is its own."""
+def functional_layers(spec: NetworkSpec, arrays: Mapping[str, Tensor], prefix: str = "") -> list[list[LayerCall]]:
+    """Make the layers, each in all its directions, that use the canonical ``arrays`` whose names begin with ``prefix``."""
 
-    cell: CellSpec
-    steps: list[tuple[CellSpec, ops.Params]]
-    entry: int
-    reverse: bool
+    def layer(index: int, direction: str) -> LayerCall:
+        cell, start = spec.layers[index], prefix + layer_prefix(index, direction)
+        own = {name: arrays[start + name] for name in cell_parameter_shapes(cell)}
+        return partial(run_layer, cell, own, reverse=direction == "bwd", zoneout=spec.zoneout)
 
-
-@dataclass(frozen=True)
-class Call:
-    """What a call brings besides input and state, time first.
-
-    ``valid`` (T, B, 1, *1) says which frames are no padding; ``context`` holds, for each entry of the state, (B, G·H, *S) or
-    (T, B, G·H, *S).
-    """
-
-    masks: Masks
-    valid: Tensor | None = None
-    context: Sequence[Tensor] | None = None
+    return [[layer(index, direction) for direction in spec.directions] for index in range(len(spec.layers))]
 
 
-def prepare(
-    spec: NetworkSpec, arrays: Mapping[str, Tensor], prefix: str, size: Sequence[int], state: Sequence[Parts]
-) -> list[list[Layer]]:
-    """The layers, each in all its directions, for input of ``size`` and states like these. Runs once a call."""
-    if spec.output_size is not None:
-        size = spec.output_size
-    count = len(spec.directions)
-    layers: list[list[Layer]] = []
-    for index, cell in enumerate(spec.layers):
-        layers.append([])
-        own = state[index * count][0].shape[2:]
-        for d, direction in enumerate(spec.directions):
-            prefixes = [prefix + layer_prefix(index, direction) + inner for inner in step_prefixes(cell)]
-            steps = [
-                (step, ops.prepare(step, arrays, name, size, own))
-                for step, name in zip(cell.steps, prefixes, strict=True)
-            ]
-            layers[-1].append(Layer(cell, steps, index * count + d, direction == "bwd"))
-        size = own
-    return layers
-
-
-def network(
+def run_network(
     spec: NetworkSpec,
-    layers: list[list[Layer]],
+    layers: Sequence[Sequence[LayerCall]],
     x: Tensor,
-    state: Sequence[Parts],
-    call: Call,
+    state: Sequence[Any],
     *,
-    every: bool = False,
-    last: bool = False,
-) -> tuple[list[Tensor], list[Parts]]:
-    """Run over x (T, B, C, *S): the output of the last layer, or of ``every`` one, and the final state.
+    valid: Tensor | None = None,
+    context: Sequence[Tensor] | None = None,
+    masks: Masks | None = None,
+    all_layers: bool = False,
+    last_only: bool = False,
+) -> tuple[list[Tensor], list[Any]]:
+    """Run the layers over x (T, B, C, *S): the output of the last layer, or of all of them, and the final state.
 
-    Outputs are sequences, or with ``last`` each sample's last valid frame.
+    Outputs are sequences, or with ``last_only`` each sample's last valid frame. ``valid`` (T, B, 1, …) says which frames
+    are no padding; ``context`` holds a tensor for each entry of the state.
     """
     check_time_is_fixed(spec.title, x)
     if spec.output_size is not None:
         pooled = ops.pool(x.flatten(0, 1), spec.output_size)
         x = pooled.reshape(x.shape[:2] + pooled.shape[1:])
-    if call.valid is not None:
-        x = torch.where(call.valid, x, 0)
-    heads = [x] * len(spec.directions)
+    if valid is not None:
+        x = torch.where(valid, x, 0)
+    masks = masks or {}
+    sequences = [x] * len(spec.directions)
     outputs: list[Tensor] = []
-    final: list[Parts] = []
-    for index, pair in enumerate(layers):
+    final: list[Any] = []
+    for index, directions in enumerate(layers):
         top = index == len(layers) - 1
-        swept = [_sweep(own, head, state[own.entry], call, last and top) for own, head in zip(pair, heads, strict=True)]
-        heads = [head for head, _ in swept]
-        final += [parts for _, parts in swept]
+        last = last_only and top
+        for d, layer in enumerate(directions):
+            entry = len(final)
+            options = _masks_of(spec, entry, masks)
+            sequences[d], new = layer(
+                sequences[d],
+                state[entry],
+                valid=valid,
+                context=None if context is None else context[entry],
+                last_only=last,
+                **options,
+            )
+            final.append(new)
         if spec.bidirectional == "layer":
-            heads = [_merged(spec, heads, last and top)]
-        if every or top:
-            output = heads[0] if len(heads) == 1 else _merged(spec, heads, last and top)
-            outputs.append(_last_of(output, call.valid) if last and not top else output)
+            sequences = [_merged(spec, sequences, last)]
+        if all_layers or top:
+            output = sequences[0] if len(sequences) == 1 else _merged(spec, sequences, last)
+            outputs.append(_last_of(output, valid) if last_only and not top else output)
         if not top:
-            heads = _dropped(spec, index, heads, call.masks)
+            sequences = _dropped(spec, index, sequences, masks)
     return outputs, final
 
 
-def _merged(spec: NetworkSpec, heads: Sequence[Tensor], last: bool) -> Tensor:
+def _masks_of(spec: NetworkSpec, entry: int, masks: Masks) -> dict[str, Any]:
+    """The masks of one layer and direction."""
+    names = [f"zoneout.{entry}.{part}" for part in spec.layers[0].state_names]
+    zoneout = tuple(masks[name] for name in names) if names[0] in masks else None
+    return {"recurrent_mask": masks.get(f"recurrent.{entry}"), "zoneout_masks": zoneout}
+
+
+def _merged(spec: NetworkSpec, outputs: Sequence[Tensor], last: bool) -> Tensor:
     """One output from those of two directions: sequences, or last frames."""
-    forward, backward = heads
+    forward, backward = outputs
     if last:
-        found: Tensor = equations.merge(ops, spec.merge, forward, backward)
-        return found
+        frames: Tensor = equations.merge(ops, spec.merge, forward, backward)
+        return frames
     merged: Tensor = equations.merge(ops, spec.merge, forward.flatten(0, 1), backward.flatten(0, 1))
     return merged.reshape(forward.shape[:2] + merged.shape[1:])
 
 
-def _dropped(spec: NetworkSpec, index: int, heads: Sequence[Tensor], masks: Masks) -> list[Tensor]:
+def _dropped(spec: NetworkSpec, index: int, outputs: Sequence[Tensor], masks: Masks) -> list[Tensor]:
     """What the next layer reads, in each direction."""
     if spec.bidirectional == "stack":
         names = [f"dropout.{index}.{direction}" for direction in spec.directions]
-        return [masks.dropout(name, head) for name, head in zip(names, heads, strict=True)]
-    return [masks.dropout(f"dropout.{index}", heads[0])] * len(spec.directions)
+        return [y * masks[name] if name in masks else y for name, y in zip(names, outputs, strict=True)]
+    name, y = f"dropout.{index}", outputs[0]
+    return [y * masks[name] if name in masks else y] * len(spec.directions)
 
 
 def _last_of(y: Tensor, valid: Tensor | None) -> Tensor:
     """Each sample's last valid frame of a sequence; zeros where there is none."""
-    if valid is None:
-        return y[-1]
-    return torch.where(_ends(valid), y, 0).sum(0)
+    return y[-1] if valid is None else torch.where(_ends(valid), y, 0).sum(0)
 
 
 def _ends(valid: Tensor) -> Tensor:
@@ -135,46 +124,104 @@ def _ends(valid: Tensor) -> Tensor:
     return valid & ~torch.cat((valid[1:], torch.zeros_like(valid[:1])))
 
 
-def _sweep(layer: Layer, x: Tensor, parts: Parts, call: Call, last: bool) -> tuple[Tensor, Parts]:
-    """One layer in one direction: its outputs, output[t] belonging to frame t, or the last valid one; and its final state."""
-    valid, final = call.valid, parts
-    if not last:
-        outputs = []
-        for _, final in _states(layer, x, parts, call):
-            outputs.append(final[0])
-        y = torch.stack(outputs[::-1] if layer.reverse else outputs)
-        return y if valid is None else torch.where(valid, y, 0), final
-    ends = None if valid is None else _ends(valid).unbind(0)
-    found = torch.zeros_like(parts[0])
-    for t, final in _states(layer, x, parts, call):
+class _Sweep(NamedTuple):
+    """One layer in one direction over one sequence: everything but the state."""
+
+    cell: CellSpec
+    steps: list[tuple[equations.Step, CellSpec, ops.Params]]
+    """The plain cells that act in a row in each time step."""
+    x: Tensor
+    reverse: bool
+    zoneout: float
+    valid: Tensor | None
+    context: Tensor | None
+    recurrent_mask: Tensor | None
+    zoneout_masks: Sequence[Tensor] | None
+
+
+def run_layer(
+    cell: CellSpec,
+    arrays: Mapping[str, Tensor],
+    x: Tensor,
+    state: Any,
+    *,
+    reverse: bool = False,
+    zoneout: float = 0.0,
+    valid: Tensor | None = None,
+    context: Tensor | None = None,
+    recurrent_mask: Tensor | None = None,
+    zoneout_masks: Sequence[Tensor] | None = None,
+    last_only: bool = False,
+) -> tuple[Tensor, Any]:
+    """Run one layer in one direction over x (T, B, C, *S), with its parameters by short name (``weight_ih`` …).
+
+    Arguments and results as in ``convgru_torch.layers.Layer.forward``. Raises ValueError for a state of another shape.
+    """
+    parts: Parts = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+    size, state_size = x.shape[3:], parts[0].shape[2:]
+    steps = [
+        (equations.step_of(step), step, ops.prepare(step, arrays, prefix, size, state_size))
+        for step, prefix in zip(cell.steps, step_prefixes(cell), strict=True)
+    ]
+    sweep = _Sweep(cell, steps, x, reverse, zoneout, valid, context, recurrent_mask, zoneout_masks)
+    y, final = _last_output(sweep, parts) if last_only else _outputs(sweep, parts)
+    return y, final[0] if len(final) == 1 else final
+
+
+def _outputs(sweep: _Sweep, parts: Parts) -> tuple[Tensor, Parts]:
+    """All outputs, output[t] belonging to frame t, and the final state."""
+    outputs: list[Tensor] = []
+    final = parts
+    for _, final in _states(sweep, parts):
+        outputs.append(final[0])
+    y = torch.stack(outputs[::-1] if sweep.reverse else outputs)
+    return y if sweep.valid is None else torch.where(sweep.valid, y, 0), final
+
+
+def _last_output(sweep: _Sweep, parts: Parts) -> tuple[Tensor, Parts]:
+    """Each sample's output for its last valid frame, zeros where there is none, and the final state; no other output is kept."""
+    ends = None if sweep.valid is None else _ends(sweep.valid).unbind(0)
+    y, final = torch.zeros_like(parts[0]), parts
+    for t, final in _states(sweep, parts):
         if ends is not None:
-            found = torch.where(ends[t], final[0], found)
-        elif t == x.shape[0] - 1:
-            found = final[0]
-    return found, final
+            y = torch.where(ends[t], final[0], y)
+        elif t == sweep.x.shape[0] - 1:
+            y = final[0]
+    return y, final
 
 
-def _states(layer: Layer, x: Tensor, parts: Parts, call: Call) -> Iterator[tuple[int, Parts]]:
+def _states(sweep: _Sweep, parts: Parts) -> Iterator[tuple[int, Parts]]:
     """Each time step and the state after it: the input convolutions of many frames at once, then the steps."""
-    dtype, masks, entry = parts[0].dtype, call.masks, layer.entry
-    valid = None if call.valid is None else call.valid.unbind(0)
-    context = None if call.context is None else _frames(call.context[entry], x)
-    recurrent = masks.recurrent(entry, parts[0])
-    steps = [(equations.step_of(cell), cell, p) for cell, p in layer.steps]
-    for start, chunk in _chunks(layer, x, parts[0]):
-        gates = [_gates(cell, p, chunk) for cell, p in layer.steps]
+    dtype, x = parts[0].dtype, sweep.x
+    valid = None if sweep.valid is None else sweep.valid.unbind(0)
+    context = None if sweep.context is None else _frames(sweep.context, x)
+    for start, chunk in _chunks(sweep, parts[0]):
+        gates = [_gates(cell, p, chunk) for _, cell, p in sweep.steps]
+        _check_state(sweep.cell, gates[0][0], parts)
         times = range(chunk.shape[0])
-        for i in reversed(times) if layer.reverse else times:
+        for i in reversed(times) if sweep.reverse else times:
             t, new = start + i, parts
-            for (step, cell, p), gates_x in zip(steps, gates, strict=True):
-                new = step(ops, cell, p, gates_x[i], new, None if context is None else context[t], recurrent)
+            for (step, cell, p), gates_x in zip(sweep.steps, gates, strict=True):
+                now = None if context is None else context[t]
+                new = step(ops, cell, p, gates_x[i], new, now, sweep.recurrent_mask)
                 # Without a bias, autocast would let the state fall to the convolution's own precision.
                 new = tuple(part.to(dtype) for part in new)
-            new = masks.zoneout(entry, t, parts, new)
+            if sweep.zoneout:
+                masks = sweep.zoneout_masks
+                kept = [sweep.zoneout] * len(new) if masks is None else [mask[t] for mask in masks]
+                new = equations.zoneout(kept, parts, new)
             if valid is not None:
                 new = tuple(torch.where(valid[t], a, b) for a, b in zip(new, parts, strict=True))
             parts = new
             yield t, parts
+
+
+def _check_state(cell: CellSpec, gates: Tensor, parts: Parts) -> None:
+    """Raise ValueError for a state that does not fit, as a hook may leave it; torch would broadcast some such without a word."""
+    expected = (gates.shape[0], cell.hidden_channels, *gates.shape[2:])
+    for name, part in zip(cell.state_names, parts, strict=True):
+        if tuple(part.shape) != expected:
+            raise ValueError(f"{cell.title} layer expected a state {name} of shape {expected}, got {tuple(part.shape)}")
 
 
 def _gates(cell: CellSpec, p: ops.Params, chunk: Tensor) -> tuple[Tensor, ...]:
@@ -188,19 +235,20 @@ def _frames(context: Tensor, x: Tensor) -> Sequence[Tensor]:
     return context.unbind(0) if context.ndim == x.ndim else [context] * x.shape[0]
 
 
-def _chunks(layer: Layer, x: Tensor, h: Tensor) -> list[tuple[int, Tensor]]:
+def _chunks(sweep: _Sweep, h: Tensor) -> list[tuple[int, Tensor]]:
     """The input cut in time, each piece with the time step at which it starts, in the order in which they are read."""
-    count = _frames_at_once(layer, x, h)
+    x, count = sweep.x, _frames_at_once(sweep, h)
     if count >= x.shape[0]:
         return [(0, x)]
     chunks = [(count * i, chunk) for i, chunk in enumerate(x.split(count))]
-    return chunks[::-1] if layer.reverse else chunks
+    return chunks[::-1] if sweep.reverse else chunks
 
 
-def _frames_at_once(layer: Layer, x: Tensor, h: Tensor) -> int:
+def _frames_at_once(sweep: _Sweep, h: Tensor) -> int:
     """How many frames to convolve at once: on a CPU large buffers cost more, in page faults, than they save."""
+    x = sweep.x
     time = x.shape[0]
     if time == 1 or x.device.type != "cpu" or torch.compiler.is_compiling():
         return time
-    frame = prod(h.shape) * layer.cell.gates * len(layer.steps) * x.element_size()
+    frame = prod(h.shape) * sweep.cell.gates * len(sweep.steps) * x.element_size()
     return max(1, min(time, CHUNK // max(1, frame)))

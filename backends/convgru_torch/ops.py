@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convgru.spec import NORMED, CellSpec, ForecasterSpec
+from convgru.spec import NORMED, CellSpec
 from convgru.spec.convolution import Convolution, Pads
 
 CHANNELS = 1
@@ -113,11 +113,9 @@ def _prepare_norms(spec: CellSpec, arrays: Mapping[str, Tensor], prefix: str) ->
     return {part: NormPart(groups, spec.norm.eps, weight, bias) for part, groups, weight, bias in parts}
 
 
-def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, Tensor]) -> Params:
-    """A forecaster's readout, for the ops below."""
-    ones = (1,) * spec.ndim
-    weight = kernel(arrays["readout.weight"], Convolution(ones, ones, ones, padding="valid"), ones)
-    return Params({"readout": weight}, {"readout_bias": arrays["readout.bias"].view(-1, *ones)}, {})
+def readout(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """W*h + b of a forecaster's readout, whose kernel is 1: what its module computes."""
+    return CONVOLUTIONS[h.ndim - 3](h, weight, bias)
 
 
 def kernel(weight: Tensor, geometry: Convolution, size: Sequence[int]) -> Kernel:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from convgru.spec import GATES, CellSpec, Spec, from_json, to_json
+from convgru.calls import check_dtype
+from convgru.spec import GATES, CellSpec, NetworkSpec, Spec, from_json, to_json
 from convgru.spec.describe import computed, title
-from convgru.spec.shapes import cell_parameter_shapes
+from convgru.spec.shapes import Shape, cell_parameter_shapes, layer_prefix
 from convgru_torch import hub
+from convgru_torch.parametrized import compute_hooked_weights, evaluation
 
 METADATA = "convgru"
 """The key of a state dict's ``_metadata`` under which a module leaves its spec."""
@@ -59,11 +61,8 @@ class SpecModule(nn.Module):
         )
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
-        """The parameters by canonical name, as they are used: behind parametrisations and functional_call too."""
+        """Map canonical names to the tensors that a call would use, behind parametrizations and weight hooks too."""
         raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.extra_repr()})"
 
 
 def _differences(prefix: str, spec: Spec, note: Any) -> list[str]:
@@ -79,15 +78,114 @@ def _differences(prefix: str, spec: Spec, note: Any) -> list[str]:
     return [f"{prefix}<weights of {title(other)}, where the module is {title(spec)}>"]
 
 
-def add_parameters(module: nn.Module, cell: CellSpec, device: Any, dtype: torch.dtype | None) -> None:
-    """Give a module the parameters of one layer, not yet filled; those of several ``updates`` in modules of their own."""
-    check_dtype_of_parameters(cell.title, dtype)
-    if cell.updates:
-        module.updates = nn.ModuleList(nn.Module() for _ in cell.updates)
+class Update(nn.Module):
+    """The parameters of one of a layer's ``updates``: a plain cell, one of several that act in a row in each time step.
+
+    Its call takes nothing and returns the parameters by name: calling it is what lets torch's hooks act on them.
+    """
+
+    def __init__(self, cell: CellSpec, device: Any, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.cell = cell
+        _register_parameters(self, cell, device, dtype)
+
+    def forward(self) -> dict[str, Tensor]:
+        """Return the parameters by short name (``weight_ih`` …)."""
+        return {name: getattr(self, name) for name in cell_parameter_shapes(self.cell)}
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values, as the layer does."""
+        initialise(self, self.cell)
+
+    def extra_repr(self) -> str:
+        """The kernel size, the one thing in which updates differ."""
+        return f"kernel_size={self.cell.kernel_size}"
+
+
+class LayerModule(SpecModule):
+    """Holds the parameters of one layer in one direction; its ``spec`` is a network of that layer alone.
+
+    The parameters stand here, or with ``updates`` in ``updates[u]``.
+    """
+
+    def __init__(self, spec: NetworkSpec, device: Any, dtype: torch.dtype | None) -> None:
+        super().__init__(spec)
+        cell = spec.layers[0]
+        self.shapes = cell_parameter_shapes(cell)
+        check_dtype_of_parameters(cell.title, dtype)
+        if cell.updates:
+            self.updates = nn.ModuleList(Update(step, device, dtype) for step in cell.steps)
+        else:
+            _register_parameters(self, cell, device, dtype)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values.
+
+        Each gate and group by itself: weight_ih Glorot uniform (Glorot and Bengio 2010), weight_hh orthogonal (Saxe et
+        al. 2013), bias zero but for the forget gate's, which is one (Jozefowicz et al. 2015); peepholes zero, norms one
+        and zero. The distributions of ``convgru.init``, with torch's random numbers.
+        """
+        initialise(self, self.spec.layers[0])
+
+    def current(self) -> dict[str, Tensor]:
+        """Map short names (``weight_ih``, ``updates.0.weight_ih`` …) to the tensors to compute with in this call."""
+        if not self.spec.layers[0].updates:
+            return {name: getattr(self, name) for name in self.shapes}
+        return {f"updates.{u}.{name}": a for u, update in enumerate(self.updates) for name, a in update().items()}
+
+    def arrays(self, prefix: str = layer_prefix(0)) -> dict[str, Tensor]:
+        """Map canonical names to the tensors that a call would use, behind parametrizations and weight hooks too."""
+        with evaluation(self):
+            compute_hooked_weights(self)
+        return {prefix + name: parameter(self, name) for name in self.shapes}
+
+
+def check_parameters(
+    owner: str, shapes: Mapping[str, Shape], arrays: Mapping[str, Any], prefix: str = ""
+) -> torch.dtype:
+    """Check the parameters of one layer, by short name, and return their dtype; ``prefix`` is what errors put before the name.
+
+    Raises ValueError for what is not there or has another shape, TypeError for what is no tensor or of another dtype than the rest.
+    """
+    dtype: torch.dtype | None = None
+    for name, shape in shapes.items():
+        array = arrays[name]
+        if not isinstance(array, Tensor):
+            raise TypeError(f"{owner} expected {prefix}{name} that is a torch.Tensor, got {type(array).__name__}")
+        if tuple(array.shape) != shape:
+            raise ValueError(f"{owner} expected {prefix}{name} of shape {shape}, got {tuple(array.shape)}")
+        dtype = array.dtype if dtype is None else dtype
+        check_dtype(owner, prefix + name, dtype, array.dtype)
+    assert dtype is not None
+    return dtype
+
+
+class Precision(NamedTuple):
+    """The dtype of a network's parameters, and whether its layers may compute in another one."""
+
+    dtype: torch.dtype
+    sharded: bool = False
+    """Whether FSDP holds the parameters: its mixed precision casts parameters and inputs when a layer is called."""
+
+
+def precision_of(module: nn.Module) -> Precision:
+    """Look at a network's parameters, which its layers check when they are called.
+
+    Not at the attributes of its layers: what torch's older weight hooks leave there is as old as the last call.
+    """
+    for array in module.parameters():
+        if array.is_floating_point():
+            return Precision(array.dtype, hasattr(array, "placements"))  # which DTensors have
+    # A replica of DataParallel holds plain tensors in the place of parameters.
+    holders = (holder for holder in module.modules() if isinstance(holder, (LayerModule, Update)))
+    return Precision(next(a.dtype for holder in holders for a in vars(holder).values() if isinstance(a, Tensor)))
+
+
+def _register_parameters(module: nn.Module, cell: CellSpec, device: Any, dtype: torch.dtype | None) -> None:
+    """Give a module the parameters of one plain cell, not yet filled."""
     for name, shape in cell_parameter_shapes(cell).items():
-        holder, _, short = name.rpartition(".")
-        owner = module.get_submodule(holder)
-        owner.register_parameter(short, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        module.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
 
 
 def parameter(module: nn.Module, name: str) -> Tensor:
@@ -105,11 +203,7 @@ def check_dtype_of_parameters(owner: str, dtype: object) -> None:
 
 @torch.no_grad()
 def initialise(module: nn.Module, cell: CellSpec) -> None:
-    """Fill one layer's parameters: the distributions of ``convgru.init``, torch's random numbers.
-
-    Each gate and group by itself: weight_ih Glorot uniform (Glorot and Bengio 2010), weight_hh orthogonal (Saxe et al. 2013), bias
-    zero but for the forget gate's, which is one (Jozefowicz et al. 2015); peepholes zero, norms one and zero.
-    """
+    """Fill one layer's parameters as ``LayerModule.reset_parameters`` says."""
     for name in cell_parameter_shapes(cell):
         tensor, part = parameter(module, name), name.rpartition(".")[2]
         if tensor.is_meta:

@@ -14,40 +14,42 @@ from convgru.spec.describe import arguments
 from convgru.spec.fields import flag
 from convgru.spec.shapes import layer_prefix
 from convgru_torch import hub
-from convgru_torch.cells import Cell, ConvGRUCell, ConvLSTMCell, ConvRNNCell
-from convgru_torch.functional import State, run
+from convgru_torch.functional import State, call_network
+from convgru_torch.layers import Layer
 from convgru_torch.options import ConvGRUOptions, ConvLSTMOptions, ConvRNNOptions, explicit, refuse_unknown
 from convgru_torch.packed_sequence import pack, unpack
-from convgru_torch.parameters import SpecModule
+from convgru_torch.parameters import SpecModule, precision_of
 
 if TYPE_CHECKING:
     from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
 class Stack(SpecModule):
-    """Layers over a sequence; ``layers[l]["fwd"]`` is the cell of layer l, ``layers[l]["bwd"]`` that of its second direction."""
+    """Layers over a sequence; ``layers[l]["fwd"]`` is layer l, ``layers[l]["bwd"]`` its second direction, each a ``Layer``."""
 
-    cell: ClassVar[type[Cell]]
+    kind: ClassVar[str]
 
     def __init__(
         self, in_channels: int, hidden_channels: Any, kernel_size: Any, num_layers: Any, **options: Any
     ) -> None:
         own = {name: options.pop(name, default) for name, default in OWN.items()}
-        self._build(network(self.cell.kind, in_channels, hidden_channels, kernel_size, num_layers, **options), **own)
+        self._build(network(self.kind, in_channels, hidden_channels, kernel_size, num_layers, **options), **own)
 
     def _build(self, spec: NetworkSpec, batch_first: bool, device: Any, dtype: torch.dtype | None) -> None:
         SpecModule.__init__(self, spec)
-        if spec.cell != self.cell.kind:
-            raise ValueError(f"{type(self).__name__} expected a spec of {self.cell.kind} layers, got {spec.cell!r}")
-        flag(f"{type(self).__name__} batch_first", batch_first)
+        owner = type(self).__name__
+        if spec.cell != self.kind:
+            raise ValueError(f"{owner} expected a spec of {self.kind} layers, got {spec.cell!r}")
+        flag(f"{owner} batch_first", batch_first)
         self.batch_first = batch_first
+        options: dict[str, Any] = {"zoneout": spec.zoneout, "owner": owner, "device": device, "dtype": dtype}
         self.layers = nn.ModuleList()
-        for layer in spec.layers:
-            one = NetworkSpec((layer,))
-            cells = {name: self.cell.from_spec(one, device=device, dtype=dtype) for name in spec.directions}
-            self.layers.append(nn.ModuleDict(cells))
-        for cell in self._cells().values():
-            cell.inner = True
+        for index, cell in enumerate(spec.layers):
+            one = NetworkSpec((cell,))
+            directions = {d: Layer(one, reverse=d == "bwd", index=index, **options) for d in spec.directions}
+            self.layers.append(nn.ModuleDict(directions))
+        for layer in self._layers():
+            layer.inner = True
 
     @classmethod
     def from_spec(
@@ -59,24 +61,33 @@ class Stack(SpecModule):
         return self
 
     def reset_parameters(self) -> None:
-        """Draw new initial values, layer by layer, as the cells do."""
-        for cell in self._cells().values():
-            cell.reset_parameters()
+        """Draw new initial values, layer by layer (``Layer.reset_parameters``)."""
+        for layer in self._layers():
+            layer.reset_parameters()
 
-    def _cells(self) -> dict[str, Cell]:
-        """Each cell by the prefix of its parameters' names."""
-        return {
-            layer_prefix(index, direction): layer[direction]  # type: ignore[index]
-            for index, layer in enumerate(self.layers)
-            for direction in self.spec.directions
-        }
+    def _layers(self) -> list[Layer]:
+        """Each layer and direction, in the order of a state."""
+        return [layer for directions in self._directions() for layer in directions]
+
+    def _directions(self) -> list[list[Layer]]:
+        """The directions of each layer, which a user may have wrapped."""
+        return [[layer[d] for d in self.spec.directions] for layer in self.layers]  # type: ignore[index]
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
-        """The parameters by canonical name, as they are used: behind parametrisations and functional_call too."""
-        found: dict[str, Tensor] = {}
-        for own, cell in self._cells().items():
-            found.update(cell.arrays(prefix + own))
-        return found
+        """Map canonical names to the tensors that a call would use, behind parametrizations and weight hooks too."""
+        names = [layer_prefix(index, d) for index in range(len(self.layers)) for d in self.spec.directions]
+        return {
+            name: array
+            for start, layer in zip(names, self._layers(), strict=True)
+            for name, array in layer.arrays(prefix + start).items()
+        }
+
+    def _run(self, x: Tensor, state: State | None, layout: str, **options: Any) -> tuple[Any, State]:
+        """Call the layers."""
+        owner, precision = type(self).__name__, precision_of(self)
+        return call_network(
+            owner, self.spec, self._directions(), precision, x, state, layout=layout, training=self.training, **options
+        )
 
     def forward(
         self,
@@ -117,19 +128,15 @@ class Stack(SpecModule):
             if lengths is not None:
                 raise TypeError(f"{type(self).__name__} expected no lengths with a PackedSequence, which has its own")
             x, lengths = unpack(x)
-        y, final = run(
-            self.spec,
-            self.arrays(),
+        y, final = self._run(
             x,
             state,
+            layout,
             lengths=lengths,
             context=context,
             masks=masks,
             return_all_layers=return_all_layers,
             last_only=last_only,
-            training=self.training,
-            layout=layout,
-            owner=type(self).__name__,
         )
         if packed is None or last_only:
             return y, final
@@ -150,8 +157,7 @@ class Stack(SpecModule):
 
         Frame by frame it gives what the call gives for the sequence. Raises TypeError for a bidirectional network.
         """
-        options: dict[str, Any] = {"context": context, "masks": masks, "training": self.training}
-        return run(self.spec, self.arrays(), x, state, **options, layout="BCS", owner=type(self).__name__)
+        return self._run(x, state, "BCS", context=context, masks=masks)
 
     def extra_repr(self) -> str:
         """The arguments that made this stack, defaults left out."""
@@ -200,7 +206,7 @@ class ConvGRU(Stack):
         >>> y, state = both(torch.zeros(10, 2, 3, 32, 32), lengths=[10, 7])
     """
 
-    cell = ConvGRUCell
+    kind = "gru"
 
     def __init__(
         self,
@@ -228,7 +234,7 @@ class ConvLSTM(Stack):
         >>> y, ((h0, c0), (h1, c1)) = net(torch.zeros(10, 2, 3, 32, 32))
     """
 
-    cell = ConvLSTMCell
+    kind = "lstm"
 
     def __init__(
         self,
@@ -255,7 +261,7 @@ class ConvRNN(Stack):
         >>> y, (h,) = net(torch.zeros(10, 2, 3, 32, 32))
     """
 
-    cell = ConvRNNCell
+    kind = "rnn"
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ import torch
 
 from convgru.spec.shapes import mask_shapes
 from convgru.torch import ConvGRU, ConvLSTM, ConvRNN, Forecaster, run
-from convgru_torch.masks import Masks
+from convgru_torch.masks import draw, recurrent
 
 OPTIONS = {
     "dropout": lambda **o: ConvGRU(2, [3, 2], dropout=0.4, **o),
@@ -61,14 +61,16 @@ def test_dropout_without_a_mask_handed_in_is_off_in_evaluation():
 def test_scale(p):
     """Dropout keeps the mean and is zero with probability p; zoneout keeps old numbers with probability p."""
     spec = ConvLSTM(2, 3, num_layers=2, dropout=p, recurrent_dropout=p, zoneout=p).spec
-    masks, ones = Masks(spec, training=True), torch.ones(200, 4, 3, 8, 8)
-    allowed = 6 * (p * (1 - p) / ones.numel()) ** 0.5
-    for mask in (masks.dropout("dropout.0", ones), masks.recurrent(0, ones)):
-        assert sorted(mask.unique().tolist()) == pytest.approx([0, 1 / (1 - p)])
-        assert abs((mask == 0).float().mean().item() - p) < allowed
-    for kept in masks.zoneout(0, 0, (ones, ones), (ones * 0, ones * 0)):
-        assert sorted(kept.unique().tolist()) == [0, 1]
-        assert abs(kept.mean().item() - p) < allowed
+    masks = draw(spec, 200, 40, (8, 8), torch.float64, torch.device("cpu"))
+    assert {name: tuple(mask.shape) for name, mask in masks.items()} == mask_shapes(spec, 200, 40, (8, 8))
+    for name, mask in masks.items():
+        assert mask.dtype == torch.float64
+        zeros = 1 - p if name.startswith("zoneout") else p
+        assert sorted(mask.unique().tolist()) == pytest.approx([0, 1 if name.startswith("zoneout") else 1 / (1 - p)])
+        assert abs((mask == 0).double().mean().item() - zeros) < 6 * (p * (1 - p) / mask.numel()) ** 0.5
+    again = draw(spec, 200, 40, (8, 8), torch.float64, torch.device("cpu"), recurrent(masks))
+    same = {name for name in masks if torch.equal(masks[name], again[name])}
+    assert same == {name for name in masks if name.startswith("recurrent")}
 
 
 def test_one_recurrent_mask_for_all_steps():

@@ -16,9 +16,10 @@ from convgru.importers.plan import Plan, plan
 from convgru.spec import Ints, NetworkSpec, Norm, network
 from convgru.spec.shapes import layer_prefix
 from convgru_torch import ops
-from convgru_torch.arguments import Admission, from_time_first
+from convgru_torch.arguments import Admission, dtype_of, from_time_first
 from convgru_torch.compat.base import DropIn
 from convgru_torch.compat.canonical import TORCH
+from convgru_torch.parameters import Precision
 
 LAYOUT = LAYOUTS["bidirectional_conv_lstm"]
 State = tuple[Tensor, Tensor]
@@ -80,7 +81,9 @@ class Gated(DropIn):
     def _trained(self, x: Tensor, state: Any, layout: str) -> tuple[Tensor, tuple[State, ...]]:
         """The same equations, each step normalised by its own batch."""
         arrays = canonical(self._plain, self._foreign(), TORCH)
-        call = Admission(type(self).__name__, self._plain_spec, arrays, x, layout)
+        owner = type(self).__name__
+        precision = Precision(dtype_of(owner, self._plain_spec, arrays))
+        call = Admission(owner, self._plain_spec, precision, x, layout)
         begin, cell = call.state(state), self._plain_spec.layers[0]
         normed = replace(cell, norm=Norm((1,)))  # the equations ask for the norm of all four gates together
         heads: list[Tensor] = []

@@ -1,0 +1,374 @@
+"""A layer of a stack is a module: hooks, weight hooks, parametrizations, sharding, checkpointing and summaries act on it."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import distributed, nn
+from torch.distributed.algorithms._checkpoint import checkpoint_wrapper as activation
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.nn.utils import parametrizations, parametrize, prune
+from torch.utils.checkpoint import checkpoint
+
+import convgru
+from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvRNN, Forecaster, Layer
+from convgru_torch.parameters import Update
+
+DOUBLE = {"dtype": torch.float64}
+NETS = {
+    "gru": lambda: ConvGRU(2, [3, 2], zoneout=0.2, **DOUBLE),
+    "lstm, both ways": lambda: ConvLSTM(2, 3, num_layers=2, bidirectional=True, **DOUBLE),
+    "gru, updates": lambda: ConvGRU(2, 3, num_layers=2, updates=((1, 3), (3, 1)), **DOUBLE),
+    "rnn, two stacks": lambda: ConvRNN(2, [3, 2], bidirectional="stack", recurrent_dropout=0.3, dropout=0.2, **DOUBLE),
+    "forecaster": lambda: Forecaster("gru", 2, [3, 2], decoder=True, **DOUBLE),
+    "forecaster without a decoder": lambda: Forecaster("lstm", 2, [3, 2], zoneout=0.1, recurrent_dropout=0.2, **DOUBLE),
+}
+WEIGHT_HOOKS = {
+    "weight_norm": lambda module: torch.nn.utils.weight_norm(module, "weight_hh"),
+    "spectral_norm": lambda module: torch.nn.utils.spectral_norm(module, "weight_hh"),
+    "prune": lambda module: prune.l1_unstructured(module, "weight_hh", amount=0.5),
+}
+pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning", "ignore:.*weight_norm:UserWarning")
+
+
+def x_of(time=4, batch=2):
+    return torch.randn(time, batch, 2, 4, 4, dtype=torch.float64)
+
+
+def call(net, x):
+    return net(x, 3) if isinstance(net, Forecaster) else net(x)
+
+
+def layers_of(net):
+    return [module for module in net.modules() if isinstance(module, Layer)]
+
+
+def holder_of(layer):
+    """The module that holds a layer's parameters, or the first ones."""
+    return layer.updates[0] if layer.spec.layers[0].updates else layer
+
+
+def backward(net, x):
+    """Output and gradients of the parameters by name, with the same random masks in every call."""
+    torch.manual_seed(0)
+    y = call(net, x)[0]
+    net.zero_grad()
+    y.square().sum().backward()
+    return y.detach(), {name: p.grad for name, p in net.named_parameters()}
+
+
+def same(got, want):
+    torch.testing.assert_close(got, want, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_hooks_see_each_layers_sequence(name):
+    net, seen = NETS[name](), []
+    for layer in layers_of(net):
+        layer.register_forward_pre_hook(lambda m, args: seen.append((m, args[0])))
+        layer.register_forward_hook(lambda m, args, output: seen.append((m, output[0])))
+    call(net, x_of())
+    called = [module for module, _ in seen[::2]]
+    assert called == [module for module, _ in seen[1::2]]
+    assert set(called) == set(layers_of(net))
+    (layer, x), (_, y) = seen[:2]
+    hidden = layer.spec.layers[0].hidden_channels
+    assert tuple(x.shape) == (4, 2, 2, 4, 4)
+    assert tuple(y.shape) == (4, 2, hidden, 4, 4)
+    if not isinstance(net, Forecaster):
+        assert called == layers_of(net)
+
+
+def test_hooks_see_the_networks_and_the_readout_of_a_forecaster():
+    net, called = NETS["forecaster"](), []
+    for module in (net.encoder, net.decoder, net.readout):
+        module.register_forward_hook(lambda m, args, output: called.append(m))
+    net(x_of(), 2)
+    assert called == [net.encoder, net.decoder, net.readout, net.decoder, net.readout]
+
+
+def test_hooks_replace_a_layers_sequence():
+    net, x = NETS["gru"]().eval(), x_of()
+    plain, doubled = net(x)[0], net(x * 2)[0]
+    before = net.layers[0]["fwd"].register_forward_pre_hook(lambda m, args: (args[0] * 2, *args[1:]))
+    assert torch.equal(net(x)[0], doubled)
+    before.remove()
+    after = net.layers[1]["fwd"].register_forward_hook(lambda m, args, output: (output[0] + 1, output[1]))
+    assert torch.equal(net(x)[0], plain + 1)
+    after.remove()
+    assert torch.equal(net(x)[0], plain)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_layer_by_itself_gives_what_it_gives_in_the_stack(name):
+    net, calls = NETS[name]().eval(), {}
+    for layer in layers_of(net):
+        layer.register_forward_hook(lambda m, *seen: calls.update({m: seen}), with_kwargs=True)
+    call(net, x_of())
+    for layer, (args, kwargs, results) in calls.items():
+        same(layer(*args, **kwargs), results)
+        zeros = torch.utils._pytree.tree_map(torch.zeros_like, args[1])
+        same(layer(args[0]), layer(args[0], zeros))
+
+
+@pytest.mark.parametrize("hook", WEIGHT_HOOKS)
+@pytest.mark.parametrize("name", NETS)
+def test_weight_hooks_act(name, hook):
+    """The older hooks replace a weight by a plain tensor before each call: what is computed is the network of that weight.
+
+    Over two steps of an optimiser: each call computes the weight anew, and each backward pass reaches what it is made of.
+    """
+    net, plain, x = NETS[name](), NETS[name](), x_of()
+    for layer in layers_of(net):
+        WEIGHT_HOOKS[hook](holder_of(layer))
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(2):
+        _, slopes = backward(net, x)
+        assert all(slope is not None and slope.isfinite().all() for slope in slopes.values())
+        assert all(slope.any() for key, slope in slopes.items() if "weight_hh" in key)
+        optimiser.step()
+    plain.load_state_dict(weights_in_use(net.eval()))
+    torch.testing.assert_close(call(net, x)[0], call(plain.eval(), x)[0], rtol=1e-12, atol=1e-12)
+    weights = convgru.extract(net)  # what is extracted is what is computed, also right after a step of the optimiser
+    for key, array in convgru.extract(plain).arrays.items():
+        torch.testing.assert_close(weights.arrays[key], array, rtol=1e-12, atol=1e-12)
+
+
+def weights_in_use(net):
+    """The weights in use, read off the layers while they are called."""
+    seen = {}
+    names = {module: name for name, module in net.named_modules()}
+    for layer in layers_of(net):
+
+        def read(layer, args, output):
+            prefix = names[layer]
+            seen.update({f"{prefix}.{key}": array.detach().clone() for key, array in layer.current().items()})
+
+        layer.register_forward_hook(read)
+    call(net, x_of())
+    return {**{k: a for k, a in net.state_dict().items() if k.startswith("readout")}, **seen}
+
+
+@pytest.mark.parametrize("hook", WEIGHT_HOOKS)
+def test_weight_hooks_act_on_cells(hook):
+    """In the call and in ``step``."""
+    cell, x = ConvGRUCell(2, 3, **DOUBLE), x_of(1)[0]
+    WEIGHT_HOOKS[hook](cell)
+    for _ in range(2):
+        cell(x, cell.step(x)[1]).sum().backward()
+        with torch.no_grad():
+            for parameter in cell.parameters():
+                parameter -= 0.1 * parameter.grad
+    plain = ConvGRUCell(2, 3, **DOUBLE)
+    plain.load_state_dict(cell.eval().arrays(""))
+    same(cell.step(x)[1], plain(x))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_parametrizations_act(name):
+    net, x = NETS[name]().eval(), x_of()
+    plain = call(net, x)[0]
+    for layer in layers_of(net):
+        parametrizations.weight_norm(holder_of(layer), "weight_hh")
+    torch.testing.assert_close(call(net, x)[0], plain, rtol=1e-12, atol=1e-12)
+    _, slopes = backward(net, x)
+    assert all(slope.any() for key, slope in slopes.items() if "weight_hh" in key)
+    with parametrize.cached():
+        same(call(net, x)[0], call(net, x)[0])
+    for layer in layers_of(net):
+        parametrizations.spectral_norm(holder_of(layer), "weight_ih")
+    assert not torch.allclose(call(net, x)[0], plain)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_replaced_weight_is_used(name):
+    """As LoRA does it: a plain tensor in the place of the parameter, or another parameter."""
+    net, x = NETS[name](), x_of()
+    for layer in layers_of(net):
+        holder = holder_of(layer)
+        base = holder.weight_hh.detach()
+        del holder.weight_hh
+        holder.a = nn.Parameter(torch.randn(base.shape[0], 1, **DOUBLE))
+        holder.b = nn.Parameter(torch.randn(1, base[0].numel(), **DOUBLE))
+        holder.weight_hh = base + (holder.a @ holder.b).reshape(base.shape)
+        holder.bias = nn.Parameter(holder.bias + 1)
+    _, slopes = backward(net, x)
+    assert all(slope is not None and slope.any() for slope in slopes.values())
+    other = NETS[name]()
+    other.load_state_dict({**dict(other.state_dict()), **net.arrays()})
+    same(backward(other, x)[0], backward_output(net, x))
+
+
+def backward_output(net, x):
+    torch.manual_seed(0)
+    return call(net, x)[0].detach()
+
+
+WRONG = {
+    "shape": (lambda w: nn.Parameter(w[:, :, :1]), ValueError, r"of shape \(9, 3, 3, 3\), got \(9, 3, 1, 3\)$"),
+    "shape that broadcasts": (lambda w: nn.Parameter(w[:1]), ValueError, r"of shape \(9, 3, 3, 3\), got \(1, 3, 3, 3\)$"),
+    "dtype": (lambda w: nn.Parameter(w.float()), TypeError, r"of dtype torch\.float64 .*, got torch\.float32$"),
+    "nothing": (lambda w: None, TypeError, r"that is a torch\.Tensor, got NoneType$"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_a_replaced_weight_that_does_not_fit_is_refused(how):
+    change, kind, message = WRONG[how]
+    net = ConvGRU(2, 3, num_layers=2, **DOUBLE)
+    layer = net.layers[1]["fwd"]
+    layer.weight_hh = change(layer.weight_hh.detach())
+    with pytest.raises(kind, match=rf"^ConvGRU expected layers\.1\.fwd\.weight_hh {message}"):
+        net(x_of())
+    cell = ConvGRUCell(2, 3, **DOUBLE)
+    cell.weight_hh = change(cell.weight_hh.detach())
+    with pytest.raises(kind, match=rf"^ConvGRUCell expected weight_hh {message}"):
+        cell.step(x_of()[0])
+
+
+def test_what_a_hook_puts_in_the_place_of_a_state_is_checked():
+    net = ConvGRU(2, 3, **DOUBLE)
+    net.layers[0]["fwd"].register_forward_pre_hook(lambda m, args: (args[0], args[1][:1]))
+    with pytest.raises(ValueError, match=r"^ConvGRU layer expected a state h of shape \(2, 3, 4, 4\), got \(1, 3,"):
+        net(x_of())
+
+
+@pytest.fixture
+def mesh():
+    """A process group of one, on the CPU."""
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_fully_shard_acts_on_a_layer(name, mesh):
+    """FSDP2: parameters gathered before a layer's call and freed after it; the same numbers and gradients."""
+    net, x = NETS[name](), x_of()
+    want, slopes = backward(copy.deepcopy(net), x)
+    for layer in layers_of(net):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(net, mesh=mesh)
+    got, sharded = backward(net, x)
+    same(got, want)
+    same({key: slope.full_tensor() for key, slope in sharded.items()}, slopes)
+    if not isinstance(net, Forecaster) and net.spec.bidirectional is None:
+        register_fsdp_forward_method(net, "step")
+        assert torch.isfinite(net.step(x[0])[0]).all()
+
+
+def test_fully_shard_in_mixed_precision(mesh):
+    net, x = ConvLSTM(2, 3, num_layers=2), x_of().float()
+    want = copy.deepcopy(net).bfloat16()(x.bfloat16())[0]
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16)
+    for layer in layers_of(net):
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    fully_shard(net, mesh=mesh, mp_policy=policy)
+    y, state = net(x)
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(y, want)
+    net(x, state)[0].float().sum().backward()
+    assert {p.grad.dtype for p in net.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_deferred_initialisation(name):
+    """FSDP's way from the meta device: to_empty, then reset_parameters of every module that holds parameters itself."""
+    with torch.device("meta"):
+        net = NETS[name]()
+    net.to_empty(device="cpu")
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, torch.nan)
+    for module in net.modules():
+        if list(module.parameters(recurse=False)):
+            module.reset_parameters()
+    assert all(p.isfinite().all() for p in net.parameters())
+    updates = [module for module in net.modules() if isinstance(module, Update)]
+    assert bool(updates) == (name == "gru, updates")
+
+
+@pytest.mark.parametrize("reentrant", [False, True], ids=["non-reentrant", "reentrant"])
+@pytest.mark.parametrize("name", NETS)
+def test_activation_checkpointing_of_layers(name, reentrant):
+    """torch.utils.checkpoint around each layer: the same numbers and gradients, random masks included."""
+    if reentrant and "lstm" in repr(NETS[name]()).lower():
+        pytest.skip(
+            "reentrant checkpointing loses the gradients of nested outputs, the (h, c) of an LSTM: torch says so"
+        )
+    net, x = NETS[name](), x_of().requires_grad_()
+    want = backward(copy.deepcopy(net), x)
+    calls = []
+    for layer in layers_of(net):
+        layer.register_forward_pre_hook(lambda m, args: calls.append(m))
+    kind = activation.CheckpointImpl.REENTRANT if reentrant else activation.CheckpointImpl.NO_REENTRANT
+
+    def wrap(module):
+        return activation.checkpoint_wrapper(module, checkpoint_impl=kind)
+
+    activation.apply_activation_checkpointing(net, wrap, check_fn=lambda m: isinstance(m, Layer))
+    got, slopes = backward(net, x)
+    same(got, want[0])
+    same({key.replace("_checkpoint_wrapped_module.", ""): slope for key, slope in slopes.items()}, want[1])
+    assert all(calls.count(layer) % 2 == 0 for layer in layers_of(net))  # each call once more in the backward pass
+    assert net.state_dict().keys() == NETS[name]().state_dict().keys()
+    assert convgru.extract(net).arrays.keys() == NETS[name]().arrays().keys()
+
+
+def test_checkpoint_around_one_layer():
+    layer, x = NETS["gru"]().layers[0]["fwd"], x_of().requires_grad_()
+    want = layer(x)[0].square().sum()
+    got = checkpoint(layer, x, use_reentrant=False)[0].square().sum()
+    for left, right in zip(*(torch.autograd.grad(y, [x, *layer.parameters()]) for y in (got, want)), strict=True):
+        same(left, right)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_torchinfo_lists_the_layers(name):
+    torchinfo = pytest.importorskip("torchinfo")
+    net = NETS[name]()
+    inputs = [x_of(), 3] if isinstance(net, Forecaster) else [x_of()]
+    summary = torchinfo.summary(net, input_data=inputs, verbose=0, depth=6)
+    listed = [info for info in summary.summary_list if info.class_name == "Layer"]
+    assert {info.module for info in listed} == set(layers_of(net))
+    assert all(info.executed for info in listed)
+    assert summary.total_params == sum(p.numel() for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_compiled_layer(name):
+    net, x = NETS[name]().eval(), x_of()
+    want = call(net, x)[0]
+    torch._dynamo.reset()
+    for layer in layers_of(net):
+        layer.compile(backend="eager", fullgraph=True)
+    with torch._dynamo.config.patch(recompile_limit=64):
+        torch.testing.assert_close(call(net, x)[0], want, rtol=1e-14, atol=1e-14)
+
+
+def test_repr_shows_the_children():
+    assert repr(ConvGRU(2, [3, 4], bidirectional=True, batch_first=True)) == (
+        "ConvGRU(\n"
+        "  2, [3, 4], kernel_size=3, num_layers=2, bidirectional='layer', batch_first=True\n"
+        "  (layers): ModuleList(\n"
+        "    (0): ModuleDict(\n"
+        "      (fwd): Layer('gru', 2, 3, kernel_size=3)\n"
+        "      (bwd): Layer('gru', 2, 3, kernel_size=3, reverse=True)\n"
+        "    )\n"
+        "    (1): ModuleDict(\n"
+        "      (fwd): Layer('gru', 6, 4, kernel_size=3)\n"
+        "      (bwd): Layer('gru', 6, 4, kernel_size=3, reverse=True)\n"
+        "    )\n"
+        "  )\n"
+        ")"
+    )
+    assert repr(ConvGRUCell(2, 3)) == "ConvGRUCell(2, 3, kernel_size=3)"
+    assert "(readout): Conv2d(3, 1, kernel_size=(1, 1)" in repr(Forecaster("gru", 1, 3))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_layers_are_copied_and_pickled(name):
+    net, x = NETS[name]().eval(), x_of()
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        same(call(other, x), call(net, x))
