@@ -16,7 +16,6 @@ NETS = {
     "lstm-conv": lambda **o: ConvLSTM(
         2,
         2,
-        2,
         peephole="conv",
         padding_mode="replicate",
         output_size=(3, 4),
