@@ -32,7 +32,10 @@ WAYS = {
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_is_quantised(way):
-    for net, x in ((ConvGRU(2, 3, num_layers=2), torch.randn(3, 1, 2, 4, 4)), (ConvLSTMCell(2, 3), torch.randn(1, 2, 4, 4))):
+    for net, x in (
+        (ConvGRU(2, 3, num_layers=2), torch.randn(3, 1, 2, 4, 4)),
+        (ConvLSTMCell(2, 3), torch.randn(1, 2, 4, 4)),
+    ):
         quantised = WAYS[way](copy.deepcopy(net).eval(), x)
         assert {name: value.dtype for name, value in quantised.state_dict().items()} == {
             name: value.dtype for name, value in net.state_dict().items()
