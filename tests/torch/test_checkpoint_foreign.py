@@ -147,7 +147,7 @@ def test_ours_through_wrappers(saved, wrap, make):
 def test_ours_whose_metadata_were_lost(saved):
     net = ConvGRU(2, [3, 4], dilation=2)
     path = saved({"state_dict": dict(named("module.", net.state_dict()))})
-    with pytest.raises(WeightsError, match="layout='convgru' reads them"):
+    with pytest.raises(WeightsError, match="layout='convgru' derives it"):
         convgru.read(path)
     assert convgru.read(path, "convgru", dilation=2).equal(convgru.extract(net))
 
