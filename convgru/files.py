@@ -1,4 +1,4 @@
-"""Which reader and writer a file means: by its suffix, and where two frameworks share one, by how it begins."""
+"""Read and write files: the suffix chooses the format and, where two frameworks share one, the first bytes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from convgru.weights import Weights
 
 OURS = {".safetensors": "convgru's own format"}
 FRAMEWORKS = {".pt": "torch", ".pth": "torch", ".msgpack": "flax", ".ckpt": "mindspore"}
-"""Suffix of a framework's own checkpoints -> its backend. Each backend lists its own too; here no framework is imported."""
+"""Suffix of a framework's own checkpoints -> its backend."""
 READ_ONLY = {".npz": "numpy", ".bin": "torch", ".tar": "torch", **dict.fromkeys(keras.SUFFIXES, "keras")}
 """What others write, and convgru only reads: NumPy's archives, pytorch_model.bin, model.pth.tar, Keras' files."""
 SUFFIXES = (*OURS, *FRAMEWORKS, *READ_ONLY)
 ORBAX = ("_METADATA", "_CHECKPOINT_METADATA", "checkpoint")
-"""What lies in a folder that is one checkpoint."""
+"""One of these files is in every folder that is an orbax checkpoint."""
 TORCH = (b"PK\x03\x04", b"\x80")
-"""How a .ckpt begins that is not MindSpore's: PyTorch Lightning's has the same suffix. A zip archive, or, before 1.6, a pickle."""
+"""First bytes of PyTorch Lightning's .ckpt, as opposed to MindSpore's: a zip archive or, before 1.6, a pickle."""
 
 
 def backend_of(path: str | os.PathLike[str], layout: str | None = None) -> str | None:
@@ -121,34 +121,62 @@ def declared_in(held: Contents, layout: str | None, prefix: str | None, hints: M
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:
-    """Return all arrays of a file by flat name, whoever wrote it, and the networks that it declares. Raises as ``read``."""
+    """Return all arrays of a file by flat name, whoever wrote it, and the networks that it declares. Raises as ``read``.
+
+    The file is opened once.
+    """
     where = Path(path)
     if where.is_dir() and (inside := hub.weights_file(where)) is not None:
         where = inside
-    reader = _reader_of(where)
-    if reader is safetensors:
-        if reader.read_header(where).is_ours:
-            weights: Weights = reader.read(where)
-            return Contents(weights.arrays, {"": weights.spec})
-        held = Contents(reader.read_arrays(where)[0])
-    elif reader is npz:
-        held = Contents(npz.read_arrays(where))
-    else:
-        held = reader.contents(where)
-    held = held.unwrapped()
+    held = _arrays_in(where).unwrapped()
     # Beside the files of a Hub folder a config may stand; it is read only for a network of ours without its spec.
     if held.specs or where.suffix.lower() not in (".safetensors", ".bin") or not specless.prefixes(held.arrays):
         return held
     return replace(held, config=hub.config_beside(where))
 
 
-def write(weights: Weights, path: str | os.PathLike[str], layout: str | None = None) -> None:
-    """Write weights, whole or not at all; the suffix says how: ``.safetensors``, or a framework's own (``.pt``, ``.msgpack``, ``.ckpt``).
+def _arrays_in(path: Path) -> Contents:
+    """Read a file, importing no framework but the one that wrote it."""
+    suffix = path.suffix.lower()
+    if suffix in OURS:
+        return safetensors.contents(path)
+    if suffix == ".npz":
+        return Contents(npz.read_arrays(path))
+    if suffix in keras.SUFFIXES:
+        return keras.contents(path)
+    if suffix not in SUFFIXES and not path.is_dir():
+        raise WeightsError(f"{path}: expected a suffix of {', '.join(SUFFIXES)}, got {suffix or 'none'!r}")
+    path.stat()  # OSError if there is no such file, whatever the framework's own loader makes of that
+    if path.is_dir():
+        return registry.checkpoints("flax").contents(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: expected a file, got something else (a pipe or a device)")
+    with path.open("rb") as file:
+        owner = {**FRAMEWORKS, **READ_ONLY}[suffix]
+        if suffix == ".ckpt":
+            owner = "torch" if file.read(4).startswith(TORCH) else "mindspore"
+            file.seek(0)
+        return registry.checkpoints(owner).contents(path, file)
 
-    With a ``layout`` (one of ``convgru.importers.LAYOUTS``) the file is one of that system, which it loads as its own: a state dict
-    in ``.pt``, parameters of Flax linen in ``.msgpack``, ``.weights.h5`` of Keras; it then holds no spec. Raises TypeError for weights that are
-    none, WeightsError for an unknown suffix or a network that the other system does not have, OSError, and ImportError if the framework is
-    missing.
+
+def write(weights: Weights, path: str | os.PathLike[str], layout: str | None = None) -> None:
+    """Write weights to a file whose suffix says how: ``.safetensors``, or a framework's own ``.pt``, ``.msgpack``, ``.ckpt``.
+
+    A file that exists is replaced, as numpy.save does (the command line keeps it). The write is atomic: a failure leaves
+    what was there.
+
+    Args:
+        weights: A spec and its arrays.
+        path: Where to write.
+        layout: One of ``convgru.importers.LAYOUTS``: write a file of that system, which it loads as its own, and which
+            holds no spec: a state dict (``.pt``), Flax linen's parameters (``.msgpack``), Keras' ``.weights.h5``, or
+            plain arrays (``.npz``, ``.safetensors``).
+
+    Raises:
+        TypeError: ``weights`` is not convgru.Weights.
+        WeightsError: The suffix is unknown, or the other system has no such network.
+        OSError: The file cannot be written.
+        ImportError: The framework of the suffix is missing; the message gives the command that installs it.
 
     >>> convgru.write(weights, "model.safetensors")  # doctest: +SKIP
     >>> convgru.write(weights, "old.pt", layout="convlstm_pytorch")  # doctest: +SKIP
@@ -179,26 +207,3 @@ def _write_arrays(arrays: Mapping[str, np.ndarray], path: Path, backend: str | N
 def numbers(held: Contents) -> dict[str, np.ndarray]:
     """Return the arrays of a file without the counters that norms and trainers keep beside the weights."""
     return {name: array for name, array in held.arrays.items() if array.ndim or array.dtype.kind not in "iub"}
-
-
-def _reader_of(path: Path) -> Any:
-    """The module that reads a file, found without importing any framework but the one that it needs."""
-    suffix = path.suffix.lower()
-    if suffix in OURS:
-        return safetensors
-    if suffix == ".npz":
-        return npz
-    known = {**FRAMEWORKS, **READ_ONLY}
-    if suffix not in known and not path.is_dir():
-        raise WeightsError(f"{path}: expected a suffix of {', '.join([*OURS, *known])}, got {suffix or 'none'!r}")
-    if known.get(suffix) == "keras":
-        return keras
-    path.stat()  # OSError if there is no such file, whatever the framework's own loader makes of that
-    if path.is_dir():
-        return registry.checkpoints("flax")
-    if not path.is_file():
-        raise WeightsError(f"{path}: expected a file, got something else (a pipe or a device)")
-    if suffix == ".ckpt":
-        with path.open("rb") as file:
-            return registry.checkpoints("torch" if file.read(4).startswith(TORCH) else "mindspore")
-    return registry.checkpoints(known[suffix])

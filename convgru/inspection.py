@@ -1,10 +1,10 @@
-"""Every network in a file, convgru's own or another system's, and what else there is."""
+"""List the networks in a file, convgru's own or another system's, and what else it holds."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +18,37 @@ from convgru.spec import Spec
 from convgru.weights import Weights
 
 OWN = specless.LAYOUT
-"""What the layout of convgru's own networks is called."""
+"""The name of convgru's own layout."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """One network in a file: how its arrays' names begin, in which layout they are, and what it is."""
+    """One network in a file: the prefix of its arrays' names, their layout, and the spec."""
 
     prefix: str
     label: str
     layout: str
     spec: Spec
     assumed: Mapping[str, Any] = field(default_factory=dict)
-    """What neither arrays nor file say, and no hint did: constructor arguments, at what the original has where nothing is said."""
+    """Constructor arguments that neither the file nor a hint gives, each with the original's default, which was assumed."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The networks in a file; the arrays that are none of theirs; and what looked like a network and is none, with the reason."""
+    """The networks in a file, the arrays that belong to none, and what looks like a network but is not, with the reason."""
 
     path: Path
     networks: tuple[Network, ...]
     left: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
-    """What would be networks too, were it not for the hints."""
+    """Labels of networks that the hints exclude."""
     weights: Weights | None = None
-    """Those of the network, if there is but one."""
+    """What ``convgru.read`` returns; None if it raises, because there are several networks."""
+    chosen: Network | None = None
+    """The network whose weights these are."""
+    ambiguity: str = ""
+    """The error that ``convgru.read`` raises where there are several networks."""
 
 
 def inspect(
@@ -55,7 +59,9 @@ def inspect(
     spec: Spec | None = None,
     **hints: Any,
 ) -> Survey:
-    """Return what networks a file holds; arguments and errors as for ``convgru.read``, but several networks are no error.
+    """List the networks in a file. Arguments and errors are those of ``convgru.read``; several networks are no error.
+
+    The file is opened once, and the layout of its arrays recognised once.
 
     >>> convgru.inspect("model.pt").networks  # doctest: +SKIP
     """
@@ -72,20 +78,33 @@ def _survey(
     arrays = files.numbers(held)
     if spec is not None:
         known, _ = files.weights_in(held, layout, prefix, spec, hints)
-        return Survey(path, (Network(prefix or "", repr(prefix or ""), layout or OWN, spec),), weights=known)
-    networks, weights, rest = _own_networks(held, arrays, layout, prefix, hints)
+        network = Network(prefix or "", repr(prefix or ""), layout or OWN, spec)
+        return Survey(path, (network,), weights=known, chosen=network)
+    own, weights, rest = _own_networks(held, arrays, layout, prefix, hints)
     if not rest or layout == OWN:
-        return Survey(path, networks, tuple(rest), weights=weights)
+        survey = Survey(path, own, tuple(rest))
+        return replace(survey, ambiguity=_several(own)) if weights is None else _chosen(survey, weights, own[0])
     within, found = importers.find(rest, layout, hints, held.configs, prefix)
-    networks += tuple(
-        Network(each.prefix, each.label, each.layout.name, each.spec, each.assumed) for each in found.matches
-    )
-    if not networks or (weights is None and len(networks) + len(found.others) == 1):
-        match = importers.only(found, within, prefix)  # raises, and says why, if there is none
-        weights = importers.weights_of(match, within)
-    elif len(networks) + len(found.others) > 1:
-        weights = None
-    return Survey(path, networks, found.left, found.reasons, tuple(each.label for each in found.others), weights)
+    foreign = tuple(Network(m.prefix, m.label, m.layout.name, m.spec, m.assumed) for m in found.matches)
+    others = tuple(each.label for each in found.others)
+    survey = Survey(path, (*own, *foreign), found.left, found.reasons, others)
+    if own:  # which convgru.read prefers to another system's
+        return replace(survey, ambiguity=_several(own)) if weights is None else _chosen(survey, weights, own[0])
+    try:
+        match = importers.only(found, within, prefix)
+    except WeightsError as error:
+        if not foreign:
+            raise
+        return replace(survey, ambiguity=str(error))
+    return _chosen(survey, importers.weights_of(match, within), foreign[found.matches.index(match)])
+
+
+def _chosen(survey: Survey, weights: Weights, network: Network) -> Survey:
+    return replace(survey, weights=weights, chosen=network)
+
+
+def _several(own: tuple[Network, ...]) -> str:
+    return f"several networks, expected one: choose by prefix= of {', '.join(each.label for each in own)}"
 
 
 def _own_networks(
@@ -110,7 +129,7 @@ def _own_networks(
     return networks, importers.weights_of(matches[0], computed) if len(matches) == 1 else None, rest
 
 
-def told(assumed: Mapping[str, Any]) -> str:
-    """A sentence on what was assumed."""
+def assumption(assumed: Mapping[str, Any]) -> str:
+    """Return the sentence that says which constructor arguments were assumed."""
     values = ", ".join(f"{name}={value}" for name, value in assumed.items())
-    return f"taken as {values}: hints (--hint NAME=VALUE) say otherwise"
+    return f"assumed {values}: hints (--hint NAME=VALUE) say otherwise"

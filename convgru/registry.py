@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from convgru.errors import UnsupportedError as UnsupportedError
 
@@ -83,10 +83,11 @@ class Backend(Protocol):
 class Checkpoints(Protocol):
     """What the module ``checkpoint`` of a room provides: the framework's own files. JAX has none."""
 
-    def contents(self, path: Path) -> Contents:
+    def contents(self, path: Path, file: BinaryIO | None = None) -> Contents:
         """Read every array of a checkpoint written by anyone with the framework, by flat name, and convgru's specs.
 
-        Values that are not arrays, and the state of optimisers, are left out. Raises WeightsError.
+        ``file`` is the file at ``path`` if it is open already. Values that are not arrays, and the state of optimisers,
+        are left out. Raises WeightsError.
         """
         ...
 

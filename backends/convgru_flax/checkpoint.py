@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from flax import serialization, traverse_util
@@ -33,22 +33,23 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
         temporary.write_bytes(serialization.msgpack_serialize(tree))
 
 
-def contents(path: Path) -> Contents:
+def contents(path: Path, file: BinaryIO | None = None) -> Contents:
     """Read every array in a msgpack file, or in a folder of orbax, by path; with the spec if convgru wrote it.
 
-    Raises WeightsError for any other bytes, OSError if there is no such file.
+    ``file`` is the file at ``path`` if it is open already. Raises WeightsError for any other bytes, OSError if there is
+    no such file.
     """
-    if not path.stat().st_size or not (path.is_file() or path.is_dir()):
-        raise WeightsError(
-            f"{path}: expected a msgpack file, got {'an empty one' if path.is_file() else 'a pipe or a device'}"
-        )
+    is_folder = path.is_dir()
+    data = b"" if is_folder else path.read_bytes() if file is None else file.read()
     try:
-        if path.is_dir():
+        if is_folder:
             return Contents(checkpoint_foreign.read_orbax(path))
-        tree = checkpoint_foreign.read_msgpack(path.read_bytes())
+        if not data:
+            raise WeightsError("it is empty")
+        tree = checkpoint_foreign.read_msgpack(data)
         return _own(tree) if _is_own(tree) else Contents(checkpoint_foreign.arrays_by_path(tree))
     except Exception as error:  # whatever msgpack, orbax or NumPy make of bytes that nobody wrote for them
-        kind = "folder of orbax" if path.is_dir() else "msgpack file of Flax"
+        kind = "folder of orbax" if is_folder else "msgpack file of Flax"
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{path}: not a {kind} ({type(error).__name__}: {reason})") from None
 

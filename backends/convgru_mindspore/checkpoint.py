@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import mindspore as ms
 import numpy as np
@@ -60,19 +60,15 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path, notes: dict[str, 
         temporary.chmod(mode)  # MindSpore leaves its files read-only
 
 
-def contents(path: Path) -> Contents:
+def contents(path: Path, file: BinaryIO | None = None) -> Contents:
     """Every array in a .ckpt file by name, optimisers' copies left out; with the spec if convgru wrote it.
 
+    ``file`` is the file at ``path`` if it is open already.
     Raises WeightsError whatever the bytes are, OSError if there is no file.
     """
-    return _understood(path, _contents)
-
-
-def _understood(path: Path, understand: Callable[[Entries], Any]) -> Any:
-    path = Path(path)
-    content = path.read_bytes()
+    content = Path(path).read_bytes() if file is None else file.read()
     try:
-        return understand(_entries(_checked(content)))
+        return _contents(_entries(_checked(content)))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     except (ValueError, TypeError, RecursionError, message.Error) as error:

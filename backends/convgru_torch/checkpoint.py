@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -21,18 +21,19 @@ from convgru_torch.numpy_bridge import to_tensor
 from convgru_torch.parameters import FORMAT, METADATA
 
 
-def contents(path: Path) -> Contents:
+def contents(path: Path, file: BinaryIO | None = None) -> Contents:
     """Read every tensor of a .pt file by flat name, and the specs in the metadata of its state dicts.
 
     A state dict may be nested in what a trainer saved, under ``state_dict``, ``model`` or any other key, which
     becomes a prefix only if there are several. Values that are not tensors are left out, and so is the state of
-    optimisers. Loaded with ``weights_only=True`` and in no other way.
+    optimisers. Loaded with ``weights_only=True`` and in no other way. ``file`` is the file at ``path`` if it is open
+    already.
 
     Raises:
         WeightsError: whatever the bytes are.
         OSError: if there is no such file.
     """
-    state = load(Path(path))
+    state = load(Path(path), file)
     try:
         nested = dict(state_dicts(state))
         if not nested:

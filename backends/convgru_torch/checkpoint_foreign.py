@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -22,14 +23,14 @@ OPTIMIZER = ("optim", "sched")
 """What the keys begin with under which trainers keep the state of optimisers and schedulers."""
 
 
-def load(path: Path) -> Mapping[str, Any]:
+def load(path: Path, file: BinaryIO | None = None) -> Mapping[str, Any]:
     """Load the mapping that a .pt file holds, onto the CPU. Raises WeightsError for anything else."""
-    with open(path, "rb") as file:
+    with open(path, "rb") if file is None else nullcontext(file) as opened:
         try:
-            names = pickle_guard.check(file, path.stat().st_size)
+            names = pickle_guard.check(opened, path.stat().st_size)
             if any(name.startswith("torch.distributed.tensor.") for name in names):
                 importlib.import_module("torch.distributed.tensor")  # torch.load(weights_only=True) asks for that
-            state = torch.load(file, map_location="cpu", weights_only=True)
+            state = torch.load(opened, map_location="cpu", weights_only=True)
         except Exception as error:  # bytes chosen by others: torch raises a dozen kinds
             reason = _reason(error)
             raise WeightsError(

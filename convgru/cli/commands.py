@@ -110,7 +110,7 @@ def _compare_file(args: argparse.Namespace) -> Report:
         raise ValueError("--control goes with the table of cases, not with a FILE")
     weights, assumed = conversion.Source(args.layout, args.prefix, dict(args.hint)).read(args.file)
     if assumed:
-        print(f"convgru: not in {args.file}, {inspection.told(assumed)}", file=sys.stderr)
+        print(f"convgru: {args.file} does not say everything: {inspection.assumption(assumed)}", file=sys.stderr)
     dtypes = args.dtype or [str(weights.dtype)]
     if len(dtypes) != 1:
         raise ValueError(f"a FILE is compared in one dtype, got {','.join(dtypes)}")
@@ -171,9 +171,9 @@ def _examined(name: str) -> dict[str, Any]:
         }
 
 
-def _described(found: inspection.Survey) -> dict[str, Any]:
+def _described(survey: inspection.Survey) -> dict[str, Any]:
     text: dict[str, Any] = {
-        "file": str(found.path),
+        "file": str(survey.path),
         "networks": [
             {
                 "prefix": each.prefix,
@@ -182,11 +182,11 @@ def _described(found: inspection.Survey) -> dict[str, Any]:
                 "spec": json.loads(to_json(each.spec)),
                 "assumed": dict(each.assumed),
             }
-            for each in found.networks
+            for each in survey.networks
         ],
-        "left": list(found.left),
+        "left": list(survey.left),
     }
-    weights = found.weights
+    weights = survey.weights
     if weights is not None:
         text |= {
             "network": weights.spec.title,

@@ -1,4 +1,4 @@
-"""Tables and progress for people, with rich; whatever machines read is printed elsewhere."""
+"""Tables and progress bars on the terminal, with rich; JSON is printed by the commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from convgru.inspection import OWN, Survey, told
+from convgru.inspection import OWN, Survey, assumption
 from convgru.parity import Progress as Callback
 from convgru.parity.report import Report
 from convgru.spec import CellSpec, ForecasterSpec
@@ -37,7 +37,7 @@ def progress() -> Iterator[Callback]:
 
 
 def show_weights(name: str, weights: Weights) -> None:
-    """Which network these weights are, layer by layer, and their arrays."""
+    """Print the network of these weights, layer by layer, and their arrays."""
     console, spec = _console(), weights.spec
     network = spec.encoder if isinstance(spec, ForecasterSpec) else spec
     what = f"{spec.title} of {network.layers[0].title} layers" if isinstance(spec, ForecasterSpec) else spec.title
@@ -61,9 +61,12 @@ def show_weights(name: str, weights: Weights) -> None:
     console.print(layers, arrays)
 
 
-def show_survey(found: Survey) -> None:
-    """Where each network of a file stands, and what else the file holds; nothing for a file of one network of ours alone."""
-    console, networks = _console(), list(found.networks)
+def show_survey(survey: Survey) -> None:
+    """Print the networks of a file, what was assumed of each, and what else the file holds.
+
+    Nothing is printed for a file that holds one network of convgru's own and no more.
+    """
+    console, networks = _console(), survey.networks
     if len(networks) > 1:
         table = _table("prefix", "layout", "network", "in", "hidden", "kernel")
         for each in networks:
@@ -71,22 +74,24 @@ def show_survey(found: Survey) -> None:
             sizes = ([layer.hidden_channels for layer in layers], [layer.kernel_size for layer in layers])
             columns = (each.label, each.layout, each.spec.title, each.spec.in_channels, *sizes)
             table.add_row(*(escape(str(column)) for column in columns))
-        console.print(f"[bold]{escape(str(found.path))}[/]: {len(networks)} networks; prefix= or --prefix chooses")
+        console.print(f"[bold]{escape(str(survey.path))}[/]: {len(networks)} networks; prefix= or --prefix chooses")
         console.print(table)
     elif networks[0].layout != OWN:
-        each = networks[0]
-        console.print(f"read as {escape(each.layout)}, {escape(each.label)}")
+        console.print(f"read as {escape(networks[0].layout)}, {escape(networks[0].label)}")
+    for each in networks:
         if each.assumed:
-            console.print(f"[yellow]not in the file[/], {escape(told(each.assumed))}", soft_wrap=True)
-    if found.left:
-        shown = ", ".join(found.left[:8]) + (f" and {len(found.left) - 8} more" if len(found.left) > 8 else "")
+            which = f"{escape(each.label)}: " if len(networks) > 1 else ""
+            console.print(f"{which}[yellow]not in the file[/], {escape(assumption(each.assumed))}", soft_wrap=True)
+    if survey.left:
+        names = survey.left
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         console.print(f"left alone: {escape(shown)}", soft_wrap=True)
-    for reason in found.reasons:
+    for reason in survey.reasons:
         console.print(f"[yellow]looks like a network and is not read:[/] {escape(reason.strip())}", soft_wrap=True)
 
 
 def _options(layer: CellSpec) -> str:
-    """What else there is to say of a cell, its defaults left out."""
+    """Return the options of a cell that are not the defaults."""
     named: dict[str, Any] = {"reset": layer.reset, "peephole": layer.peephole, "state size": layer.state_size}
     norm = None if layer.norm is None else f"of {layer.norm.groups} groups"
     named |= {"norm": norm, "groups": layer.groups if layer.groups > 1 else None, "updates": layer.updates or None}
@@ -96,7 +101,7 @@ def _options(layer: CellSpec) -> str:
 
 
 def show_report(report: Report) -> None:
-    """Worst row of each backend, dtype and quantity; controls; what was not compared or was declined; the verdict."""
+    """Print the worst row of each backend, dtype and quantity, the controls, what was not compared, and the verdict."""
     console = _console()
     console.print(", ".join(f"{name} {version}" for name, version in report.versions.items()))
     tf32 = ", TF32 on" if report.tf32 else ""
@@ -128,20 +133,20 @@ def show_report(report: Report) -> None:
 
 
 def show_doctor(versions: Mapping[str, str], backends: Mapping[str, Mapping[str, Any]]) -> None:
-    """One row for every backend, and its notes below."""
+    """Print one row for every backend, and its notes below."""
     console = _console()
     console.print(", ".join(f"{name} {version}" for name, version in versions.items()))
     table = _table("backend", "versions", "devices", "files")
-    for name, found in backends.items():
-        if found["available"]:
-            columns = [found["versions"], found["devices"]]
+    for name, backend in backends.items():
+        if backend["available"]:
+            columns = [backend["versions"], backend["devices"]]
             cells = ["\n".join(f"{key} {value}" for key, value in column.items()) for column in columns]
-            table.add_row(name, *map(escape, cells), " ".join(found["suffixes"]) or ".safetensors")
+            table.add_row(name, *map(escape, cells), " ".join(backend["suffixes"]) or ".safetensors")
         else:
             table.add_row(name, "[yellow]not available[/]", "", "")
     console.print(table)
-    for name, found in backends.items():
-        for note in found.get("notes", [found.get("reason")]):
+    for name, backend in backends.items():
+        for note in backend.get("notes", [backend.get("reason")]):
             console.print(f"[bold]{name}[/]: {escape(note)}", soft_wrap=True)
 
 

@@ -55,11 +55,11 @@ class Source:
     hints: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, path: Path) -> tuple[Weights, Mapping[str, Any]]:
-        """The weights in a file, and what was assumed of them. Raises WeightsError, for several networks too."""
-        found = inspection.inspect(path, self.layout, prefix=self.prefix, **self.hints)
-        if found.weights is None:  # several: read lists them
-            return files.read(path, self.layout, prefix=self.prefix, **self.hints), {}
-        return found.weights, found.networks[0].assumed if found.networks else {}
+        """Return the weights in a file, and the constructor arguments that were assumed. Raises WeightsError."""
+        survey = inspection.inspect(path, self.layout, prefix=self.prefix, **self.hints)
+        if survey.weights is None:
+            raise WeightsError(f"{path}: {survey.ambiguity}")
+        return survey.weights, survey.chosen.assumed if survey.chosen else {}
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,10 @@ def convert(source: Path, target: Path, how: Source, to: str | None = None, *, f
     weights, assumed = how.read(source)
     with atomic.replacing(target, overwrite=force) as temporary:
         files.write(weights, temporary, wanted.layout)
-        back = (
-            files.read(temporary) if wanted.layout is None else files.read(temporary, wanted.layout, spec=weights.spec)
-        )
+        back = files.read(temporary, wanted.layout, spec=weights.spec)
         lines = [_same_bytes(weights, back), *_run_both(weights, back), *_run_in(weights, wanted.framework or owner)]
     if assumed:
-        lines.append(f"not in {source.name}, {inspection.told(assumed)}")
+        lines.append(f"{source.name} does not say everything: {inspection.assumption(assumed)}")
     return Result(source, target, weights, tuple(lines))
 
 

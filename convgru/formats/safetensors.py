@@ -23,6 +23,7 @@ import safetensors.numpy
 from convgru import strict_json
 from convgru.errors import WeightsError
 from convgru.formats import atomic
+from convgru.formats.checkpoint import Contents
 from convgru.spec import Spec, from_json, to_json
 from convgru.spec.shapes import parameter_shapes
 from convgru.weights import Weights
@@ -87,40 +88,24 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str])
         temporary.write_bytes(safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
 
 
-def read(path: str | os.PathLike[str]) -> Weights:
-    """Read a file that ``write`` wrote.
+def contents(path: str | os.PathLike[str]) -> Contents:
+    """Read the arrays of a file that anyone wrote, and the spec if convgru wrote it.
 
-    Names, shapes and dtypes must be what the spec in the metadata demands, the arrays must fill the file to its last
-    byte, and all numbers must be finite. Raises WeightsError and nothing else whatever the bytes are, OSError if there is
-    no such file.
+    Of a file of convgru names, shapes and dtypes must be what the spec in the metadata demands, and all numbers finite;
+    in any file the arrays must fill it to its last byte. Raises WeightsError and nothing else whatever the bytes are,
+    OSError if there is no such file.
     """
     with _open(path) as file:
         header = _header(file, path)
+        if not header.is_ours:
+            return Contents(_arrays(file, header, path)).unwrapped()
         spec = _spec(header, path)
         _check_against(spec, header, path)
         arrays = _arrays(file, header, path)
     try:
-        return Weights(spec, arrays)
+        return Contents(Weights(spec, arrays).arrays, {"": spec})
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-
-
-def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays and metadata of anybody's safetensors file. Raises WeightsError if the file is not sound."""
-    with _open(path) as file:
-        header = _header(file, path)
-        return _arrays(file, header, path), dict(header.metadata)
-
-
-def read_header(path: str | os.PathLike[str]) -> Header:
-    """What a file says that it holds, the arrays left unread. Raises WeightsError."""
-    with _open(path) as file:
-        return _header(file, path)
-
-
-def spec_of(header: Header, path: str | os.PathLike[str]) -> Spec:
-    """The spec in the header of a file of ours. Raises WeightsError."""
-    return _spec(header, path)
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:

@@ -129,14 +129,14 @@ def test_a_rounded_forget_bias_is_within_budget(convgru_cli, tmp_path):
 def test_what_the_file_does_not_tell_is_said(convgru_cli, tmp_path):
     """Arrays hold no padding: what it is taken as stands in the output, of inspect and of convert, until a hint tells it."""
     convgru.write(convgru.init(LSTM), tmp_path / "w.weights.h5", layout="keras")
-    told = "taken as strides=1, padding=valid, dilation_rate=1, activation=tanh, recurrent_activation=sigmoid: hints"
+    told = "assumed strides=1, padding=valid, dilation_rate=1, activation=tanh, recurrent_activation=sigmoid: hints"
     for command in (("inspect", "w.weights.h5"), ("convert", "w.weights.h5", "v.safetensors")):
         assert told in " ".join(convgru_cli(*command).stdout.split())
     assert convgru.inspect(tmp_path / "w.weights.h5").networks[0].assumed["padding"] == "valid"
     hints = [f"--hint={name}" for name in ("strides=1", "padding=same", "dilation_rate=1", "activation=tanh")]
     last = "--hint=recurrent_activation=sigmoid"
     shown = convgru_cli("convert", "w.weights.h5", "u.safetensors", *hints, last).stdout
-    assert "taken as" not in shown
+    assert "assumed" not in shown
     assert convgru.read(tmp_path / "u.safetensors").spec.layers[0].padding == "same"
 
 
