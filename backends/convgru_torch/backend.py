@@ -1,4 +1,4 @@
-"""The PyTorch backend: what convgru.registry asks of a room."""
+"""The PyTorch backend: implements ``convgru.registry.Backend``."""
 
 from __future__ import annotations
 
@@ -45,25 +45,24 @@ WRAPPED = ("_orig_mod", "_checkpoint_wrapped_module")
 
 
 def versions() -> dict[str, str]:
-    """Versions of torch, and of CUDA and cuDNN where this build has them."""
-    found = {"torch": str(torch.__version__)}
+    """Return the versions of torch, and of CUDA and cuDNN where this build has them."""
+    names = {"torch": str(torch.__version__)}
     if torch.version.cuda is not None:
-        found["cuda"] = torch.version.cuda
-        found["cudnn"] = str(torch.backends.cudnn.version())
-    return found
+        names |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
+    return names
 
 
 def devices() -> dict[str, str]:
-    """The CPU and each CUDA GPU."""
-    found = {"cpu": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"}
+    """Return the CPU and each CUDA GPU, with a description."""
+    names = {"cpu": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"}
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
-            found[f"cuda:{index}"] = torch.cuda.get_device_name(index)
-    return found
+            names[f"cuda:{index}"] = torch.cuda.get_device_name(index)
+    return names
 
 
 def notes() -> list[str]:
-    """What would run here."""
+    """Describe the implementation that would run here, one line for each aspect."""
     lines = ["implementation: a loop over time, the input convolution of many frames at once, gradients by autograd"]
     if torch.cuda.is_available():
         states = (f"{name} {'may run in TF32' if on else 'full float32'}" for name, on in tf32().items())
@@ -163,7 +162,7 @@ def execute(
     cotangents: tuple[np.ndarray, Any] | None = None,
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-    """Run the public module on arrays: output, final state, and gradients if there are cotangents (see ``Backend``)."""
+    """Run the public module on arrays and return output, final state and gradients; see ``registry.Backend``."""
     if device not in devices():
         raise UnsupportedError(f"PyTorch has no device {device!r} here: only {', '.join(devices())}")
     net, spec, extras = build(weights, device=device).eval(), weights.spec, extras or Extras()
@@ -176,13 +175,8 @@ def execute(
     results = {"y": y, **dict(state_leaves(spec, final))}
     gradients: dict[str, np.ndarray] = {}
     if cotangents is not None:
-        given_back = {"y": cotangents[0], **dict(state_leaves(spec, cotangents[1]))}
-        tangents = [to_tensor(given_back[name], device) for name in results]
-        wanted = {**leaves, **dict(net.named_parameters())}
-        found = torch.autograd.grad(
-            list(results.values()), list(wanted.values()), tangents, allow_unused=True, materialize_grads=True
-        )
-        gradients = {name: to_numpy(gradient) for name, gradient in zip(wanted, found, strict=True)}
+        by_name = {"y": cotangents[0], **dict(state_leaves(spec, cotangents[1]))}
+        gradients = _gradients(results, {**leaves, **dict(net.named_parameters())}, by_name, device)
     outputs = {name: to_numpy(result) for name, result in results.items()}
     return outputs.pop("y"), nest_state(spec, outputs), gradients
 
@@ -193,30 +187,35 @@ def evaluate(
     cotangents: Mapping[str, np.ndarray] | None,
     device: str = "cpu",
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Call anybody's function of tensors; with cotangents also the gradients of the leaves."""
+    """Call a function of named tensors; return its results and, with cotangents, the gradients of the leaves."""
     tensors = {n: to_tensor(a, device).requires_grad_(cotangents is not None) for n, a in leaves.items()}
     with torch.set_grad_enabled(cotangents is not None):
         results = call(tensors)
-    gradients: dict[str, np.ndarray] = {}
-    if cotangents is not None:
-        weighed = [to_tensor(cotangents[name], device) for name in results]
-        slopes = torch.autograd.grad(
-            list(results.values()), list(tensors.values()), weighed, allow_unused=True, materialize_grads=True
-        )
-        gradients = {name: to_numpy(slope) for name, slope in zip(tensors, slopes, strict=True)}
+    gradients = {} if cotangents is None else _gradients(results, tensors, cotangents, device)
     return {name: to_numpy(result) for name, result in results.items()}, gradients
 
 
+def _gradients(
+    results: Mapping[str, Tensor], inputs: Mapping[str, Tensor], cotangents: Mapping[str, np.ndarray], device: str
+) -> dict[str, np.ndarray]:
+    """Return the gradients of sum(cotangents · results) with respect to the inputs, by name."""
+    grad_outputs = [to_tensor(cotangents[name], device) for name in results]
+    grads = torch.autograd.grad(
+        list(results.values()), list(inputs.values()), grad_outputs, allow_unused=True, materialize_grads=True
+    )
+    return {name: to_numpy(grad) for name, grad in zip(inputs, grads, strict=True)}
+
+
 def _options(extras: Extras, leaves: Mapping[str, Tensor], device: str) -> dict[str, Any]:
-    """The extras as the module's call takes them, where they are given."""
-    found: dict[str, Any] = {}
+    """Return the extra arguments of a call as the module takes them."""
+    options: dict[str, Any] = {}
     if extras.context is not None:
-        found["context"] = tuple(leaves[f"context.{i}"] for i in range(len(extras.context)))
+        options["context"] = tuple(leaves[f"context.{i}"] for i in range(len(extras.context)))
     if extras.masks is not None:
-        found["masks"] = {name: to_tensor(mask, device) for name, mask in extras.masks.items()}
+        options["masks"] = {name: to_tensor(mask, device) for name, mask in extras.masks.items()}
     for name in ("lengths", "targets", "forced"):
         if name in extras.given:
-            found[name] = to_tensor(np.asarray(getattr(extras, name)), device)
+            options[name] = to_tensor(np.asarray(getattr(extras, name)), device)
     if extras.resume:
-        found["resume"] = True
-    return found
+        options["resume"] = True
+    return options

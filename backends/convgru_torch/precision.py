@@ -1,4 +1,4 @@
-"""What float32 means on a device: reporting TF32, and turning it off for as long as numbers are compared."""
+"""Report whether float32 runs in TF32, and turn TF32 off while numbers are compared."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 import torch
 
-BACKENDS: Any = torch.backends  # whose stubs know nothing of fp32_precision
+BACKENDS: Any = torch.backends  # its type stubs lack fp32_precision
 Switch = tuple[Callable[[], Any], Callable[[Any], Any], Any]
 
 
 def _switches() -> list[Switch]:
-    """Each setting that lets float32 be less, or kernels differ from run to run: how to read it, to set it, the safe value.
+    """Return (get, set, safe value) of each setting that lowers float32 precision or makes kernels nondeterministic.
 
-    Torch has two generations of these, and refuses to answer the older one where it contradicts the newer: so the older
-    is set first, which moves the newer, and then the newer exactly.
+    Torch has two generations of these settings, and refuses to read the older one where it contradicts the newer: so
+    the older is set first, which changes the newer, and then the newer exactly.
     """
     cudnn, mkldnn = BACKENDS.cudnn, BACKENDS.mkldnn
     precisions = (cudnn.conv, cudnn.rnn, BACKENDS.cuda.matmul, mkldnn.conv, mkldnn.matmul)
@@ -27,16 +27,16 @@ def _switches() -> list[Switch]:
         (cudnn, "deterministic", True),
         (cudnn, "benchmark", False),
     ]
-    found: list[Switch] = [(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest")]
-    found += [
-        (partial(getattr, holder, name), partial(setattr, holder, name), safe) for holder, name, safe in attributes
+    matmul: Switch = (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest")
+    return [
+        matmul,
+        *((partial(getattr, holder, name), partial(setattr, holder, name), safe) for holder, name, safe in attributes),
     ]
-    return found
 
 
 @contextmanager
 def precise() -> Iterator[None]:
-    """Float32 means float32: TF32 off in cuDNN, cuBLAS and oneDNN, cuDNN deterministic; all put back after.
+    """Turn TF32 off in cuDNN, cuBLAS and oneDNN and make cuDNN deterministic; restore every setting afterwards.
 
     Example:
         >>> with precise():
@@ -46,7 +46,7 @@ def precise() -> Iterator[None]:
     for switch in _switches():
         try:
             before.append((switch, switch[0]()))
-        except RuntimeError:  # the older setting, where a user has set only the newer: it stays as it is
+        except RuntimeError:  # an older setting where the user has set only the newer one: left as it is
             continue
     try:
         for (_, put, safe), _ in before:
@@ -58,6 +58,6 @@ def precise() -> Iterator[None]:
 
 
 def tf32() -> dict[str, bool]:
-    """Whether float32 convolutions and matrix products on CUDA may run in TF32 now."""
+    """Return whether float32 convolutions and matrix products on CUDA may run in TF32 now."""
     holders = {"convolutions": BACKENDS.cudnn.conv, "matrix products": BACKENDS.cuda.matmul}
     return {name: holder.fp32_precision == "tf32" for name, holder in holders.items()}
