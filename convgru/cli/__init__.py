@@ -147,6 +147,11 @@ def _add_parity(commands: Any) -> None:
         help="compare a network of your own instead: a function, or a class, that is imported from there (docs/parity.md)",
     )
     parity.add_argument(
+        "--jobs",
+        type=int,
+        help="how many processes share the table (default: one for each core, at most 4; on a GPU 1)",
+    )
+    parity.add_argument(
         "--cache", type=Path, metavar="DIR", help="keep XLA's compiled programs in DIR, so that the next run is shorter"
     )
     parity.add_argument(

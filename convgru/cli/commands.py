@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 from pathlib import Path
@@ -97,6 +98,8 @@ def _compare_table(args: argparse.Namespace) -> Report:
     options: dict[str, Any] = {"backends": args.backends, "device": args.device, "gradients": args.gradients}
     options |= {"dtypes": args.dtype or parities.DTYPES, "fault": args.control, "tf32": args.tf32}
     options |= {"module": args.module, "cache": args.cache}
+    cores = min(4, os.cpu_count() or 1) if args.device == "cpu" else 1
+    options |= {"jobs": cores if args.jobs is None else args.jobs}
     if args.json:
         return parities.run(**options)
     from convgru.cli import console

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convgru import reference, registry
-from convgru.errors import UnsupportedError
+from convgru import reference
 from convgru.parity import cases as problems
-from convgru.parity import oracle
 from convgru.parity import table as case_table
 from convgru.parity.budget import HALF
 from convgru.parity.cases import Case
-from convgru.parity.faults import CAUGHT, CONTROLS, FAULTS, Control, plant
-from convgru.parity.module import Module, as_module
-from convgru.parity.oracle import Solution, solve
+from convgru.parity.faults import FAULTS
+from convgru.parity.oracle import solve
+from convgru.parity.processes import Task, reports
 from convgru.parity.report import Report
+from convgru.parity.tasks import Settings, compare_cases, compare_faults, compare_solution
 from convgru.spec import ForecasterSpec
 from convgru.spec.shapes import fitting_size, nest_state, state_leaves
 from convgru.weights import Weights
 
 Progress = Callable[[int, int, str], None]
 DTYPES = ("float32", "float64")
+CHUNK = 4
+"""How many cases make a task."""
 
 
 def run(
@@ -42,6 +42,7 @@ def run(
     fault: str | None = None,
     tf32: bool = False,
     cache: str | Path | None = None,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> Report:
     """Compare backends with the float64 reference on a table of cases.
@@ -61,33 +62,38 @@ def run(
         fault: plant this one in every case, to see the comparison fail.
         tf32: leave TF32 on, and widen the budget to its eps.
         cache: a folder in which JAX keeps its compiled programs for the next run.
+        jobs: how many processes share the work. With more than one, a script that calls this must do so below
+            ``if __name__ == "__main__"``, and ``module`` must be something that can be pickled, such as its path.
         progress: called with the number of problems done, their total, and what comes next.
     """
     chosen = list(cases) if cases is not None else case_table.table()
     dtypes = [dtypes] if isinstance(dtypes, str) else dtypes
     if fault is not None and fault not in FAULTS:
         raise ValueError(f"fault expected one of {', '.join(map(repr, FAULTS))}, got {fault!r}")
-    comparison = _Comparison(backends, module, device, tf32)
-    if not comparison.runners:
-        return comparison.report  # which fails: nothing was compared
-    jobs = [(case, dtype) for dtype in dtypes for case in chosen]
-    with comparison.settings(cache):
-        for done, (case, dtype) in enumerate(jobs):
-            if progress is not None:
-                progress(done, len(jobs), f"{case.name} {dtype}")
-            problem = problems.problem(case, dtype)
-            faulty = plant(fault, problem.weights) if fault is not None else None
-            if fault is not None and faulty is None:
-                continue  # this cell has nothing to break in that way
-            solution = solve(case.name, problem, case.steps, gradients=gradients and fault is None, tf32=tf32)
-            comparison.add(solution, faulty)
-        if controls and fault is None:
-            for dtype in dtypes:
-                if dtype not in HALF:
-                    comparison.add_controls(chosen, dtype)
-    if progress is not None:
-        progress(len(jobs), len(jobs), "done")
-    return comparison.report
+    if jobs < 1:
+        raise ValueError(f"jobs expected a positive number of processes, got {jobs}")
+    settings = _settings(backends, module, device, gradients, tf32, cache, fault)
+    chunks = [(chosen[i : i + CHUNK], dtype) for dtype in dtypes for i in range(0, len(chosen), CHUNK)]
+    chunks = chunks or [([], dtypes[0])]  # says which backends there are
+    tasks: list[Task] = [partial(compare_cases, settings, part, dtype) for part, dtype in chunks]
+    total, done = len(chosen) * len(dtypes), 0
+    tell = progress or (lambda done, total, text: None)
+    report = Report.empty(device, tf32)
+    for (part, dtype), found in zip(chunks, reports(tasks, jobs), strict=True):
+        tell(done, total, f"{part[-1].name} {dtype}" if part else "")
+        report.add(found)
+        done += len(part)
+        if not found.backends:
+            return report  # which fails: nothing was compared
+    if controls and fault is None and report.rows:
+        tell(done, total, "planted faults")
+        ran = {row.case for row in report.rows}
+        usable = [case for case in chosen if case.name in ran]
+        faults: list[Task] = [partial(compare_faults, settings, usable, dtype) for dtype in dtypes if dtype not in HALF]
+        for found in reports(faults, jobs):
+            report.add(found)
+    tell(total, total, "done")
+    return report
 
 
 def compare(
@@ -134,92 +140,19 @@ def compare(
         given = reference.complete_state(spec, problem.x, state)
         leaves = {name: leaf.astype(problem.x.dtype) for name, leaf in state_leaves(spec, given)}
         problem = replace(problem, state=nest_state(spec, leaves))
-    comparison = _Comparison(backends, module, device, tf32)
-    with comparison.settings(cache):
-        comparison.add(solve("given weights", problem, steps, gradients=gradients, tf32=tf32))
-    return comparison.report
+    settings = _settings(backends, module, device, gradients, tf32, cache)
+    return compare_solution(settings, solve("given weights", problem, steps, gradients=gradients, tf32=tf32))
 
 
-class _Comparison:
-    """What is compared, and the report that grows."""
-
-    def __init__(self, backends: Sequence[str] | str | None, module: Any, device: str, tf32: bool) -> None:
-        self.device, self.tf32 = device, tf32
-        self.report = Report(device=device, tf32=tf32, platform=f"{platform.system()} {platform.machine()}")
-        self.report.versions = {"python": platform.python_version(), "numpy": np.__version__}
-        named: list[str] = [backends] if isinstance(backends, str) else list(backends or ())
-        self.runners: dict[str, Any] = {}
-        if module is not None:
-            given = as_module(module)
-            self.runners[given.name] = given
-        elif backends is None:
-            self._find_installed()
-        for name in named:
-            self.runners[name] = registry.get(name)
-        self.report.backends = list(self.runners)
-        self.report.requested = [name for name in self.runners if name in named or module is not None]
-        for runner in self.runners.values():
-            self.report.versions.update(runner.versions())
-
-    def _find_installed(self) -> None:
-        for name, backend in registry.available().items():
-            if isinstance(backend, str):
-                self.report.absent[name] = backend
-            else:
-                self.runners[name] = backend
-
-    def settings(self, cache: str | Path | None) -> ExitStack:
-        """Within it float32 means float32, unless TF32 was asked for, and compiled programs are kept in ``cache``."""
-        stack = ExitStack()
-        for runner in self.runners.values():
-            if not self.tf32:
-                stack.enter_context(runner.precise())
-            if cache is not None and hasattr(runner, "compiled_in"):
-                stack.enter_context(runner.compiled_in(Path(cache)))
-        return stack
-
-    def add(self, solution: Solution, faulty: Weights | None = None) -> None:
-        """Rows of every backend for one problem."""
-        for name in self.runners:
-            self.report.rows.extend(self._rows(name, solution, faulty))
-
-    def _rows(self, name: str, solution: Solution, faulty: Weights | None) -> list[Any]:
-        """Rows of one backend; none if it cannot compute this, or if somebody's module breaks, which the report then says."""
-        runner, key = self.runners[name], f"{name} {solution.problem.weights.dtype} {self.device}"
-        if not isinstance(runner, Module):
-            try:
-                return oracle.compare(solution, runner, name, self.device, faulty)
-            except UnsupportedError as reason:
-                self.report.unsupported[key] = str(reason)
-                return []
-        if not runner.differentiates:
-            solution = replace(solution, gradients={}, budget=replace(solution.budget, gradients={}))
-        try:
-            return oracle.compare(solution, runner, name, self.device, faulty)
-        except UnsupportedError as reason:
-            if faulty is None:
-                self.report.declined[f"{key} {solution.case}"] = str(reason)
-        except Exception as broken:  # whatever somebody's code does, the other cases are still worth a look
-            self.report.errors[f"{key} {solution.case}"] = f"{type(broken).__name__}: {broken}"
-        return []
-
-    def add_controls(self, cases: Sequence[Case], dtype: str) -> None:
-        """Plant each fault once and see that every backend's comparison misses."""
-        table = {case.name: case for case in case_table.table()}
-        solutions: dict[str, Solution] = {}
-        ran = {(row.backend, row.case) for row in self.report.rows}
-        for fault, case_name in CONTROLS.items():
-            for name, runner in self.runners.items():
-                usual = [table[case_name]]
-                if isinstance(runner, Module):  # which may have declined the usual case
-                    usual = [case for case in (*usual, *cases) if (name, case.name) in ran]
-                for case in usual:
-                    if case.name not in solutions:
-                        problem = problems.problem(case, dtype)
-                        solutions[case.name] = solve(case.name, problem, case.steps, gradients=False, tf32=self.tf32)
-                    faulty = plant(fault, solutions[case.name].problem.weights)
-                    rows = [] if faulty is None else self._rows(name, solutions[case.name], faulty)
-                    if rows:
-                        ratio = rows[0].ratio
-                        self.report.controls.append(Control(fault, case.name, name, dtype, ratio, ratio >= CAUGHT))
-                        break
+def _settings(
+    backends: Sequence[str] | None,
+    module: Any,
+    device: str,
+    gradients: bool,
+    tf32: bool,
+    cache: str | Path | None,
+    fault: str | None = None,
+) -> Settings:
+    named = (backends,) if isinstance(backends, str) else None if backends is None else tuple(backends)
+    folder = None if cache is None else Path(cache)
+    return Settings(named, module, device, gradients, fault, tf32, folder)

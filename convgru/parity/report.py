@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import numpy as np
 
 from convgru.parity.faults import Control
 
@@ -72,6 +75,20 @@ class Report:
     absent: dict[str, str] = field(default_factory=dict)
     declined: dict[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, device: str, tf32: bool) -> Report:
+        """A report of a run on this machine, before anything is compared."""
+        versions = {"python": platform.python_version(), "numpy": np.__version__}
+        return cls(device, tf32, f"{platform.system()} {platform.machine()}", versions)
+
+    def add(self, other: Report) -> None:
+        """Take over what a part of the run gave."""
+        self.rows += other.rows
+        self.controls += other.controls
+        self.backends, self.requested = other.backends, other.requested
+        for name in ("versions", "unsupported", "absent", "declined", "errors"):
+            getattr(self, name).update(getattr(other, name))
 
     @property
     def ok(self) -> bool:

@@ -198,10 +198,10 @@ def test_doctor_survives_a_broken_framework(python):
 
 
 def test_a_parity_run_that_compared_nothing_fails(python):
-    result = python(NO_FRAMEWORK.format(arguments=["parity", "--json"]), blocked=FRAMEWORKS)
+    result = python(NO_FRAMEWORK.format(arguments=["parity", "--json", "--jobs", "1"]), blocked=FRAMEWORKS)
     assert result.returncode == 1, result.stderr
     assert json.loads(result.stdout)["ok"] is False
-    asked = python(NO_FRAMEWORK.format(arguments=["parity", "--backends", "torch"]), blocked=FRAMEWORKS)
+    asked = python(NO_FRAMEWORK.format(arguments=["parity", "--backends", "torch", "--jobs", "1"]), blocked=FRAMEWORKS)
     assert_fails(asked, "pip install 'convgru[torch]'")
 
 

@@ -9,7 +9,7 @@ import pytest
 from convgru import parity, reference, registry
 from convgru.calls import Extras
 from convgru.initialization import init
-from convgru.parity import cases, comparison
+from convgru.parity import cases, tasks
 from convgru.parity import table as case_table
 from convgru.parity.budget import budget, error
 from convgru.parity.cases import Case
@@ -104,7 +104,7 @@ def test_a_fault_makes_the_run_fail(backend):
 
 def test_a_fault_that_nobody_notices_fails_the_report(backend, monkeypatch):
     backend(Exact())
-    monkeypatch.setattr(comparison, "plant", lambda fault, weights: weights)
+    monkeypatch.setattr(tasks, "plant", lambda fault, weights: weights)
     report = parity.run(SMALL[:1])
     assert not report.ok
     assert "was not caught" in report.failures()[0]

@@ -1,0 +1,137 @@
+"""What a comparison consists of: backends run on some cases, or on planted faults, each giving a report of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from convgru import registry
+from convgru.errors import UnsupportedError
+from convgru.parity import cases as problems
+from convgru.parity import oracle
+from convgru.parity import table as case_table
+from convgru.parity.cases import Case
+from convgru.parity.faults import CAUGHT, CONTROLS, Control, plant
+from convgru.parity.module import Module, as_module
+from convgru.parity.oracle import Solution, solve
+from convgru.parity.report import Report, Row
+from convgru.weights import Weights
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to compare: see ``convgru.parity.run``, whose arguments these are."""
+
+    backends: tuple[str, ...] | None = None
+    module: Any = None
+    device: str = "cpu"
+    gradients: bool = True
+    fault: str | None = None
+    tf32: bool = False
+    cache: Path | None = None
+
+
+def compare_cases(settings: Settings, cases: Sequence[Case], dtype: str) -> Report:
+    """Run every backend on the cases in one dtype, with the fault planted if the settings name one."""
+    runners, report = _begin(settings)
+    gradients = settings.gradients and settings.fault is None
+    if not runners:
+        return report
+    with _around(settings, runners):
+        for case in cases:
+            problem = problems.problem(case, dtype)
+            faulty = plant(settings.fault, problem.weights) if settings.fault is not None else None
+            if settings.fault is not None and faulty is None:
+                continue  # this cell has nothing to break in that way
+            solution = solve(case.name, problem, case.steps, gradients=gradients, tf32=settings.tf32)
+            for name, runner in runners.items():
+                report.rows += _rows(report, solution, runner, name, faulty)
+    return report
+
+
+def compare_solution(settings: Settings, solution: Solution) -> Report:
+    """Run every backend on one problem that is solved already."""
+    runners, report = _begin(settings)
+    with _around(settings, runners):
+        for name, runner in runners.items():
+            report.rows += _rows(report, solution, runner, name)
+    return report
+
+
+def compare_faults(settings: Settings, cases: Sequence[Case], dtype: str) -> Report:
+    """Plant each fault once and see that every backend's comparison misses: on its usual case, or for a module on one of ``cases``."""
+    runners, report = _begin(settings)
+    table = {case.name: case for case in case_table.table()}
+    with _around(settings, runners):
+        for fault, usual in CONTROLS.items():
+            for name, runner in runners.items():
+                for case in cases if isinstance(runner, Module) else [table[usual]]:
+                    problem = problems.problem(case, dtype)
+                    faulty = plant(fault, problem.weights)
+                    if faulty is None:
+                        continue
+                    solution = solve(case.name, problem, case.steps, gradients=False, tf32=settings.tf32)
+                    rows = _rows(report, solution, runner, name, faulty)
+                    if rows:
+                        ratio = rows[0].ratio
+                        report.controls.append(Control(fault, case.name, name, dtype, ratio, ratio >= CAUGHT))
+                        break
+    return report
+
+
+def _begin(settings: Settings) -> tuple[dict[str, Any], Report]:
+    """What is to be compared, by name, and a report that says so."""
+    report = Report.empty(settings.device, settings.tf32)
+    runners: dict[str, Any] = {}
+    if settings.module is not None:
+        module = as_module(settings.module)
+        runners[module.name] = module
+    elif settings.backends is None:
+        for name, backend in registry.available().items():
+            if isinstance(backend, str):
+                report.absent[name] = backend
+            else:
+                runners[name] = backend
+    for name in settings.backends or ():
+        runners[name] = registry.get(name)
+    report.backends = list(runners)
+    report.requested = list(runners) if settings.module is not None else list(settings.backends or ())
+    for runner in runners.values():
+        report.versions.update(runner.versions())
+    return runners, report
+
+
+@contextmanager
+def _around(settings: Settings, runners: dict[str, Any]) -> Iterator[None]:
+    """Within it float32 means float32, unless TF32 was asked for, and compiled programs are kept in the cache."""
+    with ExitStack() as stack:
+        for runner in runners.values():
+            if not settings.tf32:
+                stack.enter_context(runner.precise())
+            if settings.cache is not None and hasattr(runner, "compiled_in"):
+                stack.enter_context(runner.compiled_in(settings.cache))
+        yield
+
+
+def _rows(report: Report, solution: Solution, runner: Any, name: str, faulty: Weights | None = None) -> list[Row]:
+    """Rows of one backend; none if it cannot compute this, or if a user's module breaks: the report then says why."""
+    key = f"{name} {solution.problem.weights.dtype} {report.device}"
+    if not isinstance(runner, Module):
+        try:
+            return oracle.compare(solution, runner, name, report.device, faulty)
+        except UnsupportedError as reason:
+            report.unsupported[key] = str(reason)
+            return []
+    if not runner.differentiates:
+        solution = replace(solution, gradients={}, budget=replace(solution.budget, gradients={}))
+    try:
+        return oracle.compare(solution, runner, name, report.device, faulty)
+    except UnsupportedError as reason:
+        if faulty is None:
+            report.declined[f"{key} {solution.case}"] = str(reason)
+    except Exception as broken:  # whatever a user's code does, the other cases are still worth a look
+        report.errors[f"{key} {solution.case}"] = f"{type(broken).__name__}: {broken}"
+    return []
