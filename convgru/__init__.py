@@ -10,8 +10,8 @@ from convgru.errors import UnsupportedError, WeightsError
 from convgru.files import read, write
 from convgru.importers import adopt
 from convgru.initialization import init
-from convgru.inspection import inspect
-from convgru.port import build, extract, port
+from convgru.inspection import inspect as inspect
+from convgru.port import build, extract, load, port
 from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec, forecaster, network
 from convgru.spec.shapes import parameter_shapes, state_shapes
 from convgru.weights import Weights
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# Without ``inspect``, which would take the place of the standard module of that name under ``import *``.
 __all__ = [
     "CellSpec",
     "ForecasterSpec",
@@ -38,7 +39,7 @@ __all__ = [
     "forecaster",
     "importers",
     "init",
-    "inspect",
+    "load",
     "network",
     "parameter_shapes",
     "parity",

@@ -1,4 +1,4 @@
-"""Weights into a native network of any framework, back out, and from one framework to another."""
+"""Make native networks from weights, fill them, take the weights out, and port networks between frameworks."""
 
 from __future__ import annotations
 
@@ -8,18 +8,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from convgru import registry
+from convgru.spec import ForecasterSpec, NetworkSpec
 from convgru.spec.options import refuse_build_options
 from convgru.weights import Weights
 
 
 def build(weights: Weights, backend: str, **options: Any) -> Any:
-    """The network of ``weights`` as a native module of ``backend``: ``torch``, ``flax``, ``mindspore``; ``jax`` gives (spec, params).
+    """Make the network of ``weights`` as a native module of one framework; imports no other.
 
-    ``options`` are those of the native constructor that are not part of a spec: ``batch_first`` (torch, MindSpore),
-    ``time_major`` (Flax), ``device``; ``cell=True`` makes a bare cell. The parameters get the weights' dtype and bytes.
+    The parameters get the weights' dtype and bytes. The module is in its framework's usual mode after construction.
 
-    Raises TypeError for what is not Weights or an unknown option, ValueError for an unknown backend, ImportError (with the command that
-    mends it) if the framework is missing, convgru.UnsupportedError if it cannot compute in that dtype.
+    Args:
+        weights: A spec and its arrays.
+        backend: ``"torch"``, ``"flax"``, ``"mindspore"``; ``"jax"`` gives (spec, params).
+        options: Options of the native constructor that are not part of a spec: ``batch_first`` (torch, MindSpore),
+            ``time_major``, ``rngs`` (Flax), ``device``. ``cell=True`` makes a bare cell (ConvGRUCell …) of a network of
+            one layer in one direction.
+
+    Raises:
+        TypeError: ``weights`` is not convgru.Weights, or an option is unknown.
+        ValueError: The backend is unknown, or ``cell=True`` with more than one layer.
+        ImportError: The framework is missing; the message gives the command that installs it.
+        UnsupportedError: The framework cannot compute in this dtype.
 
     >>> import convgru
     >>> weights = convgru.init(convgru.network("gru", 3, 8), seed=0)
@@ -29,6 +39,11 @@ def build(weights: Weights, backend: str, **options: Any) -> Any:
         raise TypeError(f"build expected convgru.Weights, got {type(weights).__name__}; extract(net) makes them")
     make = registry.get(backend).build
     _check_options(backend, make, options)
+    spec = weights.spec
+    if options.get("cell") and (isinstance(spec, ForecasterSpec) or spec != NetworkSpec(spec.layers[:1])):
+        raise ValueError(
+            f'convgru.build(..., "{backend}", cell=True) expected a network of one layer in one direction, got {spec}'
+        )
     return make(weights, **options)
 
 
@@ -40,7 +55,7 @@ def _check_options(backend: str, make: Callable[..., Any], given: Mapping[str, A
 
 
 def extract(net: Any) -> Weights:
-    """The weights of a network of any framework, byte for byte: the inverse of ``build``.
+    """Return the weights of a network of any framework, byte for byte: the inverse of ``build``.
 
     ``net`` is a module of convgru.torch, convgru.flax or convgru.mindspore, a bare cell included, or (spec, params) for
     JAX. Raises TypeError for anything else, WeightsError if a number in it is not finite.
@@ -48,16 +63,50 @@ def extract(net: Any) -> Weights:
     >>> convgru.extract(net).spec.layers[0].hidden_channels  # doctest: +SKIP
     8
     """
+    return registry.get(_owner_of(net)).extract(net)
+
+
+def load(module: Any, weights: Weights) -> None:
+    """Copy weights into a module that stands in your own model, in place: into all of its parameters, or none.
+
+    ``module`` is a cell, layer, network or forecaster of convgru.torch, convgru.flax or convgru.mindspore, for
+    example ``model.update_block.gru``. Optimizers and wrappers that hold its parameters keep them. The inverse is
+    ``extract(module)``.
+
+    Raises:
+        TypeError: ``weights`` is not convgru.Weights, or ``module`` is not such a module; JAX has none, and
+            ``build(weights, "jax")`` gives new params.
+        WeightsError: The module has another spec, dtype or shape; the message says what differs.
+
+    >>> convgru.load(model.update_block.gru, convgru.read("raft.pth"))  # doctest: +SKIP
+    """
+    if not isinstance(weights, Weights):
+        raise TypeError(
+            f"load expected convgru.Weights, got {type(weights).__name__}; convgru.read or extract make them"
+        )
+    try:
+        owner = _owner_of(module)
+    except TypeError as error:
+        raise TypeError(
+            f"load {error}; of a larger model pass the part: load(model.update_block.gru, weights)"
+        ) from None
+    if owner == "jax":
+        raise TypeError(
+            'load expected a module, got (spec, params): params are replaced: spec, params = convgru.build(weights, "jax")'
+        )
+    registry.get(owner).load(module, weights)
+
+
+def _owner_of(net: Any) -> str:
+    """Return the name of the backend that a network belongs to, importing no framework. Raises TypeError."""
     for name, package in registry.ROOMS.items():
-        if (
-            package in sys.modules
-        ):  # whoever holds a network of a framework has imported its room; the others stay asleep
+        if package in sys.modules:  # whoever holds a network of a framework has imported its room
             registry.get(name)
-    return registry.get(registry.owner_of(net)).extract(net)
+    return registry.owner_of(net)
 
 
 def port(net: Any, backend: str, **options: Any) -> Any:
-    """The same network in another framework: ``build(extract(net), backend, **options)``.
+    """Make the same network in another framework: ``build(extract(net), backend, **options)``.
 
     The arrays have one form everywhere, so that a port copies bytes and nothing else. How a call lays out its axes is no part of
     the weights: the new network has its framework's default (``batch_first=False``, Flax ``time_major=False``) unless ``options`` say

@@ -55,6 +55,10 @@ class Backend(Protocol):
         """The weights of what ``build`` returned, byte for byte."""
         ...
 
+    def load(self, net: Any, weights: Weights) -> None:
+        """Copy weights into the parameters of a module in place, all of them or none. JAX has no module, nor this."""
+        ...
+
     def execute(
         self,
         weights: Weights,

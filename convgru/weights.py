@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from convgru.errors import WeightsError
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
+from convgru.spec.describe import computed, difference, title
 from convgru.spec.fields import name_differences
 from convgru.spec.shapes import parameter_shapes
 
@@ -88,3 +89,33 @@ class Weights:
             array.dtype == other.arrays[name].dtype and array.tobytes() == other.arrays[name].tobytes()
             for name, array in self.arrays.items()
         )
+
+    def check_fit(self, owner: str, spec: Spec, parameters: Mapping[str, tuple[Sequence[int], str]]) -> None:
+        """Check that these weights can fill a module's parameters.
+
+        Args:
+            owner: The module's name, for the error.
+            spec: The module's spec. Dropout, which acts in training alone, may differ.
+            parameters: Shape and dtype of each parameter by canonical name.
+
+        Raises:
+            WeightsError: The specs, the names of the arrays, their shapes or dtypes differ; the message says in what.
+        """
+        if computed(spec) != computed(self.spec):
+            raise WeightsError(
+                f"{owner} expected the weights of {title(spec)}, got those of {title(self.spec)}; "
+                f"they differ in {difference(spec, self.spec)}"
+            )
+        for name, array in self.arrays.items():
+            if name not in parameters:
+                raise WeightsError(
+                    f"{owner} has no parameter {name}: if it is computed from others (weight norm, pruning, an adapter), "
+                    f"take that off before loading; its parameters are {', '.join(parameters)}"
+                )
+            shape, dtype = parameters[name]
+            if tuple(shape) != array.shape:
+                raise WeightsError(f"{owner}: {name} expected shape {tuple(shape)}, got {array.shape}")
+            if dtype != str(array.dtype):
+                raise WeightsError(
+                    f"{owner}: {name} expected dtype {dtype}, got {array.dtype}: weights.astype({dtype!r}) rounds them"
+                )

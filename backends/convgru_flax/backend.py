@@ -28,6 +28,7 @@ __all__ = [
     "devices",
     "execute",
     "extract",
+    "load",
     "notes",
     "owns",
     "precise",
@@ -99,6 +100,21 @@ def extract(net: Any) -> Weights:
         raise TypeError(f"extract expected a module of convgru.flax, got {type(net).__name__}")
     prefix = layer_prefix(0) if isinstance(net, ConvCell) else ""
     return Weights(net.spec, {prefix + name: np.array(array) for name, array in _by_path(nnx.state(net, nnx.Param))})
+
+
+def load(net: Network, weights: Weights) -> None:
+    """Copy weights into a module's parameters in place, all of them or none; each keeps its sharding.
+
+    Raises WeightsError for weights of another spec, dtype or shape.
+    """
+    prefix = layer_prefix(0) if isinstance(net, ConvCell) else ""
+    flat = {prefix + ".".join(map(str, path)): (path, v) for path, v in nnx.to_flat_state(nnx.state(net, nnx.Param))}
+    held = {name: (v.shape, str(v.dtype)) for name, (_, v) in flat.items()}
+    weights.check_fit(type(net).__name__, net.spec, held)
+    with on_jax.precision_of(weights.dtype):
+        # Copies: device_put may alias NumPy's memory on CPU.
+        arrays = {n: jax.device_put(a.copy(), flat[n][1][...].sharding) for n, a in weights.arrays.items()}
+        nnx.update(net, nnx.from_flat_state([(flat[n][0], flat[n][1].replace(a)) for n, a in arrays.items()]))
 
 
 def execute(

@@ -77,6 +77,24 @@ def extract(net: Any) -> Weights:
     return Weights(net.spec, found)
 
 
+def load(net: Any, weights: Weights) -> None:
+    """Copy weights into a module's parameters in place, all of them or none.
+
+    Raises TypeError for a drop-in, whose parameters are those of the original, WeightsError for weights of another
+    spec, dtype or shape.
+    """
+    name = type(net).__name__
+    if isinstance(net, DROP_INS):
+        raise TypeError(f"load expected a module of convgru.mindspore, got the drop-in {name}: load its own parameters")
+    prefix = layer_prefix(0) if isinstance(net, Cell) else ""
+    parameters = {prefix + short: parameter for short, parameter in net.parameters_and_names()}
+    held = {n: (tuple(p.shape), str(p.dtype).lower()) for n, p in parameters.items()}
+    weights.check_fit(name, net.spec, held)
+    tensors = {n: tensor(array) for n, array in weights.arrays.items()}
+    for n, value in tensors.items():
+        parameters[n].set_data(value)
+
+
 def execute(
     weights: Weights,
     x: np.ndarray,

@@ -20,7 +20,7 @@ from convgru_torch.cells import Cell, ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.compat.base import DropIn
 from convgru_torch.forecaster import Forecaster
 from convgru_torch.numpy_bridge import TORCH_DTYPES, to_numpy, to_tensor
-from convgru_torch.parameters import SpecModule
+from convgru_torch.parameters import LayerModule, SpecModule
 from convgru_torch.parametrized import compute_hooked_weights, evaluation
 from convgru_torch.precision import precise, tf32
 from convgru_torch.stacks import STACKS
@@ -31,6 +31,7 @@ __all__ = [
     "evaluate",
     "execute",
     "extract",
+    "load",
     "notes",
     "owns",
     "precise",
@@ -150,6 +151,34 @@ def extract(net: nn.Module) -> Weights:
         if isinstance(net, DropIn):
             return Weights(net.spec, net.exact_arrays())
         return Weights(net.spec, {name: to_numpy(tensor) for name, tensor in net.arrays().items()})
+
+
+def load(net: Any, weights: Weights) -> None:
+    """Copy weights into a module's parameters in place, all of them or none.
+
+    Raises:
+        TypeError: for a drop-in, whose parameters are those of the original.
+        WeightsError: for weights of another spec, dtype or shape, and for parameters that are sharded, on the meta
+            device, or computed from others.
+    """
+    net = unwrapped(net)
+    name = type(net).__name__
+    if isinstance(net, DropIn):
+        raise TypeError(f"load expected a module of convgru.torch, got the drop-in {name}: use its load_state_dict")
+    prefix = layer_prefix(0) if isinstance(net, LayerModule) else ""
+    parameters = {prefix + short: parameter for short, parameter in net.named_parameters()}
+    held = {n: (tuple(p.shape), str(p.dtype).removeprefix("torch.")) for n, p in parameters.items()}
+    weights.check_fit(name, net.spec, held)
+    for n, p in parameters.items():
+        if p.is_meta or hasattr(p, "device_mesh"):
+            where = (
+                "is on the meta device: to_empty(device=...)" if p.is_meta else "is sharded: load before fully_shard"
+            )
+            raise WeightsError(f"{name}: {n} expected numbers in this process, but {where}")
+    tensors = {n: to_tensor(array, parameters[n].device) for n, array in weights.arrays.items()}
+    with torch.no_grad():
+        for n, tensor in tensors.items():
+            parameters[n].copy_(tensor)
 
 
 def execute(

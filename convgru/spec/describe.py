@@ -13,6 +13,8 @@ PER_LAYER = (
     *("groups", "padding", "state_size"),
 )
 """The arguments that a list gives for each layer."""
+STEPS = ("stride", "recurrent_stride", "dilation", "recurrent_dilation")
+"""Those that are 1 in every dimension where nothing is said."""
 FOLLOWS = {"recurrent_kernel_size": "kernel_size", "recurrent_dilation": "dilation"}
 """What stands for what is not given."""
 
@@ -125,6 +127,21 @@ def computed(spec: Spec) -> Spec:
         decoder = None if spec.decoder is None else _undropped(spec.decoder)
         return replace(spec, encoder=_undropped(spec.encoder), decoder=decoder)
     return _undropped(spec)
+
+
+def difference(expected: Spec, got: Spec) -> str:
+    """Name the arguments in which two specs differ, as a user would write them."""
+    first, second = ({"kind": spec.title, **json_arguments(computed(spec))} for spec in (expected, got))
+    names = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+    shown = (f"{name} {_shown(first, name)}, got {_shown(second, name)}" for name in names)
+    return "; ".join(shown)
+
+
+def _shown(arguments: dict[str, Any], name: str) -> str:
+    if name in arguments:
+        return repr(arguments[name])
+    usual = {"num_layers": 1, "reset": "before", **dict.fromkeys(STEPS, 1)}.get(name, DEFAULTS.get(name))
+    return f"{usual!r} (the default)"
 
 
 def _undropped(spec: NetworkSpec) -> NetworkSpec:
