@@ -14,7 +14,7 @@ import numpy as np
 from convgru import registry
 from convgru.errors import WeightsError
 from convgru.formats import hub, keras, npz, safetensors
-from convgru.formats.checkpoint import Contents, unwrapped
+from convgru.formats.checkpoint import Contents
 from convgru.importers import adopt_with_assumptions, export, specless
 from convgru.spec import Spec
 from convgru.weights import Weights
@@ -86,7 +86,7 @@ def read(
     """
     held = contents(path)
     try:
-        weights, assumed = weights_in(held, layout, prefix and unwrapped(prefix), spec, hints)
+        weights, assumed = weights_in(held, layout, held.resolved(prefix), spec, hints)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
     if assumed:
@@ -159,7 +159,9 @@ def _arrays_in(path: Path) -> Contents:
         return registry.checkpoints(owner).contents(path, file)
 
 
-def write(weights: Weights, path: str | os.PathLike[str], layout: str | None = None) -> None:
+def write(
+    weights: Weights, path: str | os.PathLike[str], layout: str | None = None, *, prefix: str | None = None
+) -> None:
     """Write weights to a file whose suffix says how: ``.safetensors``, or a framework's own ``.pt``, ``.msgpack``, ``.ckpt``.
 
     A file that exists is replaced, as numpy.save does (the command line keeps it). The write is atomic: a failure leaves
@@ -168,24 +170,29 @@ def write(weights: Weights, path: str | os.PathLike[str], layout: str | None = N
     Args:
         weights: A spec and its arrays.
         path: Where to write.
-        layout: One of ``convgru.importers.LAYOUTS``: write a file of that system, which it loads as its own, and which
-            holds no spec: a state dict (``.pt``), Flax linen's parameters (``.msgpack``), Keras' ``.weights.h5``, or
-            plain arrays (``.npz``, ``.safetensors``).
+        layout: One of ``convgru.importers.LAYOUTS`` or ``EXPORTS``: write a file of that system, which it loads as its own,
+            and which holds no spec: a state dict (``.pt``), Flax linen's parameters (``.msgpack``), Keras' ``.weights.h5``,
+            or plain arrays (``.npz``, ``.safetensors``). ``"convgru"`` stands for convgru's own names.
+        prefix: With a layout: the name of the module that the network is in a larger model. The file holds the arrays of
+            that module and no others; ``model.load_state_dict(..., strict=False)`` takes them.
 
     Raises:
         TypeError: ``weights`` is not convgru.Weights.
+        ValueError: A prefix without a layout.
         WeightsError: The suffix is unknown, or the other system has no such network.
         OSError: The file cannot be written.
         ImportError: The framework of the suffix is missing; the message gives the command that installs it.
 
     >>> convgru.write(weights, "model.safetensors")  # doctest: +SKIP
-    >>> convgru.write(weights, "old.pt", layout="convlstm_pytorch")  # doctest: +SKIP
+    >>> convgru.write(weights, "gru.pt", layout="raft_sep", prefix="module.update_block.gru")  # doctest: +SKIP
     """
     if not isinstance(weights, Weights):
         raise TypeError(f"write expected convgru.Weights, got {type(weights).__name__}; extract(net) makes them")
+    if prefix and layout is None:
+        raise ValueError(f"prefix goes with a layout (layout='convgru' for convgru's own names), got {prefix!r}")
     backend = backend_of(path, layout)
     if layout is not None:
-        _write_arrays(export(weights, layout), Path(path), backend)
+        _write_arrays(export(weights, layout, prefix=prefix), Path(path), backend)
     elif backend is not None:
         registry.checkpoints(backend).write(weights, Path(path))
     else:

@@ -12,7 +12,7 @@ import numpy as np
 
 from convgru import files, importers
 from convgru.errors import WeightsError
-from convgru.formats.checkpoint import Contents, unwrapped
+from convgru.formats.checkpoint import Contents
 from convgru.importers import specless
 from convgru.spec import Spec
 from convgru.weights import Weights
@@ -31,6 +31,8 @@ class Network:
     spec: Spec
     assumed: Mapping[str, Any] = field(default_factory=dict)
     """Constructor arguments that neither the file nor a hint gives, each with the original's default, which was assumed."""
+    stored_at: str = ""
+    """The prefix in the file itself, where ``prefix`` is made of the names that the user of Keras gave the layers."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,9 @@ def inspect(
 
     >>> convgru.inspect("model.pt").networks  # doctest: +SKIP
     """
-    where, held, prefix = Path(path), files.contents(path), prefix and unwrapped(prefix)
+    where, held = Path(path), files.contents(path)
     try:
-        return _survey(where, held, layout, prefix, spec, hints)
+        return _survey(where, held, layout, held.resolved(prefix), spec, hints)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
 
@@ -85,7 +87,9 @@ def _survey(
         survey = Survey(path, own, tuple(rest))
         return replace(survey, ambiguity=_several(own)) if weights is None else _chosen(survey, weights, own[0])
     within, found = importers.find(rest, layout, hints, held.configs, prefix)
-    foreign = tuple(Network(m.prefix, m.label, m.layout.name, m.spec, m.assumed) for m in found.matches)
+    foreign = tuple(
+        Network(m.prefix, m.label, m.layout.name, m.spec, m.assumed, held.stored_at(m.prefix)) for m in found.matches
+    )
     others = tuple(each.label for each in found.others)
     survey = Survey(path, (*own, *foreign), found.left, found.reasons, others)
     if own:  # which convgru.read prefers to another system's

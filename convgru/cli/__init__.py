@@ -17,6 +17,7 @@ from typing import Any
 import convgru
 from convgru import registry
 from convgru.cli.convert import TARGETS
+from convgru.importers import EXPORTS
 from convgru.parity.faults import FAULTS
 from convgru.weights import DTYPES
 
@@ -87,7 +88,7 @@ def _add_convert(commands: Any) -> None:
         "convert",
         help="from one kind of file to another, or a whole folder, verified by running both",
         description=(
-            "The suffix of DST says what is written: .safetensors or .npz, .pt (PyTorch), .msgpack (Flax), .ckpt (MindSpore), "
+            "The suffix of DST says what is written: .safetensors, .pt (PyTorch), .msgpack (Flax), .ckpt (MindSpore), "
             ".weights.h5 (Keras). If SRC is a folder, every checkpoint below it is converted to the same place below DST."
         ),
     )
@@ -98,7 +99,10 @@ def _add_convert(commands: Any) -> None:
         "--to",
         choices=list(TARGETS),
         metavar="NAME",
-        help=f"the framework that is to run DST, and does so once, or the system whose file it is to be: {', '.join(TARGETS)}",
+        help=(
+            f"the framework that is to run DST, and does so once ({', '.join(registry.FRAMEWORKS)}), or the system "
+            f"whose file it is to be: {', '.join(sorted(EXPORTS))}"
+        ),
     )
     _add_force(convert)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from convgru import files, inspection, parity, reference, registry
+from convgru import files, importers, inspection, parity, reference, registry
 from convgru.errors import WeightsError
 from convgru.formats import atomic
 from convgru.parity.budget import budget, error
@@ -36,14 +36,10 @@ TARGETS: dict[str, Target] = {
     "jax": Target(".safetensors", framework="jax"),
     "flax": Target(".msgpack", framework="flax"),
     "mindspore": Target(".ckpt", framework="mindspore"),
-    "keras": Target(".weights.h5", "keras"),
-    "linen": Target(".msgpack", "linen"),
-    **{
-        name: Target(".pt", name)
-        for name in ("torch.nn", "pytorch_convgru", "biconvgru", "convlstm_pytorch", "convolutional_rnn")
-    },
+    **{name: Target(each.suffix, name) for name, each in importers.LAYOUTS.items() if each.can_export},
+    **{name: Target(suffix, name) for name, suffix in importers.EXPORTS.items()},
 }
-"""Where a conversion may go: the four frameworks, and the older systems whose layouts can be written."""
+"""Where a conversion may go: the four frameworks, and every other system whose files can be written."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,8 @@ class Result:
 
 def convert(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Result:
     """Convert one file. Raises WeightsError, and leaves no file, if anything misses; never overwrites unless told to."""
+    if to is None and target.name.lower().endswith(TARGETS["keras"].suffix):  # Keras' alone
+        to = "keras"
     wanted = TARGETS[to] if to else Target(target.suffix)
     writer = files.backend_of(target, wanted.layout)  # said here: below it would be said of a temporary file
     owner = None if wanted.layout else writer

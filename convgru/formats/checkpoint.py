@@ -33,6 +33,8 @@ class Contents:
     arrays: Mapping[str, np.ndarray]
     specs: Mapping[str, Spec] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Prefix of names in the file itself -> the prefix that its layer has here, for Keras: the user's own name of the layer."""
     config: Spec | Mapping[str, Any] | None = None
     """What a ``config.json`` beside the file says: the spec, or the constructor arguments, of the network."""
 
@@ -50,6 +52,7 @@ class Contents:
             {names[name]: array for name, array in arrays.items()},
             {unwrapped(prefix): spec for prefix, spec in self.specs.items()},
             self.configs,
+            self.aliases,
         )
 
     def _counts_averages(self, name: str) -> bool:
@@ -57,6 +60,22 @@ class Contents:
         owner, _, last = name.rpartition(".")
         start = f"{owner}.module." if owner else "module."
         return last == COUNTER and any(other.startswith(start) for other in self.arrays)
+
+    def resolved(self, prefix: str | None) -> str | None:
+        """Return a prefix as the arrays are called here: without wrappers, and with the user's names of layers."""
+        if not prefix:
+            return prefix
+        prefix = unwrapped(prefix)
+        whole = prefix.rstrip("/") + "/"
+        for stored, name in sorted(self.aliases.items(), key=lambda pair: -len(pair[0])):
+            if whole.startswith(stored):
+                return name + whole[len(stored) :]
+        inside = {name for stored, name in self.aliases.items() if stored.startswith(whole)}
+        return inside.pop() if len(inside) == 1 else prefix
+
+    def stored_at(self, prefix: str) -> str:
+        """Return the prefix that a network's arrays have in the file itself."""
+        return next((stored for stored, name in self.aliases.items() if name == prefix), prefix)
 
     def network(self, prefix: str | None) -> Weights:
         """The one network of convgru's own, or the one whose names begin with ``prefix``. Raises WeightsError if that is not one."""

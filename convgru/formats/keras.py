@@ -26,9 +26,12 @@ SUFFIXES = (".keras", ".h5", ".hdf5")
 WRITTEN = ".weights.h5"
 """The suffix of the one kind of file that holds weights alone, and that ``load_weights`` of Keras 3 takes."""
 MAX_CONFIG = 64 << 20
+MAX_NAME = 1000
 MAX_DEPTH = 200
 """How deep a config may be: some ten levels for each model inside another."""
 LAYER = re.compile(r"ConvLSTM[123]D")
+_PLACE = re.compile(r"(?P<place>(?:.*?/)??)(?P<direction>(?:forward_layer|backward_layer)/)?cell/vars/\d", re.DOTALL)
+_GROUP = re.compile(r"layers/[^/]+/")
 OLD_CELL = re.compile(r"/conv_lst_?m\w*cell(_\d+)?$")
 OPTIONS = (
     *("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate"),
@@ -77,23 +80,63 @@ def _from_archive(file: Any, size: int) -> Contents:
         weights = archive.read("model.weights.h5")
     with hdf5.h5py().File(BytesIO(weights), "r") as inner:
         arrays = hdf5.arrays(inner, len(weights), ("optimizer",))
+        names = _names_of_layers(inner, arrays)
     version = about.get("keras_version") if isinstance(about, dict) else None
     found = {f"{path}/": options for _, path, options in _layers(config, "", (), _is_old(version))}
-    return Contents(arrays, configs=_present(found, arrays))
+    return _by_user_names(Contents(arrays, configs=_present(found, arrays)), names)
 
 
 def _from_hdf5(file: Any, size: int) -> Contents:
     """A .weights.h5 file of Keras 3, or the older .h5, with a config if it holds a whole model."""
     with hdf5.h5py().File(file, "r") as inner:
         arrays = hdf5.arrays(inner, size, ("optimizer",))
+        names = _names_of_layers(inner, arrays)
         config = hdf5.text(inner, "model_config", MAX_CONFIG)
         version = hdf5.text(inner, "keras_version", 100)
     arrays = _named_as_today({name.removesuffix(":0"): array for name, array in arrays.items()})  # :0: TensorFlow's
     if config is None:
-        return Contents(arrays)
-    layers = _layers(_json(config.encode(), "model_config"), "", (), _is_old(version))
-    found = {_legacy_prefix(names, arrays): options for names, _, options in layers}
-    return Contents(arrays, configs=_present(found, arrays))
+        return _by_user_names(Contents(arrays), names)
+    layers = list(_layers(_json(config.encode(), "model_config"), "", (), _is_old(version)))
+    places = [_legacy_prefix(inside, arrays) for inside, _, _ in layers]
+    found = {place: options for place, (_, _, options) in zip(places, layers, strict=True)}
+    names = {place: "/".join((*inside[1:], "")) for place, (inside, _, _) in zip(places, layers, strict=True)}
+    return _by_user_names(Contents(arrays, configs=_present(found, arrays)), names)
+
+
+def _names_of_layers(file: Any, arrays: Mapping[str, Any]) -> dict[str, str]:
+    """The place of each layer in a file of Keras 3, ``layers/conv_lstm2d_1/``, and its place by the users' names, ``decoder/``.
+
+    A file keeps the name that the user gave a layer as the attribute ``name`` of the group ``vars`` below it.
+    """
+    places = {name[: hit.end()] for name in arrays for hit in _GROUP.finditer(name)}
+    names: dict[str, str] = {}
+    for place in sorted(places, key=len):
+        if not isinstance(file.get(f"{place}vars", getlink=True), hdf5.h5py().HardLink):
+            continue
+        name = hdf5.text(file[f"{place}vars"], "name", MAX_NAME)
+        if name and "/" not in name:
+            names[place] = names.get(_longest(place, names), "") + name + "/"
+    return names
+
+
+def _longest(path: str, places: Mapping[str, str]) -> str:
+    """The longest of some places, which end with a slash, that a path begins with; empty if it begins with none."""
+    starts = (path[: hit.end()] for hit in reversed(list(re.finditer("/", path))))
+    return next((start for start in starts if start in places), "")
+
+
+def _by_user_names(held: Contents, names: Mapping[str, str]) -> Contents:
+    """The contents with the layers' places replaced by the names that the user gave them, unless two would be the same."""
+
+    def renamed(path: str) -> str:
+        place = _longest(path, names)
+        return names.get(place, "") + path[len(place) :]
+
+    arrays = {renamed(name): array for name, array in held.arrays.items()}
+    if len(arrays) != len(held.arrays):
+        return held
+    configs = {renamed(place): options for place, options in held.configs.items()}
+    return Contents(arrays, configs=configs, aliases=dict(names))
 
 
 def _named_as_today(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -185,24 +228,33 @@ def _legacy_prefix(names: tuple[str, ...], arrays: Mapping[str, Any]) -> str:
 
 
 def write(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
-    """Write the arrays of one layer (``cell/vars/0`` …, or ``forward_layer/cell/vars/0`` … of both directions); whole or not at all.
+    """Write a file that ``load_weights`` of Keras 3 takes, whole or not at all.
 
-    The layer's arguments are no part of such a file. Raises WeightsError for another suffix or other names, ImportError, with the command
-    that mends it, without h5py.
+    Args:
+        arrays: Those of one layer, ``cell/vars/0`` … or ``forward_layer/cell/vars/0`` … of both directions, at the layer's place
+            in a model (``layers/conv_lstm2d_1/cell/vars/0``). Without a place they are those of the model's first such layer.
+        path: The file. The layer's arguments are no part of it.
+
+    Raises:
+        WeightsError: Another suffix, other names, or bfloat16.
+        ImportError: h5py is missing; the message holds the command that installs it.
     """
     if not str(path).lower().endswith(WRITTEN):
         raise WeightsError(f"{path}: expected a suffix {WRITTEN}, the only file of Keras that holds weights alone")
     if any(array.dtype.kind == "V" for array in arrays.values()):
         raise WeightsError(f"{path}: HDF5 has no bfloat16: write float32 (Weights.astype)")
-    strange = [name for name in arrays if "cell/vars/" not in name]
-    if strange:
-        raise WeightsError(f"{path}: expected arrays of a Keras layer (layout 'keras'), got {', '.join(strange[:3])}")
-    layer = "bidirectional" if len({name.split("/")[0] for name in arrays}) == 2 else f"conv_lstm{_ndim(arrays)}d"
+    parts = {name: _PLACE.fullmatch(name) for name in arrays}
+    other = [name for name, match in parts.items() if match is None]
+    if other:
+        raise WeightsError(f"{path}: expected arrays of a Keras layer (layout 'keras'), got {', '.join(other[:3])}")
+    both = any(match["direction"] for match in parts.values() if match)
+    layer = "bidirectional" if both else f"conv_lstm{_ndim(arrays)}d"
     with atomic.replacing(path) as temporary, hdf5.h5py().File(temporary, "w") as file:
         file.create_group("vars").attrs["name"] = "functional"
-        file.create_group(f"layers/{layer}/vars").attrs["name"] = layer
-        for name, array in arrays.items():
-            file.create_dataset(f"layers/{layer}/{name}", data=array)
+        for name, match in parts.items():
+            place = (match["place"] if match else "") or f"layers/{layer}/"
+            file.require_group(f"{place}vars").attrs["name"] = place.strip("/").rpartition("/")[2]
+            file.create_dataset(place + name[len(match["place"] if match else "") :], data=arrays[name])
 
 
 def _ndim(arrays: Mapping[str, np.ndarray]) -> int:

@@ -23,7 +23,10 @@ from convgru.weights import Weights, dtype_of
 MOST, LONGEST = 20, 600
 """How many reasons, of how many characters, a message holds."""
 
-__all__ = ["LAYOUTS", "Findings", "adopt", "export", "survey"]
+__all__ = ["EXPORTS", "LAYOUTS", "Findings", "adopt", "export", "survey"]
+
+EXPORTS: Mapping[str, str] = {each.family: each.suffix for each in reversed(LAYOUTS.values()) if each.can_export}
+"""The systems whose files can be written, each with the suffix that such files usually have."""
 
 
 def adopt(
@@ -190,20 +193,39 @@ def _restore(
     return to_canonical(match, {name: as_array(name, state_dict[start + name]) for name in claims})
 
 
-def export(weights: Weights, layout: str) -> dict[str, np.ndarray]:
-    """The arrays of a state dict of another implementation: the inverse of ``adopt``, byte for byte.
+def export(weights: Weights, layout: str, *, prefix: str | None = None) -> dict[str, np.ndarray]:
+    """Return the arrays of a state dict of another implementation: the inverse of ``adopt``, byte for byte.
 
-    A bias that is the sum of two there is written as the first; the second is then -0.0. Raises WeightsError if the original
-    has no such network, or there is no such layout.
+    A bias that is the sum of two there is written as the first; the second is then -0.0.
 
-    >>> convgru.importers.export(weights, "pytorch_convgru")  # doctest: +SKIP
+    Args:
+        weights: The weights.
+        layout: One of ``convgru.importers.LAYOUTS``, one of ``EXPORTS`` (which stands for all layouts of a system), or
+            ``"convgru"`` for convgru's own names.
+        prefix: The name of the module that the network is in a larger model; all names begin with it.
+
+    Raises:
+        WeightsError: The other system has no such network, or there is no such layout.
+
+    >>> convgru.importers.export(weights, "raft_sep", prefix="module.update_block.gru")  # doctest: +SKIP
     """
-    return to_foreign(weights, _placed(weights.spec, layout).layout)
+    if layout == specless.LAYOUT:
+        return {_below(prefix, ".") + name: array for name, array in weights.arrays.items()}
+    found = _placed(weights.spec, layout).layout
+    start = _below(prefix, found.separator)
+    return {start + name: array for name, array in to_foreign(weights, found).items()}
+
+
+def _below(prefix: str | None, separator: str) -> str:
+    """A prefix that ends with what stands before the names of arrays."""
+    return prefix + separator if prefix and prefix[-1] not in "./_" else prefix or ""
 
 
 def _placed(spec: Any, layout: str) -> Match:
+    """Where a network stands in the first layout of that name that has it. Raises WeightsError if none has."""
     reasons: list[str] = []
-    for candidate in _candidates(layout):
+    candidates = _candidates(layout)
+    for candidate in [each for each in candidates if each.cell == spec.recurrent.cell] or candidates:
         try:
             return place_in(spec, candidate)
         except WeightsError as error:

@@ -61,10 +61,10 @@ def _slot(foreign: Mapping[str, np.ndarray], term: Term) -> np.ndarray:
 def place_in(spec: Any, layout: Layout) -> Match:
     """Where a network stands in a layout that has room for it. Raises WeightsError if it has none."""
     if not isinstance(spec, NetworkSpec) or spec.cell != layout.cell:
-        raise WeightsError(f"{layout.title} has no {spec.title}, in the layout {layout.name!r}")
-    if any(piece.norm or piece.spectral for piece in layout.pieces):
+        raise WeightsError(f"{layout.title} has no {spec.title}")
+    if not layout.can_export:
         raise WeightsError(
-            f"{layout.title} has no {spec.title} without batch or spectral norm, which adopt folds into the weights and export cannot unfold"
+            f"{layout.title} has no {spec.title} without batch norm or spectral norm: adopt folds them, export cannot unfold them"
         )
     found = Match.of(layout, spec)
     odd = all(k % 2 for layer in spec.layers for k in layer.recurrent_kernel_size)
@@ -98,19 +98,18 @@ def _nearest(layout: Layout, spec: NetworkSpec) -> NetworkSpec | None:
         options |= norm_of(layout, layout.pieces, [first.hidden_channels])
     except NoFitError:
         return None
+    both = spec.bidirectional is not None and len(layout.directions) == 2
+    joined = any(piece.columns for piece in layout.pieces)
     if first.updates and any(piece.target.startswith("updates.") for piece in layout.pieces):
         options["updates"] = first.updates
-    both = spec.bidirectional is not None and len(layout.directions) == 2
-    kernels = [layer.kernel_size for layer in spec.layers]
-    own = [layer.recurrent_kernel_size for layer in spec.layers]
-    joined = any(piece.columns for piece in layout.pieces)
+    else:
+        options["kernel_size"] = [layer.kernel_size for layer in spec.layers]
+        options["recurrent_kernel_size"] = None if joined else [layer.recurrent_kernel_size for layer in spec.layers]
     return network(
         spec.cell,
         spec.in_channels,
         [layer.hidden_channels for layer in spec.layers],
-        list(kernels),
         ndim=spec.ndim,
-        recurrent_kernel_size=None if joined else list(own),
         bias=first.bias or layout.has_constants,
         bidirectional=layout.bidirectional if both else None,
         **options,

@@ -106,6 +106,8 @@ class Layout:
     """What may stand between the name of a module and the names of its arrays."""
     inside: str = ""
     """A pattern of the modules in which it is recognised without being named, where its keys alone say too little."""
+    suffix: str = ".pt"
+    """The suffix of the files in which people who use it keep their weights."""
     separate: bool = False
     """Whether each layer is a network by itself, the original doing something else in between."""
 
@@ -116,6 +118,21 @@ class Layout:
         alone = ["layer"] if self.separate else []
         free = ["ndim"] if self.form == "oi" else []
         return [*self.sizes, *self.choices, *special, *alone, *free, *self.fixed, *self.ignored]
+
+    @property
+    def family(self) -> str:
+        """The name that stands for all layouts of the same system: ``torch.nn`` for ``torch.nn.gru``."""
+        return "torch.nn" if self.name.startswith("torch.nn.") else self.name.partition(".")[0]
+
+    @property
+    def can_export(self) -> bool:
+        """Whether a network can be written in it: a batch norm or spectral norm that was folded cannot be unfolded."""
+        return not any(piece.norm or piece.spectral for piece in self.pieces)
+
+    @property
+    def separator(self) -> str:
+        """What stands between a module's name and the names of its arrays."""
+        return "/" if self.form == "kio" else "."
 
     @property
     def example(self) -> str:

@@ -81,11 +81,11 @@ def test_convert_takes_a_folder(convgru_cli, tmp_path):
 
 LSTM = convgru.network("lstm", 2, 3, padding="valid")
 OUT = {
-    "keras": (LSTM, "w.weights.h5", "layers/conv_lstm2d/cell/vars/0", {"layout": "keras"}),
+    "keras": (LSTM, "w.weights.h5", "conv_lstm2d/cell/vars/0", {"layout": "keras"}),
     "keras both ways": (
         convgru.network("lstm", 2, 3, ndim=1, bidirectional=True, padding="valid"),
         "w.weights.h5",
-        "layers/bidirectional/backward_layer/cell/vars/2",
+        "bidirectional/backward_layer/cell/vars/2",
         {},
     ),
     "linen": (convgru.network("lstm", 2, 3), "w.npz", "hh/kernel", {}),
@@ -112,6 +112,17 @@ def test_convert_to_another_systems_file(convgru_cli, tmp_path, name):
     assert "equal b" in result.stdout
     assert key in files.contents(tmp_path / target).arrays
     assert convgru.read(tmp_path / target, **hints).spec == spec
+
+
+def test_the_suffix_of_keras_is_enough(convgru_cli, tmp_path):
+    pytest.importorskip("h5py")
+    weights = convgru.init(LSTM)
+    convgru.write(weights, tmp_path / "v.safetensors")
+    result = convgru_cli("convert", "v.safetensors", "w.weights.h5")
+    assert result.returncode == 0, result.stderr
+    assert "equal byte for byte" in result.stdout
+    assert convgru.read(tmp_path / "w.weights.h5", spec=LSTM, layout="keras").equal(weights)
+    assert_fails(convgru_cli("convert", "v.safetensors", "w.h5"), "w.h5: expected a suffix of .safetensors, .pt")
 
 
 def test_a_rounded_forget_bias_is_within_budget(convgru_cli, tmp_path):

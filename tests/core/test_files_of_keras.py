@@ -64,8 +64,34 @@ def test_two_layers_of_one_model(name, suffix):
 def test_the_layers_of_a_model_and_what_is_left_of_it():
     found = files.contents(FOREIGN / "keras_convlstm2d_stack.keras")
     seen = convgru.importers.survey(found.arrays, configs=found.configs)
-    assert [match.prefix for match in seen.matches] == ["layers/conv_lstm2d/", "layers/conv_lstm2d_1/"]
-    assert {name.rpartition("/vars/")[0] for name in seen.left} == {"layers/batch_normalization", "layers/conv2d"}
+    assert {match.prefix for match in seen.matches} == {"zz_encoder/", "aa_decoder/"}
+    assert {name.rpartition("/vars/")[0] for name in seen.left} == {"batch_normalization", "conv2d"}
+
+
+NAMES = {
+    "keras_convlstm2d_stack": ("zz_encoder", "aa_decoder"),
+    "keras_convlstm2d_sequential": ("conv_lstm2d", "last_one"),
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_go_by_the_names_that_the_user_gave_them(name, suffix, recwarn):
+    """The file may call them by class and number: that place is accepted too, and returned for whoever writes there."""
+    path = FOREIGN / f"{name}{suffix}"
+    found = convgru.inspect(path)
+    assert {each.prefix.strip("/") for each in found.networks} == set(NAMES[name])
+    for user, stored in zip(NAMES[name], STACKS[name][suffix], strict=True):
+        (network,) = convgru.inspect(path, prefix=user).networks
+        assert network.prefix == f"{user}/"
+        assert network.stored_at.startswith(stored)
+        weights = convgru.read(path, prefix=user)
+        for prefix in (f"{user}/", stored, network.stored_at):
+            assert convgru.read(path, prefix=prefix).equal(weights)
+    with pytest.raises(convgru.WeightsError) as error:
+        convgru.read(path)
+    assert all(f"'{user}/' (keras" in str(error.value) for user in NAMES[name])
+    assert "layers/conv" not in str(error.value)
 
 
 def test_a_callers_hint_wins_over_the_config(tmp_path):

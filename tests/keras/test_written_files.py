@@ -9,6 +9,7 @@ os.environ["KERAS_BACKEND"] = "torch"  # before Keras is imported; nothing else 
 import keras
 import numpy as np
 import pytest
+from support import assert_close, random_weights
 
 import convgru
 from convgru import reference
@@ -38,5 +39,27 @@ def test_load_weights(ndim, both, bias, kind, tmp_path):
     model.load_weights(path)
     wanted, _ = reference.run(weights, x)
     got = keras.ops.convert_to_numpy(model(frames))
-    assert np.abs(got - np.moveaxis(wanted.swapaxes(0, 1), 2, -1)).max() <= 32 * 2.0**-23
+    assert_close(got, np.moveaxis(wanted.swapaxes(0, 1), 2, -1))
     assert convgru.read(path, padding="same").equal(weights)
+
+
+def test_one_layer_of_a_larger_model_is_swapped(tmp_path):
+    """Read by the name that the user gave it, changed here, loaded back by Keras; the other layers keep their numbers."""
+    inputs = keras.Input((4, 7, 6, 2))
+    options = {"padding": "same", "return_sequences": True, "data_format": "channels_last"}
+    frames = LAYERS[2](3, 3, name="enc", **options)(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(LAYERS[2](4, 3, name="dec", **options)(frames)))
+    model.save(tmp_path / "model.keras")
+    (found,) = convgru.inspect(tmp_path / "model.keras", prefix="dec").networks
+    other = random_weights(convgru.read(tmp_path / "model.keras", prefix="dec").spec, dtype="float32")
+    path = tmp_path / "dec.weights.h5"
+    convgru.write(other, path, layout="keras", prefix=found.stored_at)
+    before = {layer.name: layer.get_weights() for layer in model.layers}
+    model.load_weights(path, skip_mismatch=True)
+    for name in ("enc", "head"):
+        assert all((a == b).all() for a, b in zip(before[name], model.get_layer(name).get_weights(), strict=True))
+    model.save(tmp_path / "again.keras")
+    assert convgru.read(tmp_path / "again.keras", prefix="dec").equal(other)
+    x = np.random.default_rng(0).standard_normal((4, 2, 3, 7, 6)).astype(np.float32)
+    got = keras.ops.convert_to_numpy(model.get_layer("dec")(np.moveaxis(x.swapaxes(0, 1), 2, -1)))
+    assert_close(got, np.moveaxis(reference.run(other, x)[0].swapaxes(0, 1), 2, -1))

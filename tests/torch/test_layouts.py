@@ -77,3 +77,34 @@ def test_biconvgru() -> None:
     y, _ = reference.run(weights, x)
     outputs, _ = net(torch.from_numpy(x.swapaxes(0, 1).copy()))
     assert_close(outputs[-1].detach().numpy(), y.swapaxes(0, 1))
+
+
+class SmallUpdateBlock(torch.nn.Module):
+    """A model around a ConvGRU as RAFT's small one: h' = (1 - z) * h + z * q on [h, x], and something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = torch.nn.ModuleDict({f"conv{gate}": torch.nn.Conv2d(7, 4, 3, padding=1) for gate in "zrq"})
+        self.head = torch.nn.Conv2d(4, 2, 1)
+
+    def forward(self, h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        z, r = (torch.sigmoid(self.gru[f"conv{gate}"](torch.cat([h, x], 1))) for gate in "zr")
+        return (1 - z) * h + z * torch.tanh(self.gru["convq"](torch.cat([r * h, x], 1)))
+
+
+def test_the_recurrent_part_of_a_model_is_swapped_and_written_back(tmp_path: Any) -> None:
+    model = SmallUpdateBlock().double()
+    torch.save({"update_block." + key: value for key, value in model.state_dict().items()}, tmp_path / "raft.pth")
+    spec = convgru.read(tmp_path / "raft.pth", prefix="update_block.gru").spec
+    other, path = random_weights(spec), tmp_path / "gru.pt"
+    convgru.write(other, path, layout="raft", prefix="gru")
+    head = model.head.weight.clone()
+    missing, unexpected = model.load_state_dict(torch.load(path, weights_only=True), strict=False)
+    assert (sorted(missing), unexpected) == (["head.bias", "head.weight"], [])
+    assert (model.head.weight == head).all()
+    h, x = (
+        np.random.default_rng(0).standard_normal((2, 4, 5, 6)),
+        np.random.default_rng(1).standard_normal((1, 2, 3, 5, 6)),
+    )
+    wanted, _ = reference.run(other, x, (h,))
+    assert_close(model(torch.from_numpy(h), torch.from_numpy(x[0])), wanted[0])

@@ -29,6 +29,7 @@ MINDSPORE_CONVGRU = replace(
     name="mindspore_convgru",
     title="the MindSpore port of pytorch_convgru",
     pieces=three(*(f"cell_{{layer}}.{gate}_gate" for gate in ("reset", "update", "out"))),
+    suffix=".ckpt",
     ends="./_",
 )
 

@@ -14,6 +14,7 @@ _KERAS = Layout(
     # The recurrent convolution there always has stride 1, no dilation, padding same.
     options={"padding": "valid", "recurrent_dilation": 1},
     form="kio",
+    suffix=".weights.h5",
     sizes={"filters": "hidden_channels", "kernel_size": "kernel_size", "use_bias": "bias"},
     choices={
         "strides": ("stride",),
@@ -46,12 +47,17 @@ _KERAS = Layout(
 )
 
 
+_NAMED = "kernel", "recurrent_kernel", "bias"
+_NUMBERED = "vars/0", "vars/1", "vars/2"
+
+
 def _keras(name: str, cell: str, arrays: tuple[str, str, str], directions: tuple[str, ...] = ("",)) -> Layout:
     kernel, recurrent, bias = arrays
     both = len(directions) == 2
     return replace(
         _KERAS,
         name=name,
+        suffix=".npz" if arrays == _NAMED else _KERAS.suffix,  # names of the older .h5, which only Keras 2 writes
         pieces=(
             Piece(f"{cell}/{kernel}", "weight_ih", "ifgo"),
             Piece(f"{cell}/{recurrent}", "weight_hh", "ifgo"),
@@ -63,8 +69,6 @@ def _keras(name: str, cell: str, arrays: tuple[str, str, str], directions: tuple
     )
 
 
-_NAMED = "kernel", "recurrent_kernel", "bias"
-_NUMBERED = "vars/0", "vars/1", "vars/2"
 KERAS = (
     _keras("keras", "cell", _NUMBERED),
     _keras("keras.both", "{dir}/cell", _NUMBERED, ("forward_layer", "backward_layer")),
@@ -89,6 +93,7 @@ def _linen(name: str, start: str, directions: tuple[str, ...] = ("",)) -> Layout
             _ONE,
         ),
         form="kio",
+        suffix=".msgpack",
         directions=directions,
         sizes={"features": "hidden_channels", "kernel_size": "kernel_size", "use_bias": "bias"},
         fixed={"strides": 1, "padding": "SAME"},
@@ -111,6 +116,7 @@ HAIKU = Layout(
         _ONE,
     ),
     form="kio",
+    suffix=".npz",
     sizes={"output_channels": "hidden_channels", "kernel_shape": "kernel_size"},
     ignored=("input_shape",),
     padding=None,
@@ -126,6 +132,7 @@ SONNET = Layout(
         Piece("b", "bias", "ifgo"),
     ),
     form="kio",
+    suffix=".npz",
     sizes={"output_channels": "hidden_channels", "kernel_shape": "kernel_size"},
     ignored=("input_shape", "data_format"),
     padding=None,
@@ -143,6 +150,7 @@ TF_CONTRIB = Layout(
         _ONE,
     ),
     form="kio",
+    suffix=".npz",
     sizes={"output_channels": "hidden_channels", "kernel_shape": "kernel_size"},
     ignored=("conv_ndims", "input_shape", "use_bias"),
     # what TensorFlow's optimisers keep beside the weights

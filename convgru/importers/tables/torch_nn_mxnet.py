@@ -75,6 +75,7 @@ def _mxnet(cell: str) -> Layout:
         },
         ignored=("input_shape", "conv_layout"),
         padding=None,
+        suffix=".npz",
         ends="./_",
     )
 
