@@ -128,3 +128,16 @@ def test_extract_is_adopt_and_port_gives_the_same_numbers(name):
 def test_errors_name_what_was_expected(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", ["Conv2dGRU", "Conv2dLSTM", "Conv1dPeepholeLSTM", "Conv2dGRUCell", "Conv3dLSTMCell"])
+def test_only_an_rnn_has_a_nonlinearity(name):
+    """The lists of arguments differ in this one alone: in the order of the original, where it comes fourth."""
+    kind = getattr(convolutional_rnn, name)
+    rnn = getattr(convolutional_rnn, f"Conv{kind.convndim}dRNN{'Cell' if name.endswith('Cell') else ''}")
+    own, other = (list(inspect.signature(each).parameters) for each in (kind, rnn))
+    assert other == [*own[:3], "nonlinearity", *own[3:]]
+    with pytest.raises(TypeError, match="nonlinearity"):
+        kind(2, 3, 3, nonlinearity="relu")
+    with pytest.raises(ValueError, match="nonlinearity expected 'tanh' or 'relu', got 'sigmoid'"):
+        rnn(2, 3, 3, "sigmoid")

@@ -1,1 +1,1 @@
-"""Drop-ins for older systems: their parameters and calls; the canonical tensors are computed in forward, and the core runs."""
+"""Drop-ins for older systems: their parameters and calls, on this library's loop and equations."""

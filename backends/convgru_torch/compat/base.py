@@ -1,9 +1,10 @@
-"""What the drop-ins share: an older system's parameters, and the canonical tensors that the layout table makes of them."""
+"""Base class of the drop-ins: holds another system's parameters and computes the canonical tensors from them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -20,12 +21,14 @@ from convgru_torch.numpy_bridge import to_numpy
 from convgru_torch.parameters import parameter
 from convgru_torch.parametrized import compute_hooked_weights
 
+Init = TypeVar("Init", bound=Callable[..., None])
+
 
 class DropIn(nn.Module):
-    """A module whose parameters are an older system's, by its names, and which knows the network that they are.
+    """A module with the parameter names of another system, and the spec of the network that they describe.
 
-    ``spec`` is that network; ``arrays()`` its canonical tensors, computed anew from the parameters at each call, so that gradients
-    reach them. The state dict holds the original's keys and nothing else.
+    ``arrays()`` computes the canonical tensors from the parameters at each call, so that gradients reach them.
+    The state dict holds the original's keys and nothing else.
     """
 
     spec: NetworkSpec
@@ -33,41 +36,61 @@ class DropIn(nn.Module):
     _head: str
 
     def _read_as(self, layout: str, spec: NetworkSpec, *, head: str = "", groups: int | None = None) -> None:
-        """Say which row of the layout table describes the parameters.
+        """Set the spec, and the layout (``convgru.importers.LAYOUTS``) that maps the parameters to it.
 
-        ``head`` is how the row's names begin where this module is a part, a cell, of what the row describes; ``groups`` are the
-        original's, where its convolutions cut across the gates.
+        Args:
+            layout: name of the layout.
+            spec: the network.
+            head: prefix of the layout's names above this module, if it is one cell of what the layout describes.
+            groups: groups of the original, if its convolutions are grouped across the gates.
         """
         self.spec, self._head = spec, head
         self._plan = plan(Match.of(LAYOUTS[layout], spec, groups))
 
     def _foreign(self) -> dict[str, Tensor]:
-        """The parameters by the row's names, as they are used: behind parametrisations and functional_call too."""
+        """Map the layout's names to the parameters as used now, behind parametrizations and functional_call too."""
         compute_hooked_weights(self)
         names = {name for blocks in self._plan.values() for block in blocks for name in block.names}
         return {name: parameter(self, name.removeprefix(self._head)) for name in sorted(names)}
 
     def arrays(self) -> dict[str, Tensor]:
-        """The parameters by canonical name, differentiable."""
+        """Compute the canonical tensors by name, differentiably."""
         return canonical(self._plan, self._foreign(), TORCH)
 
     def exact_arrays(self) -> dict[str, np.ndarray]:
-        """The same in NumPy, as ``convgru.adopt(self.state_dict())`` computes them: what is not a copy is rounded once."""
+        """Compute the canonical arrays in float64, rounded once, as ``convgru.adopt(self.state_dict())`` does."""
         return canonical(self._plan, {name: to_numpy(tensor) for name, tensor in self._foreign().items()})
 
     def _run(self, x: Tensor, state: Any, **options: Any) -> tuple[Any, Any]:
-        """The core on these parameters."""
+        """Run the network on the canonical tensors (``convgru_torch.functional.run``)."""
         return run(self.spec, self.arrays(), x, state, training=self.training, owner=type(self).__name__, **options)
 
 
 def convolution(inputs: int, outputs: int, kernel: Sequence[int], bias: bool = True) -> nn.Conv2d:
-    """A convolution as the original makes it, padding and initial values included; it holds the parameters and is never called."""
+    """Make the original's nn.Conv2d, initial values included. It holds the parameters and is never called."""
     height, width = kernel
     return nn.Conv2d(inputs, outputs, (height, width), padding=(height // 2, width // 2), bias=bias)
 
 
+def arguments_of(constructor: Callable[..., None], *, without: str = "") -> Callable[[Init], Init]:
+    """Decorate an ``__init__(self, ..., *rest, **options)``: ``help`` shows the arguments of another one instead.
+
+    Those that the decorated one names itself come first; ``without`` is left out.
+    """
+
+    def decorate(init: Init) -> Init:
+        signature = inspect.signature(init)
+        named = {name: p for name, p in signature.parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        others = inspect.signature(constructor).parameters.items()
+        rest = [p for name, p in others if name not in named and name != without]
+        init.__signature__ = signature.replace(parameters=[*named.values(), *rest])  # type: ignore[attr-defined]
+        return init
+
+    return decorate
+
+
 def per_layer(owner: str, name: str, value: Any, count: int) -> list[Any]:
-    """One value for each layer; a list within the list is a tuple. Raises ValueError for a list of another length."""
+    """Return a list with one value for each layer, inner lists as tuples. Raises ValueError for a list of another length."""
     if not isinstance(value, list):
         return [value] * count
     if len(value) != count:
@@ -76,17 +99,17 @@ def per_layer(owner: str, name: str, value: Any, count: int) -> list[Any]:
 
 
 def states(owner: str, name: str, given: Any, count: int) -> list[Any]:
-    """The initial state of each layer, None where there is none; of all if none is given. Raises ValueError for another number of layers."""
+    """Return the initial state of each layer, None for zeros. Raises ValueError for another number of states."""
     if given is not None and not isinstance(given, (list, tuple, Tensor)):
         raise TypeError(f"{owner} {name} expected a list of states, got {type(given).__name__}")
-    found = [*(() if given is None else given)] or [None] * count
-    if len(found) != count:
-        raise ValueError(f"{owner} {name} expected {count} states (one for each layer), got {len(found)}")
-    return found
+    each = [*(() if given is None else given)] or [None] * count
+    if len(each) != count:
+        raise ValueError(f"{owner} {name} expected {count} states (one for each layer), got {len(each)}")
+    return each
 
 
 def check_sequence(owner: str, spec: NetworkSpec, x: Any, layout: str) -> None:
-    """Raise TypeError for an input that is no tensor, ValueError for a shape that is not what ``spec`` demands."""
+    """Raise TypeError unless x is a tensor, ValueError unless its shape fits the spec."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{owner} expected an input that is a torch.Tensor, got {type(x).__name__}")
     check_input(owner, spec.in_channels, spec.ndim, x.shape, layout)

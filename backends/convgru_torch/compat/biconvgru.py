@@ -1,4 +1,4 @@
-"""A drop-in for TopDianyou/BiConvGRU: a stack of layers forward, another backward, joined at the top."""
+"""Drop-in for TopDianyou/BiConvGRU: a stack of layers forward, another backward, concatenated at the top."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from convgru.spec import Ints, network
-from convgru_torch.compat.base import DropIn, check_sequence, convolution, per_layer, states
+from convgru_torch.compat.base import DropIn, arguments_of, check_sequence, convolution, per_layer, states
 
 LAYOUT = "biconvgru"
 Size = tuple[int, ...]
@@ -21,17 +21,17 @@ class ConvGRUCell(DropIn):
     """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution (``convgru.equations.gru_before``).
 
     Args:
-        input_size: height and width, kept for ``init_hidden``; the cell takes frames of any size.
-        input_dim: channels C of the input.
-        hidden_dim: channels H of the state.
-        kernel_size: of both convolutions; even ones work too.
-        bias: whether they add one.
+        input_size: height and width, used by ``init_hidden``; the cell takes frames of any size.
+        input_dim: number of channels C of the input.
+        hidden_dim: number of channels H of the state.
+        kernel_size: kernel size of both convolutions; even sizes are supported.
+        bias: if False, the convolutions have no bias.
 
     Parameters: ``conv_gates.weight`` (2H, C+H, kh, kw), the rows of r above those of z, and ``.bias``; ``conv_candidate.weight``
     (H, C+H, kh, kw) and ``.bias``; at first as nn.Conv2d's.
 
     Raises:
-        ValueError, TypeError: for arguments that describe no cell.
+        ValueError, TypeError: if the arguments describe no cell.
 
     Source: github.com/TopDianyou/BiConvGRU; Ballas et al. 2015, arXiv:1511.06432.
 
@@ -51,7 +51,7 @@ class ConvGRUCell(DropIn):
         self.conv_candidate = convolution(input_dim + hidden_dim, hidden_dim, kernel, bias)
 
     def init_hidden(self, batch_size: int, device: Any = None) -> Tensor:
-        """A state of zeros of the size that the constructor was told, in the dtype of the parameters."""
+        """Return a state of zeros of the constructor's ``input_size``, in the dtype of the parameters."""
         shape = (batch_size, self.hidden_dim, self.height, self.width)
         return self.conv_gates.weight.new_zeros(shape, device=device)
 
@@ -64,7 +64,7 @@ class ConvGRUCell(DropIn):
         return h
 
     def sequence(self, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
-        """All frames (B, T, C, H, W) in one call: the outputs (B, T, H, ...), contiguous as the original's, and the final state."""
+        """Run over all frames (B, T, C, H, W) in one call; returns contiguous outputs (B, T, H, ...) and the final state."""
         y, (final,) = self._run(x, None if h is None else (h,), layout="BTCS")
         return y.contiguous(), final
 
@@ -74,16 +74,16 @@ class ConvGRU(DropIn):
 
     Args:
         input_size: height and width; frames of any size are taken.
-        input_dim: channels of the input (of a list, the first entry).
-        hidden_dim: channels of the states, a number, or a list with one for each layer.
-        kernel_size: a number or a pair, or a list with one for each layer; even ones work too.
-        num_layers: how many layers.
-        batch_first: the input is (B, T, C, H, W) instead of (T, B, C, H, W).
-        bias: whether the convolutions add one.
-        return_all_layers: return outputs and states of all layers, and not of the last alone.
-        dropout: a probability, in training.
+        input_dim: number of channels of the input (of a list, the first entry).
+        hidden_dim: number of channels of the states, or a list with one for each layer.
+        kernel_size: a number or a pair, or a list with one for each layer; even sizes are supported.
+        num_layers: number of layers.
+        batch_first: if True, the input is (B, T, C, H, W) instead of (T, B, C, H, W).
+        bias: if False, the convolutions have no bias.
+        return_all_layers: if True, outputs and states of all layers are returned instead of the last layer's.
+        dropout: probability of dropout in training.
         output_size: unless it is ``input_size``, each frame is pooled to this size first (adaptive average).
-        corrected: keyword only; put right what is listed here.
+        corrected: keyword only; if True, the quirks listed here are corrected.
 
     Kept from the original unless ``corrected``:
         - dropout falls on the output of every layer, the last included; ``corrected``: only on what another layer reads;
@@ -92,7 +92,7 @@ class ConvGRU(DropIn):
     No longer broken: see docs/compat/biconvgru.md. Parameters: ``cells.L.`` and those of ``ConvGRUCell``, layer by layer.
 
     Raises:
-        ValueError, TypeError: for arguments that describe no network; a list that has not ``num_layers`` entries.
+        ValueError, TypeError: if the arguments describe no network, or a list does not have ``num_layers`` entries.
 
     Source: github.com/TopDianyou/BiConvGRU; Ballas et al. 2015, arXiv:1511.06432.
 
@@ -166,10 +166,10 @@ class BiConvGRU(DropIn):
     """The original's network: a ``ConvGRU`` over the frames, another over the frames in reverse, their outputs concatenated.
 
     Args:
-        input_size, input_dim, hidden_dim, kernel_size, num_layers, batch_first, bias, return_all_layers, dropout, output_size: as for
-            ``ConvGRU``, of each direction.
-        bidirectional: whether there is the second direction.
-        corrected: keyword only; put right what is listed here.
+        bidirectional: if False, there is the forward direction alone.
+        corrected: keyword only; if True, the quirks listed here are corrected.
+        input_size, input_dim, hidden_dim, kernel_size, num_layers, batch_first, bias, return_all_layers, dropout,
+            output_size: as for ``ConvGRU``, of each direction.
 
     Kept from the original unless ``corrected``:
         - ``return_sequence=False`` returns the frame T−1 of both halves, where the backward half has read one frame;
@@ -181,7 +181,7 @@ class BiConvGRU(DropIn):
     No longer broken: see docs/compat/biconvgru.md. Parameters: ``forward_gru.`` and ``reverse_gru.``, each with those of ``ConvGRU``.
 
     Raises:
-        ValueError, TypeError: for arguments that describe no network; a list that has not ``num_layers`` entries.
+        ValueError, TypeError: if the arguments describe no network, or a list does not have ``num_layers`` entries.
 
     Source: github.com/TopDianyou/BiConvGRU; Ballas et al. 2015, arXiv:1511.06432.
 
@@ -191,6 +191,7 @@ class BiConvGRU(DropIn):
         >>> outputs, (forward, reverse) = model(torch.zeros(2, 5, 3, 64, 64))
     """
 
+    @arguments_of(ConvGRU.__init__)
     def __init__(
         self,
         input_size: Size,
@@ -199,23 +200,17 @@ class BiConvGRU(DropIn):
         kernel_size: Ints | list[Ints],
         num_layers: int,
         bidirectional: bool = True,
-        batch_first: bool = True,
-        bias: bool = True,
-        return_all_layers: bool = False,
-        dropout: float = 0.0,
-        output_size: Size | None = None,
-        *,
-        corrected: bool = False,
+        *rest: Any,
+        **options: Any,
     ) -> None:
         super().__init__()
-        self.bidirectional, self.corrected = bidirectional, corrected
-        sizes = (input_size, input_dim, hidden_dim, kernel_size, num_layers)
-        options = (batch_first, bias, return_all_layers, dropout, output_size)
-        self.forward_gru = ConvGRU(*sizes, *options, corrected=corrected)
+        arguments = (input_size, input_dim, hidden_dim, kernel_size, num_layers, *rest)
+        self.forward_gru = ConvGRU(*arguments, **options)
         if bidirectional:
-            self.reverse_gru = ConvGRU(*sizes, *options, corrected=corrected)
-        way = "stack" if bidirectional else None
-        self._read_as(LAYOUT, replace(self.forward_gru.spec, bidirectional=way))
+            self.reverse_gru = ConvGRU(*arguments, **options)
+        self.bidirectional, self.corrected = bidirectional, self.forward_gru.corrected
+        spec = replace(self.forward_gru.spec, bidirectional="stack" if bidirectional else None)
+        self._read_as(LAYOUT, spec)
 
     def forward(
         self, x: Tensor, return_sequence: bool = True, hidden_state: Sequence[Any] | None = None
@@ -249,7 +244,7 @@ class BiConvGRU(DropIn):
         return joined, (final, reversed_final)
 
     def _exchanged(self, x: Tensor) -> Tensor:
-        """The original's exchange of axes before ``ConvGRU`` exchanges them again."""
+        """Exchange time and batch as the original does before ``ConvGRU`` exchanges them again."""
         if self.bidirectional and x.shape[0] != x.shape[1]:
             raise ValueError(
                 f"BiConvGRU with batch_first=False expected as many samples as frames, got an input of shape {tuple(x.shape)}: "

@@ -1,4 +1,4 @@
-"""The interpreter's operations in torch: a plan of the importers, run on parameters, with gradients."""
+"""Torch operations for ``convgru.importers.execute``: apply a layout to parameters, differentiably."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convgru.importers.execute import Numbers
 
 
 class _Torch:
-    """``convgru.importers.execute.Numbers``; sums and folds are computed in the parameters' own dtype."""
+    """Implements ``convgru.importers.execute.Numbers``; sums and folded norms are computed in the parameters' dtype."""
 
     def permute(self, array: Tensor, axes: Sequence[int]) -> Tensor:
         return array.permute(*axes)

@@ -1,4 +1,4 @@
-"""A drop-in for ndrplz/ConvLSTM_pytorch: whole sequences, the outputs and states of the last or of all layers in lists."""
+"""Drop-in for ndrplz/ConvLSTM_pytorch: whole sequences; outputs and states of the last or of all layers in lists."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class ConvLSTMCell(DropIn):
     """The original's cell: a convolutional LSTM without peepholes (``convgru.equations.lstm``).
 
     Args:
-        input_dim: channels C of the input.
-        hidden_dim: channels H of the state.
-        kernel_size: a pair, or one number; even ones work too.
-        bias: whether the convolution adds one.
-        corrected: accepted as in ``ConvLSTM``; nothing is wrong with the cell's numbers.
+        input_dim: number of channels C of the input.
+        hidden_dim: number of channels H of the state.
+        kernel_size: a pair, or one number; even sizes are supported.
+        bias: if False, the convolution has no bias.
+        corrected: accepted as in ``ConvLSTM``, without effect: the cell has no quirks.
 
     Parameters: ``conv.weight`` (4H, C+H, kh, kw), its rows in the order i, f, o, g, and ``conv.bias`` (4H); at first as nn.Conv2d's.
 
     Raises:
-        ValueError, TypeError: for arguments that describe no cell.
+        ValueError, TypeError: if the arguments describe no cell.
 
     Source: github.com/ndrplz/ConvLSTM_pytorch; Shi et al. 2015, arXiv:1506.04214.
 
@@ -57,7 +57,7 @@ class ConvLSTMCell(DropIn):
         return state
 
     def init_hidden(self, batch_size: int, image_size: Sequence[int]) -> State:
-        """A state of zeros, on the device and in the dtype of the parameters."""
+        """Return a state of zeros, on the device and in the dtype of the parameters."""
         height, width = image_size
         shape = (batch_size, self.hidden_dim, height, width)
         return self.conv.weight.new_zeros(shape), self.conv.weight.new_zeros(shape)
@@ -67,14 +67,14 @@ class ConvLSTM(DropIn):
     """The original's network: layers of ``ConvLSTMCell`` over a sequence.
 
     Args:
-        input_dim: channels of the input.
-        hidden_dim: channels of the states, a number, or a list with one for each layer.
-        kernel_size: a pair, or a list with one for each layer; a plain number too, and even ones work.
-        num_layers: how many layers.
-        batch_first: the input is (B, T, C, H, W) instead of (T, B, C, H, W).
-        bias: whether the convolutions add one.
-        return_all_layers: return outputs and states of all layers, and not of the last alone.
-        corrected: keyword only; put right what is listed here.
+        input_dim: number of channels of the input.
+        hidden_dim: number of channels of the states, or a list with one for each layer.
+        kernel_size: a pair or a number, or a list with one for each layer; even sizes are supported.
+        num_layers: number of layers.
+        batch_first: if True, the input is (B, T, C, H, W) instead of (T, B, C, H, W).
+        bias: if False, the convolutions have no bias.
+        return_all_layers: if True, outputs and states of all layers are returned instead of the last layer's.
+        corrected: keyword only; if True, the quirk listed here is corrected.
 
     Kept from the original unless ``corrected``: the outputs are (B, T, H, ...) even when the input is time first; ``corrected`` gives
     them the axes of the input. States stay lists [h, c]. No longer broken: see docs/compat/convlstm_pytorch.md.
@@ -82,7 +82,7 @@ class ConvLSTM(DropIn):
     Parameters: ``cell_list.L.conv.weight`` and ``.bias``, layer by layer.
 
     Raises:
-        ValueError, TypeError: for arguments that describe no network; a list that has not ``num_layers`` entries.
+        ValueError, TypeError: if the arguments describe no network, or a list does not have ``num_layers`` entries.
 
     Source: github.com/ndrplz/ConvLSTM_pytorch; Shi et al. 2015, arXiv:1506.04214.
 
@@ -137,12 +137,12 @@ class ConvLSTM(DropIn):
         return [output.contiguous() for output in outputs[first:]], [list(entry) for entry in final[first:]]
 
     def _state(self, x: Tensor, given: Any) -> tuple[Any, ...]:
-        """The initial states of all layers, zeros where there is none."""
-        found = states("ConvLSTM", "hidden_state", given, self.num_layers)
+        """Return the initial states of all layers, zeros for None."""
+        entries = states("ConvLSTM", "hidden_state", given, self.num_layers)
         zeros = self._init_hidden(x.shape[0 if self.batch_first else 1], x.shape[-2:])
-        filled = [zero if each is None else each for zero, each in zip(zeros, found, strict=True)]
+        filled = [zero if each is None else each for zero, each in zip(zeros, entries, strict=True)]
         return tuple(tuple(each) if isinstance(each, list) else each for each in filled)
 
     def _init_hidden(self, batch_size: int, image_size: Sequence[int]) -> list[State]:
-        """A state of zeros for each layer; underscored in the original, and called by its users."""
+        """Return a state of zeros for each layer. Underscored in the original, and called by its users."""
         return [cell.init_hidden(batch_size, image_size) for cell in self.cell_list]  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""A drop-in for kamo-naoyuki/pytorch_convolutional_rnn: what networks and cells share, and what all networks are."""
+"""Drop-in for kamo-naoyuki/pytorch_convolutional_rnn: the base classes of its networks and cells."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convgru.importers import LAYOUTS
 from convgru.importers.hints import options_of
 from convgru.importers.match import Match, foreign_shapes
 from convgru.spec import Ints, network
-from convgru_torch.compat.base import DropIn
+from convgru_torch.compat.base import DropIn, arguments_of
 from convgru_torch.packed_sequence import pack, unpack
 
 Sizes = Ints | list[int]
@@ -22,7 +22,7 @@ Sizes = Ints | list[int]
 
 
 class Recurrent(DropIn):
-    """The arguments and parameters of the original's networks and cells; its equations: ``convgru.equations``, reset after.
+    """Arguments and parameters of the original's networks and cells; equations: ``convgru.equations``, reset after.
 
     Parameters: ``weight_ih`` (G·H, C/groups, *k), ``weight_hh`` (G·H, H/groups, *k), ``bias_ih`` and ``bias_hh`` (G·H), the gates in
     the order i, f, g, o or r, z, n, and ``weight_pi``, ``weight_pf``, ``weight_po`` (H, H/groups, *k) of peepholes; uniform in
@@ -32,14 +32,24 @@ class Recurrent(DropIn):
 
     kind: ClassVar[str]
     ending: ClassVar[str] = ""
-    """What the rows of the layout table add to the kind."""
+    """Suffix of the layout's name."""
     convndim: ClassVar[int]
 
     def __init__(
-        self, sizes: tuple[int, int, Sizes, int], bias: bool, groups: int, both: bool = False, **choices: Any
+        self,
+        sizes: tuple[int, int, Sizes, int],
+        bias: bool,
+        groups: int,
+        nonlinearity: str,
+        bidirectional: bool = False,
+        **choices: Any,
     ) -> None:
         """``sizes`` are input channels, output channels, kernel size and number of layers; ``choices`` the layout's."""
         super().__init__()
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"{type(self).__name__} nonlinearity expected 'tanh' or 'relu', got {nonlinearity!r}")
+        if self.kind == "rnn":
+            choices["nonlinearity"] = nonlinearity
         layout = LAYOUTS[f"convolutional_rnn.{self.kind}{self.ending}"]
         inputs, outputs, kernel, layers = sizes
         if not isinstance(groups, int) or groups < 1 or inputs % groups or outputs % groups:
@@ -48,7 +58,7 @@ class Recurrent(DropIn):
             )
         own = groups if self.kind == "rnn" else 1  # the groups of one gate are ours too; those of several become dense
         kernel = tuple(kernel) if isinstance(kernel, list) else kernel
-        options = {"ndim": self.convndim, "groups": own, "bias": bias, **options_of(layout, choices, both)}
+        options = {"ndim": self.convndim, "groups": own, "bias": bias, **options_of(layout, choices, bidirectional)}
         spec = network(layout.cell, inputs, outputs, kernel, layers, **options)
         self._read_as(layout.name, spec, groups=groups)
         first = spec.layers[0]
@@ -63,7 +73,7 @@ class Recurrent(DropIn):
         self.reset_parameters()
 
     def _grouped(self, names: list[str]) -> list[list[str]]:
-        """The parameters of each layer and direction, in the order in which the original makes, and so draws, them."""
+        """Return the parameters of each layer and direction, in the order in which the original creates and initialises them."""
         return [names]
 
     @torch.no_grad()
@@ -85,7 +95,7 @@ class Recurrent(DropIn):
         super()._load_from_state_dict(state_dict, prefix, *rest, **named)
 
     def extra_repr(self) -> str:
-        """The arguments that made it, defaults left out."""
+        """Return the constructor's arguments, defaults left out."""
         said = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         defaults = {"dilation": (1,) * self.convndim, "groups": 1, "num_layers": 1, "bias": True}
         defaults |= {"batch_first": False, "dropout": 0.0, "bidirectional": False}
@@ -94,30 +104,38 @@ class Recurrent(DropIn):
 
 
 class Stack(Recurrent):
-    """Layers over a sequence: the call, the states, the order of the parameters; ``Network`` and ``RNN`` have the arguments."""
+    """Layers over a sequence: the call, the states, the order of the parameters; ``Network`` and ``RNN`` document it."""
 
     def __init__(
         self,
-        sizes: tuple[int, int, Sizes, int],
-        bias: bool,
-        batch_first: bool,
-        bidirectional: bool,
-        groups: int,
-        **choices: Any,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sizes,
+        nonlinearity: str = "tanh",
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        stride: Sizes = 1,
+        dilation: Sizes = 1,
+        groups: int = 1,
     ) -> None:
-        super().__init__(sizes, bias, groups, bidirectional, **choices)
+        choices: dict[str, Any] = {"stride": stride, "dilation": dilation, "dropout": dropout}
+        sizes = (in_channels, out_channels, kernel_size, num_layers)
+        super().__init__(sizes, bias, groups, nonlinearity, bidirectional, **choices)
         self.num_layers, self.dropout = len(self.spec.layers), self.spec.dropout
         self.batch_first, self.bidirectional = batch_first, bidirectional
 
     def _grouped(self, names: list[str]) -> list[list[str]]:
-        """In each layer and direction the weights before the biases; a cell has them otherwise."""
+        """Sort the weights before the biases in each layer and direction; a cell has another order."""
         ends = dict.fromkeys(name.partition("_l")[2] for name in names)
         own = [[name for name in names if name.partition("_l")[2] == end] for end in ends]
         return [sorted(part, key=lambda name: name.startswith("bias")) for part in own]
 
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:
-        """The parameters of each layer and direction."""
+        """Return the parameters of each layer and direction."""
         return [[getattr(self, name) for name in names] for names in self._names]
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
@@ -137,7 +155,7 @@ class Stack(Recurrent):
         return pack(y, lengths, input), self._joined(final)
 
     def _entries(self, hx: Any) -> tuple[Any, ...] | None:
-        """The state as the core takes it: one entry for each layer and direction."""
+        """Split hx into one entry for each layer and direction."""
         if hx is None:
             return None
         pair = self.spec.cell == "lstm"
@@ -155,7 +173,7 @@ class Stack(Recurrent):
         return tuple(zip(*parts, strict=True)) if pair else tuple(hx)
 
     def _joined(self, final: Any) -> Any:
-        """The state as the original gives it: (L·D, B, H, *S), or (h, c)."""
+        """Stack the final state as the original does: (L·D, B, H, *S), or a pair of them."""
         if self.spec.cell != "lstm":
             return torch.stack(final)
         return tuple(torch.stack(parts) for parts in zip(*final, strict=True))
@@ -165,21 +183,24 @@ class Network(Stack):
     """Layers over a sequence.
 
     Args:
-        in_channels: channels C of the input.
-        out_channels: channels H of the state of every layer.
-        kernel_size, stride, dilation: of all convolutions, a number, or one for each spatial dimension; even kernels too.
-        num_layers: how many layers.
-        bias: whether the convolutions add one.
-        batch_first: input and output are (B, T, C, *S) instead of (T, B, C, *S); a PackedSequence and the states are not concerned.
-        dropout: of the output of each layer but the last, a probability, in training.
-        bidirectional: each layer runs both ways, and the next reads both.
+        in_channels: number of channels C of the input.
+        out_channels: number of channels H of the state of every layer.
+        kernel_size: a number, or one for each spatial dimension; even sizes are supported.
+        num_layers: number of layers.
+        bias: if False, the convolutions have no bias.
+        batch_first: if True, input and output are (B, T, C, *S) instead of (T, B, C, *S); no effect on a PackedSequence
+            or the states.
+        dropout: probability of dropout on the output of each layer but the last, in training.
+        bidirectional: if True, each layer runs both ways, and the next reads both.
+        stride: of all convolutions, a number, or one for each spatial dimension.
+        dilation: of all convolutions, a number, or one for each spatial dimension.
         groups: of all convolutions; they cut across the gates.
 
-    Parameters: those of ``Recurrent`` with the ending ``_l0``, ``_l0_reverse``, ``_l1`` and so on. The original's numbers are right, so
-    that there is no ``corrected``. What is no longer broken: docs/compat/convolutional_rnn.md.
+    Parameters: those of ``Recurrent`` with the ending ``_l0``, ``_l0_reverse``, ``_l1`` and so on. The original has no quirks, and so
+    this no ``corrected``. What is no longer broken: docs/compat/convolutional_rnn.md.
 
     Raises:
-        ValueError, TypeError: for arguments that describe no network.
+        ValueError, TypeError: if the arguments describe no network.
 
     Source: github.com/kamo-naoyuki/pytorch_convolutional_rnn; Shi et al. 2015, arXiv:1506.04214; Cho et al. 2014, arXiv:1406.1078v1.
 
@@ -188,52 +209,12 @@ class Network(Stack):
         >>> y, h = net(torch.zeros(3, 2, 2, 10, 14))
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Sizes,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        stride: Sizes = 1,
-        dilation: Sizes = 1,
-        groups: int = 1,
-    ) -> None:
-        sizes = (in_channels, out_channels, kernel_size, num_layers)
-        choices: dict[str, Any] = {"stride": stride, "dilation": dilation, "dropout": dropout}
-        super().__init__(sizes, bias, batch_first, bidirectional, groups, **choices)
+    @arguments_of(Stack.__init__, without="nonlinearity")
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Sizes, *rest: Any, **options: Any) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, "tanh", *rest, **options)
 
 
 class RNN(Stack):
-    """Layers of h' = φ(W*x + U*h + b), φ being ``nonlinearity``, the fourth argument; all else as in ``Network``."""
+    """Layers of h' = φ(W*x + U*h + b), φ being ``nonlinearity`` (``tanh`` or ``relu``); otherwise as ``Network``."""
 
     kind = "rnn"
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Sizes,
-        nonlinearity: str = "tanh",
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        stride: Sizes = 1,
-        dilation: Sizes = 1,
-        groups: int = 1,
-    ) -> None:
-        check_nonlinearity(type(self).__name__, nonlinearity)
-        sizes = (in_channels, out_channels, kernel_size, num_layers)
-        choices: dict[str, Any] = {"stride": stride, "dilation": dilation, "dropout": dropout}
-        super().__init__(sizes, bias, batch_first, bidirectional, groups, nonlinearity=nonlinearity, **choices)
-
-
-def check_nonlinearity(owner: str, name: object) -> None:
-    """Raise ValueError unless it is one that the original knows."""
-    if name not in ("tanh", "relu"):
-        raise ValueError(f"{owner} nonlinearity expected 'tanh' or 'relu', got {name!r}")

@@ -1,4 +1,4 @@
-"""The twelve cells of pytorch_convolutional_rnn, by its names: one call is one frame."""
+"""The twelve cells of pytorch_convolutional_rnn by name: one call takes one frame."""
 
 from __future__ import annotations
 
@@ -6,63 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
-from convgru_torch.compat.convolutional_rnn import Recurrent, Sizes, check_nonlinearity
+from convgru_torch.compat.base import arguments_of
+from convgru_torch.compat.convolutional_rnn import Recurrent, Sizes
 
 
 class Bare(Recurrent):
-    """One layer, fed frame by frame: the call; ``Cell`` and ``RNNCell`` have the arguments."""
+    """One layer that takes one frame a call; ``Cell`` and ``RNNCell`` document it."""
 
     ending = "_cell"
-
-    def forward(self, input: Tensor, hx: Any = None) -> Any:
-        """Take one frame (B, C, *S) and the state (B, H, *S), a pair (h, c) for an LSTM, None for zeros; returns the new state.
-
-        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters'.
-        """
-        given = None if hx is None else (tuple(hx) if self.spec.cell == "lstm" else hx,)
-        return self._run(input, given, layout="BCS")[1][0]
-
-
-class Cell(Bare):
-    """One layer, fed frame by frame.
-
-    Args:
-        in_channels: channels C of the input.
-        out_channels: channels H of the state.
-        kernel_size, stride, dilation: of all convolutions, a number, or one for each spatial dimension; even kernels too.
-        bias: whether the convolutions add one.
-        groups: of all convolutions; they cut across the gates.
-
-    Parameters: those of ``Recurrent``, with no ending. Its numbers are right, so that there is no ``corrected``.
-
-    Raises:
-        ValueError, TypeError: for arguments that describe no cell.
-
-    Source: github.com/kamo-naoyuki/pytorch_convolutional_rnn.
-
-    Example:
-        >>> cell, hx = Conv2dLSTMCell(3, 5, 3), None
-        >>> for frame in torch.zeros(6, 16, 3, 10, 10):
-        ...     hx = cell(frame, hx)
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Sizes,
-        bias: bool = True,
-        stride: Sizes = 1,
-        dilation: Sizes = 1,
-        groups: int = 1,
-    ) -> None:
-        super().__init__((in_channels, out_channels, kernel_size, 1), bias, groups, stride=stride, dilation=dilation)
-
-
-class RNNCell(Bare):
-    """h' = φ(W*x + U*h + b), φ being ``nonlinearity``, the fourth argument; all else as in ``Cell``."""
-
-    kind = "rnn"
 
     def __init__(
         self,
@@ -75,9 +26,52 @@ class RNNCell(Bare):
         dilation: Sizes = 1,
         groups: int = 1,
     ) -> None:
-        check_nonlinearity(type(self).__name__, nonlinearity)
-        choices: dict[str, Any] = {"stride": stride, "dilation": dilation, "nonlinearity": nonlinearity}
-        super().__init__((in_channels, out_channels, kernel_size, 1), bias, groups, **choices)
+        sizes = (in_channels, out_channels, kernel_size, 1)
+        super().__init__(sizes, bias, groups, nonlinearity, stride=stride, dilation=dilation)
+
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        """Take one frame (B, C, *S) and the state (B, H, *S), a pair (h, c) for an LSTM, None for zeros; returns the new state.
+
+        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters'.
+        """
+        given = None if hx is None else (tuple(hx) if self.spec.cell == "lstm" else hx,)
+        return self._run(input, given, layout="BCS")[1][0]
+
+
+class Cell(Bare):
+    """One layer that takes one frame a call.
+
+    Args:
+        in_channels: number of channels C of the input.
+        out_channels: number of channels H of the state.
+        kernel_size: a number, or one for each spatial dimension; even sizes are supported.
+        bias: if False, the convolutions have no bias.
+        stride: of all convolutions, a number, or one for each spatial dimension.
+        dilation: of all convolutions, a number, or one for each spatial dimension.
+        groups: of all convolutions; they cut across the gates.
+
+    Parameters: those of ``Recurrent``, with no ending. The original has no quirks, and so this no ``corrected``.
+
+    Raises:
+        ValueError, TypeError: if the arguments describe no cell.
+
+    Source: github.com/kamo-naoyuki/pytorch_convolutional_rnn.
+
+    Example:
+        >>> cell, hx = Conv2dLSTMCell(3, 5, 3), None
+        >>> for frame in torch.zeros(6, 16, 3, 10, 10):
+        ...     hx = cell(frame, hx)
+    """
+
+    @arguments_of(Bare.__init__, without="nonlinearity")
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Sizes, *rest: Any, **options: Any) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, "tanh", *rest, **options)
+
+
+class RNNCell(Bare):
+    """h' = φ(W*x + U*h + b), φ being ``nonlinearity`` (``tanh`` or ``relu``); otherwise as ``Cell``."""
+
+    kind = "rnn"
 
 
 class Conv1dRNNCell(RNNCell):

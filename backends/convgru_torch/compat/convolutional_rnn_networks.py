@@ -1,4 +1,4 @@
-"""The twelve networks of pytorch_convolutional_rnn, by its names; arguments and calls are those of their base."""
+"""The twelve networks of pytorch_convolutional_rnn by name; arguments and calls are those of ``Network`` and ``RNN``."""
 
 from __future__ import annotations
 

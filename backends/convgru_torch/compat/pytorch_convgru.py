@@ -1,4 +1,4 @@
-"""A drop-in for jacobkimmel/pytorch_convgru: one call is one frame, through all layers."""
+"""Drop-in for jacobkimmel/pytorch_convgru: one call takes one frame through all layers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class ConvGRUCell(DropIn):
     """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution (``convgru.equations.gru_before``).
 
     Args:
-        input_size: channels C of the input.
-        hidden_size: channels H of the state.
-        kernel_size: of all three convolutions; even ones work too.
-        corrected: accepted as in the other drop-ins; nothing is wrong with this system's numbers.
+        input_size: number of channels C of the input.
+        hidden_size: number of channels H of the state.
+        kernel_size: kernel size of all three convolutions; even sizes are supported.
+        corrected: accepted as in the other drop-ins, without effect: this system has no quirks.
 
     Parameters: ``reset_gate``, ``update_gate``, ``out_gate``, each with ``.weight`` (H, C+H, k, k), orthogonal at first, and ``.bias``
     (H), zero at first. The update gate has the original's sign: z is how much of the new value is taken.
 
     Raises:
-        ValueError, TypeError: for arguments that describe no cell.
+        ValueError, TypeError: if the arguments describe no cell.
 
     Source: github.com/jacobkimmel/pytorch_convgru; Ballas et al. 2015, arXiv:1511.06432.
 
@@ -59,17 +59,17 @@ class ConvGRU(DropIn):
     """The original's network: layers of ``ConvGRUCell``, each reading the new state of the one before.
 
     Args:
-        input_size: channels of the input.
-        hidden_sizes: channels of the states, a number, or a list with one for each layer.
-        kernel_sizes: a number, or a list with one for each layer; even ones work too.
-        n_layers: how many layers.
-        corrected: accepted as in the other drop-ins; nothing is wrong with this system's numbers.
+        input_size: number of channels of the input.
+        hidden_sizes: number of channels of the states, or a list with one for each layer.
+        kernel_sizes: a number, or a list with one for each layer; even sizes are supported.
+        n_layers: number of layers.
+        corrected: accepted as in the other drop-ins, without effect: this system has no quirks.
 
     Parameters: those of the cells ``ConvGRUCell_00``, ``ConvGRUCell_01`` …, in that order. Kept from the original: a call takes one
     frame, and returns the states of all layers in a list. No longer broken: see docs/compat/pytorch_convgru.md.
 
     Raises:
-        ValueError, TypeError: for arguments that describe no network; a list that has not ``n_layers`` entries.
+        ValueError, TypeError: if the arguments describe no network, or a list does not have ``n_layers`` entries.
 
     Source: github.com/jacobkimmel/pytorch_convgru; Ballas et al. 2015, arXiv:1511.06432.
 
@@ -100,7 +100,7 @@ class ConvGRU(DropIn):
 
     @property
     def cells(self) -> list[Any]:
-        """The cells, layer by layer."""
+        """Return the cells, layer by layer."""
         return [getattr(self, f"ConvGRUCell_{index:02d}") for index in range(self.n_layers)]
 
     def forward(self, x: Tensor, hidden: Sequence[Tensor | None] | None = None) -> list[Tensor]:
@@ -111,8 +111,8 @@ class ConvGRU(DropIn):
 
         Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a dtype that is not the parameters'.
         """
-        found: list[Tensor] = []
+        new: list[Tensor] = []
         for cell, h in zip(self.cells, states("ConvGRU", "hidden", hidden, self.n_layers), strict=True):
             x = cell(x, h)
-            found.append(x)
-        return found
+            new.append(x)
+        return new
