@@ -1,4 +1,4 @@
-"""Training of the demo's nowcaster: crops of radar frames, the mean squared error of a forecast that feeds on itself."""
+"""Train a nowcaster on radar frames, in plain PyTorch: the one training loop of the demo and of examples/nowcast."""
 
 from __future__ import annotations
 
@@ -19,20 +19,30 @@ Report = Callable[[float, int, float], None]
 CROP, BATCH, AHEAD = 48, 8, 9
 RATE = 5e-3
 DRIER = 0.6
-"""Largest amount taken off a crop's echoes: one wet day alone would teach that it rains everywhere."""
+"""Largest amount subtracted from a crop's echoes: one wet day alone would teach that it rains everywhere."""
 
 
 def train(
     spec: ForecasterSpec, frames: np.ndarray, given: int, *, seconds: float, seed: int = 0, report: Report | None = None
 ) -> Weights:
-    """Train a forecaster on frames (T, H, W) for so many seconds: ``given`` frames in, nine out, and compared.
+    """Train a forecaster with Adam (Kingma and Ba 2015) and a learning rate that falls to zero along half a cosine.
 
-    Adam (Kingma and Ba 2015) with a rate that falls to zero along half a cosine. ``report`` is called with the part done,
-    the steps taken and the loss. Raises ValueError if there are too few frames to cut a crop from.
+    The loss is the mean squared error of nine forecast frames, each forecast fed back as the input of the next.
+
+    Args:
+        spec: The forecaster.
+        frames: Frames (T, H, W) of one day, scaled.
+        given: How many frames a forecast starts from.
+        seconds: How long to train; at least one step is taken.
+        seed: Of the initial weights and the crops; the caller's random generators are left as they are.
+        report: Called after each step with the fraction done, the number of steps and the loss.
+
+    Raises:
+        ValueError: There are too few frames, or too few pixels, to cut a crop from.
     """
     if len(frames) < given + AHEAD or min(frames.shape[1:]) < CROP:
         raise ValueError(f"train expected at least {given + AHEAD} frames of {CROP}x{CROP}, got {frames.shape}")
-    with torch.random.fork_rng():  # the caller's generator stays as it was
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = Forecaster.from_spec(spec)
     with torch.no_grad():
@@ -58,7 +68,7 @@ def train(
 
 
 def _crops(frames: Tensor, given: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Random crops in space and time, turned, flipped and dried: input and truth (T, B, 1, H, W)."""
+    """Yield random crops in space and time, rotated, flipped and with weaker echoes: input and truth (T, B, 1, H, W)."""
     length = given + AHEAD
     while True:
         batch = []

@@ -1,4 +1,4 @@
-"""From one kind of checkpoint to another: read, write beside the target, read back, run both; only then is the target there."""
+"""Convert checkpoints: read, write a temporary file beside the target, read it back, run both, and only then rename it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from convgru.weights import Weights
 
 @dataclass(frozen=True)
 class Target:
-    """What ``--to`` says of a conversion: the suffix of files in a folder, whose layout they have, and who runs them."""
+    """What ``--to`` selects: the suffix of the files of a folder, their layout, and the framework that runs them."""
 
     suffix: str
     layout: str | None = None
@@ -71,7 +71,11 @@ class Result:
 
 
 def convert(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Result:
-    """Convert one file. Raises WeightsError, and leaves no file, if anything misses; never overwrites unless told to."""
+    """Convert one file and verify it.
+
+    Raises WeightsError, leaving no file, if the result differs from the source, and FileExistsError, leaving the file as
+    it is, if the target exists, unless ``force``.
+    """
     if to is None and target.name.lower().endswith(TARGETS["keras"].suffix):  # Keras' alone
         to = "keras"
     wanted = TARGETS[to] if to else Target(target.suffix)
@@ -95,7 +99,7 @@ def convert(source: Path, target: Path, how: Source, to: str | None = None, *, f
 
 
 def attempt(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Result:
-    """Convert one file of many: one that fails leaves no file and says why in ``error``."""
+    """Convert one file of many: a failure is returned in ``error`` instead of raised, an existing target in ``kept``."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         return convert(source, target, how, to, force=force)
@@ -106,17 +110,24 @@ def attempt(source: Path, target: Path, how: Source, to: str | None = None, *, f
 
 
 def pairs_in(source: Path, target: Path, to: str | None) -> list[tuple[Path, Path]]:
-    """Each checkpoint below a folder, and where it goes. Raises WeightsError if there is none."""
+    """Pair each checkpoint below a folder, other than those below ``target``, with the file that it is converted to.
+
+    Where two checkpoints of a folder have the same stem (``a.h5`` and ``a.keras``), their files keep the old suffix in
+    the name, so that no two conversions write the same file. Raises WeightsError if there is no checkpoint.
+    """
     suffix = TARGETS[to].suffix if to else ".safetensors"
-    sources = list(_checkpoints(source))
+    inside = target.resolve() != source.resolve() and target.resolve().is_relative_to(source.resolve())
+    sources = [
+        path for path in _checkpoints(source) if not (inside and path.resolve().is_relative_to(target.resolve()))
+    ]
     if not sources:
         raise WeightsError(f"{source}: expected checkpoints with a suffix of {', '.join(files.SUFFIXES)}, found none")
     stems = [path.with_name(_stem(path)) for path in sources]
-    pairs: list[tuple[Path, Path]] = []
-    for path, stem in zip(sources, stems, strict=True):  # of a.h5 and a.keras each keeps its own suffix in the name
-        name = path.name if stems.count(stem) > 1 else stem.name
-        pairs.append((path, target / path.relative_to(source).with_name(name + suffix)))
-    return pairs
+    names = [path.name if stems.count(stem) > 1 else stem.name for path, stem in zip(sources, stems, strict=True)]
+    places = [path.relative_to(source).with_name(name) for path, name in zip(sources, names, strict=True)]
+    if len(set(places)) < len(places):  # a.npz.h5 beside a.npz and a.pt
+        places = [path.relative_to(source) for path in sources]
+    return [(path, target / f"{place}{suffix}") for path, place in zip(sources, places, strict=True)]
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -127,7 +138,7 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def _checkpoints(folder: Path) -> Iterator[Path]:
-    """Every checkpoint below a folder; what lies in a folder of orbax is part of it."""
+    """Yield every checkpoint below a folder; an orbax folder is one checkpoint."""
     for path in sorted(folder.iterdir()):
         if is_checkpoint(path):
             yield path
@@ -142,7 +153,7 @@ def _stem(path: Path) -> str:
 
 
 def _same_bytes(weights: Weights, back: Weights) -> str:
-    """Say how near what was read back is. Raises WeightsError unless it is the same, or but rounded where sums are taken apart."""
+    """Compare the arrays read back. Raises WeightsError unless they are equal, or within one rounding where sums were split."""
     if back.equal(weights):
         return "equal byte for byte"
     if back.spec != weights.spec or back.dtype != weights.dtype:

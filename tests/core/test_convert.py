@@ -198,3 +198,35 @@ def test_a_failed_conversion_leaves_no_file(convgru_cli, file, tmp_path, source,
 def test_convert_to_another_framework_than_the_suffix_says_is_refused(convgru_cli, file, tmp_path):
     assert_fails(convgru_cli("convert", "w.safetensors", "v.pt", "--to", "flax"), "a file of PyTorch, not of Flax")
     assert not (tmp_path / "v.pt").exists()
+
+
+def test_no_two_files_of_a_folder_are_converted_to_one(convgru_cli, tmp_path):
+    """Stems that meet keep their suffixes; what lies below the target is no source."""
+    source = tmp_path / "old"
+    source.mkdir()
+    spec = convgru.network("lstm", 2, 3)
+    names = ("a.npz", "a.safetensors", "a.npz.npz", "b.npz")
+    for seed, name in enumerate(names):
+        convgru.write(convgru.init(spec, seed), source / name, layout="convlstm_pytorch")
+    for _ in range(2):
+        result = convgru_cli("convert", "old", "old/new", "--force")
+        assert "4 of 4 converted" in result.stdout, result.stderr
+    made = {path.name: convgru.read(path) for path in (source / "new").iterdir()}
+    assert sorted(made) == sorted(f"{name}.safetensors" for name in names)
+    assert all(made[f"{name}.safetensors"].equal(convgru.init(spec, seed)) for seed, name in enumerate(names))
+
+
+def test_a_folder_that_is_converted_again_says_what_it_kept(convgru_cli, tmp_path):
+    (tmp_path / "old").mkdir()
+    convgru.write(convgru.init(convgru.network("gru", 2, 3)), tmp_path / "old" / "w.safetensors")
+    assert convgru_cli("convert", "old", "new").returncode == 0
+    (tmp_path / "new" / "w.safetensors").write_bytes(b"mine")
+    again = convgru_cli("convert", "old", "new")
+    assert again.returncode == 1
+    assert again.stdout.splitlines()[-2:] == [
+        "old/w.safetensors: kept new/w.safetensors, which exists",
+        "0 of 1 converted, 1 kept (--force replaces them)",
+    ]
+    assert (tmp_path / "new" / "w.safetensors").read_bytes() == b"mine"
+    assert convgru_cli("convert", "old", "new", "--force").returncode == 0
+    assert convgru.read(tmp_path / "new" / "w.safetensors").spec.cell == "gru"
