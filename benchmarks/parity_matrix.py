@@ -5,11 +5,11 @@ on the number of threads. So the caps that the frameworks offer stand in for oth
 environment with the frameworks:
 
     PYTHONPATH=.:backends python benchmarks/parity_matrix.py results [--backends torch,mindspore,jax,flax]
-        [--isa SSE4,AVX2,AVX512] [--threads 1,2] [--dtypes float32,float64] [--every 1] [--table]
+        [--isa SSE4,AVX2,AVX512] [--threads 1,2] [--dtypes float32,float64] [--cases NAME,NAME] [--every 1] [--table]
 
 Every setting is a process of its own, which leaves its result in the folder ``results``; what is there already is not run
 again, so that an interrupted run goes on where it stopped. XLA's compiled programs are kept there too, for each instruction
-set. ``--every`` takes each n-th case. ``--table`` prints what there is, as Markdown, and runs nothing.
+set. ``--cases`` takes these alone, ``--every`` each n-th. ``--table`` prints what there is, as Markdown, and runs nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MINDSPORE_MASKS = {"SSE4": 0x1, "AVX2": 0x7, "AVX512": 0x27}
 """The bit masks of MindSpore's own oneDNN; it has no environment variable that does not reach other frameworks too."""
 
 
-def work(backend: str, isa: str, threads: int, dtype: str, every: int, result: Path) -> None:
+def work(backend: str, isa: str, threads: int, dtype: str, every: int, names: str, result: Path) -> None:
     """Run the table in this process, whose environment is set, and write down what came of it."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
@@ -54,7 +54,8 @@ def work(backend: str, isa: str, threads: int, dtype: str, every: int, result: P
     from convgru.parity import table
 
     cache = result.parent / f"xla-{isa}"
-    report = parity.run(table.table()[::every], backends=[backend], dtypes=[dtype], cache=cache)
+    cases = [case for case in table.table() if not names or case.name in names.split(",")][::every]
+    report = parity.run(cases, backends=[backend], dtypes=[dtype], cache=cache)
     if backend == "torch":
         import torch
 
@@ -106,7 +107,18 @@ def run(args: argparse.Namespace) -> None:
             continue
         environment = os.environ | CAPS[backend][isa]
         environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, __file__, "--work", backend, isa, str(threads), dtype, str(args.every), str(result)]
+        command = [
+            sys.executable,
+            __file__,
+            "--work",
+            backend,
+            isa,
+            str(threads),
+            dtype,
+            str(args.every),
+            args.cases,
+            str(result),
+        ]
         print(f"{result.stem} …", flush=True)
         done = subprocess.run(command, env=environment, check=False)
         print(f"{result.stem}: {'done' if result.exists() else f'failed with exit code {done.returncode}'}", flush=True)
@@ -140,8 +152,8 @@ def table(folder: Path) -> str:
 def main() -> None:
     """Read the command line."""
     if sys.argv[1:2] == ["--work"]:
-        backend, isa, threads, dtype, every, result = sys.argv[2:]
-        work(backend, isa, int(threads), dtype, int(every), Path(result))
+        backend, isa, threads, dtype, every, names, result = sys.argv[2:]
+        work(backend, isa, int(threads), dtype, int(every), names, Path(result))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
@@ -149,6 +161,7 @@ def main() -> None:
     parser.add_argument("--isa", type=lambda text: text.split(","), default=["SSE4", "AVX2", "AVX512"])
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
     parser.add_argument("--dtypes", type=lambda text: text.split(","), default=["float32", "float64"])
+    parser.add_argument("--cases", default="")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()

@@ -1,6 +1,6 @@
-"""How far from the float64 reference a backend may be: four standard deviations of what rounding does to this problem.
+"""Error budgets: four standard deviations of what rounding does to the float64 reference.
 
-The model of rounding and its derivation stand in docs/parity.md.
+The model of rounding and its derivation are in docs/parity.md.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ TF32_EPS = 2.0**-10
 DEVIATIONS = 4.0
 """The budget in standard deviations of the number that rounding disturbs most."""
 COPIES = 8
-"""How many randomly rounded runs the standard deviations are taken from."""
+"""Number of randomly disturbed runs that the standard deviations are estimated from."""
 NUMBERS = 1 << 22
-"""About how many numbers of one convolution's windows to hold at once."""
+"""Limit on the numbers in one convolution's windows, all copies together."""
 HALF = {"float16": (4.0, 16.0), "bfloat16": (4.0, 16.0)}
 """Dtypes with a fixed budget, in eps: forward, gradient."""
 KINKED = ("relu", "leaky_relu", "hard_sigmoid", "hard_sigmoid_0.2")
 KINK = 4.0
-"""By how much a ReLU (or a clipped line) widens the gradient's budget in half precision: a number that rounds across the kink
-turns a derivative on or off, which no conditioning foresees (measured: up to 34 eps, where the smooth cells stay below 16)."""
+"""Factor on the gradient's budget in half precision for ReLUs and clipped lines: a number that rounds
+across the kink turns a derivative on or off (measured: up to 34 eps; smooth cells stay below 16)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,12 @@ class Budget:
 
 
 class Values(NamedTuple):
-    """Results (``output``, ``state.0.h`` …) and gradients (``x``, ``state.0.h`` …, every parameter) of a problem."""
+    """Results and gradients of a problem.
+
+    Attributes:
+        results: ``output`` and the final states ``state.0.h`` …
+        gradients: of ``x``, ``state.0.h`` …, ``context.0`` … and every parameter.
+    """
 
     results: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]
@@ -65,7 +70,15 @@ def eps_of(dtype: str, tf32: bool = False) -> float:
 def evaluate(
     problem: Problem, steps: int | None = None, *, gradients: bool = True, ops: TapedOps | None = None, copies: int = 1
 ) -> Values:
-    """Results and gradients in float64, with an axis of ``copies`` in front; ``ops`` may disturb each in its own way."""
+    """Compute results and gradients in float64, with a leading axis of ``copies``.
+
+    Args:
+        problem: weights, arguments and cotangents.
+        steps: a forecaster's horizon.
+        gradients: whether to compute gradients.
+        ops: operations that may disturb each copy differently.
+        copies: size of the leading axis.
+    """
     weights, spec = problem.weights, problem.weights.spec
     x = problem.x.astype(np.float64)
     extras = reference.complete_extras(spec, x, problem.extras, steps)
@@ -77,7 +90,7 @@ def evaluate(
 
 
 def exactly(problem: Problem, steps: int | None = None, *, gradients: bool = True) -> Values:
-    """Results and gradients in float64."""
+    """Compute results and gradients in float64, undisturbed."""
     results, slopes = evaluate(problem, steps, gradients=gradients)
     return Values({name: a[0] for name, a in results.items()}, {name: a[0] for name, a in slopes.items()})
 
@@ -90,10 +103,17 @@ def budget(
     tf32: bool = False,
     exact: Values | None = None,
 ) -> Budget:
-    """The budget for one problem in the dtype of its weights: DEVIATIONS · R · eps.
+    """Budget of a problem in the dtype of its weights: DEVIATIONS · R · eps.
 
-    R is the standard deviation, in eps, that rounding gives to the number it disturbs most, at least 1: one R for all
-    outputs and states, and one for the gradient of each leaf. ``exact`` spares computing the values that are disturbed.
+    R is the standard deviation, in eps, of the number that rounding disturbs most, and at least 1.
+    Outputs and states share one R; the gradient of each leaf has its own.
+
+    Args:
+        problem: weights, arguments and cotangents.
+        steps: a forecaster's horizon.
+        gradients: whether budgets of gradients are wanted, if ``exact`` is not given.
+        tf32: whether float32 may be TF32.
+        exact: the undisturbed values, if they are known already.
     """
     dtype = str(problem.weights.dtype)
     eps = eps_of(dtype, tf32)
@@ -109,7 +129,10 @@ def budget(
 
 
 def deviations(problem: Problem, steps: int | None, exact: Values) -> tuple[dict[str, float], dict[str, float]]:
-    """Standard deviation in eps, relative to max(1, max|value|), of the most disturbed number of each result and gradient."""
+    """Standard deviation, in eps, of the most disturbed number of each result and each gradient.
+
+    Relative to max(1, max|value|) of the array, as ``error`` is.
+    """
     squares: dict[str, Any] = {}
     width = _copies_at_once(problem)
     for start in range(0, COPIES, width):
@@ -131,7 +154,7 @@ def _paired(got: Values, want: Values) -> list[tuple[str, np.ndarray, np.ndarray
 
 
 def _copies_at_once(problem: Problem) -> int:
-    """So many that their windows fit in NUMBERS: small networks all together, large ones one by one."""
+    """As many copies as fit in NUMBERS: all of a small network's, one of a large one's."""
     layers = problem.weights.spec.recurrent.layers
     fan_in = max(
         prod(step.kernel_size) * max(step.in_channels, step.hidden_channels) for layer in layers for step in layer.steps

@@ -1,4 +1,4 @@
-"""What a case is, and how it becomes a concrete problem: weights, input, state and cotangents."""
+"""Cases of the table, and the concrete problems made from them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,20 @@ from convgru.weights import Weights, dtype_of
 class Case:
     """One network and the call that is made of it.
 
-    ``state`` False starts from zeros that nobody hands in; ``scale`` multiplies the initial weights: trained ones are
-    larger and conditioned worse; ``steps`` is a forecaster's horizon. ``lengths`` come with NaN in the padding; ``context`` is
-    ``fixed`` or ``timed``; ``train`` hands masks in; ``forced`` teaches a forecaster, half of its steps;
-    ``resume`` lets it go on from a state that is not its encoder's.
+    Attributes:
+        name: unique in the table.
+        spec: the network.
+        size: spatial size of the input.
+        time: number of frames.
+        batch: number of samples.
+        state: whether an initial state is passed; without one the network starts from zeros.
+        scale: factor on the initial weights; trained weights are larger and conditioned worse.
+        steps: a forecaster's horizon.
+        lengths: valid frames of each sample; the padding is NaN.
+        context: "fixed" or "timed", an array for all frames or for each.
+        train: whether masks of dropout and zoneout are passed.
+        forced: whether half of a forecaster's steps read the target (teacher forcing).
+        resume: whether a forecaster continues from a given state.
     """
 
     name: str
@@ -42,7 +52,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Problem:
-    """A case made concrete: weights, input, initial state, the call's other arguments and cotangents, rounded to a dtype."""
+    """A network and one call of it, all numbers rounded to a dtype.
+
+    Attributes:
+        weights: the network.
+        x: input (T, B, C, *S).
+        state: initial state, or None for zeros.
+        cotangents: weights of output and final state in the sum whose gradients are taken.
+        extras: the optional arguments of the call.
+    """
 
     weights: Weights
     x: np.ndarray
@@ -52,7 +70,7 @@ class Problem:
 
 
 def problem(case: Case, dtype: str) -> Problem:
-    """Make a case concrete: weights from ``init`` with biases that are not zero, everything else N(0, 1)."""
+    """Problem of a case: weights from ``init`` with non-zero biases, everything else N(0, 1)."""
     seed = crc32(case.name.encode())
     made = make_problem(
         noisy(init(case.spec, seed, "float64"), seed, case.scale),
@@ -73,7 +91,7 @@ def problem(case: Case, dtype: str) -> Problem:
 
 
 def _extras(case: Case, seed: int, dtype: np.dtype[Any]) -> Extras:
-    """The call's other arguments: context N(0, 1), masks of zeros and factors, targets N(0, 1) forced every other step."""
+    """Optional arguments of a case: contexts and targets N(0, 1), masks of zeros and factors."""
     rng, spec = np.random.default_rng([seed, 3]), case.spec
     if isinstance(spec, ForecasterSpec):
         if not case.forced or case.steps is None:
@@ -95,7 +113,10 @@ def _extras(case: Case, seed: int, dtype: np.dtype[Any]) -> Extras:
 
 
 def noisy(weights: Weights, seed: int, scale: float = 1.0) -> Weights:
-    """Scaled weights, with N(0, 0.25) added to what starts as a constant: a bias of zero would hide whether it is read."""
+    """Scale the weights and add N(0, 0.25) to what starts as a constant.
+
+    A bias of zero would hide whether it is read.
+    """
     rng = np.random.default_rng([seed, 1])
     constant = ("bias", "peephole", "norm")
     arrays = {
@@ -117,7 +138,7 @@ def make_problem(
     seed: int = 0,
     x: np.ndarray | None = None,
 ) -> Problem:
-    """Input, initial state and cotangents for these weights, N(0, 1) from a seed, all rounded to ``dtype``."""
+    """Problem of given weights: input, state and cotangents N(0, 1), rounded to ``dtype``."""
     spec, rng, target = weights.spec, np.random.default_rng([seed, 2]), dtype_of(dtype)
     if x is None:
         x = rng.standard_normal((time, batch, spec.in_channels, *size))

@@ -1,4 +1,4 @@
-"""Run networks on every backend, compare with the float64 reference, and report: error, budget, achieved over budget."""
+"""Compare backends with the float64 reference, on the table of cases or on given weights."""
 
 from __future__ import annotations
 
@@ -47,23 +47,24 @@ def run(
 ) -> Report:
     """Compare backends with the float64 reference on a table of cases.
 
-    A backend that cannot compute a dtype on the device stands in the report with its reason; if ``backends`` named it, the
-    report fails.
+    A backend that cannot compute a dtype on the device is reported with the reason; the report fails
+    only if ``backends`` names it.
 
     Args:
         cases: which cases; None for the whole table.
-        backends: names of backends. None for all that are installed, or none where there is a ``module``.
-        module: a network of your own, as ``convgru.parity.Module`` takes it, or where to import it: "package.module:name".
-            It may decline cases, which then stand in the report; one at least must run.
+        backends: names of backends; None for all that are installed, or for none if there is a
+            ``module``.
+        module: a network of your own, as ``convgru.parity.Module`` takes it, or the path to import it
+            from: "package.module:name". It may decline cases; at least one must run.
         dtypes: one or more of float32, float64, float16 and bfloat16.
         device: "cpu", or another of the backends' devices.
         gradients: whether gradients are compared too.
-        controls: whether faults are planted on purpose, each of which must miss its budget ten times over.
+        controls: whether to plant faults on purpose, each of which must miss its budget ten times over.
         fault: plant this one in every case, to see the comparison fail.
         tf32: leave TF32 on, and widen the budget to its eps.
         cache: a folder in which JAX keeps its compiled programs for the next run.
-        jobs: how many processes share the work. With more than one, a script that calls this must do so below
-            ``if __name__ == "__main__"``, and ``module`` must be something that can be pickled, such as its path.
+        jobs: number of processes. With more than one, a script must call this below
+            ``if __name__ == "__main__"``, and ``module`` must be picklable; a path always is.
         progress: called with the number of problems done, their total, and what comes next.
     """
     chosen = list(cases) if cases is not None else case_table.table()

@@ -1,4 +1,4 @@
-"""Negative controls: faults planted on purpose, which a comparison worth the name must catch."""
+"""Negative controls: faults planted in the weights on purpose, which the comparison must catch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ from convgru.spec.shapes import parameter_shapes
 from convgru.weights import Weights
 
 CAUGHT = 10.0
-"""A planted fault must miss the budget by this factor."""
+"""Factor by which a planted fault must miss the budget."""
 
 
 @dataclass(frozen=True)
 class Control:
-    """How one planted fault fared: the ratio of its error to the budget, and whether that counts as caught."""
+    """Result of planting one fault.
+
+    Attributes:
+        fault: its name in ``FAULTS``.
+        case: the case it was planted in.
+        backend: the backend that ran the faulty weights.
+        dtype: the dtype they were in.
+        ratio: error of the output over its budget.
+        caught: whether the ratio is at least ``CAUGHT``.
+    """
 
     fault: str
     case: str
@@ -28,7 +37,7 @@ class Control:
 
 
 def _swapped_gates(weights: Weights) -> Weights | None:
-    """The first two gates change places (r and z, i and f)."""
+    """Swap the first two gates (r and z, or i and f)."""
     gates = len(GATES[weights.spec.recurrent.cell])
     if gates < 2:
         return None
@@ -47,14 +56,14 @@ def _swapped_gates(weights: Weights) -> Weights | None:
 
 
 def _dropped_bias_hn(weights: Weights) -> Weights | None:
-    """The bias inside the reset gate's product is forgotten."""
+    """Set the bias inside the reset gate's product to zero."""
     if not any(name.endswith(".bias_hn") for name in weights.arrays):
         return None
     return _map(weights, lambda name, array: np.zeros_like(array) if name.endswith(".bias_hn") else array)
 
 
 def _flipped_kernel(weights: Weights) -> Weights | None:
-    """Convolution where cross-correlation is meant: every input kernel is flipped."""
+    """Flip every input kernel: convolution instead of cross-correlation."""
     if all(
         array.shape[2:] == (1,) * len(array.shape[2:]) for name, array in weights.arrays.items() if "weight_ih" in name
     ):
@@ -67,7 +76,7 @@ def _flipped_kernel(weights: Weights) -> Weights | None:
 
 
 def _wrong_reset(weights: Weights) -> Weights | None:
-    """The reset gate acts after the recurrent convolution instead of before, or the other way round."""
+    """Move the reset gate to the other side of the recurrent convolution."""
     spec = weights.spec
     if spec.recurrent.cell != "gru":
         return None
@@ -100,11 +109,11 @@ CONTROLS = {
     "flipped-kernel": "gru-before-2d",
     "wrong-reset": "gru-before-2d",
 }
-"""On which case each fault is tried."""
+"""The case that each fault is planted in."""
 
 
 def plant(fault: str, weights: Weights) -> Weights | None:
-    """The weights with a fault in them; None where the network has nothing to break in that way."""
+    """Plant a fault in weights; None if the network has nothing to break in that way."""
     return FAULTS[fault](weights)
 
 

@@ -1,4 +1,4 @@
-"""Anybody's own network as something that the table of cases is run on."""
+"""A user's own network as a backend of the comparison."""
 
 from __future__ import annotations
 
@@ -20,19 +20,28 @@ TENSORS = ("numpy", "torch", "jax")
 
 
 class Module:
-    """A function ``run(spec, arrays, x, state, **call) -> (output, state)``, or an object that has it as a method.
+    """A user's network: ``run(spec, arrays, x, state, **call) -> (output, state)``.
 
-    ``arrays`` are the canonical weights by name, ``x`` is (T, B, C, *S), ``state`` a tuple with one entry for each layer
-    and direction, h or (h, c), each (B, H, *S), or None for zeros. ``call`` are the optional arguments of the case, as
-    ``convgru.reference.run`` has them; a function that has no parameter for one declines the case. So does one that raises
-    ``convgru.UnsupportedError``.
+    Args:
+        given: the function ``run``, an object with this method, or a class of such objects that takes
+            no arguments.
+        name: what the report calls it; the name of the function or class if None.
+
+    ``run`` is called once for each case:
+
+    - ``spec`` describes the network, ``arrays`` are its weights by canonical name.
+    - ``x`` is (T, B, C, *S). ``state`` has one entry for each layer and direction, h or (h, c), of shape
+      (B, H, *S); None is zeros. Output and final state have the same forms.
+    - ``call`` holds the optional arguments of the case, as ``convgru.reference.run`` takes them. A
+      function without a parameter for one of them declines the case.
+    - It raises ``convgru.UnsupportedError`` to decline a case.
 
     Two attributes, of the function or the object, are optional:
 
-    - ``tensors``: "numpy" (the default), "torch" or "jax": what ``run`` is given and returns. With torch and JAX the
-      gradients are those of the framework, through whatever ``run`` does.
-    - ``gradients(spec, arrays, x, state, cotangents, **call)``: the gradients by name, for a ``run`` in NumPy. Without it
-      outputs and states alone are compared.
+    - ``tensors``: "numpy" (the default), "torch" or "jax", the arrays that ``run`` takes and returns.
+      With torch and JAX its gradients are compared too.
+    - ``gradients(spec, arrays, x, state, cotangents, **call)`` returns gradients by name, for a ``run``
+      in NumPy. Without it only outputs and states are compared.
     """
 
     def __init__(self, given: Any, name: str | None = None) -> None:
@@ -73,7 +82,7 @@ class Module:
         cotangents: tuple[np.ndarray, Any] | None = None,
         device: str = "cpu",
     ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-        """Run it as a backend: output, final state, gradients. Raises UnsupportedError for a case that it declines."""
+        """Run one case: output, final state, gradients. Raises UnsupportedError to decline it."""
         spec, extras = weights.spec, extras or Extras()
         call = {name: getattr(extras, name) for name in extras.given} | ({} if steps is None else {"steps": steps})
         self._check_signature(call)
@@ -118,7 +127,12 @@ class Module:
 
 
 def load(path: str) -> Module:
-    """The module at ``package.module:name``. Raises ValueError for another form, ImportError where it is not found."""
+    """Import a module from ``package.module:name``.
+
+    Raises:
+        ValueError: the path has another form.
+        ImportError: there is no such package or name.
+    """
     file, colon, name = path.partition(":")
     if not colon or not file or not name:
         raise ValueError(f"module expected package.module:name, got {path!r}")
@@ -131,7 +145,7 @@ def load(path: str) -> Module:
 
 
 def as_module(given: Any) -> Module:
-    """The module that ``convgru.parity.run`` was given: one already, where to import it, or what runs."""
+    """Make a Module of what ``convgru.parity.run`` was given: a Module, a path, or what runs."""
     if isinstance(given, Module):
         return given
     return load(given) if isinstance(given, str) else Module(given)

@@ -1,4 +1,4 @@
-"""What the float64 reference says of a problem, and how far a backend is from it."""
+"""Solve a problem with the float64 reference, and compare a backend with the solution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Runner(Protocol):
-    """What can be compared: a backend of ``convgru.registry``, or a ``convgru.parity.module.Module``."""
+    """What can be compared: a backend of ``convgru.registry``, or a ``convgru.parity.Module``."""
 
     def execute(
         self,
@@ -69,10 +69,21 @@ def solve(
 def compare(
     solution: Solution, runner: Runner, name: str, device: str = "cpu", weights: Weights | None = None
 ) -> list[Row]:
-    """Run a backend on the problem and compare: a row each for output, states and gradients.
+    """Run a backend on the problem: one row each for output, states and gradients.
 
-    A row is about the array whose error is the largest part of its budget. ``weights`` replace the problem's, so that a
-    fault can be planted. Raises ValueError for a result of the wrong shape or a gradient that is not there.
+    Args:
+        solution: the problem and the reference's answer.
+        runner: the backend.
+        name: what the report calls it.
+        device: where it computes.
+        weights: run these instead of the problem's, so that a fault can be planted.
+
+    Returns:
+        Of each quantity the row of the array with the largest ratio of error to budget.
+
+    Raises:
+        ValueError: a result has the wrong shape, or a gradient is missing.
+        UnsupportedError: the backend cannot compute this.
     """
     problem = solution.problem
     y, final, gradients = runner.execute(

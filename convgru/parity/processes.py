@@ -1,4 +1,4 @@
-"""Tasks of a comparison one after the other, or in several processes at once."""
+"""Run the tasks of a comparison, in this process or in several."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Task = Callable[[], Report]
 
 
 def reports(tasks: Sequence[Task], jobs: int) -> Iterator[Report]:
-    """The report of each task, in order; with more than one job the tasks must be such as can be pickled."""
+    """Yield the report of each task in order; with several jobs the tasks must be picklable."""
     if jobs == 1:
         for task in tasks:
             yield task()
@@ -29,6 +29,6 @@ def reports(tasks: Sequence[Task], jobs: int) -> Iterator[Report]:
 
 
 def _limit_threads(threads: int) -> None:
-    """Before any framework is imported: processes that share the cores must not each use them all."""
+    """Share the cores among the processes; effective because no framework is imported yet."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(threads))

@@ -1,4 +1,4 @@
-"""What a parity run found: rows of error and budget, what could not be compared and why, and its verdict."""
+"""Report of a parity run: errors and budgets, what was not compared and why, and the verdict."""
 
 from __future__ import annotations
 
@@ -17,7 +17,18 @@ QUANTITIES = ("output", "state", "gradient")
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity of one case on one backend; ``leaf`` is the array that fared worst."""
+    """One quantity of one case on one backend.
+
+    Attributes:
+        case: the case's name.
+        backend: the backend's name.
+        dtype: dtype of weights and arguments.
+        device: where the backend computed.
+        quantity: output, state or gradient.
+        leaf: the array of this quantity with the largest ratio of error to budget.
+        error: its largest error, relative to max(1, max|reference|).
+        budget: the largest error that is allowed.
+    """
 
     case: str
     backend: str
@@ -30,36 +41,36 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Achieved over budget: up to 1 is within."""
+        """Error over budget; within budget up to 1."""
         return self.error / self.budget
 
     @property
     def rank(self) -> float:
-        """The ratio, or infinity where the error is not a number: what the worst row is chosen by."""
+        """The ratio, with infinity for NaN: the key that finds the worst row."""
         return self.ratio if self.ratio == self.ratio else float("inf")
 
     @property
     def ok(self) -> bool:
-        """Whether the error is within a finite budget; never so for NaN."""
+        """Whether the error is within a finite budget; False for NaN."""
         return self.error <= self.budget < float("inf")
 
 
 @dataclass
 class Report:
-    """What a parity run found.
+    """Everything that a parity run measured.
 
     Attributes:
         device: where the backends computed.
         tf32: whether float32 was allowed to be TF32.
         platform: operating system and processor.
         versions: of Python, NumPy and every framework.
-        backends: what was to be compared.
-        requested: those of them that were asked for by name.
+        backends: names of what was compared.
+        requested: those that were asked for by name.
         rows: error and budget of every quantity of every case on every backend.
-        controls: how the planted faults fared.
+        controls: results of the planted faults.
         unsupported: "backend dtype device" to the reason why a backend computes nothing so.
         absent: backends that are not installed, each with what would install it.
-        declined: "module dtype device case" to the reason why a user's module does not compute the case.
+        declined: "module dtype device case" to the reason why a user's module declines the case.
         errors: "module dtype device case" to the error that a user's module raised.
     """
 
@@ -78,12 +89,12 @@ class Report:
 
     @classmethod
     def empty(cls, device: str, tf32: bool) -> Report:
-        """A report of a run on this machine, before anything is compared."""
+        """Start the report of a run on this machine."""
         versions = {"python": platform.python_version(), "numpy": np.__version__}
         return cls(device, tf32, f"{platform.system()} {platform.machine()}", versions)
 
     def add(self, other: Report) -> None:
-        """Take over what a part of the run gave."""
+        """Add the report of a part of the run."""
         self.rows += other.rows
         self.controls += other.controls
         self.backends, self.requested = other.backends, other.requested
@@ -96,11 +107,11 @@ class Report:
         return not self.failures()
 
     def failures(self) -> list[str]:
-        """One sentence for everything that keeps the report from being ok, in the order of the rows.
+        """List in one sentence each what makes the report fail.
 
-        Errors over their budget, planted faults that were not caught, errors of a user's module, backends that computed
-        some cases of a dtype and refused others, backends asked for by name that cannot compute a dtype or compared
-        nothing, and a run in which nothing was compared at all.
+        Errors over their budget, planted faults that were not caught, errors of a user's module,
+        backends that computed some cases of a dtype and refused others, backends asked for by name
+        that compared nothing or not all dtypes, and a run that compared nothing at all.
         """
         failures = [
             f"{r.backend} {r.dtype} {r.case}: {r.quantity} ({r.leaf}) error {r.error:.3g} over budget {r.budget:.3g}"
@@ -132,7 +143,7 @@ class Report:
         return failures
 
     def summary(self) -> Iterator[tuple[str, str, str, int, Row]]:
-        """For each backend, dtype and quantity: how many cases, and the row with the worst ratio."""
+        """Yield (backend, dtype, quantity, number of cases, worst row)."""
         for name in self.backends:
             for dtype in dict.fromkeys(row.dtype for row in self.rows):
                 for quantity in QUANTITIES:
@@ -141,12 +152,12 @@ class Report:
                         yield name, dtype, quantity, len(rows), max(rows, key=lambda row: row.rank)
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as plain data, with ``ok`` and the failures spelled out."""
+        """Return the report as plain data, with ``ok`` and ``failures``."""
         rows = [{**asdict(row), "ratio": row.ratio, "ok": row.ok} for row in self.rows]
         return {"ok": self.ok, "failures": self.failures(), **asdict(self), "rows": rows}
 
     def to_json(self) -> str:
-        """The report as JSON text; numbers that are infinite or NaN become strings, for JSON has none."""
+        """Return the report as JSON text, infinite numbers and NaN as strings."""
         return json.dumps(_plain(self.as_dict()), indent=1, allow_nan=False)
 
 

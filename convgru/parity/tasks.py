@@ -1,4 +1,4 @@
-"""What a comparison consists of: backends run on some cases, or on planted faults, each giving a report of its own."""
+"""Tasks of a comparison: run the backends on some cases or planted faults, and report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from convgru.weights import Weights
 
 @dataclass(frozen=True)
 class Settings:
-    """How to compare: see ``convgru.parity.run``, whose arguments these are."""
+    """Options of a comparison; see the arguments of ``convgru.parity.run``."""
 
     backends: tuple[str, ...] | None = None
     module: Any = None
@@ -35,7 +35,7 @@ class Settings:
 
 
 def compare_cases(settings: Settings, cases: Sequence[Case], dtype: str) -> Report:
-    """Run every backend on the cases in one dtype, with the fault planted if the settings name one."""
+    """Run every backend on cases in one dtype, with the settings' fault planted if there is one."""
     runners, report = _begin(settings)
     gradients = settings.gradients and settings.fault is None
     if not runners:
@@ -62,7 +62,10 @@ def compare_solution(settings: Settings, solution: Solution) -> Report:
 
 
 def compare_faults(settings: Settings, cases: Sequence[Case], dtype: str) -> Report:
-    """Plant each fault once and see that every backend's comparison misses: on its usual case, or for a module on one of ``cases``."""
+    """Plant each fault once on every backend and record whether the comparison catches it.
+
+    Backends run the case that ``CONTROLS`` names; a user's module the first of ``cases`` that it computes.
+    """
     runners, report = _begin(settings)
     table = {case.name: case for case in case_table.table()}
     with _around(settings, runners):
@@ -83,7 +86,7 @@ def compare_faults(settings: Settings, cases: Sequence[Case], dtype: str) -> Rep
 
 
 def _begin(settings: Settings) -> tuple[dict[str, Any], Report]:
-    """What is to be compared, by name, and a report that says so."""
+    """Find what is to be compared, by name, and start a report."""
     report = Report.empty(settings.device, settings.tf32)
     runners: dict[str, Any] = {}
     if settings.module is not None:
@@ -106,7 +109,7 @@ def _begin(settings: Settings) -> tuple[dict[str, Any], Report]:
 
 @contextmanager
 def _around(settings: Settings, runners: dict[str, Any]) -> Iterator[None]:
-    """Within it float32 means float32, unless TF32 was asked for, and compiled programs are kept in the cache."""
+    """Context in which TF32 is off, unless asked for, and compiled programs go to the cache."""
     with ExitStack() as stack:
         for runner in runners.values():
             if not settings.tf32:
@@ -117,7 +120,7 @@ def _around(settings: Settings, runners: dict[str, Any]) -> Iterator[None]:
 
 
 def _rows(report: Report, solution: Solution, runner: Any, name: str, faulty: Weights | None = None) -> list[Row]:
-    """Rows of one backend; none if it cannot compute this, or if a user's module breaks: the report then says why."""
+    """Rows of one backend; if it cannot compute the problem none, and the reason in the report."""
     key = f"{name} {solution.problem.weights.dtype} {report.device}"
     if not isinstance(runner, Module):
         try:

@@ -1,4 +1,4 @@
-"""The float64 reference: networks in NumPy, slow and plain, and their gradients."""
+"""The float64 reference: networks and their gradients in plain NumPy."""
 
 from __future__ import annotations
 
@@ -30,14 +30,32 @@ def run(
     forced: Any = None,
     resume: bool = False,
 ) -> tuple[Any, tuple[Any, ...]]:
-    """Run a network on x (T, B, C, *S) in float64: output (T, B, H, *S) and final state.
+    """Run a network in float64.
 
-    ``state`` None means zeros; else one entry for each layer and direction, h or (h, c), of shape (B, H, *S). The other arguments
-    are those of ``convgru.calls.Extras``. With ``lengths`` the output is zero past a sample's end, and the final state is the one
-    after its last valid frame. ``return_all_layers`` gives a tuple of every layer's output, ``last_only`` the output of the last
-    (valid) frame alone, (B, H, *S), zeros where there is none. A forecaster needs ``steps`` and returns that many predicted
-    frames; with ``resume`` it goes on from a call before: x is the last frame (1, B, C, *S), predicted or true, and ``state`` what that call returned.
-    Raises ValueError or TypeError, naming what was expected and what came.
+    Args:
+        weights: the network.
+        x: input (T, B, C, *S).
+        state: initial state, one entry for each layer and direction, h or (h, c), of shape (B, H, *S);
+            None for zeros.
+        lengths: (B,), valid frames of each sample. Past its end the output is zero, and its final state
+            is the one after its last valid frame.
+        context: for each layer and direction (B, G·H, *S) or (T, B, G·H, *S), added to the
+            pre-activations.
+        masks: of dropout and zoneout, named as ``convgru.spec.shapes.mask_shapes`` says.
+        return_all_layers: return a tuple of every layer's output instead of the last one's.
+        last_only: return the output of the last valid frame alone, (B, H, *S); zeros if there is none.
+        steps: how many frames a forecaster predicts; required there.
+        targets: (steps, B, C, *S), a forecaster's true frames.
+        forced: (steps, B) of bool; where true, the next step reads the target, not the prediction.
+        resume: continue an earlier forecast: x is its last frame (1, B, C, *S), predicted or true, and
+            ``state`` the state that it returned.
+
+    Returns:
+        Output (T, B, H, *S), or a forecaster's frames (steps, B, C, *S), and the final state.
+
+    Raises:
+        ValueError: an argument has the wrong size; the message says what was expected and what came.
+        TypeError: an argument is of the wrong kind.
     """
     spec = weights.spec
     x = as_float64(spec.title, "x", x)
@@ -60,7 +78,7 @@ def run(
 
 
 def _last(y: np.ndarray, lengths: np.ndarray | None) -> np.ndarray:
-    """Each sample's last valid frame of y (T, B, …); zeros where there is none, as y holds past the end."""
+    """Last valid frame of each sample of y (T, B, …); zeros if there is none."""
     if lengths is None:
         return np.asarray(y[-1])
     frames = [y[n - 1, b] if n else np.zeros_like(y[0, b]) for b, n in enumerate(lengths)]

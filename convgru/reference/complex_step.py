@@ -1,7 +1,8 @@
-"""Derivatives of the reference by complex step: slow, and by no rule but the reference's own arithmetic.
+"""Derivatives of the reference by complex step: slow, but free of differentiation rules.
 
-f(p + i·step) = f(p) + i·step·f'(p) + O(step²): the imaginary part over the step is the derivative, to rounding (Squire and
-Trapp 1998). It is what the reverse pass of ``convgru.reference.gradients`` is checked against.
+f(p + i·step) = f(p) + i·step·f'(p) + O(step²): the imaginary part over the step is the derivative,
+exact to rounding (Squire and Trapp 1998). The reverse pass of ``convgru.reference.gradients`` is
+checked against it.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ def gradient(
     steps: int | None = None,
     extras: Extras = Extras(),  # noqa: B008 - frozen
 ) -> dict[str, np.ndarray]:
-    """Gradient of sum(cotangents · (output, final state)) by complex step, elementwise, for every leaf.
+    """Gradient of sum(cotangents · (output, final state)) by complex step, for every leaf.
 
-    One run for each number: for small networks. For large ones see ``derivatives``.
+    Takes one run for each number, so it suits small networks; for large ones see ``derivatives``.
     """
     x = as_float64(weights.spec.title, "x", x)
     extras = complete_extras(weights.spec, x, extras, steps)
@@ -63,7 +64,10 @@ def derivatives(
     steps: int | None = None,
     extras: Extras = Extras(),  # noqa: B008 - frozen
 ) -> dict[str, np.ndarray]:
-    """Derivatives of sum(cotangents · (output, final state)) along directions[name] (D, *shape), for each name: (D,) numbers."""
+    """Derivatives of sum(cotangents · (output, final state)) along given directions.
+
+    ``directions[name]`` is (D, *shape of the leaf); the result has D numbers for each name.
+    """
     x = as_float64(weights.spec.title, "x", x)
     extras = complete_extras(weights.spec, x, extras, steps)
     leaves = leaves_of(weights, x, complete_state(weights.spec, x, state), extras)

@@ -1,4 +1,4 @@
-"""Gradients of the reference by one reverse pass, and how far rounding may move results and gradients."""
+"""Gradients of the reference by one reverse pass, with or without disturbed operations."""
 
 from __future__ import annotations
 
@@ -56,10 +56,16 @@ def taped(
     ops: TapedOps | None = None,
     copies: int = 1,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Results (``output``, ``state.0.h`` …) and the gradients of every leaf, each with an axis of ``copies`` in front.
+    """Results (``output``, ``state.0.h`` …) and gradients of every leaf, with a leading axis of ``copies``.
 
-    ``leaves`` and ``extras`` are complete, as ``convgru.reference.network`` makes them; ``ops`` may disturb each copy in
-    its own way. Without cotangents there are no gradients.
+    Args:
+        spec: the network.
+        leaves: all arrays, as ``leaves_of`` returns them.
+        cotangents: weights of output and final state; None for no gradients.
+        steps: a forecaster's horizon.
+        extras: the optional arguments, completed by ``complete_extras``.
+        ops: operations that may disturb each copy differently; plain ones if None.
+        copies: size of the leading axis.
     """
     ops = TapedOps() if ops is None else ops
     tensors = {n: Tensor(np.broadcast_to(a, (copies, *a.shape)), extra=1.0) for n, a in leaves.items()}

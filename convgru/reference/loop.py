@@ -1,4 +1,4 @@
-"""The reference's loops over time, layers and directions, in NumPy, channels last, any further axes leading."""
+"""The reference's loops over time, layers and directions: channels last, further axes leading."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ Parts = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True)
 class Call:
-    """What a call brings besides x and state, channels last: all of it may be absent.
+    """Optional arguments of a call, channels last.
 
-    ``lengths`` (B,); ``context`` for each layer and direction the arrays (B, *S, G·H) of all frames; ``masks`` by the names of
-    ``convgru.spec.shapes.mask_shapes``. ``ops`` may be a perturbed version of numpy_ops and ``settle`` a function applied to every new
-    state: so the conditioning of a network is measured.
+    Attributes:
+        lengths: (B,), valid frames of each sample.
+        context: for each layer and direction the arrays (B, *S, G·H) of all frames.
+        masks: by the names of ``convgru.spec.shapes.mask_shapes``.
+        ops: the operations: ``convgru.reference.ops``, or a taped or disturbed form of them.
+        settle: a function applied to every new state.
     """
 
     lengths: np.ndarray | None = None
@@ -38,7 +41,7 @@ class Call:
 def run(
     spec: NetworkSpec, arrays: Arrays, prefix: str, frames: Frames, state: list[Parts], call: Call
 ) -> tuple[list[Frames], list[Parts]]:
-    """The output frames of every layer, and the final state: one entry for each layer and direction."""
+    """Output frames of every layer, and the final state of each layer and direction."""
     if spec.output_size is not None:
         frames = [pool(frame, spec.output_size) for frame in frames]
     valid = None
@@ -121,7 +124,10 @@ def _own(arrays: Arrays, prefix: str) -> Arrays:
 
 
 def pool(x: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Adaptive average pooling of (..., *S, C): output i is the mean of inputs ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉ − 1."""
+    """Adaptive average pooling of (..., *S, C).
+
+    Output i is the mean of the inputs ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉ − 1.
+    """
     for axis, m in enumerate(size, start=x.ndim - 1 - len(size)):
         x = np.moveaxis(np.moveaxis(x, axis, -1) @ np.array(pool_matrix(x.shape[axis], m)), -1, axis)
     return x
@@ -139,7 +145,7 @@ def forecast(
     resume: bool = False,
 ) -> tuple[Frames, list[Parts]]:
     """The ``steps`` frames that follow, and the state of the network that made the last of them."""
-    tops: Frames = []  # the top hidden state that the encoder has made already, where it is the encoder that goes on
+    tops: Frames = []  # the encoder's last hidden state, if the encoder itself goes on to predict
     if not resume:
         read = [ops.patch(frame, spec.patch) for frame in frames]
         layers, state = run(spec.encoder, arrays, "encoder.", read, state, call)

@@ -1,4 +1,4 @@
-"""One call of a network in NumPy float64: arguments checked and completed, then computed."""
+"""One call of a network in NumPy float64: check and complete its arguments, then compute."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _describe(value: Any) -> ArrayInfo | None:
 
 
 def _check_extras(spec: Spec, x: np.ndarray, extras: Extras, steps: int | None) -> None:
-    """Check every optional argument that is given. Raises TypeError for one that this kind of network does not take."""
+    """Check the optional arguments. Raises TypeError for one that the network does not take."""
     forecaster = isinstance(spec, ForecasterSpec)
     for name in extras.given:
         if (name in ("targets", "forced", "resume")) != forecaster:
@@ -81,9 +81,10 @@ def compute(
     ops: Any = ops,
     settle: Callable[[Any], Any] | None = None,
 ) -> tuple[list[np.ndarray], tuple[Any, ...]]:
-    """``run`` without its checks, giving the outputs of all layers: arrays may be complex and may carry further leading axes.
+    """Compute the outputs of all layers and the final state, without checks.
 
-    ``leaves``, if given, hold the context's arrays, perturbed; ``ops`` and ``settle`` as in ``convgru.reference.loop.Call``.
+    Arrays may be complex, carry further leading axes, or be ``convgru.reference.tape.Tensor``.
+    ``leaves``, if given, replace the context's arrays; ``ops`` and ``settle`` as in ``loop.Call``.
     """
     ndim = spec.ndim
 
@@ -128,7 +129,7 @@ def leaves_of(
     state: tuple[Any, ...],
     extras: Extras = Extras(),  # noqa: B008 - frozen
 ) -> dict[str, np.ndarray]:
-    """All that a gradient may be taken with respect to, by name: ``x``, ``state.0.h`` …, ``context.0`` …, each parameter."""
+    """Everything that has a gradient: ``x``, ``state.0.h`` …, ``context.0`` …, every parameter."""
     arrays = {name: array.astype(np.float64) for name, array in weights.arrays.items()}
     return {"x": x, **dict(state_leaves(weights.spec, state)), **extras.leaves(), **arrays}
 

@@ -1,7 +1,8 @@
-"""The ops of the NumPy reference: channels last, convolution through matrix products, complex input welcome.
+"""Operations of the NumPy reference: channels last, convolution by matrix products.
 
-Every array may carry further leading axes, the same for all (many perturbed copies of one network run at once): images are
-(..., B, *S, C). Nothing here takes an absolute value or a maximum, so that f(p + 1e-30i) carries the derivative of f.
+Every array may carry further leading axes, the same for all (copies of one network run at once):
+images are (..., B, *S, C). Complex input is supported, and nothing takes an absolute value or a
+maximum, so that f(p + 1e-30i) carries the derivative of f.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from convgru.spec.convolution import Convolution
 
 @dataclass(frozen=True)
 class Kernel:
-    """A convolution's weights as a matrix (..., groups, in/groups · taps, rows/groups), its geometry and its fan-in."""
+    """A convolution's weights as a matrix (..., groups, in/groups · taps, rows/groups)."""
 
     matrix: np.ndarray
     geometry: Convolution
@@ -40,7 +41,7 @@ Params = Mapping[str, "Kernel | NormPart | np.ndarray"]
 
 
 def prepare(spec: CellSpec, own: Mapping[str, np.ndarray]) -> Params:
-    """The parameters of one plain cell, given by their short names, in the form that the ops below take."""
+    """Prepare one plain cell's parameters, given by their short names, for the operations below."""
     ndim, gates = spec.ndim, spec.gates
     p: dict[str, Kernel | NormPart | np.ndarray] = {
         "ih": kernel(own["weight_ih"], spec.input_convolution),
@@ -84,7 +85,7 @@ def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, np.ndarray]) -> P
 
 
 def kernel(weight: np.ndarray, geometry: Convolution) -> Kernel:
-    """(..., gates·groups·rows, in, *k) as one matrix for each group, its rows ordered as ``conv`` lays out its windows."""
+    """Reshape (..., gates·groups·rows, in, *k) to one matrix for each group, as ``conv`` wants it."""
     lead = weight.shape[: -(len(geometry.kernel_size) + 2)]
     columns = prod(weight.shape[len(lead) + 1 :])
     cut = weight.reshape(*lead, geometry.gates, geometry.groups, -1, columns)
@@ -114,7 +115,7 @@ def conv(x: np.ndarray, p: Params, name: str) -> np.ndarray:
 
 
 def windows(x: np.ndarray, geometry: Convolution) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Every window of x as (..., groups, pixels, channels/groups · taps), and the pixels' axes (B, *S) of the result."""
+    """Windows of x as (..., groups, pixels, channels/groups · taps), and the result's (B, *S)."""
     ndim = len(geometry.kernel_size)
     axes = tuple(range(x.ndim - ndim - 1, x.ndim - 1))
     pads = geometry.pads(x.shape[x.ndim - ndim - 1 : -1])
@@ -182,7 +183,7 @@ def _sigmoid(a: np.ndarray) -> np.ndarray:
 
 
 def _ramp(slope: float) -> Callable[[np.ndarray], np.ndarray]:
-    """slope·x + 0.5, clipped to [0, 1]: by the sign of the real part, for a complex step must pass."""
+    """slope·x + 0.5, clipped to [0, 1] by the sign of the real part, as the complex step needs."""
 
     def ramp(a: np.ndarray) -> np.ndarray:
         line = slope * a + 0.5

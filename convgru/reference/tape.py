@@ -1,8 +1,8 @@
-"""Reverse-mode differentiation of NumPy code: what is computed from a ``Tensor`` remembers how, and ``backward`` goes back.
+"""Reverse-mode differentiation of NumPy code: a ``Tensor`` records its operands, ``backward`` visits them.
 
-An adjoint is a sum of terms, and a computer rounds each addition. So besides its value an ``Adjoint`` may carry how many
-terms it was summed from and the sum of their squares, from which ``convgru.reference.rounding`` knows how large the
-rounding error of any program that computes this sum is, in whatever order it adds.
+An adjoint is a sum of terms, and computers round each addition. So besides its value an ``Adjoint``
+may carry the number of its terms and the sum of their squares, which tell
+``convgru.reference.rounding`` how large the rounding error of this sum is in any program.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ Array = np.ndarray
 
 
 class Adjoint(NamedTuple):
-    """Derivative of the result with respect to a tensor; ``squares`` None where rounding is not asked for."""
+    """Derivative of the result with respect to a tensor.
+
+    Attributes:
+        value: the derivative.
+        squares: sum of the squares of its terms; None if rounding is not modelled.
+        terms: number of its terms.
+    """
 
     value: Array
     squares: Array | None = None
@@ -34,10 +40,13 @@ Pull = Callable[[Adjoint], Adjoint]
 
 
 class Tensor:
-    """An array and the operands that it was computed from.
+    """An array, and the operands that it was computed from.
 
-    ``moves``: it only rearranges its operand's numbers, so that nothing is rounded. ``extra`` is added to the size of the
-    rounding error of its adjoint, in eps.
+    Args:
+        value: the array.
+        operands: each operand with the function that maps this tensor's adjoint to the operand's.
+        moves: whether it only rearranges its operands' numbers, so that nothing is rounded.
+        extra: added to the size of the rounding error of its adjoint, in eps.
     """
 
     __array_ufunc__ = None  # so that array * tensor asks the tensor
@@ -197,9 +206,9 @@ FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
 
 
 def backward(results: Iterable[tuple[Tensor, Array]], rounding: Rounding | None = None) -> dict[Tensor, Array]:
-    """Derivatives of the sum of results times cotangents with respect to every tensor that has no operands.
+    """Derivatives of the sum of results times cotangents with respect to every tensor without operands.
 
-    With ``rounding`` every adjoint is off by what the rounding of its sum may come to.
+    With ``rounding`` every adjoint is disturbed as rounding would disturb it.
     """
     pending: dict[Tensor, Adjoint] = {}
     for tensor, cotangent in results:
@@ -229,7 +238,7 @@ def _add(pending: dict[Tensor, Adjoint], tensor: Tensor, more: Adjoint) -> None:
 
 
 def _ordered(results: Iterable[Tensor]) -> list[Tensor]:
-    """All that the results were computed from, each tensor after its operands."""
+    """Sort everything that the results depend on, each tensor after its operands."""
     ordered: dict[Tensor, None] = {}
     stack = [(tensor, False) for tensor in results]
     while stack:

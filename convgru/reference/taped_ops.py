@@ -1,7 +1,8 @@
-"""The reference's ops on tensors that remember: derivatives by hand for what is more than arithmetic, and rounding on request.
+"""The reference's operations on ``Tensor``, with derivatives by hand, and optionally with rounding.
 
-With a ``Rounding`` the results of convolutions, norms and activations, and every new state, are off by what rounding comes
-to; ``convgru.reference.tape.backward`` does the same to every adjoint. All arrays lead with the axis of the copies.
+With a ``Rounding`` the results of convolutions, norms and activations, and every new state, are
+disturbed as rounding would disturb them; ``convgru.reference.tape.backward`` does the same to every
+adjoint. All arrays have a leading axis of copies, each of which is disturbed differently.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class _Windows:
         self.index, self.size = _window_index(shape[2:], geometry)
 
     def columns(self, x: np.ndarray) -> np.ndarray:
-        """Every window of (copies, B, *S, C) as (copies, B, groups, pixels, channels/groups · taps)."""
+        """Windows of (copies, B, *S, C) as (copies, B, groups, pixels, channels/groups · taps)."""
         flat = x.reshape(*x.shape[:2], -1)
         padded = np.concatenate([flat, np.zeros((*x.shape[:2], 1))], axis=-1)
         return np.take(padded, self.index, axis=-1)
@@ -150,7 +151,7 @@ class _Windows:
         return sums[:, :-1].reshape(self.shape)
 
     def image(self, product: np.ndarray) -> np.ndarray:
-        """(copies, B, groups, pixels, gates · rows) as (copies, B, *S, gates · groups · rows)."""
+        """Turn (copies, B, groups, pixels, gates·rows) into (copies, B, *S, gates·groups·rows)."""
         cut = product.reshape(*product.shape[:-1], self.geometry.gates, -1)
         return np.moveaxis(cut, 2, 4).reshape(*self.shape[:2], *self.size, -1)
 
@@ -164,7 +165,10 @@ class _Windows:
 
 @lru_cache(maxsize=64)
 def _window_index(shape: tuple[int, ...], geometry: Convolution) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Where in the raveled (*S, C) each number of ``columns`` comes from, one past the end for padding; *S of the result."""
+    """Index of each number of ``columns`` in the raveled (*S, C), and the result's *S.
+
+    Padding has the index one past the end.
+    """
     pixels = np.arange(prod(shape), dtype=np.float64).reshape(1, *shape) + 1
     windows, size = ops.windows(pixels, geometry)
     index = np.where(windows == 0, prod(shape) + 1, windows) - 1
