@@ -143,16 +143,22 @@ class TestTorch:
 
 
 @pytest.mark.skipif("torch" not in INSTALLED, reason="PyTorch is not installed")
-def test_the_recurrent_part_of_rafts_model_is_swapped_and_written_back():
-    """From RAFT's file into a cell inside a model of ours, and back to the arrays that RAFT reads."""
-    _, state_dict, _ = load_golden("foreign/raft_convgru")
-    original = convgru.adopt(state_dict)
-    cell = convgru.build(convgru.init(original.spec, dtype=str(original.dtype)), "torch", cell=True)
-    convgru.load(cell, original)
-    back = convgru.importers.export(convgru.extract(cell), "raft")
-    for name, array in back.items():
-        (there,) = (value for key, value in state_dict.items() if key.endswith(name))
-        assert array.tobytes() == there.tobytes(), name
+@pytest.mark.parametrize(("golden", "layout"), [("raft_convgru", "raft"), ("raft_sepconvgru", "raft_sep")])
+def test_the_recurrent_part_of_rafts_model_is_swapped_and_written_back(tmp_path, golden, layout):
+    """From RAFT's checkpoint into a cell inside a model of ours, and back to the file that RAFT reads, byte for byte."""
+    import torch
+
+    meta, state_dict, _ = load_golden(f"foreign/{golden}")
+    torch.save({name: torch.from_numpy(array) for name, array in state_dict.items()}, tmp_path / "raft.pt")
+    original = convgru.read(tmp_path / "raft.pt", prefix=meta["prefix"])
+    model = torch.nn.ModuleDict({"gru": convgru.build(original, "torch", cell=True)})
+    convgru.load(model["gru"], convgru.init(original.spec, dtype=str(original.dtype)))
+    assert not convgru.extract(model["gru"]).equal(original)
+    convgru.load(model["gru"], original)
+    convgru.write(convgru.extract(model["gru"]), tmp_path / "gru.pt", layout=layout, prefix=meta["prefix"])
+    back = torch.load(tmp_path / "gru.pt", weights_only=True)
+    assert sorted(back) == sorted(name for name in state_dict if name.startswith(meta["prefix"]))
+    assert all(tensor.numpy().tobytes() == state_dict[name].tobytes() for name, tensor in back.items())
 
 
 def test_import_star_leaves_the_standard_inspect_alone():

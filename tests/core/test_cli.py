@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support import assert_fails, load_golden
 
 import convgru
-from convgru import importers
+from convgru import cli, importers
 
 FRAMEWORKS = ("torch", "jax", "flax", "mindspore")
 
@@ -319,3 +321,13 @@ def test_inspect_of_hints_that_fit_one_network_or_none(convgru_cli, tmp_path):
     assert "read as convlstm_pytorch, 'b.'" in result.stdout
     assert "the arrays say hidden_dim=[2]" in result.stdout
     assert_fails(convgru_cli("inspect", "two.npz", "--hint", "hidden_dim=4"), "no known layout fits")
+
+
+def test_every_command_and_option_is_documented():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    (commands,) = (each for each in cli._parser()._actions if isinstance(each, argparse._SubParsersAction))
+    for name, parser in commands.choices.items():
+        assert f"## convgru {name}" in text
+        for action in parser._actions:
+            for option in action.option_strings:
+                assert option in ("-h", "--help") or f"`{option}" in text, (name, option)
