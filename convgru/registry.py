@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
@@ -32,27 +33,27 @@ class Backend(Protocol):
     """
 
     def versions(self) -> dict[str, str]:
-        """Versions of the framework and of what it stands on."""
+        """Return the versions of the framework and of the packages that it needs."""
         ...
 
     def devices(self) -> dict[str, str]:
-        """The devices that can be asked for, each with a description: ``{"cpu": "..."}``, perhaps ``"cuda:0"``."""
+        """Map each device that can be asked for (``"cpu"``, ``"cuda:0"`` …) to its description."""
         ...
 
     def notes(self) -> list[str]:
-        """One line each on what would run here: implementation, TF32, priming. For ``convgru doctor``."""
+        """Return lines for ``convgru doctor`` on what would run here: implementation, precision, setup."""
         ...
 
     def owns(self, net: object) -> bool:
-        """Whether ``net`` is what ``build`` of this backend returns."""
+        """Return whether ``net`` is a network of this backend."""
         ...
 
     def build(self, weights: Weights, **options: Any) -> Any:
-        """The native module (for JAX: spec and params) with these weights; options as in the native constructor."""
+        """Make the native module (for JAX: spec and params) with these weights; options as in the native constructor."""
         ...
 
     def extract(self, net: Any) -> Weights:
-        """The weights of what ``build`` returned, byte for byte."""
+        """Return the weights of what ``build`` returned, byte for byte."""
         ...
 
     def load(self, net: Any, weights: Weights) -> None:
@@ -80,7 +81,7 @@ class Backend(Protocol):
         ...
 
     def precise(self) -> Any:
-        """A context manager within which float32 means float32: TF32 off, deterministic kernels; all put back after."""
+        """Return a context manager that turns TF32 off and deterministic kernels on, and restores the settings after."""
         ...
 
 
@@ -105,19 +106,19 @@ class Checkpoints(Protocol):
 
 
 def get(name: str) -> Backend:
-    """The backend called ``name``. Raises ValueError for an unknown one, ImportError if its framework is missing."""
+    """Return the backend called ``name``. Raises ValueError if it is unknown, ImportError if its framework is missing."""
     if name not in ROOMS:
         raise ValueError(f"backend expected one of {', '.join(map(repr, ROOMS))}, got {name!r}")
     return cast("Backend", room(name, "backend"))
 
 
 def checkpoints(name: str) -> Checkpoints:
-    """The reader and writer of a framework's own files. Raises ImportError if the framework is missing."""
+    """Return the reader and writer of a framework's own files. Raises ImportError if the framework is missing."""
     return cast("Checkpoints", room(name, "checkpoint"))
 
 
 def room(name: str, module: str) -> Any:
-    """Import a module of a backend's room, or raise ImportError with the one command that mends it."""
+    """Import a module of a backend's package. Raises ImportError with the command that installs what is missing."""
     try:
         return importlib.import_module(f"{ROOMS[name]}.{module}")
     except ModuleNotFoundError as error:
@@ -125,7 +126,7 @@ def room(name: str, module: str) -> Any:
 
 
 def explain(name: str, error: ModuleNotFoundError) -> ImportError:
-    """What to tell a user who imports a face whose framework, or whose room, is not installed."""
+    """Return the error for a user whose framework, or whose backend package, is not installed."""
     missing = (error.name or "").split(".")[0]
     if missing in ROOMS.values():
         return ImportError(f"convgru.{name} is not installed: in the checkout run  pip install -e '.[{name}]'")
@@ -140,9 +141,7 @@ def available() -> dict[str, Backend | str]:
 
 
 def owner_of(net: object) -> str:
-    """The name of the backend that built ``net``. Raises TypeError if none did."""
-    import sys
-
+    """Return the name of the backend that ``net`` belongs to. Raises TypeError if there is none."""
     for name, package in ROOMS.items():
         module = sys.modules.get(f"{package}.backend")
         if module is not None and cast("Callable[[object], bool]", module.owns)(net):

@@ -105,6 +105,28 @@ def test_inspect_lists_several_networks_and_what_is_left(convgru_cli, tmp_path):
     assert convgru_cli("convert", "f.npz", "g.safetensors", "--prefix", "decoder.").returncode == 0
 
 
+def test_inspect_says_what_it_assumed_of_each_network(convgru_cli, tmp_path):
+    """Of several networks each has its own sentence, with the network's prefix; JSON holds the same."""
+    arrays = {
+        f"{start}.{name}": array
+        for start in ("first", "second")
+        for name, array in importers.export(convgru.init(convgru.network("rnn", 2, 3)), "convolutional_rnn").items()
+    }
+    np.savez(tmp_path / "two.npz", **arrays)
+    shown = " ".join(convgru_cli("inspect", "two.npz").stdout.split())
+    for start in ("first", "second"):
+        assert f"'{start}.': not in the file, assumed stride=1, dilation=1, nonlinearity=tanh" in shown
+    networks = json.loads(convgru_cli("inspect", "two.npz", "--json").stdout)["networks"]
+    assert [each["assumed"]["nonlinearity"] for each in networks] == ["tanh", "tanh"]
+    own = convgru.init(convgru.network("gru", 2, 3, stride=2)).arrays
+    np.savez(tmp_path / "own.npz", **{f"a.{n}": a for n, a in own.items()}, **{f"b.{n}": a for n, a in own.items()})
+    shown = " ".join(convgru_cli("inspect", "own.npz", "--layout", "convgru").stdout.split())
+    assert shown.count("not in the file, assumed") == 2
+    assert shown.count("stride=1") >= 2
+    networks = json.loads(convgru_cli("inspect", "own.npz", "--layout", "convgru", "--json").stdout)["networks"]
+    assert [each["assumed"]["stride"] for each in networks] == [1, 1]
+
+
 def test_networks_of_ours_and_of_others_stand_side_by_side(tmp_path):
     weights = convgru.init(convgru.network("gru", 2, [3, 4]))
     convgru.write(weights, tmp_path / "w.safetensors")

@@ -317,3 +317,23 @@ def test_foreign_safetensors_are_read_with_every_plain_dtype(tmp_path):
     save_file(arrays, tmp_path / "f.safetensors")
     found = safetensors.contents(tmp_path / "f.safetensors").arrays
     assert all((found[name] == array).all() and found[name].dtype == array.dtype for name, array in arrays.items())
+
+
+def test_replacing_keeps_what_exists_if_told_so(tmp_path):
+    """Before the block and after it: a file that somebody writes in the meantime is kept too."""
+    target = tmp_path / "report.json"
+    with atomic.replacing(target, overwrite=False) as temporary:
+        temporary.write_bytes(b"first")
+    with pytest.raises(FileExistsError, match=r"report\.json exists"), atomic.replacing(target, overwrite=False):
+        pytest.fail("the block is not entered")
+    target.unlink()
+
+    def write():
+        with atomic.replacing(target, overwrite=False) as temporary:
+            temporary.write_bytes(b"mine")
+            target.write_bytes(b"somebody else's")
+
+    with pytest.raises(FileExistsError, match=r"report\.json exists"):
+        write()
+    assert target.read_bytes() == b"somebody else's"
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
