@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from convgru.calls import Extras
 from convgru.errors import UnsupportedError, WeightsError
+from convgru.formats.checkpoint import unwrapped as name_inside
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.shapes import layer_prefix, nest_state, state_leaves
 from convgru.weights import Weights
@@ -166,7 +167,7 @@ def load(net: Any, weights: Weights) -> None:
     if isinstance(net, DropIn):
         raise TypeError(f"load expected a module of convgru.torch, got the drop-in {name}: use its load_state_dict")
     prefix = layer_prefix(0) if isinstance(net, LayerModule) else ""
-    parameters = {prefix + short: parameter for short, parameter in net.named_parameters()}
+    parameters = {prefix + name_inside(short): parameter for short, parameter in net.named_parameters()}
     held = {n: (tuple(p.shape), str(p.dtype).removeprefix("torch.")) for n, p in parameters.items()}
     weights.check_fit(name, net.spec, held)
     for n, p in parameters.items():

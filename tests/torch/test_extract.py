@@ -1,8 +1,9 @@
-"""A network wrapped by torch.compile, DataParallel or DistributedDataParallel is still the network."""
+"""A network, or a layer of one, wrapped by torch.compile, DataParallel and the like is still the network."""
 
 import pytest
 import torch
 from torch import distributed, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 import convgru
 from convgru.torch import ConvGRU, ConvLSTMCell, Forecaster
@@ -32,6 +33,22 @@ def test_extract_and_port_look_within(name, group):
     for wrapped in (torch.compile(net), parallel, nn.parallel.DistributedDataParallel(net), torch.compile(parallel)):
         assert convgru.extract(wrapped).equal(want)
         assert convgru.extract(convgru.port(wrapped, "torch")).equal(want)
+
+
+def test_layers_that_are_wrapped(tmp_path):
+    """Names in the state dict are the wrappers'; extract, read and load see the network."""
+    net, other = (ConvGRU(2, [3, 4], bidirectional=True) for _ in range(2))
+    want = convgru.extract(net)
+    for direction in ("fwd", "bwd"):
+        net.layers[1][direction] = checkpoint_wrapper(net.layers[1][direction])
+    net.layers[0]["fwd"] = torch.compile(net.layers[0]["fwd"])
+    assert "layers.0.fwd._orig_mod.weight_ih" in net.state_dict()
+    assert convgru.extract(net).equal(want)
+    assert convgru.extract(checkpoint_wrapper(other)).equal(convgru.extract(other))
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    assert convgru.read(tmp_path / "net.pt").equal(want)
+    convgru.load(net, convgru.extract(other))
+    assert convgru.extract(net).equal(convgru.extract(other))
 
 
 def test_what_is_wrapped_must_be_ours():
