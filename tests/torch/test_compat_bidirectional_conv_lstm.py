@@ -5,8 +5,8 @@ import pickle
 
 import pytest
 import torch
+from support import assert_close
 from torch import nn
-from torch.testing import assert_close
 
 import convgru
 from convgru.torch.compat.bidirectional_conv_lstm import ConvLSTM, ConvLSTMCell
@@ -28,10 +28,6 @@ def make(**options):
 
 def frames(*axes):
     return torch.randn(*axes, 6, 5, dtype=torch.float64)
-
-
-def same(got, want):
-    assert_close(got, want, rtol=0, atol=1e-12)
 
 
 class Plain(nn.Module):
@@ -66,7 +62,7 @@ def test_the_originals_numbers(golden):
     assert list(net.state_dict()) == list(state_dict)
     net.load_state_dict(state_dict, strict=True)
     output, (h, c) = net(arrays["x"])
-    same((output, h, c), (arrays["output"], arrays["h"], arrays["c"]))
+    assert_close((output, h, c), (arrays["output"], arrays["h"], arrays["c"]))
 
 
 def test_the_example():
@@ -100,11 +96,11 @@ def test_a_step_of_training_is_that_of_the_equations(bias, bidirectional, kernel
         optimiser.step()
         found.append((y, h, c, each.state_dict(), [p.grad for p in each.parameters()]))
     (y, h, c, after, grads), (want_y, want_h, want_c, want_after, want_grads) = found
-    same((y, h, c), (want_y, want_h, want_c))
-    assert_close(grads, want_grads, rtol=1e-9, atol=1e-11)
+    assert_close((y, h, c), (want_y, want_h, want_c))
+    assert_close(grads, want_grads)
     assert list(after) == list(want_after)
     for key, value in want_after.items():
-        assert_close(after[key], value, rtol=0, atol=1e-11, msg=key)
+        assert_close(after[key], value, what=key)
     counts = [value.item() for key, value in after.items() if key.endswith("num_batches_tracked")]
     assert counts == [0 if frozen else 3] * len(net.conv_lstm_cells)
 
@@ -123,9 +119,9 @@ def test_initial_states_of_both_directions(training):
     wide = tuple(torch.cat(parts, -1) for parts in zip(*states, strict=True))
     y, final = net(x, wide)
     want, end = plain(x, states)
-    same((y, *final), (want, *end))
+    assert_close((y, *final), (want, *end))
     one = tuple(part[:1] for part in wide)  # one sample's stands for all
-    same(net.eval()(x, one), net(x, tuple(part.expand(2, -1, -1, -1) for part in one)))
+    assert_close(net.eval()(x, one), net(x, tuple(part.expand(2, -1, -1, -1) for part in one)))
 
 
 def test_corrected_has_frames_in_order_and_states_stacked():
@@ -133,11 +129,11 @@ def test_corrected_has_frames_in_order_and_states_stacked():
     right.load_state_dict(net.state_dict())
     x = frames(2, 4, 2)
     (y, (h, c)), (fixed, (hs, cs)) = net(x), right(x)
-    same(fixed, torch.cat((y[:, :, :3], y[:, :, 3:].flip(1)), 2))
-    same((torch.cat((*hs,), -1), torch.cat((*cs,), -1)), (h, c))
+    assert_close(fixed, torch.cat((y[:, :, :3], y[:, :, 3:].flip(1)), 2))
+    assert_close((torch.cat((*hs,), -1), torch.cat((*cs,), -1)), (h, c))
     assert hs.shape == (2, 2, 3, 6, 5)
-    same(hs[1], fixed[:, 0, 3:])  # where the backward direction ends
-    same(right(x, (hs, cs))[0][:, 0, :3], net(x, (h, c))[0][:, 0, :3])
+    assert_close(hs[1], fixed[:, 0, 3:])  # where the backward direction ends
+    assert_close(right(x, (hs, cs))[0][:, 0, :3], net(x, (h, c))[0][:, 0, :3])
 
 
 def test_time_first():
@@ -145,9 +141,9 @@ def test_time_first():
     for each in (right, usual):
         each.load_state_dict(net.state_dict())
     x = frames(4, 2, 2)
-    same(net(x), usual(x.transpose(0, 1)))
-    same(right(x)[0].shape, (4, 2, 6, 6, 5))
-    same(right(x)[0][:, :, :3], usual(x.transpose(0, 1))[0][:, :, :3].transpose(0, 1))
+    assert_close(net(x), usual(x.transpose(0, 1)))
+    assert_close(right(x)[0].shape, (4, 2, 6, 6, 5))
+    assert_close(right(x)[0][:, :, :3], usual(x.transpose(0, 1))[0][:, :, :3].transpose(0, 1))
 
 
 def test_frames_without_channels():
@@ -156,9 +152,9 @@ def test_frames_without_channels():
     for each in (right, usual):
         each.load_state_dict(net.state_dict())
     x = frames(4, 2)
-    same(usual(x), usual(x.unsqueeze(2)))
-    same(net(x), usual(x.reshape(2, 4, 6, 5)))  # the original reinterprets the memory
-    same(right(x), right(x.unsqueeze(2)))
+    assert_close(usual(x), usual(x.unsqueeze(2)))
+    assert_close(net(x), usual(x.reshape(2, 4, 6, 5)))  # the original reinterprets the memory
+    assert_close(right(x), right(x.unsqueeze(2)))
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -170,8 +166,8 @@ def test_one_direction_continues_a_sequence_frame_by_frame(training):
     state = (None, None)
     for t, frame in enumerate(x.unbind(1)):
         state = cell(frame, *state)
-        same(state[0], y[:, t])
-    same(state, final)
+        assert_close(state[0], y[:, t])
+    assert_close(state, final)
 
 
 def test_states_left_in_old_files_do_no_harm():
@@ -180,7 +176,7 @@ def test_states_left_in_old_files_do_no_harm():
     stray = {"hidden_state": torch.zeros(1, 3, 6, 5), "cell_state": torch.zeros(1, 3, 6, 5)}
     inside = nn.ModuleDict({"lstm": make()})
     inside.load_state_dict({f"lstm.{key}": value for key, value in {**kept, **stray}.items()}, strict=True)
-    same(dict(inside["lstm"].state_dict()), dict(kept))
+    assert_close(dict(inside["lstm"].state_dict()), dict(kept))
 
 
 def test_a_seed_gives_the_originals_initial_values():
@@ -189,7 +185,7 @@ def test_a_seed_gives_the_originals_initial_values():
     torch.manual_seed(3)
     for cell in net.conv_lstm_cells:
         for conv, channels in ((cell.gates[0].conv_x, 2), (cell.gates[0].conv_h, 3)):
-            same(dict(conv.state_dict()), dict(nn.Conv2d(channels, 12, 3, padding=1).state_dict()))
+            assert_close(dict(conv.state_dict()), dict(nn.Conv2d(channels, 12, 3, padding=1).state_dict()))
 
 
 def test_extract_is_adopt_and_port_gives_the_same_numbers():
@@ -198,11 +194,11 @@ def test_extract_is_adopt_and_port_gives_the_same_numbers():
     x = frames(2, 3, 2)
     y, state = convgru.port(net, "torch", batch_first=True)(x)
     want, (h, c) = net(x)
-    same(y, want)
-    same(state, ((h[0], c[0]), (h[1], c[1])))
+    assert_close(y, want)
+    assert_close(state, ((h[0], c[0]), (h[1], c[1])))
     cell = net.conv_lstm_cells[1]
     bare = convgru.port(cell, "torch")
-    same(bare.step(x[:, 0])[0], cell(x[:, 0])[0])
+    assert_close(bare.step(x[:, 0])[0], cell(x[:, 0])[0])
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -210,15 +206,15 @@ def test_other_precisions_copies_and_pickles(training):
     net = make().float().train(training)
     x = frames(2, 3, 2).float()
     for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-        same(other(x), copy.deepcopy(net)(x))
+        assert_close(other(x), copy.deepcopy(net)(x))
     want = copy.deepcopy(net)(x)[0]
     low = copy.deepcopy(net).to(torch.bfloat16)(x.to(torch.bfloat16))[0]
     assert low.dtype == torch.bfloat16
-    assert_close(low.float(), want, rtol=0, atol=0.1)
+    assert_close(low, want, eps=12)
     with torch.autocast("cpu", torch.bfloat16):
         y, (h, c) = net(x)
     assert {part.dtype for part in (y, h, c)} == {torch.float32}
-    assert_close(y, want, rtol=0, atol=0.1)
+    assert_close(y, want, budget=12 * torch.finfo(torch.bfloat16).eps)
     y.sum().backward()
     assert all(p.grad.isfinite().all() for p in net.parameters())
 

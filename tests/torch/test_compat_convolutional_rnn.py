@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from support import assert_close
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from torch.testing import assert_close
 
 import convgru
 from convgru.torch.compat import convolutional_rnn
@@ -23,10 +23,6 @@ def image(*axes, ndim=2):
     return torch.randn(*axes, *SIZE[:ndim], dtype=torch.float64)
 
 
-def same(got, want):
-    assert_close(got, want, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("name", ["conv1d_rnn", "conv2d_gru", "conv2d_lstm", "conv2d_peephole", "conv3d_gru"])
 def test_the_originals_numbers(golden, name):
     meta, state_dict, arrays = golden(f"convolutional_rnn.{name}")
@@ -40,8 +36,8 @@ def test_the_originals_numbers(golden, name):
         assert lengths.tolist() == meta["lengths"]
     else:
         output, state = net(arrays["x"])
-    same(output, arrays["output"])
-    same(state, (arrays["h"], arrays["c"]) if "c" in arrays else arrays["h"])
+    assert_close(output, arrays["output"])
+    assert_close(state, (arrays["h"], arrays["c"]) if "c" in arrays else arrays["h"])
 
 
 def test_the_example_of_a_packed_sequence():
@@ -147,10 +143,10 @@ def test_outputs_states_and_gradients_are_those_of_the_equations(name, options):
     x, state = image(3, 2, 4, ndim=ndim), initial(net, 2)
     y, final = net(x, state)
     want, end = plain(net, x, state)
-    same(y, want)
-    same(final, end)
+    assert_close(y, want)
+    assert_close(final, end)
     got, expected = (torch.autograd.grad(out.square().sum(), list(net.parameters())) for out in (y, want))
-    assert_close(got, expected, rtol=1e-9, atol=1e-10)
+    assert_close(got, expected)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -162,7 +158,7 @@ def test_a_cell_is_one_step_of_the_network(name):
     x, hx = image(2, 2, 4, ndim=ndim), None
     for frame in x:
         hx = cell(frame, hx)
-    same(hx, torch.utils._pytree.tree_map(lambda part: part[0], net(x)[1]))
+    assert_close(hx, torch.utils._pytree.tree_map(lambda part: part[0], net(x)[1]))
     weights = convgru.extract(cell)
     assert weights.equal(convgru.extract(net))
     layout = f"convolutional_rnn.{net.kind}_cell"
@@ -181,8 +177,8 @@ def test_each_sample_of_a_packed_sequence_is_as_if_alone(name, lengths):
     for b, length in enumerate(lengths):
         begin = torch.utils._pytree.tree_map(lambda part, b=b: part[:, b : b + 1], state)
         want, end = plain(net, x[:length, b : b + 1], begin)
-        same(y[:length, b : b + 1], want)
-        same(torch.utils._pytree.tree_map(lambda part, b=b: part[:, b : b + 1], final), end)
+        assert_close(y[:length, b : b + 1], want)
+        assert_close(torch.utils._pytree.tree_map(lambda part, b=b: part[:, b : b + 1], final), end)
 
 
 @pytest.mark.parametrize("split", [1, 3])
@@ -193,8 +189,8 @@ def test_a_state_continues_a_sequence(name, split):
     whole, final = net(x)
     first, state = net(x[:, :split])
     rest, end = net(x[:, split:], state)
-    same(torch.cat((first, rest), 1), whole)
-    same(end, final)
+    assert_close(torch.cat((first, rest), 1), whole)
+    assert_close(end, final)
 
 
 def test_dropout_falls_between_the_layers_in_training_alone():
@@ -203,4 +199,4 @@ def test_dropout_falls_between_the_layers_in_training_alone():
     first, second = net(x)[0], net(x)[0]
     assert not torch.equal(first, second)
     assert first.all()
-    same(net.eval()(x)[0], plain(net, x, torch.zeros(2, 2, 3, 6, 5, dtype=torch.float64))[0])
+    assert_close(net.eval()(x)[0], plain(net, x, torch.zeros(2, 2, 3, 6, 5, dtype=torch.float64))[0])

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from torch.testing import assert_close
+from support import assert_close
 
 import convgru
 from convgru.torch.compat import convolutional_rnn
@@ -22,10 +22,6 @@ def make(name, *args, **options):
 
 def image(*axes, ndim=2):
     return torch.randn(*axes, *(6, 5, 4)[:ndim], dtype=torch.float64)
-
-
-def same(got, want):
-    assert_close(got, want, rtol=0, atol=1e-12)
 
 
 ARGUMENTS = ["num_layers", "bias", "batch_first", "dropout", "bidirectional", "stride", "dilation", "groups"]
@@ -67,8 +63,8 @@ def test_the_peepholes_biases_of_older_files_are_added_to_the_gates(name, end):
     extra = {f"bias_p{gate}{end}": torch.randn(3, dtype=torch.float64) for gate in "ifo"}
     net.load_state_dict({**old, **extra}, strict=True)
     i, f, o = extra.values()
-    same(net.state_dict()[f"bias_ih{end}"], old[f"bias_ih{end}"] + torch.cat((i, f, torch.zeros_like(f), o)))
-    same(net.state_dict()[f"weight_po{end}"], old[f"weight_po{end}"])
+    assert_close(net.state_dict()[f"bias_ih{end}"], old[f"bias_ih{end}"] + torch.cat((i, f, torch.zeros_like(f), o)))
+    assert_close(net.state_dict()[f"weight_po{end}"], old[f"weight_po{end}"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -79,13 +75,13 @@ def test_other_precisions(name, dtype):
     want = net(x)[0]
     y, state = copy.deepcopy(net).to(dtype)(x.to(dtype))
     assert {leaf.dtype for leaf in torch.utils._pytree.tree_leaves((y, state))} == {dtype}
-    assert_close(y.float(), want, rtol=0, atol=64 * torch.finfo(dtype).eps)
+    assert_close(y, want, eps=6)
     with torch.autocast("cpu", torch.bfloat16):
         y, _ = net(x)
     assert y.dtype == torch.float32
     y.sum().backward()
     assert all(p.grad.isfinite().all() and p.grad.any() for p in net.parameters())
-    assert_close(y, want, rtol=0, atol=0.05)
+    assert_close(y, want, budget=6 * torch.finfo(torch.bfloat16).eps)
 
 
 @pytest.mark.parametrize("name", ["Conv1dLSTM", "Conv3dPeepholeLSTM", "Conv2dGRUCell"])
@@ -94,7 +90,7 @@ def test_copies_and_pickles_compute_the_same(name):
     net = make(name, 2, 3, 3)
     x = image(2, 2, ndim=ndim) if name.endswith("Cell") else image(1, 2, 2, ndim=ndim)
     for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-        same(other(x), net(x))
+        assert_close(other(x), net(x))
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -106,8 +102,8 @@ def test_extract_is_adopt_and_port_gives_the_same_numbers(name):
     assert convgru.extract(net).equal(convgru.adopt(net.state_dict(), dropout=0.3, **hints))
     x = image(3, 2, 4, ndim=ndim)
     (y, state), (want, final) = convgru.port(net, "torch").eval()(x), net(x)
-    same(y, want)
-    same(state, tuple(zip(*final, strict=True)) if isinstance(final, tuple) else tuple(final))
+    assert_close(y, want)
+    assert_close(state, tuple(zip(*final, strict=True)) if isinstance(final, tuple) else tuple(final))
 
 
 @pytest.mark.parametrize(

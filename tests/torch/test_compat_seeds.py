@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from support import assert_close
 from torch import nn
-from torch.testing import assert_close
 
 import convgru
 from convgru.torch.compat import biconvgru, convlstm_pytorch, pytorch_convgru
@@ -25,11 +25,6 @@ ONE_STATE = {
 }
 
 
-def same(got, want):
-    """Equal in shape, and in value to 1e-12."""
-    assert_close(got, want, rtol=0, atol=1e-12)
-
-
 def loaded(net, state_dict):
     """The net in float64 with the original's state dict, whose keys are its own, in the same order."""
     net = net.double().eval()
@@ -46,7 +41,7 @@ def test_pytorch_convgru_gives_the_originals_numbers(golden):
     for t, frame in enumerate(arrays["x"]):
         hidden = net(frame, hidden)
         assert type(hidden) is list
-        same(hidden, [arrays[f"h_t{t}_l{layer}"] for layer in (0, 1)])
+        assert_close(hidden, [arrays[f"h_t{t}_l{layer}"] for layer in (0, 1)])
 
 
 def test_biconvgru_gives_the_originals_numbers(golden):
@@ -54,9 +49,9 @@ def test_biconvgru_gives_the_originals_numbers(golden):
     net = loaded(biconvgru.BiConvGRU(**meta["args"]), state_dict)
     outputs, states = net(arrays["x"])
     assert [type(part) for part in (outputs, states, *states)] == [list, tuple, list, list]
-    same(outputs, [arrays["output_l0"], arrays["output_l1"]])
+    assert_close(outputs, [arrays["output_l0"], arrays["output_l1"]])
     for way, state in zip(("forward", "reverse"), states, strict=True):
-        same(state, [arrays[f"state_{way}_l{layer}"] for layer in (0, 1)])
+        assert_close(state, [arrays[f"state_{way}_l{layer}"] for layer in (0, 1)])
 
 
 def test_the_halves_of_biconvgru_are_networks_too(golden):
@@ -64,8 +59,8 @@ def test_the_halves_of_biconvgru_are_networks_too(golden):
     args = {name: value for name, value in meta["args"].items() if name != "bidirectional"}
     half = {key.removeprefix("reverse_gru."): value for key, value in state_dict.items() if key.startswith("reverse")}
     outputs, states = loaded(biconvgru.ConvGRU(**args), half)(arrays["x"].flip(1))
-    same(outputs[1].flip(1), arrays["output_l1"][:, :, 5:])
-    same(states, [arrays[f"state_reverse_l{layer}"] for layer in (0, 1)])
+    assert_close(outputs[1].flip(1), arrays["output_l1"][:, :, 5:])
+    assert_close(states, [arrays[f"state_reverse_l{layer}"] for layer in (0, 1)])
 
 
 @pytest.mark.parametrize("every", [True, False])
@@ -75,8 +70,8 @@ def test_convlstm_pytorch_gives_the_originals_numbers(golden, every):
     outputs, states = loaded(convlstm_pytorch.ConvLSTM(**args), state_dict)(arrays["x"])
     assert [type(part) for part in (outputs, states, states[0])] == [list, list, list]
     layers = (0, 1) if every else (1,)
-    same(outputs, [arrays[f"output_l{layer}"] for layer in layers])
-    same(states, [[arrays[f"h_l{layer}"], arrays[f"c_l{layer}"]] for layer in layers])
+    assert_close(outputs, [arrays[f"output_l{layer}"] for layer in layers])
+    assert_close(states, [[arrays[f"h_l{layer}"], arrays[f"c_l{layer}"]] for layer in layers])
 
 
 def test_the_example_of_pytorch_convgru():
@@ -109,8 +104,8 @@ def test_initial_states_continue_a_sequence(split):
         whole, final = net(x)
         first, state = net(x[:, :split])
         rest, end = net(x[:, split:], state)
-        same([torch.cat(parts, 1) for parts in zip(first, rest, strict=True)], whole)
-        same(end, final)
+        assert_close([torch.cat(parts, 1) for parts in zip(first, rest, strict=True)], whole)
+        assert_close(end, final)
 
 
 def test_initial_states_of_both_directions():
@@ -120,19 +115,19 @@ def test_initial_states_of_both_directions():
     outputs, (forward, reverse) = net(x, hidden_state=begin)
     ahead, end = net.forward_gru(x, begin[0])
     behind, start = net.reverse_gru(x.flip(1), begin[1])
-    same(outputs, [torch.cat((f, r.flip(1)), 2) for f, r in zip(ahead, behind, strict=True)])
-    same([forward, reverse], [end, start])
+    assert_close(outputs, [torch.cat((f, r.flip(1)), 2) for f, r in zip(ahead, behind, strict=True)])
+    assert_close([forward, reverse], [end, start])
 
 
 def test_a_state_of_none_is_zeros_for_that_layer():
     x = torch.randn(2, 3, 2, 6, 5)
     gru, lstm = NETS["biconvgru-stack"](), NETS["convlstm_pytorch"](batch_first=True)
     h = torch.randn(2, 4, 6, 5)
-    same(gru(x, [None, h]), gru(x, [torch.zeros(2, 3, 6, 5), h]))
-    same(lstm(x, [None, (h, h)]), lstm(x, [lstm._init_hidden(2, (6, 5))[0], (h, h)]))
+    assert_close(gru(x, [None, h]), gru(x, [torch.zeros(2, 3, 6, 5), h]))
+    assert_close(lstm(x, [None, (h, h)]), lstm(x, [lstm._init_hidden(2, (6, 5))[0], (h, h)]))
     frame = NETS["pytorch_convgru"]()
-    same(frame(x[:, 0], [None, h]), frame(x[:, 0], [torch.zeros(2, 3, 6, 5), h]))
-    same(frame(x[:, 0], []), frame(x[:, 0]))
+    assert_close(frame(x[:, 0], [None, h]), frame(x[:, 0], [torch.zeros(2, 3, 6, 5), h]))
+    assert_close(frame(x[:, 0], []), frame(x[:, 0]))
 
 
 @pytest.mark.parametrize("corrected", [False, True])
@@ -144,8 +139,8 @@ def test_time_first_input_gives_batch_first_output_unless_corrected(name, correc
     x = torch.randn(3, 2, 2, 6, 5)
     (y,), state = net(x)
     (want,), final = other(x.transpose(0, 1))
-    same(y, want.transpose(0, 1) if corrected else want)
-    same(state, final)
+    assert_close(y, want.transpose(0, 1) if corrected else want)
+    assert_close(state, final)
     assert corrected or y.is_contiguous()  # the originals' users call view
 
 
@@ -154,10 +149,10 @@ def test_the_last_frame_of_biconvgru_has_the_wrong_end_of_the_backward_half_unle
     right.load_state_dict(net.state_dict())
     x = torch.randn(2, 4, 2, 6, 5)
     (y,), ((forward,), (reverse,)) = net(x)
-    same(net(x, return_sequence=False)[0], [y[:, -1]])
-    same(right(x, return_sequence=False)[0], [torch.cat((forward, reverse), 1)])
+    assert_close(net(x, return_sequence=False)[0], [y[:, -1]])
+    assert_close(right(x, return_sequence=False)[0], [torch.cat((forward, reverse), 1)])
     one_way = NETS["biconvgru-one-way"]()
-    same(one_way(x, return_sequence=False)[0], [one_way(x)[0][0][:, -1]])
+    assert_close(one_way(x, return_sequence=False)[0], [one_way(x)[0][0][:, -1]])
 
 
 @pytest.mark.parametrize("name", ["biconvgru", "biconvgru-one-way"])
@@ -169,12 +164,12 @@ def test_biconvgru_time_first_runs_over_the_samples_unless_corrected(name):
         each.load_state_dict(net.state_dict())
     x = torch.randn(4, 4, 2, 6, 5)
     (y,), states = usual(x.transpose(0, 1))
-    same(right(x), ([y.transpose(0, 1)], states))
-    same(right(x, return_sequence=False)[0], [torch.cat([state[0] for state in states], 1)])
+    assert_close(right(x), ([y.transpose(0, 1)], states))
+    assert_close(right(x, return_sequence=False)[0], [torch.cat([state[0] for state in states], 1)])
     (first,), _ = net(x)
-    same(first[:, :, :4], usual.forward_gru(x)[0][0])  # x as if its first axis were samples
+    assert_close(first[:, :, :4], usual.forward_gru(x)[0][0])  # x as if its first axis were samples
     if name == "biconvgru":
-        same(first[:, :, 4:], usual.reverse_gru(x.flip(0))[0][0].flip(1))
+        assert_close(first[:, :, 4:], usual.reverse_gru(x.flip(0))[0][0].flip(1))
         with pytest.raises(ValueError, match=r"as many samples as frames.*corrected=True"):
             net(x[:3])
 
@@ -187,7 +182,7 @@ def test_dropout_of_biconvgru_falls_on_the_last_layer_too_unless_corrected():
     right.load_state_dict(net.state_dict())
     first, second = right(x)[0][1], right(x)[0][1]
     assert not torch.equal(first, second)  # there still is some, between the layers
-    same(right.eval()(x), net.eval()(x))
+    assert_close(right.eval()(x), net.eval()(x))
 
 
 @pytest.mark.parametrize("size", [(6, 5), (9, 4), (1, 1)])
@@ -216,13 +211,13 @@ def test_even_kernels_keep_the_size(net):
 def test_the_cells():
     x, h = torch.randn(2, 3, 6, 5), torch.randn(2, 4, 6, 5)
     kimmel = pytorch_convgru.ConvGRUCell(3, 4, 3)
-    same(kimmel(x, None), kimmel(x, torch.zeros_like(h)))
+    assert_close(kimmel(x, None), kimmel(x, torch.zeros_like(h)))
     bi = biconvgru.ConvGRUCell((6, 5), 3, 4, (3, 5), False)
-    same(bi(x, bi.init_hidden(2)), bi(x))
+    assert_close(bi(x, bi.init_hidden(2)), bi(x))
     lstm = convlstm_pytorch.ConvLSTMCell(3, 4, (3, 3), True)
     state = lstm(x, lstm.init_hidden(2, (6, 5)))
     assert type(state) is tuple
-    same(lstm(input_tensor=x, cur_state=[h, h]), lstm(x, (h, h)))
+    assert_close(lstm(input_tensor=x, cur_state=[h, h]), lstm(x, (h, h)))
     assert [*bi.state_dict()] == ["conv_gates.weight", "conv_candidate.weight"]
 
 
@@ -246,8 +241,8 @@ def test_port_leads_to_the_native_module_with_the_same_numbers():
     x = torch.randn(2, 4, 2, 6, 5, dtype=torch.float64)
     y, state = native(x)
     (want,), ((forward,), (reverse,)) = net(x)
-    same(y, want)
-    same(state[2:], (forward, reverse))
+    assert_close(y, want)
+    assert_close(state[2:], (forward, reverse))
     assert native.spec.dropout == 0.3
 
 

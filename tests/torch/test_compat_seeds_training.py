@@ -8,11 +8,11 @@ from functools import partial
 
 import pytest
 import torch
+from support import assert_close
 from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, spectral_norm
-from torch.testing import assert_close
 
 from convgru.torch.compat import biconvgru, convlstm_pytorch, pytorch_convgru
 
@@ -134,8 +134,8 @@ def test_steps_of_adam_are_those_of_the_plain_equations(name):
             optimiser.zero_grad()
             loss_of(results[-1]).backward()
             optimiser.step()
-        assert_close(*results, rtol=0, atol=1e-12)
-        assert_close(dict(net.named_parameters()), own, rtol=0, atol=1e-11)
+        assert_close(*results)
+        assert_close(dict(net.named_parameters()), own)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -157,7 +157,7 @@ def test_initial_values_are_the_originals_for_the_same_seed():
     cell = pytorch_convgru.ConvGRUCell(2, 4, 3)
     for gate in (cell.reset_gate, cell.update_gate, cell.out_gate):
         rows = gate.weight.detach().flatten(1)
-        assert_close(rows @ rows.T, torch.eye(4), rtol=0, atol=1e-5)
+        assert_close(rows @ rows.T, torch.eye(4))
         assert not gate.bias.any()
     torch.manual_seed(3)
     lstm = convlstm_pytorch.ConvLSTM(2, 4, (3, 3), 2)
@@ -186,7 +186,7 @@ def test_autocast(name):
     net, x = NETS[name]().eval(), torch.randn(1, 2, 2, 6, 5)
     with torch.autocast("cpu", torch.bfloat16):
         rough = run(net, x)
-    assert_close(rough, run(net, x), rtol=0, atol=0.05, check_dtype=False)
+    assert_close(rough, run(net, x), budget=6 * torch.finfo(torch.bfloat16).eps)
     loss_of(rough).backward()
     assert all(value.grad is not None for value in net.parameters())
 
@@ -202,7 +202,7 @@ def test_copies_are_the_same_and_apart(name):
     for value in net.parameters():
         value.data.zero_()
     for other in others:
-        assert_close(run(other, x), want, rtol=0, atol=0)
+        assert_close(run(other, x), want, eps=0)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -216,7 +216,7 @@ def test_torch_func(name):
     each = vmap(grad(loss), (None, 0))(parameters, x)
     for i in range(3):
         want = torch.autograd.grad(loss(parameters, x[i]), [*parameters.values()])
-        assert_close([value[i] for value in each.values()], [*want], rtol=1e-4, atol=1e-5)
+        assert_close([value[i] for value in each.values()], [*want])
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -225,7 +225,7 @@ def test_compile_is_one_graph(name):
     net, x = NETS[name]().eval(), torch.randn(1, 2, 2, 6, 5)
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     got, want = (torch.utils._pytree.tree_leaves(each(once(net, x))) for each in (compiled, net))
-    assert_close(got, want, rtol=0, atol=1e-6)
+    assert_close(got, want)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -251,6 +251,6 @@ def test_weights_that_are_computed_are_computed_in_each_call(wrap):
         results = run(net, x)
         assert not torch.equal(conv.weight, other.cell_list[0].conv.weight)
         other.cell_list[0].conv.load_state_dict({"weight": conv.weight.detach(), "bias": conv.bias.detach()})
-        assert_close(results, run(other, x), rtol=0, atol=1e-6)
+        assert_close(results, run(other, x))
         loss_of(results).backward()
         optimiser.step()

@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from support import assert_close
 from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -63,10 +64,7 @@ KINDS = {
 def close(got, want, eps):
     assert got.spec == want.spec
     assert got.dtype == want.dtype
-    for name, array in want.arrays.items():
-        a, b = (np.asarray(each, np.float64) for each in (got.arrays[name], array))
-        bound = eps * torch.finfo(getattr(torch, str(want.dtype))).eps
-        assert np.abs(a - b).max() <= bound * np.abs(b).max(), name
+    assert_close(got.arrays, want.arrays, eps=eps)
 
 
 @pytest.fixture
