@@ -15,7 +15,7 @@ from convgru.spec import Spec
 from convgru.spec.fields import flag
 from convgru.spec.shapes import nest_state, state_leaves, state_shapes
 from convgru.weights import DTYPES
-from convgru_jax.convolution import CONVOLUTIONS
+from convgru_jax.convolution import METHODS
 
 
 def supported_dtype(owner: str, dtype: Any) -> Any:
@@ -36,8 +36,8 @@ def supported_dtype(owner: str, dtype: Any) -> Any:
 
 def check_method(owner: str, method: str) -> str:
     """``method``, if it is one of the JAX backend's: ``fast`` or ``plain``. Raises ValueError."""
-    if method not in CONVOLUTIONS:
-        raise ValueError(f"{owner} method expected one of {', '.join(map(repr, CONVOLUTIONS))}, got {method!r}")
+    if method not in METHODS:
+        raise ValueError(f"{owner} method expected one of {', '.join(map(repr, METHODS))}, got {method!r}")
     return method
 
 

@@ -128,28 +128,24 @@ def execute(
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
     """Run the module on NumPy arrays, in its default layout (B, T, *S, C); see ``convgru.registry.Backend``."""
-    spec = weights.spec
-    with on_jax.precision_of(weights.dtype), jax.default_device(on_jax.device(device)):
+    spec, target = weights.spec, on_jax.device(device)
+    with on_jax.precision_of(weights.dtype), jax.default_device(target):
         net = build(weights, device=device, deterministic=True)
         graphdef, params = nnx.split(net)
         context, others = _others(spec, extras or Extras())
 
-        @jax.jit
         def call(params: Any, x: Any, state: Any, context: Any) -> Any:
             given = others if context is None else {**others, "context": context}
             return _called(nnx.merge(graphdef, params), x, steps, state, given)
 
-        @jax.jit
-        def call_back(inputs: Any, cotangents: Any) -> Any:
-            results, pull = jax.vjp(call, *inputs)
-            return results, pull(cotangents)
-
-        inputs = (params, jnp.asarray(_to_flax(x)), _convert(spec, state, _state_to_flax), context)
+        # Not jitted as a whole: the module then calls the very programs that convgru.jax has compiled.
+        inputs = jax.device_put((params, _to_flax(x), _convert(spec, state, _state_to_flax), context), target)
         if cotangents is None:
             (y, final), slopes = call(*inputs), None
         else:
+            (y, final), pull = jax.vjp(call, *inputs)
             given = _to_flax(cotangents[0]), _convert(spec, cotangents[1], _state_to_flax)
-            (y, final), slopes = call_back(inputs, jax.tree.map(jnp.asarray, given))
+            slopes = pull(jax.device_put(given, target))
         return _to_numpy(y), _convert(spec, final, _state_to_numpy), _gradients(spec, slopes)
 
 

@@ -22,7 +22,7 @@ from convgru_flax.options import (
     split,
 )
 from convgru_flax.parameters import Params
-from convgru_jax import compiled
+from convgru_jax import functional
 
 
 class Update(nnx.Module):
@@ -124,7 +124,7 @@ class ConvCell(nnx.RNNCellBase):
         title = type(self).__name__
         computed = (self.arrays(layer_prefix(0)), inputs, (carry,), None if context is None else (context,))
         (arrays, x, state, contexts), _ = arguments.promote(title, self.dtype, computed)
-        output, (new,) = compiled.step(self.spec, arrays, x, state, context=contexts, method=self.method)
+        output, (new,) = functional.step(self.spec, arrays, x, state, context=contexts, method=self.method)
         return new, output
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None) -> Any:

@@ -16,7 +16,7 @@ from convgru_flax.modules import SequenceModule
 from convgru_flax.options import DEFAULTS, ForecasterOptions, forecaster_spec, split
 from convgru_flax.parameters import Params
 from convgru_flax.stacks import STACKS, ConvStack
-from convgru_jax import compiled
+from convgru_jax import functional
 
 
 class Readout(nnx.Module):
@@ -138,7 +138,7 @@ class Forecaster(SequenceModule[ForecasterSpec]):
         key = self._key(not evaluates and (teacher_forcing is not None or self._draws_masks), rngs)
         computed = (self.arrays(), x, initial_carry)
         (arrays, x, carry), targets = arguments.promote(type(self).__name__, self.dtype, computed, targets)
-        return compiled.forecast(
+        return functional.forecast(
             self.spec,
             arrays,
             x,
@@ -150,7 +150,7 @@ class Forecaster(SequenceModule[ForecasterSpec]):
             resume=resume,
             key=key,
             method=self.method,
-            time=0 if self.time_major else 1,
+            time_major=self.time_major,
         )
 
     def step(

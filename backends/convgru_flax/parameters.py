@@ -13,7 +13,6 @@ from flax import nnx
 
 from convgru.initialization import cell_of
 from convgru.spec import CellSpec, Spec
-from convgru.spec.shapes import parameter_shapes
 from convgru_flax.arguments import supported_dtype
 from convgru_jax import arguments as jax_arguments
 from convgru_jax.parameters import initial_arrays
@@ -63,7 +62,7 @@ def _given(spec: Spec, arrays: Mapping[str, Any]) -> dict[str, Any]:
     # JAX may share memory with a NumPy array, which the caller may change.
     plain = {name: array.copy() if isinstance(array, np.ndarray) else array for name, array in arrays.items()}
     plain |= {name: param[...] for name, param in params.items()}
-    return {**jax_arguments.check_arrays(spec.title, parameter_shapes(spec), plain), **params}
+    return {**jax_arguments.parameters(jax_arguments.caller_of(spec, "BTSC"), plain), **params}
 
 
 def _initial(

@@ -16,7 +16,7 @@ from convgru_flax.cells import CELLS, ConvCell
 from convgru_flax.modules import SequenceModule
 from convgru_flax.options import DEFAULTS, GRUStackOptions, LSTMStackOptions, RNNStackOptions, network_spec, split
 from convgru_flax.parameters import Params
-from convgru_jax import compiled
+from convgru_jax import functional
 
 
 class Layer(nnx.Module):
@@ -127,7 +127,7 @@ class ConvStack(SequenceModule[NetworkSpec]):
         computed = (self.arrays(), x, initial_carry, context)
         (arrays, x, carry, context), masks = arguments.promote(type(self).__name__, self.dtype, computed, masks)
         draws = masks is None and self._draws_masks and not self._evaluates(deterministic)
-        result: tuple[Any, tuple[Any, ...]] = compiled.run(
+        result: tuple[Any, tuple[Any, ...]] = functional.apply(
             self.spec,
             arrays,
             x,
@@ -139,7 +139,7 @@ class ConvStack(SequenceModule[NetworkSpec]):
             return_all_layers=return_all_layers,
             last_only=last_only,
             method=self.method,
-            time=0 if self.time_major else 1,
+            time_major=self.time_major,
         )
         return result
 
@@ -161,7 +161,7 @@ class ConvStack(SequenceModule[NetworkSpec]):
         computed = (self.arrays(), x, carry, context)
         (arrays, x, carry, context), masks = arguments.promote(type(self).__name__, self.dtype, computed, masks)
         draws = masks is None and self._draws_masks and not self._evaluates(deterministic)
-        return compiled.step(
+        return functional.step(
             self.spec,
             arrays,
             x,

@@ -165,11 +165,12 @@ def execute(
         given = jax.device_put(leaves, target)
         gradients: dict[str, np.ndarray] = {}
         if cotangents is None:
-            found = _to_numpy(jax.jit(call)(given), spec.ndim)
+            found = _to_numpy(call(given), spec.ndim)
         else:
             moved = {"y": np.moveaxis(cotangents[0], 2, -1)}
             moved |= {name: np.moveaxis(np.asarray(a), 1, -1) for name, a in state_leaves(spec, cotangents[1])}
-            results, slopes = jax.jit(_pulled(call))(given, jax.device_put(moved, target))
+            # Not jitted as a whole: convgru.flax then calls the very programs that are compiled here.
+            results, slopes = _pulled(call)(given, jax.device_put(moved, target))
             found, gradients = _to_numpy(results, spec.ndim), _to_numpy(slopes, spec.ndim)
     return found.pop("y"), nest_state(spec, found), gradients
 

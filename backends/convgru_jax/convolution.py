@@ -12,19 +12,26 @@ from typing import Any
 
 import jax
 from jax import numpy as jnp
-from jax.sharding import AxisType
 
 from convgru.spec.convolution import Convolution
-from convgru_jax import convolution_cpu
+from convgru_jax import convolution_cpu, sharding
+from convgru_jax import convolution_products as products
 from convgru_jax.convolution_geometry import Window, padded, plain
+
+METHODS = ("fast", "plain")
+"""``fast`` has derivatives of every order in reverse mode, ``plain`` those of JAX itself, in forward mode too."""
 
 
 def convolve(method: str, geometry: Convolution, x: jax.Array, w: jax.Array) -> jax.Array:
     """Cross-correlation of x (B, *S, C) with w (*k, C/groups, O), the rows O standing as ``grouped_rows`` leaves them."""
-    method = "plain" if _sharded_explicitly(x) else method
     x, window = padded(geometry, x)
-    depthwise = method == "fast" and window.groups == x.shape[-1] > 1 and _on_cpu()
-    out = (convolution_cpu.depthwise if depthwise else CONVOLUTIONS[method])(window, x, w)
+    if method == "plain" or sharding.explicit(x):
+        # An explicit mesh asks for the sharding of every result, which JAX knows of its own derivatives alone.
+        out = (products.correlate if sharding.sums_twice(x, w) else plain)(window, x, w)
+    elif window.groups == x.shape[-1] > 1 and _on_cpu():
+        out = products.depthwise(window, x, w)
+    else:
+        out = correlate(window, x, w)
     return _turned(out, geometry.groups, geometry.gates) if geometry.reorders else out
 
 
@@ -54,6 +61,8 @@ def spread(window: Window, w: jax.Array, g: jax.Array) -> jax.Array:
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
     """The transpose of ``correlate`` in w: x (B, *S, C) and g (B, *S', O) to (*k, C/groups, O)."""
+    if sharding.sums_twice(x, g):
+        return convolution_cpu.by_group(products.collect)(window, x, g)
     return _by_platform(convolution_cpu.collect, _collect, window, x, g)
 
 
@@ -64,11 +73,6 @@ def _by_platform(cpu: Any, default: Any, window: Window, a: jax.Array, b: jax.Ar
     residual of the derivative rules above, and then takes their residuals for one another.
     """
     return (cpu if _on_cpu() else default)(window, a, b)  # type: ignore[no-any-return]
-
-
-def _sharded_explicitly(x: jax.Array) -> bool:
-    """Whether a mesh with explicit axes is set, as jax.make_mesh makes them: there JAX knows the shardings of its own derivatives alone."""
-    return AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types
 
 
 def _on_cpu() -> bool:
@@ -107,6 +111,3 @@ def _collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
     like = jax.ShapeDtypeStruct((*window.kernel_size, x.shape[-1] // window.groups, g.shape[-1]), g.dtype)
     (w,) = jax.linear_transpose(lambda w: plain(window, x, w), like)(g)
     return w  # type: ignore[no-any-return]
-
-
-CONVOLUTIONS: dict[str, Any] = {"fast": correlate, "plain": plain}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -11,8 +11,15 @@ from jax import numpy as jnp
 from convgru import equations
 from convgru.spec import ForecasterSpec, NetworkSpec
 from convgru_jax import loop, masks, ops
-from convgru_jax.arguments import Arrays, State
-from convgru_jax.loop import Extras
+from convgru_jax.loop import Arrays, Extras, State
+
+
+class TeacherForcing(NamedTuple):
+    """Targets (steps, B, *S, C), and where the next step reads them (steps, B), or with what probability it does."""
+
+    targets: jax.Array | None = None
+    forced: jax.Array | None = None
+    probability: jax.Array | None = None
 
 
 def run(
@@ -21,19 +28,18 @@ def run(
     x: jax.Array,
     steps: int,
     state: State,
-    teaching: tuple[Any, Any, Any],
+    teaching: TeacherForcing,
     key: jax.Array | None,
     method: str,
     resume: bool,
 ) -> tuple[jax.Array, State]:
     """The frames (steps, B, *S, C) that follow x (T, B, *S, C), and the state of the network that made the last of them.
 
-    ``teaching`` is targets, where they are forced, and the probability of that, each of which may be None. With ``resume`` the state is
-    that of the network that predicts, which goes on from the one frame x.
+    With ``resume`` the state given is that of the network that predicts, and x the one frame that it goes on from.
     """
     keys = (None,) * 3 if key is None else tuple(jax.random.split(key, 3))
     targets, forced, probability = teaching
-    if probability is not None and keys[2] is not None:
+    if targets is not None and probability is not None and keys[2] is not None:
         forced = jax.random.bernoulli(keys[2], probability, targets.shape[:2])
     inside = ops.patch(x, spec.patch)
     horizon = _Horizon(spec, arrays, method)

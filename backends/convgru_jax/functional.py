@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 from jax import numpy as jnp
 
-from convgru.calls import check_input
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
-from convgru_jax import arguments as checks
-from convgru_jax import compiled
+from convgru.spec.shapes import nest_state, state_leaves, state_shapes
+from convgru_jax import arguments, compiled, loop
 from convgru_jax import masks as dropping
+from convgru_jax.compiled import Options
 from convgru_jax.parameters import initial_arrays
 
 Params = dict[str, jax.Array]
 """Parameters by canonical name (``layers.0.fwd.weight_ih``), of the shapes that convgru.parameter_shapes(spec) says."""
-State = checks.State
+State = loop.State
 """One entry for each layer and direction, forward first: h (B, *S, H), or the pair (h, c) of an LSTM."""
 
 
@@ -33,7 +34,7 @@ def init(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> Params:
     >>> spec = convgru.network("gru", 3, 8)
     >>> params = convgru.jax.init(spec, jax.random.key(0))
     """
-    _check_spec("init", spec, NetworkSpec, ForecasterSpec)
+    arguments.check_spec("init", spec, NetworkSpec, ForecasterSpec)
     return initial_arrays(spec, key, dtype)
 
 
@@ -49,6 +50,7 @@ def apply(
     key: jax.Array | None = None,
     return_all_layers: bool = False,
     last_only: bool = False,
+    time_major: bool = True,
     method: str = "fast",
 ) -> tuple[Any, State]:
     """Run a network on a sequence: x (T, B, *S, C) to (output (T, B, *S, H), final state).
@@ -81,20 +83,16 @@ def apply(
     >>> loss = lambda params: (convgru.jax.apply(spec, params, x)[0] ** 2).mean()
     >>> gradients = jax.jit(jax.grad(loss))(params)
     """
-    _check_spec("apply", spec, NetworkSpec)
-    return compiled.run(
-        spec,
-        params,
-        x,
-        state,
-        lengths=lengths,
-        context=context,
-        masks=masks,
-        key=key,
-        return_all_layers=return_all_layers,
-        last_only=last_only,
-        method=method,
-    )
+    arguments.check_spec("apply", spec, NetworkSpec)
+    caller = arguments.caller_of(spec, "TBSC" if time_major else "BTSC", method)
+    arrays, x, state, sizes = arguments.inputs(caller, params, x, state)
+    extras = arguments.extras(caller, sizes, lengths, context, masks)
+    arguments.check_key(caller, key)
+    options = Options(method, bool(return_all_layers), bool(last_only))
+    output, final = compiled.run(spec, arrays, x, state, extras, key, options)
+    if not last_only:
+        output = jax.tree.map(partial(arguments.time_first, caller), output)
+    return output, final
 
 
 def step(
@@ -117,8 +115,13 @@ def step(
     >>> for frame in x:
     ...     y, state = convgru.jax.step(spec, params, frame, state)
     """
-    _check_spec("step", spec, NetworkSpec)
-    return compiled.step(spec, params, x, state, context=context, masks=masks, key=key, method=method)
+    arguments.check_spec("step", spec, NetworkSpec)
+    caller = arguments.caller_of(spec, "BSC", method)
+    arrays, x, state, sizes = arguments.inputs(caller, params, x, state)
+    extras = arguments.extras(caller, sizes, None, context, masks)
+    arguments.check_key(caller, key)
+    result: tuple[jax.Array, State] = compiled.step(spec, arrays, x, state, extras, key, Options(method))
+    return result
 
 
 def forecast(
@@ -133,6 +136,7 @@ def forecast(
     teacher_forcing: Any = None,
     resume: bool = False,
     key: jax.Array | None = None,
+    time_major: bool = True,
     method: str = "fast",
 ) -> tuple[jax.Array, State]:
     """Predict the ``steps`` frames that follow x (T, B, *S, C): (frames (steps, B, *S, C), last state).
@@ -153,20 +157,16 @@ def forecast(
     >>> frames, state = convgru.jax.forecast(spec, params, x, steps=6)
     >>> more, state = convgru.jax.forecast(spec, params, frames[-1:], 6, state, resume=True)
     """
-    _check_spec("forecast", spec, ForecasterSpec)
-    return compiled.forecast(
-        spec,
-        params,
-        x,
-        steps,
-        state,
-        targets=targets,
-        forced=forced,
-        teacher_forcing=teacher_forcing,
-        resume=resume,
-        key=key,
-        method=method,
-    )
+    arguments.check_spec("forecast", spec, ForecasterSpec)
+    caller = arguments.caller_of(spec, "TBSC" if time_major else "BTSC", method)
+    caller.steps(steps)
+    arrays, x, state, sizes = arguments.inputs(caller, params, x, state)
+    caller.resume(resume, state, sizes)
+    arguments.check_key(caller, key)
+    teaching = arguments.teacher_forcing(caller, sizes, steps, targets, forced, teacher_forcing, key)
+    options = Options(method, resume=resume)
+    frames, final = compiled.forecast(spec, arrays, x, steps, state, teaching, key, options)
+    return arguments.time_first(caller, frames), final
 
 
 def draw_masks(
@@ -180,7 +180,7 @@ def draw_masks(
     >>> spec = convgru.network("gru", 3, [8, 8], dropout=0.2)
     >>> masks = convgru.jax.draw_masks(spec, jax.random.key(0), 10, 4, (64, 64))
     """
-    _check_spec("draw_masks", spec, NetworkSpec)
+    arguments.check_spec("draw_masks", spec, NetworkSpec)
     return dropping.draw(spec, key, time, batch, tuple(size), dtype)
 
 
@@ -192,20 +192,15 @@ def detach(state: Any) -> Any:
     return jax.tree.map(jax.lax.stop_gradient, state)
 
 
-def zero_state(spec: Spec, input_shape: tuple[int, ...], dtype: Any = jnp.float32) -> State:
-    """The state before the first frame, for frames of shape (B, *S, C): what ``state=None`` stands for.
+def zero_state(spec: Spec, batch: int, size: Sequence[int], dtype: Any = jnp.float32) -> State:
+    """Make the state before the first frame of ``batch`` samples of spatial ``size``: what ``state=None`` stands for.
 
-    Raises ValueError for a shape that the network cannot take.
+    Raises ValueError for a size that the network cannot take.
 
-    >>> state = convgru.jax.zero_state(spec, (2, 64, 64, 3))
+    >>> state = convgru.jax.zero_state(spec, 2, (64, 64))
     """
-    _check_spec("zero_state", spec, NetworkSpec, ForecasterSpec)
-    batch, size = check_input(spec.title, spec.in_channels, spec.ndim, input_shape, "BSC")
-    return checks.zero_state(spec, batch, size, dtype)
-
-
-def _check_spec(function: str, spec: object, *kinds: type) -> None:
-    if not isinstance(spec, kinds):
-        names = " or ".join(kind.__name__ for kind in kinds)
-        hint = {"apply": "; forecast runs a ForecasterSpec", "forecast": "; apply runs a NetworkSpec"}.get(function, "")
-        raise TypeError(f"convgru.jax.{function} expected a {names}, got {type(spec).__name__}{hint}")
+    arguments.check_spec("zero_state", spec, NetworkSpec, ForecasterSpec)
+    shapes = dict(state_leaves(spec, state_shapes(spec, batch, tuple(size))))
+    channels_last = dropping.channels_last
+    leaves = {name: jnp.zeros(channels_last(shape, spec.ndim), dtype) for name, shape in shapes.items()}
+    return nest_state(spec, leaves)

@@ -14,14 +14,17 @@ from convgru.spec import CellSpec, NetworkSpec
 from convgru.spec.shapes import cell_parameter_shapes, layer_prefix, step_prefixes
 from convgru_jax import ops
 
+Arrays = Mapping[str, jax.Array]
+"""Parameters by canonical name."""
 Parts = tuple[jax.Array, ...]
 State = tuple[Any, ...]
+"""One entry for each layer and direction, forward first: h (B, *S, H), or the pair (h, c) of an LSTM."""
 Prepared = list[list[ops.Params]]
 """For each layer and direction, as in a state, the parameters of each of its ``steps``."""
 
 
 class Extras(NamedTuple):
-    """What a call may bring besides x and state, channels last; see ``convgru.calls.Extras``."""
+    """The optional arguments of a call, time first, channels last; see ``convgru.calls.Extras``."""
 
     lengths: jax.Array | None = None
     context: tuple[jax.Array, ...] | None = None

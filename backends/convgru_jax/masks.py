@@ -45,6 +45,11 @@ def at(masks: Masks | None, start: int, stop: int) -> Masks | None:
     return {name: mask if name.startswith("recurrent") else mask[start:stop] for name, mask in masks.items()}
 
 
+def first_frame(masks: Masks | None) -> Masks:
+    """The masks of the first frame, without their time axis."""
+    return {name: mask if name.startswith("recurrent") else mask[0] for name, mask in (masks or {}).items()}
+
+
 def random(spec: NetworkSpec) -> bool:
     """Whether a network of this spec draws anything in training."""
     return bool(spec.recurrent_dropout or spec.zoneout or (spec.dropout and len(spec.layers) > 1))

@@ -72,7 +72,7 @@ VALUES = {
     ),
     "timed context": (
         lambda: BOTH(X, context=[zeros(4, 2, 5, 6, 6)] * 2),
-        "ConvGRU context[0] expected shape (4, 2, 5, 6, 6), got (2, 4, 5, 6, 6)",
+        "ConvGRU context[0] expected shape (2, 4, 5, 6, 6), got (4, 2, 5, 6, 6)",
     ),
     "no rngs": (
         lambda: DROPPING(X),
@@ -118,8 +118,8 @@ TYPES = {
         lambda: cf.Forecaster(network("gru", 1, 2), rngs=nnx.Rngs(0)),
         "Forecaster expected the name of a cell or a ForecasterSpec, got a NetworkSpec",
     ),
-    "cell without carry": (lambda: CELL(None, X[:, 0]), "ConvGRU state[0] (h) expected an array, got NoneType"),
-    "own class names itself": (lambda: OWN("abc"), "ConvRNN expected an input that is an array, got str"),
+    "cell without carry": (lambda: CELL(None, X[:, 0]), "ConvGRU expected state[0] (h) to be an array, got NoneType"),
+    "own class names itself": (lambda: OWN("abc"), "ConvRNN expected x to be an array, got str"),
     "time_major": (lambda: cf.ConvGRU(1, 2, time_major="no", rngs=nnx.Rngs(0)), "ConvGRU time_major expected True or False, got 'no'"),
     "time_major of a forecaster": (
         lambda: make(cf.Forecaster, forecaster("gru", 1, 2), time_major=1),

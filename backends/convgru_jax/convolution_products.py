@@ -1,0 +1,64 @@
+"""The convolution without convolutions: a product for each tap, of what the tap sees of the image.
+
+Slower than XLA's convolutions by half or more where the channels are many, and right where those are not to be had: nothing
+here but slices, products and sums, whose own derivatives XLA knows for every mode and every sharding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import reduce
+from itertools import product
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+
+from convgru_jax.convolution_geometry import Window
+
+Tap = tuple[int, ...]
+
+
+def correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
+    """Σ_k x[stride·s + d·k] w[k]."""
+    groups = window.groups
+    rows = w.reshape(*window.kernel_size, x.shape[-1] // groups, groups, -1)
+
+    def part(tap: Tap, seen: jax.Array) -> jax.Array:
+        return jnp.einsum("...gc,cgo->...go", seen.reshape(*seen.shape[:-1], groups, -1), rows[tap])
+
+    total = reduce(jnp.add, (part(*each) for each in _taps(window, pad(x, [(*ends, 0) for ends in window.pads]))))
+    return total.reshape(*total.shape[:-2], -1)
+
+
+def depthwise(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
+    """``correlate`` where each channel is a group: 40 times faster on CPU than a grouped convolution."""
+    rows = w.reshape(*window.kernel_size, x.shape[-1], -1)
+    image = pad(x, [(*ends, 0) for ends in window.pads])
+    total = reduce(jnp.add, (seen[..., None] * rows[tap] for tap, seen in _taps(window, image)))
+    return total.reshape(*total.shape[:-2], -1)
+
+
+def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
+    """Σ_s x[stride·s + d·k] g[s], of one group."""
+    ends = zip(window.pads, window.rest, strict=True)
+    image = pad(x, [(low, high - rest, 0) for (low, high), rest in ends])
+    axes = tuple(range(g.ndim - 1))
+    parts = [lax.dot_general(seen, g, ((axes, axes), ((), ()))) for _, seen in _taps(window, image)]
+    return jnp.stack(parts).reshape(*window.kernel_size, x.shape[-1], g.shape[-1])
+
+
+def pad(x: jax.Array, widths: list[tuple[int, int, int]]) -> jax.Array:
+    """Zeros before, after and between the pixels."""
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *widths, (0, 0, 0)])
+
+
+def _taps(window: Window, image: jax.Array) -> Iterator[tuple[Tap, jax.Array]]:
+    """Each tap, and what it sees of a padded image."""
+    for tap in product(*map(range, window.kernel_size)):
+        parts = zip(image.shape[1:-1], tap, window.stride, window.dilation, window.reach, strict=True)
+        spans = (
+            slice(k * d, n - reach + k * d, s) if s > 1 else slice(k * d, n - reach + k * d)
+            for n, k, s, d, reach in parts
+        )
+        yield tap, image[(slice(None), *spans)]

@@ -1,0 +1,94 @@
+"""What a call needs to know of the devices that its arrays are spread over; on one device nothing here does anything.
+
+JAX shows it in the types of arrays, traced ones too: axes of a mesh are Manual (inside shard_map: arrays *vary* along
+them or do not), Explicit (each array says how it is sharded) or Auto (XLA decides, and the type says nothing but the mesh).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import jax
+from jax import lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+
+def vary_alike(tree: Any) -> Any:
+    """Inside shard_map, make every array vary along the axes along which any of them does.
+
+    A scan wants a state that varies as its inputs do, and the derivative rules of the convolution cotangents that vary as
+    their primals. Done here, once a call, a gradient of replicated parameters is summed over the devices once a call too.
+    """
+    axes = {axis for leaf in jax.tree.leaves(tree) for axis in _varying(leaf)}
+    if not axes:
+        return tree
+
+    def cast(leaf: Any) -> Any:
+        missing = tuple(sorted(axes - _varying(leaf), key=str))
+        return lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(cast, tree)
+
+
+def _varying(leaf: Any) -> frozenset[Any]:
+    kind = getattr(jax.typeof(leaf), "manual_axis_type", None)
+    return frozenset() if kind is None else frozenset(kind.varying)
+
+
+def explicit(x: jax.Array) -> bool:
+    """Whether the type of x says how it is sharded: there JAX knows the shardings of its own derivatives alone."""
+    return AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types
+
+
+def sums_twice(*arrays: jax.Array) -> bool:
+    """Whether XLA may be wrong about the gradient of the weights of a convolution of these arrays.
+
+    XLA's partitioner sums such a gradient over all devices where the images are sharded, also over those that hold the
+    same pixels: sharded in space along one axis of a mesh and replicated along another, dW comes out times the size of
+    the other. It takes a mesh of two axes or more, of which one is XLA's to use.
+    """
+    meshes = [jax.typeof(array).sharding.mesh for array in arrays] + [jax.sharding.get_abstract_mesh()]
+    for mesh in meshes:
+        sizes = [(size, kind) for size, kind in zip(mesh.axis_sizes, mesh.axis_types, strict=True) if size > 1]
+        if len(sizes) > 1 and any(kind == AxisType.Auto for _, kind in sizes):
+            return True
+    return False
+
+
+def space_sharding(ndim: int, images: Any) -> NamedSharding | None:
+    """How batch and space of the first of these images (…, B, *S, C) are sharded that has its space sharded, by its type."""
+    for image in jax.tree.leaves(images):
+        if image.ndim >= ndim + 2 and explicit(image):
+            sharding = jax.typeof(image).sharding
+            axes = tuple(sharding.spec)[-ndim - 2 : -1]
+            if any(axis is not None for axis in axes[1:]):
+                return NamedSharding(sharding.mesh, PartitionSpec(*axes))
+    return None
+
+
+def run_in_space(function: Callable[..., Any], sharding: NamedSharding, *arguments: Any) -> Any:
+    """Call a function with the axes of an explicit mesh handed to XLA: JAX's types refuse to pad a dimension that is sharded.
+
+    Its results, all of them images (…, B, *S, C), are sharded as ``space_sharding`` says where their sizes allow it.
+    """
+    shapes = jax.eval_shape(function, *jax.tree.map(_unsharded, arguments))
+    results = jax.tree.map(lambda leaf: _fitting(sharding, leaf.shape), shapes)
+    return jax.sharding.auto_axes(function, out_sharding=results)(*arguments)
+
+
+def _unsharded(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+
+def _fitting(sharding: NamedSharding, shape: tuple[int, ...]) -> NamedSharding:
+    """The sharding of batch and space for a result of that shape, without the axes that do not divide it."""
+    ndim = len(sharding.spec)
+    parts = zip(tuple(sharding.spec), shape[-ndim - 1 : -1], strict=True)
+    kept = [axes if axes is None or size % _devices(sharding, axes) == 0 else None for axes, size in parts]
+    return NamedSharding(sharding.mesh, PartitionSpec(*(None,) * (len(shape) - ndim - 1), *kept, None))
+
+
+def _devices(sharding: NamedSharding, axes: Any) -> int:
+    return prod(sharding.mesh.shape[axis] for axis in (axes if isinstance(axes, tuple) else (axes,)))
