@@ -1,10 +1,10 @@
-"""What stands in a file, whoever wrote it: arrays by name, convgru's own networks among them, and what a config says."""
+"""The contents of a file that anyone wrote: arrays by name, the networks that it declares, and constructor arguments."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,12 +47,11 @@ class Contents:
         arrays = {name: array for name, array in self.arrays.items() if not self._counts_averages(name)}
         names = {name: unwrapped(name) for name in arrays}
         if len(set(names.values())) != len(names):
-            return Contents(arrays, self.specs, self.configs)
-        return Contents(
-            {names[name]: array for name, array in arrays.items()},
-            {unwrapped(prefix): spec for prefix, spec in self.specs.items()},
-            self.configs,
-            self.aliases,
+            return replace(self, arrays=arrays)
+        return replace(
+            self,
+            arrays={names[name]: array for name, array in arrays.items()},
+            specs={unwrapped(prefix): spec for prefix, spec in self.specs.items()},
         )
 
     def _counts_averages(self, name: str) -> bool:
@@ -78,23 +77,23 @@ class Contents:
         return next((stored for stored, name in self.aliases.items() if name == prefix), prefix)
 
     def network(self, prefix: str | None) -> Weights:
-        """The one network of convgru's own, or the one whose names begin with ``prefix``. Raises WeightsError if that is not one."""
-        found = self._outermost(prefix)
-        if len(found) != 1:
-            shown = ", ".join(repr(p) for p in sorted(found or self._outermost(None)))
+        """Return the one network that the file declares, or the one below ``prefix``. Raises WeightsError if there is not one."""
+        matching = self._outermost(prefix)
+        if len(matching) != 1:
+            shown = ", ".join(repr(p) for p in sorted(matching or self._outermost(None)))
             raise WeightsError(
                 f"several networks, expected one: choose by prefix= of {shown}"
-                if found
+                if matching
                 else f"no network of convgru whose names begin with {prefix!r}, only {shown}"
             )
-        return self._weights(found[0])
+        return self._weights(matching[0])
 
     def networks(self, prefix: str | None = None) -> dict[str, Weights]:
-        """Every network of convgru's own, or those whose names begin with ``prefix``, by its prefix; none inside another."""
-        return {found: self._weights(found) for found in sorted(self._outermost(prefix))}
+        """Return the networks that the file declares, or those below ``prefix``, by prefix; none that is inside another."""
+        return {start: self._weights(start) for start in sorted(self._outermost(prefix))}
 
     def leads_elsewhere(self, prefix: str | None) -> bool:
-        """Whether names begin with a prefix that are of no network of convgru's own."""
+        """Whether a prefix leads to arrays that belong to no network that the file declares."""
         starts = tuple(f"{(prefix or '').rstrip('./')}{end}" for end in "./")
         return bool(prefix) and any(
             name.startswith(starts) and not name.startswith(tuple(self.specs)) for name in self.arrays
@@ -117,5 +116,5 @@ class Contents:
 
 
 def unwrapped(name: str) -> str:
-    """A name, or a prefix of names, without the parts that wrappers put in."""
+    """Return a name, or a prefix of names, without the parts that wrappers put in."""
     return _WRAPPER.sub("", name)

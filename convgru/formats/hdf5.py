@@ -1,4 +1,4 @@
-"""Arrays and attributes of an HDF5 file, read with h5py only where they stand in the file itself and have the size that they claim."""
+"""Read arrays and attributes of an HDF5 file with h5py, if they are stored in the file itself and have the size they claim."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from convgru.weights import DTYPES
 
 MAX_DEPTH = 64
 FILTERS = ("gzip", "lzf", "szip", None)
-"""The compressions that come with h5py; another one would make HDF5 look for a plugin to load."""
+"""The compressions that h5py contains; for another one HDF5 would load a plugin."""
 
 
 def h5py() -> Any:
-    """The package h5py. Raises ImportError with the command that installs it."""
+    """Return the package h5py. Raises ImportError with the command that installs it."""
     try:
         import h5py
     except ImportError as error:
@@ -27,9 +27,9 @@ def h5py() -> Any:
 
 
 def arrays(file: Any, size: int, skip: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """All arrays of numbers in an open file of ``size`` bytes by path; groups at the top that begin with ``skip`` left out.
+    """Return the numeric arrays in an open file of ``size`` bytes by path, without top-level groups whose names begin with ``skip``.
 
-    Texts and other kinds are left out too. Raises WeightsError for links out of the file, arrays that are made from others, or that
+    Texts and other kinds are left out. Raises WeightsError for links out of the file, arrays that are made from others, or that
     claim more than the file can hold.
     """
     datasets = {path: dataset for path, dataset in _datasets(file, "", {}) if not path.startswith(skip)}
@@ -42,7 +42,7 @@ def arrays(file: Any, size: int, skip: tuple[str, ...] = ()) -> dict[str, np.nda
 
 
 def text(group: Any, name: str, most: int) -> str | None:
-    """An attribute that is one text; None if there is none. Raises WeightsError for anything else."""
+    """Return an attribute that is one text; None if there is none. Raises WeightsError for anything else."""
     if name not in group.attrs:
         return None
     kind = group.attrs.get_id(name)
@@ -56,7 +56,7 @@ def text(group: Any, name: str, most: int) -> str | None:
 
 
 def _datasets(group: Any, path: str, seen: dict[Any, str]) -> Iterator[tuple[str, Any]]:
-    """Every dataset below a group, by path. A group that holds itself is refused."""
+    """Yield every dataset below a group with its path. Raises WeightsError for a group that contains itself."""
     if path.count("/") > MAX_DEPTH:
         raise WeightsError(f"expected groups at most {MAX_DEPTH} deep, got {path[:80]!r}")
     package = h5py()
@@ -70,19 +70,19 @@ def _datasets(group: Any, path: str, seen: dict[Any, str]) -> Iterator[tuple[str
             where = package.h5o.get_info(held.id)
             if seen.setdefault((where.fileno, where.addr), path + name) != path + name:
                 raise WeightsError(
-                    f"{path}{name[:80]} expected a group of its own, got {seen[where.fileno, where.addr][:80]!r} again"
+                    f"{path}{name[:80]} expected a group with one path, got {seen[where.fileno, where.addr][:80]!r} again"
                 )
             yield from _datasets(held, f"{path}{name}/", seen)
 
 
 def _dtype(dataset: Any) -> np.dtype[Any] | None:
-    """What its numbers are; None for what are no numbers."""
-    told: np.dtype[Any] = dataset.dtype
+    """The dtype of its numbers; None if it holds something else."""
+    stored: np.dtype[Any] = dataset.dtype
     if dataset.shape is None:
         return None
-    if told.kind == "V" and told.itemsize == 2 and not told.names and dataset.attrs.get("dtype") == "bfloat16":
+    if stored.kind == "V" and stored.itemsize == 2 and not stored.names and dataset.attrs.get("dtype") == "bfloat16":
         return DTYPES["bfloat16"]
-    return told if told.kind in "fiub" and not told.subdtype else None
+    return stored if stored.kind in "fiub" and not stored.subdtype else None
 
 
 def _read(path: str, dataset: Any, kind: np.dtype[Any]) -> np.ndarray:

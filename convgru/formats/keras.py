@@ -1,6 +1,6 @@
-"""Keras' files as arrays: .keras, .weights.h5 and the older .h5, with what their configs say of each recurrent layer.
+"""Read Keras' files as arrays, with the configs of their recurrent layers: .keras, .weights.h5 and the older .h5; write .weights.h5.
 
-Nothing is ever handed to Keras' own load_model, which may run what a file says.
+Nothing is passed to Keras' own load_model, which may run code from a file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WRITTEN = ".weights.h5"
 MAX_CONFIG = 64 << 20
 MAX_NAME = 1000
 MAX_DEPTH = 200
-"""How deep a config may be: some ten levels for each model inside another."""
+"""How deep a config may be nested: a model inside another takes some ten levels."""
 LAYER = re.compile(r"ConvLSTM[123]D")
 _PLACE = re.compile(r"(?P<place>(?:.*?/)??)(?P<direction>(?:forward_layer|backward_layer)/)?cell/vars/\d", re.DOTALL)
 _GROUP = re.compile(r"layers/[^/]+/")
@@ -37,13 +37,13 @@ OPTIONS = (
     *("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate"),
     *("activation", "recurrent_activation", "use_bias", "go_backwards"),
 )
-"""The constructor arguments that arrays cannot tell, or should agree with."""
+"""The constructor arguments that arrays do not determine, or should agree with."""
 Node = tuple[tuple[str, ...], str, Mapping[str, Any]]
 """A recurrent layer in a model: names of the models and layers around it and its own, its path in the new format, its arguments."""
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:
-    """The arrays by their path in the HDF5 file, those of optimisers left out, and the recurrent layers' arguments by path.
+    """Return the arrays without those of optimisers, and the recurrent layers' arguments, by the names that the user gave the layers.
 
     A ``.weights.h5`` holds no arguments. Raises WeightsError, and nothing else, whatever the bytes are; OSError if the file cannot be
     opened; ImportError, with the command that mends it, without h5py.
@@ -82,8 +82,8 @@ def _from_archive(file: Any, size: int) -> Contents:
         arrays = hdf5.arrays(inner, len(weights), ("optimizer",))
         names = _names_of_layers(inner, arrays)
     version = about.get("keras_version") if isinstance(about, dict) else None
-    found = {f"{path}/": options for _, path, options in _layers(config, "", (), _is_old(version))}
-    return _by_user_names(Contents(arrays, configs=_present(found, arrays)), names)
+    configs = {f"{path}/": options for _, path, options in _layers(config, "", (), _is_old(version))}
+    return _by_user_names(Contents(arrays, configs=_present(configs, arrays)), names)
 
 
 def _from_hdf5(file: Any, size: int) -> Contents:
@@ -98,9 +98,9 @@ def _from_hdf5(file: Any, size: int) -> Contents:
         return _by_user_names(Contents(arrays), names)
     layers = list(_layers(_json(config.encode(), "model_config"), "", (), _is_old(version)))
     places = [_legacy_prefix(inside, arrays) for inside, _, _ in layers]
-    found = {place: options for place, (_, _, options) in zip(places, layers, strict=True)}
+    configs = {place: options for place, (_, _, options) in zip(places, layers, strict=True)}
     names = {place: "/".join((*inside[1:], "")) for place, (inside, _, _) in zip(places, layers, strict=True)}
-    return _by_user_names(Contents(arrays, configs=_present(found, arrays)), names)
+    return _by_user_names(Contents(arrays, configs=_present(configs, arrays)), names)
 
 
 def _names_of_layers(file: Any, arrays: Mapping[str, Any]) -> dict[str, str]:
@@ -149,8 +149,8 @@ def _named_as_today(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     today = {cell: OLD_CELL.sub("", cell) + "/conv_lstm_cell" for cell in cells}
     renamed = {}
     for name, array in arrays.items():
-        group, _, own = name.rpartition("/")
-        renamed[f"{today[group]}/{own}" if group in today else name] = array
+        group, _, array_name = name.rpartition("/")
+        renamed[f"{today[group]}/{array_name}" if group in today else name] = array
     return renamed if len(renamed) == len(arrays) else dict(arrays)
 
 
@@ -163,15 +163,15 @@ def _is_old(version: Any) -> bool:
     return isinstance(version, str) and version[:1].isdigit() and int(version.split(".")[0]) < 3
 
 
-def _present(found: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
-    return {prefix: options for prefix, options in found.items() if any(name.startswith(prefix) for name in arrays)}
+def _present(configs: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {prefix: options for prefix, options in configs.items() if any(name.startswith(prefix) for name in arrays)}
 
 
 def _layers(node: Any, path: str, names: tuple[str, ...], old: bool) -> Iterator[Node]:
-    """The recurrent layers of a model in the order in which it lists them.
+    """Yield the recurrent layers of a model in the order of its config.
 
-    Keras 3 names the group of a layer after its class, with a count of the layers of that class before it in the same model, and not
-    after the layer (observed in its files). The legacy format goes by names.
+    Keras 3 names the group of a layer after its class, with the number of layers of that class before it in the same model, and not
+    after the layer. The legacy format uses the names of layers.
     """
     config = node.get("config") if isinstance(node, dict) else None
     kind = node.get("class_name") if isinstance(config, dict) else None
@@ -204,25 +204,25 @@ def _snake(name: str) -> str:
 
 def _options(config: Mapping[str, Any], old: bool) -> dict[str, Any]:
     """The arguments of one layer, lists as tuples, functions by name."""
-    found = {
+    options = {
         key: tuple(config[key]) if isinstance(config[key], list) else config[key] for key in OPTIONS if key in config
     }
     for key in ("activation", "recurrent_activation"):
-        value = found.get(key)
-        if isinstance(value, dict):  # a function that Keras spelt out
+        value = options.get(key)
+        if isinstance(value, dict):  # a function that Keras describes in full
             value = value.get("config") if isinstance(value.get("config"), str) else value.get("class_name")
-        if key in found:
-            found[key] = "hard_sigmoid_0.2" if old and value == "hard_sigmoid" else value
-    return found
+        if key in options:
+            options[key] = "hard_sigmoid_0.2" if old and value == "hard_sigmoid" else value
+    return options
 
 
 def _legacy_prefix(names: tuple[str, ...], arrays: Mapping[str, Any]) -> str:
-    """Where the older format keeps a layer: in the group of the outermost layer, below the last part that is its own name."""
-    outer, own = names[min(1, len(names) - 1)], names[-1]
+    """The prefix of a layer in the older format: in the group of the outermost layer, up to the last part that is the layer's name."""
+    outer, layer = names[min(1, len(names) - 1)], names[-1]
     for name in arrays:
         parts = name.split("/")
-        if parts[:2] == ["model_weights", outer] and own in parts[1:-1]:
-            last = len(parts) - 1 - parts[::-1].index(own)
+        if parts[:2] == ["model_weights", outer] and layer in parts[1:-1]:
+            last = len(parts) - 1 - parts[::-1].index(layer)
             return "/".join(parts[: last + 1]) + "/"
     return "/".join(("model_weights", *names[1:], ""))
 

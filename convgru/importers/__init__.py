@@ -1,4 +1,4 @@
-"""Weights from arrays of other implementations: the layout is recognised, or named."""
+"""Read weights from the arrays of other implementations, whose layout is recognised or named, and write them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from convgru.importers.tables import LAYOUTS
 from convgru.spec import Spec
 from convgru.weights import Weights, dtype_of
 
-MOST, LONGEST = 20, 600
+MAX_REASONS, MAX_LENGTH = 20, 600
 """How many reasons, of how many characters, a message holds."""
 
 __all__ = ["EXPORTS", "LAYOUTS", "Findings", "adopt", "export", "survey"]
@@ -261,18 +261,18 @@ def only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Matc
 
 
 def _several(matches: Sequence[Match]) -> str:
-    """What is to be said of several networks: how one chooses. A hint does not, for it says what a network is and not which."""
+    """The message on several networks: how one is chosen. Not by a hint, which says what a network is and not which."""
     if len({each.label for each in matches}) == 1:
         names = [f"{each.layout.name} ({each.layout.example})" for each in matches]
         return f"several layouts fit, choose one by layout=: {', '.join(names)}"
     by = "layer=" if all(each.layout.separate for each in matches) else "prefix="
-    first = sorted(matches, key=lambda m: m.label)[:MOST]
-    shown = ", ".join(f"{each.label[:LONGEST]} ({each.layout.name})" for each in first)
-    more = f" and {len(matches) - MOST} more" if len(matches) > MOST else ""
+    first = sorted(matches, key=lambda m: m.label)[:MAX_REASONS]
+    shown = ", ".join(f"{each.label[:MAX_LENGTH]} ({each.layout.name})" for each in first)
+    more = f" and {len(matches) - MAX_REASONS} more" if len(matches) > MAX_REASONS else ""
     return f"there are several networks, choose one by {by}: {shown}{more}"
 
 
 def _shortened(reasons: Sequence[str]) -> list[str]:
-    """So many that one can read them, for a file may hold thousands, with names of any length."""
-    shown = [reason if len(reason) <= LONGEST else f"{reason[:LONGEST]} …" for reason in reasons[:MOST]]
-    return shown if len(reasons) <= MOST else [*shown, f"  and {len(reasons) - MOST} more"]
+    """The first of many reasons: a file may hold thousands, with names of any length."""
+    shown = [reason if len(reason) <= MAX_LENGTH else f"{reason[:MAX_LENGTH]} …" for reason in reasons[:MAX_REASONS]]
+    return shown if len(reasons) <= MAX_REASONS else [*shown, f"  and {len(reasons) - MAX_REASONS} more"]

@@ -1,4 +1,4 @@
-"""Move numbers between a foreign layout and the canonical arrays: slices and signs exactly, sums and folds rounded once."""
+"""Convert between a foreign layout and the canonical arrays: slices and signs exact, sums and folded norms rounded once."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from convgru.spec.shapes import parameter_shapes
 from convgru.weights import Weights
 
 
-def to_canonical(found: Match, arrays: Mapping[str, np.ndarray]) -> Weights:
-    """The weights in foreign arrays. Raises WeightsError for numbers that are not finite."""
-    with np.errstate(all="ignore"):  # what comes of absurd numbers is not finite, and refused as such
-        made = canonical(plan(found), arrays)
-    return Weights(found.spec, {name: np.array(array, order="C") for name, array in made.items()})
+def to_canonical(match: Match, arrays: Mapping[str, np.ndarray]) -> Weights:
+    """Return the weights in foreign arrays. Raises WeightsError for numbers that are not finite."""
+    with np.errstate(all="ignore"):  # an overflow gives numbers that are not finite, which Weights refuses
+        result = canonical(plan(match), arrays)
+    return Weights(match.spec, {name: np.array(array, order="C") for name, array in result.items()})
 
 
 def to_foreign(weights: Weights, layout: Layout) -> dict[str, np.ndarray]:
-    """The arrays of a foreign checkpoint: what ``adopt`` turns back into these weights, byte for byte.
+    """Return the arrays of a foreign checkpoint: what ``adopt`` turns back into these weights, byte for byte.
 
     Where the original adds to a gate at run time, that is subtracted, and rounded once. Raises WeightsError if the original has no
     such network.
     """
-    found = place_in(weights.spec, layout)
-    # -0.0 and not 0.0 is what may be added to any number, -0.0 included, without changing a bit.
-    foreign = {name: np.full(shape, -0.0, weights.dtype) for name, shape in foreign_shapes(found).items()}
-    for name, blocks in plan(found).items():
+    match = place_in(weights.spec, layout)
+    # Adding -0.0, unlike 0.0, changes no bit of any number, -0.0 included.
+    foreign = {name: np.full(shape, -0.0, weights.dtype) for name, shape in foreign_shapes(match).items()}
+    for name, blocks in plan(match).items():
         start = 0
         for block in blocks:
             rows = weights.arrays[name][start : start + block.shape[0]]
             start += block.shape[0]
             constant = sum(term.constant for term in block.terms if not term.name)
-            first = next(term for term in block.terms if term.name)  # a sum stands where its first term does
+            first = next(term for term in block.terms if term.name)  # the first term of a sum holds all of it
             if constant:
                 rows = (rows.astype(np.float64) - constant).astype(weights.dtype)
             _slot(foreign, first)[...] = (-rows if first.negative else rows).reshape(_slot(foreign, first).shape)
@@ -48,7 +48,7 @@ def to_foreign(weights: Weights, layout: Layout) -> dict[str, np.ndarray]:
 
 
 def _slot(foreign: Mapping[str, np.ndarray], term: Term) -> np.ndarray:
-    """Where a term stands in its foreign array, the axes in our order: a view."""
+    """The view of a foreign array that a term reads, its axes in canonical order."""
     array = foreign[term.name]
     if term.form == "kio":
         array = array.transpose(array.ndim - 1, array.ndim - 2, *range(array.ndim - 2))
@@ -59,26 +59,26 @@ def _slot(foreign: Mapping[str, np.ndarray], term: Term) -> np.ndarray:
 
 
 def place_in(spec: Any, layout: Layout) -> Match:
-    """Where a network stands in a layout that has room for it. Raises WeightsError if it has none."""
+    """Return where a network is in a layout. Raises WeightsError if the layout cannot hold it."""
     if not isinstance(spec, NetworkSpec) or spec.cell != layout.cell:
         raise WeightsError(f"{layout.title} has no {spec.title}")
     if not layout.can_export:
         raise WeightsError(
             f"{layout.title} has no {spec.title} without batch norm or spectral norm: adopt folds them, export cannot unfold them"
         )
-    found = Match.of(layout, spec)
+    match = Match.of(layout, spec)
     odd = all(k % 2 for layer in spec.layers for k in layer.recurrent_kernel_size)
     if _nearest(layout, spec) != spec or spec.ndim not in layout.ndims or (layout.odd_kernels and not odd):
         raise WeightsError(f"{layout.title} has no such network: {spec}")
-    wanted = {place.target for place in found.places()}
-    missing = sorted(name for name in parameter_shapes(spec) if name not in wanted)
+    held = {place.target for place in match.places()}
+    missing = sorted(name for name in parameter_shapes(spec) if name not in held)
     if missing:
         raise WeightsError(f"{layout.title} has no place for {', '.join(missing)}")
-    return found
+    return match
 
 
 def _nearest(layout: Layout, spec: NetworkSpec) -> NetworkSpec | None:
-    """The network that the layout would give back if it held one of these sizes."""
+    """The network that reading the layout would give for these sizes and options."""
     first = spec.layers[0]
     if layout.form == "oi" and any(set(layer.kernel_size) != {1} for layer in spec.layers):
         return None
@@ -98,7 +98,7 @@ def _nearest(layout: Layout, spec: NetworkSpec) -> NetworkSpec | None:
         options |= norm_of(layout, layout.pieces, [first.hidden_channels])
     except NoFitError:
         return None
-    both = spec.bidirectional is not None and len(layout.directions) == 2
+    bidirectional = spec.bidirectional is not None and len(layout.directions) == 2
     joined = any(piece.columns for piece in layout.pieces)
     if first.updates and any(piece.target.startswith("updates.") for piece in layout.pieces):
         options["updates"] = first.updates
@@ -111,6 +111,6 @@ def _nearest(layout: Layout, spec: NetworkSpec) -> NetworkSpec | None:
         [layer.hidden_channels for layer in spec.layers],
         ndim=spec.ndim,
         bias=first.bias or layout.has_constants,
-        bidirectional=layout.bidirectional if both else None,
+        bidirectional=layout.bidirectional if bidirectional else None,
         **options,
     )

@@ -1,4 +1,4 @@
-"""Carry out a plan: NumPy for import, the frameworks for drop-ins, by the few operations that they spell differently."""
+"""Compute canonical arrays by a plan, in NumPy for imports and in a framework for drop-ins."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import numpy as np
 from convgru.importers.plan import Block, Plan, Term
 
 BATCH_NORM_EPS = 1e-5
-"""PyTorch's default, which no file holds and no original changes."""
+"""PyTorch's default: no file holds it and no original changes it."""
 
 
 class Numbers(Protocol):
-    """What NumPy and a framework spell differently; slices, signs, sums and ``reshape`` they spell alike."""
+    """The operations whose names differ between NumPy and the frameworks; slices, signs, sums and ``reshape`` do not."""
 
     def permute(self, array: Any, axes: Sequence[int]) -> Any:
-        """The same numbers with the axes in another order."""
+        """Return the array with its axes in another order."""
         ...
 
     def concatenate(self, arrays: Sequence[Any], axis: int) -> Any:
-        """Arrays one after the other."""
+        """Return the concatenation of arrays along an axis."""
         ...
 
     def zeros(self, shape: Sequence[int], like: Any) -> Any:
-        """Zeros of the dtype, and on the device, of another array."""
+        """Return zeros with the dtype and device of another array."""
         ...
 
     def widen(self, array: Any) -> Any:
-        """An array in the dtype in which sums and quotients are computed."""
+        """Return an array in the dtype in which sums and quotients are computed."""
         ...
 
     def narrow(self, array: Any, like: Any) -> Any:
-        """Back in the dtype of ``like``."""
+        """Return an array in the dtype of ``like``."""
         ...
 
 
@@ -60,13 +60,13 @@ NUMPY: Numbers = _NumPy()
 
 
 def canonical(plan: Plan, arrays: Mapping[str, Any], numbers: Numbers = NUMPY) -> dict[str, Any]:
-    """The canonical arrays, by name, of foreign ones; slices and signs exactly, the rest rounded once."""
+    """Return the canonical arrays of foreign ones; slices and signs are exact, everything else is rounded once."""
     like = next(arrays[term.name] for blocks in plan.values() for block in blocks for term in block.terms if term.name)
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, blocks in plan.items():
         parts = [_block(block, arrays, numbers, like) for block in blocks]
-        found[name] = parts[0] if len(parts) == 1 else numbers.concatenate(parts, 0)
-    return found
+        result[name] = parts[0] if len(parts) == 1 else numbers.concatenate(parts, 0)
+    return result
 
 
 def _block(block: Block, arrays: Mapping[str, Any], numbers: Numbers, like: Any) -> Any:
@@ -85,7 +85,7 @@ def _block(block: Block, arrays: Mapping[str, Any], numbers: Numbers, like: Any)
 
 
 def _value(term: Term, arrays: Mapping[str, Any], numbers: Numbers) -> Any:
-    """A term in the wider dtype, its norms folded in."""
+    """A term in the wider dtype, with its norms folded in."""
     value = numbers.widen(_cut(term, arrays, numbers))
     if term.norm:
         gamma, variance = (
@@ -101,7 +101,7 @@ def _value(term: Term, arrays: Mapping[str, Any], numbers: Numbers) -> Any:
 
 
 def _cut(term: Term, arrays: Mapping[str, Any], numbers: Numbers) -> Any:
-    """The slice of a foreign array, its axes in our order."""
+    """The slice of a foreign array, its axes in canonical order."""
     array = arrays[term.name]
     if term.form == "kio":
         spatial = range(array.ndim - 2)
@@ -117,13 +117,13 @@ def _cut(term: Term, arrays: Mapping[str, Any], numbers: Numbers) -> Any:
 
 
 def dense(array: Any, groups: int, numbers: Numbers = NUMPY) -> Any:
-    """The weights of a grouped convolution, (rows, in / groups, *k), as those of one without groups: zeros fill the rest."""
+    """Return the weights of a grouped convolution, (rows, in / groups, *k), as those of one without groups: zeros fill the rest."""
     rows, columns = array.shape[0] // groups, array.shape[1]
     bands = []
     for group in range(groups):
-        own = array[group * rows : (group + 1) * rows]
+        block = array[group * rows : (group + 1) * rows]
         parts = [
-            own if at == group else numbers.zeros((rows, columns, *array.shape[2:]), array) for at in range(groups)
+            block if at == group else numbers.zeros((rows, columns, *array.shape[2:]), array) for at in range(groups)
         ]
         bands.append(numbers.concatenate(parts, 1))
     return numbers.concatenate(bands, 0)

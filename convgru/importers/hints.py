@@ -1,4 +1,4 @@
-"""Hints, named as in the original's constructor: what they add to a spec, and whether they agree with the arrays."""
+"""Hints, arguments of the original's constructor: what they add to a spec, and whether they agree with the arrays."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from convgru.spec import NetworkSpec
 
 
 class NoFitError(Exception):
-    """Why a layout does not fit; caught by ``adopt``, which tells all reasons together."""
+    """Why a layout does not fit; ``adopt`` collects the reasons of all layouts."""
 
 
 def spread(hints: Mapping[str, Any]) -> dict[str, Any]:
-    """The hints, those inside a hint that is a mapping (Keras' ``bidirectional``, OpenSTL's ``configs``) beside the others."""
-    found: dict[str, Any] = {}
+    """Return the hints with those inside a mapping (Keras' ``bidirectional``, OpenSTL's ``configs``) beside the others."""
+    flat_hints: dict[str, Any] = {}
     for name, given in hints.items():
-        value = given.tolist() if hasattr(given, "tolist") else given  # NumPy's numbers and arrays
-        found |= {str(inner): each for inner, each in value.items()} if isinstance(value, Mapping) else {name: value}
-    return found
+        value = given.tolist() if hasattr(given, "tolist") else given  # NumPy scalars and arrays
+        flat_hints |= (
+            {str(inner): each for inner, each in value.items()} if isinstance(value, Mapping) else {name: value}
+        )
+    return flat_hints
 
 
-def options_of(layout: Layout, hints: Mapping[str, Any], both: bool) -> dict[str, Any]:
-    """What ``spec.network`` is to be told besides sizes; ``both`` if the arrays run both ways. A list is per dimension here."""
+def options_of(layout: Layout, hints: Mapping[str, Any], backward: bool) -> dict[str, Any]:
+    """Return the arguments of ``spec.network`` besides sizes; ``backward`` if the arrays run both ways. A list is per dimension here."""
     options = dict(layout.options)
     for name, arguments in layout.choices.items():
         if name in hints:
@@ -34,18 +36,18 @@ def options_of(layout: Layout, hints: Mapping[str, Any], both: bool) -> dict[str
         options["padding"] = layout.padding
     if layout.form == "oi" and "ndim" in hints:
         options["ndim"] = _ndim(hints["ndim"])
-    return {**options, "bidirectional": layout.bidirectional if both else None}
+    return {**options, "bidirectional": layout.bidirectional if backward else None}
 
 
 def assumed_of(layout: Layout, spec: NetworkSpec, hints: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor arguments that change what is computed, that arrays cannot tell, and that no hint told: as they were taken."""
+    """Return the constructor arguments that change the output and that neither arrays nor hints give, with their defaults."""
     first = spec.layers[0]
-    taken: dict[str, Any] = {}
+    assumed: dict[str, Any] = {}
     for name, arguments in layout.choices.items():
         if name not in hints and "dropout" not in arguments[0]:
             value = getattr(first if hasattr(first, arguments[0]) else spec, arguments[0])
-            taken[name] = value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
-    return taken
+            assumed[name] = value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+    return assumed
 
 
 def _ndim(value: Any) -> int:
@@ -55,7 +57,7 @@ def _ndim(value: Any) -> int:
 
 
 def groups_of(layout: Layout, hints: Mapping[str, Any]) -> int:
-    """How many groups the original's convolutions have."""
+    """Return the number of groups of the original's convolutions."""
     groups = hints.get(layout.groups, 1) if layout.groups else 1
     if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1:
         raise NoFitError(f"{layout.groups} expected a positive integer, got {groups!r}")
@@ -63,7 +65,7 @@ def groups_of(layout: Layout, hints: Mapping[str, Any]) -> int:
 
 
 def forget_of(layout: Layout, hints: Mapping[str, Any]) -> float:
-    """What the original adds to the forget gate at run time, in units of the layout's own constant."""
+    """Return the factor of the constant that the original adds to the forget gate at run time."""
     value = hints.get(layout.forget_bias, 1.0) if layout.forget_bias else 1.0
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise NoFitError(f"{layout.forget_bias} expected a number, got {value!r}")
@@ -71,7 +73,7 @@ def forget_of(layout: Layout, hints: Mapping[str, Any]) -> float:
 
 
 def check_hints(layout: Layout, spec: NetworkSpec, bias: bool, hints: Mapping[str, Any], first: int = 0) -> None:
-    """Raise NoFitError for a hint that the layout does not know, or that the arrays contradict; ``bias`` if they hold one."""
+    """Raise NoFitError for a hint that the layout does not have or the arrays contradict; ``bias`` if they hold one."""
     unknown = sorted(set(hints) - set(layout.hints))
     if unknown:
         raise NoFitError(f"it takes no hint {', '.join(map(repr, unknown))}, only {', '.join(layout.hints)}")
@@ -88,7 +90,7 @@ def check_hints(layout: Layout, spec: NetworkSpec, bias: bool, hints: Mapping[st
 
 
 def _actual(spec: NetworkSpec, size: str) -> Any:
-    """What the arrays say of a size: a list with one for each layer, or one for the network."""
+    """The size that the arrays imply: a list with one for each layer, or one for the network."""
     first = spec.layers[0]
     network: dict[str, Any] = {
         "in_channels": spec.in_channels,
@@ -100,9 +102,9 @@ def _actual(spec: NetworkSpec, size: str) -> Any:
 
 
 def _agrees(value: Any, actual: Sequence[Any]) -> bool:
-    """Whether a size is what the arrays say; a number stands for all dimensions, a list may be per layer or per dimension.
+    """Whether a hint agrees with the arrays. A number stands for all dimensions.
 
-    JSON and the command line know no tuples, so that a list may be either.
+    JSON and the command line have no tuples, so that a list may be for each layer or for each dimension.
     """
     readings = [[value] * len(actual)]
     if isinstance(value, list):
@@ -113,13 +115,13 @@ def _agrees(value: Any, actual: Sequence[Any]) -> bool:
 def _same(values: Sequence[Any], actual: Sequence[Any]) -> bool:
     if len(values) != len(actual):
         return False
-    spread = [
-        [own] * len(size) if isinstance(size, tuple) and not isinstance(own, (tuple, list)) else flat(own)
-        for own, size in zip(values, actual, strict=True)
+    expanded = [
+        [value] * len(size) if isinstance(size, tuple) and not isinstance(value, (tuple, list)) else flat(value)
+        for value, size in zip(values, actual, strict=True)
     ]
-    return spread == [flat(size) for size in actual]
+    return expanded == [flat(size) for size in actual]
 
 
 def flat(value: Any) -> list[Any]:
-    """A number, or several, as a list."""
+    """Return a number, or several, as a list."""
     return list(value) if isinstance(value, (tuple, list)) else [value]

@@ -1,4 +1,4 @@
-"""What a foreign layout is: which parts of which arrays are which gates of which canonical parameter."""
+"""Describe a foreign layout as data: which rows of which arrays are which gates of which canonical parameter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 FORMS = ("oik", "kio", "oi", "o", "1ok")
-"""How an array's axes stand: output channels o, input channels i, the kernel's (or the image's) axes k; ``oi`` has a kernel of one pixel."""
+"""Orders of an array's axes: output channels o, input channels i, spatial axes k; ``oi`` is a kernel of one pixel."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Piece:
 
     @property
     def gates(self) -> int:
-        """How many gates the whole array holds."""
+        """The number of gates in the whole array."""
         return self.total or len(self.rows)
 
     @property
     def is_bias(self) -> bool:
-        """Whether a network without biases lacks it."""
+        """Whether it is absent in a network without biases."""
         return self.target.rpartition(".")[2].startswith("bias")
 
     @property
@@ -58,62 +58,62 @@ class Piece:
 
 @dataclass(frozen=True)
 class Layout:
-    """How one implementation stores its networks; everything is data, read by import and export alike."""
+    """How one implementation stores its networks. Import and export read the same data."""
 
     name: str
     title: str
-    """Who wrote it, for people."""
+    """The name of the implementation in messages."""
     cell: str
     pieces: tuple[Piece, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What ``spec.network`` is to be told besides sizes."""
+    """Arguments of ``spec.network`` besides sizes."""
     directions: tuple[str, ...] = ("",)
-    """What stands for ``{dir}``: the forward word, and the backward one where the original runs both ways."""
+    """The words for ``{dir}``: forward, and backward if the original runs both ways."""
     bidirectional: str = "layer"
-    """Which of our ways of running both ways the original's is."""
+    """The value of ``bidirectional`` that the original's way of running both directions is."""
     form: str = "oik"
-    """How the axes of its convolutions' kernels stand."""
+    """The order of the axes of its kernels (``FORMS``)."""
     joined: str = "xh"
-    """In which order a convolution of both reads its input channels."""
+    """The order of the input channels of a convolution of x and h together."""
     sizes: Mapping[str, str] = field(default_factory=dict)
-    """Constructor arguments that the arrays already answer: hint -> the size that it must agree with."""
+    """Constructor arguments that the arrays determine: hint -> the size that it must agree with."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Constructor arguments that arrays cannot answer: hint -> the arguments of ``spec.network`` that it becomes."""
+    """Constructor arguments that arrays do not determine: hint -> the arguments of ``spec.network`` that it sets."""
     words: Mapping[str, Any] = field(default_factory=dict)
-    """What the original calls otherwise than ``spec.network`` does, among the values of ``choices``."""
+    """Values of ``choices`` that have another name in ``spec.network``."""
     groups: str = ""
-    """The hint that says how many groups the original's convolutions have; they divide all rows, not those of each gate."""
+    """The hint for the number of groups of its convolutions, which divide all rows and not those of each gate."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    """Constructor arguments with which the original runs at one value only: hint -> that value."""
+    """Constructor arguments of which the original supports one value: hint -> that value."""
     ignored: tuple[str, ...] = ()
-    """Constructor arguments that do not change what the weights mean."""
+    """Constructor arguments that do not change the meaning of the weights."""
     forget_bias: str = ""
-    """The hint that says by how much ``constant`` is multiplied."""
+    """The hint that multiplies ``constant``."""
     strays: tuple[str, ...] = ()
-    """Patterns of keys that such files may hold and that say nothing about the network."""
+    """Patterns of keys in such files that do not belong to the network."""
     padding: str | None = "same"
-    """What its padding does where it strides (without a stride it is ``same``); None: what ``options`` and ``choices`` say."""
+    """Its padding with a stride (without one it is ``same``). None: as ``options`` and ``choices`` say."""
     peephole: str | None = None
-    """Which peephole it has, if the arrays of one are there."""
+    """The kind of its peephole, if the arrays of one are present."""
     norm_channels: int = 0
-    """How many channels a group of its group norm has, if the arrays of one are there."""
+    """Channels in each group of its group norm, if the arrays of one are present."""
     odd_kernels: bool = False
     """Whether the original cannot run with even kernels, since its padding is kernel // 2."""
     ndims: tuple[int, ...] = (1, 2, 3)
     named: bool = False
-    """Whether it is read only when asked for by name: its arrays are called what many call theirs."""
+    """Whether it is read only if the caller names it: its arrays have the names that many systems use."""
     ends: str = "./"
-    """What may stand between the name of a module and the names of its arrays."""
+    """The characters that may separate the name of a module from the names of its arrays."""
     inside: str = ""
-    """A pattern of the modules in which it is recognised without being named, where its keys alone say too little."""
+    """A pattern of the prefixes at which it is recognised, if its keys alone are ambiguous."""
     suffix: str = ".pt"
     """The suffix of the files in which people who use it keep their weights."""
     separate: bool = False
-    """Whether each layer is a network by itself, the original doing something else in between."""
+    """Whether each layer is a network by itself, because the original has other modules in between."""
 
     @property
     def hints(self) -> list[str]:
-        """Every hint that ``adopt`` takes for this layout."""
+        """The hints that ``adopt`` takes for this layout."""
         special = [name for name in (self.groups, self.forget_bias) if name]
         alone = ["layer"] if self.separate else []
         free = ["ndim"] if self.form == "oi" else []
@@ -131,51 +131,51 @@ class Layout:
 
     @property
     def separator(self) -> str:
-        """What stands between a module's name and the names of its arrays."""
+        """The character that an export puts between a module's name and the names of its arrays."""
         return "/" if self.form == "kio" else "."
 
     @property
     def example(self) -> str:
-        """What its first array is called."""
+        """The name of its first array."""
         return self.pieces[0].key.format(layer=0, dir=self.directions[0], any="…")
 
     @property
     def has_constants(self) -> bool:
-        """Whether it adds something at run time, so that there is a bias even where no array holds one."""
+        """Whether it adds a constant at run time: then there is a bias even if no array holds one."""
         return any(not piece.key for piece in self.pieces)
 
     def form_of(self, piece: Piece) -> str:
-        """How the axes of a piece's array stand."""
+        """Return the order of the axes of a piece's array."""
         return piece.form or (self.form if piece.is_weight else "oik" if piece.target.startswith("peephole") else "o")
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Something that looks like one of the layouts and is no network that a spec describes."""
+    """A network whose names look like one of the layouts and that no spec describes."""
 
     key: str
-    """A pattern of names that tell it."""
+    """A pattern of names by which it is recognised."""
     title: str
     reason: str
 
 
 @cache
 def pattern(key: str, directions: tuple[str, ...], ends: str) -> re.Pattern[str]:
-    """Matches a piece's key with anything before it: groups ``prefix``, and ``layer``, ``dir`` and ``any`` where the key has them."""
-    found = [rf"(?P<prefix>(?:.*[{ends}])?)"]
+    """Return a pattern for a piece's key after any prefix: groups ``prefix``, and ``layer``, ``dir``, ``any`` if the key has them."""
+    parts = [rf"(?P<prefix>(?:.*[{ends}])?)"]
     for part in re.split(r"(\{.*?\})", key):
         if part == "{dir}":
-            found.append(f"(?P<dir>{'|'.join(map(re.escape, directions))})")
+            parts.append(f"(?P<dir>{'|'.join(map(re.escape, directions))})")
         elif part == "{any}":
-            found.append(r"(?P<any>[^/]+)")
+            parts.append(r"(?P<any>[^/]+)")
         elif part.startswith("{layer"):  # "{layer:02d}" is written with leading zeros, "{layer}" without
-            found.append(rf"(?P<layer>{'0|[1-9][0-9]{0,5}' if part == '{layer}' else '[0-9][0-9]{1,5}'})")
+            parts.append(rf"(?P<layer>{'0|[1-9][0-9]{0,5}' if part == '{layer}' else '[0-9][0-9]{1,5}'})")
         else:
-            found.append(re.escape(part))
-    return re.compile("".join(found), re.DOTALL)
+            parts.append(re.escape(part))
+    return re.compile("".join(parts), re.DOTALL)
 
 
 @cache
 def ending(key: str) -> str:
-    """The last words of a key, which every name of it ends with; empty where they vary."""
+    """Return the constant end of a key; empty if it ends with a field."""
     return "" if key.endswith("}") else key.rpartition("}")[2]

@@ -1,4 +1,4 @@
-"""Whether arrays of these names and shapes are a network in some layout, and the spec that they imply."""
+"""Check whether arrays of these names and shapes are a network in a layout, and derive its spec."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from convgru.spec.shapes import cell_parameter_shapes, layer_prefix
 
 Shape = tuple[int, ...]
 Where = tuple[int, int]
-"""Number of the layer, as the original counts, and of the direction."""
+"""Layer, as the original counts, and direction (0 forward, 1 backward)."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One piece of one layer and direction: the foreign array ``name``, and the canonical parameter ``target``."""
+    """Where one piece of one layer and direction is: the foreign array ``name``, and the canonical parameter ``target``."""
 
     name: str
     target: str
@@ -29,10 +29,9 @@ class Place:
 
     @property
     def names(self) -> list[str]:
-        """Every foreign array that is read for it."""
-        own = [self.name] if self.name else []
+        """The foreign arrays that it reads."""
         return [
-            *own,
+            *([self.name] if self.name else []),
             *([f"{self.norm}.weight", f"{self.norm}.running_var"] if self.norm else []),
             *(self.spectral or ()),
         ]
@@ -40,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Match:
-    """A layout that fits: the spec it implies, which of its pieces there are, and where they stand."""
+    """A network found in a layout: its spec, the pieces of the layout that are present, and where they are."""
 
     layout: Layout
     prefix: str
@@ -50,21 +49,21 @@ class Match:
     forget: float = 1.0
     """What a piece's ``constant`` is multiplied by."""
     first: int = 0
-    """What the original counts the first layer as."""
+    """The number that the original gives to the first layer."""
     words: Mapping[Where, str] = field(default_factory=dict)
-    """What stands for ``{any}``."""
+    """The text that ``{any}`` matched, by layer and direction."""
     assumed: Mapping[str, Any] = field(default_factory=dict)
-    """Constructor arguments that nothing told, as they were taken."""
+    """Constructor arguments that neither arrays nor hints give, each with the original's default, which was assumed."""
 
     @classmethod
     def of(cls, layout: Layout, spec: NetworkSpec, groups: int | None = None) -> Match:
-        """The match of a network that is known, as far as the layout has room for it.
+        """Return the match of a network whose spec is known, as far as the layout can hold it.
 
         ``groups`` are the original's, where its convolutions cut across the gates.
         """
         first = spec.layers[0]
 
-        def there(piece: Piece) -> bool:
+        def is_present(piece: Piece) -> bool:
             if piece.target.startswith("peephole"):
                 return first.peephole is not None
             if piece.target.startswith("norm_"):
@@ -73,11 +72,11 @@ class Match:
                 return first.bias and (not piece.optional or layout.has_constants)
             return not piece.optional
 
-        pieces = tuple(piece for piece in layout.pieces if there(piece))
+        pieces = tuple(piece for piece in layout.pieces if is_present(piece))
         return cls(layout, "", spec, pieces, first.groups if groups is None else groups)
 
     def places(self) -> Iterator[Place]:
-        """Every piece of every layer and direction."""
+        """Yield the place of every piece of every layer and direction."""
         for layer, cell in enumerate(self.spec.layers):
             for index, direction in enumerate(self.spec.directions):
                 fill = self.filler(layer + self.first, index)
@@ -87,23 +86,23 @@ class Match:
                     yield Place(fill(piece.key), target, fill(piece.norm), spectral, cell, piece)
 
     def filler(self, layer: int, direction: int) -> Callable[[str], str]:
-        """What makes an array's name of a piece's key: ``layer`` as the original counts."""
+        """Return a function from a piece's key to the array's name; ``layer`` as the original counts."""
         words = {"layer": layer, "dir": self.layout.directions[direction]}
         words["any"] = self.words.get((layer, direction), "conv_lstm")
         return lambda key: key and self.prefix + key.format(**words)
 
     @property
     def claims(self) -> frozenset[str]:
-        """Every foreign array that it reads."""
+        """The foreign arrays that it reads."""
         return frozenset(name for place in self.places() for name in place.names)
 
     @property
     def label(self) -> str:
-        """What tells it from others in the same file."""
+        """What distinguishes it from other networks in the same file."""
         return f"{self.prefix!r}, layer={self.first}" if self.layout.separate else repr(self.prefix)
 
 
-def match(
+def match_layout(
     layout: Layout,
     prefix: str,
     parts: Mapping[Where, Sequence[Piece]],
@@ -111,66 +110,66 @@ def match(
     hints: Mapping[str, Any],
     words: Mapping[Where, str] | None = None,
 ) -> Match:
-    """The network of one layout below one prefix. Raises NoFitError, which says what does not fit.
+    """Return the network of one layout below one prefix. Raises NoFitError, which says what does not fit.
 
-    ``parts`` says which pieces were seen in which layer and direction, ``words`` what stood for ``{any}`` there.
+    ``parts`` maps layer and direction to the pieces whose names were seen there, ``words`` to the text that ``{any}`` matched.
     """
-    there = {piece for pieces in parts.values() for piece in pieces}
-    stored = any(piece.is_bias for piece in there)
+    present = {piece for pieces in parts.values() for piece in pieces}
+    stored = any(piece.is_bias for piece in present)
     bias = layout.has_constants or stored
     optional = {piece for piece in layout.pieces if piece.optional}
-    if optional & there and optional - there:
-        lacking = sorted(piece.key for piece in optional - there)
-        raise NoFitError(f"of the arrays that it may lack there are some, and not {some(lacking)}")
-    pieces = tuple(p for p in layout.pieces if (bias or not p.is_bias) and (p in there or not p.optional))
-    both = any(direction for _, direction in parts)
+    if optional & present and optional - present:
+        lacking = sorted(piece.key for piece in optional - present)
+        raise NoFitError(f"its optional arrays are incomplete: missing {some(lacking)}")
+    pieces = tuple(p for p in layout.pieces if (bias or not p.is_bias) and (p in present or not p.optional))
+    backward = any(direction for _, direction in parts)
     first = min(layer for layer, _ in parts) if layout.separate else 0
     groups, words = groups_of(layout, hints), words or {}
-    draft = Match(layout, prefix, _NONE, pieces, groups, forget_of(layout, hints), first, words)
-    options = {"bias": bias, **options_of(layout, hints, both)}
+    draft = Match(layout, prefix, _NO_SPEC, pieces, groups, forget_of(layout, hints), first, words)
+    options = {"bias": bias, **options_of(layout, hints, backward)}
     spec = _derive(draft, len({layer for layer, _ in parts}), shapes, options)
     assumed = assumed_of(layout, spec, hints)
-    found = Match(layout, prefix, spec, pieces, groups, draft.forget, first, words, assumed)
-    _check_shapes(found, shapes)
+    match = Match(layout, prefix, spec, pieces, groups, draft.forget, first, words, assumed)
+    _check_shapes(match, shapes)
     check_hints(layout, spec, stored, hints, first)
-    return found
+    return match
 
 
-_NONE = network("rnn", 1, 1)
+_NO_SPEC = network("rnn", 1, 1)
 
 
 def _derive(draft: Match, layers: int, shapes: Mapping[str, Shape], options: dict[str, Any]) -> NetworkSpec:
-    """The spec that the recurrent weights, and the first input weights, imply; all else is then compared with it."""
+    """Derive the spec from the recurrent weights and the first input weights; the other arrays are then compared with it."""
     layout = draft.layout
     recurrent = [piece for piece in draft.pieces if piece.target.endswith("weight_hh")]
     inputs = next(piece for piece in draft.pieces if piece.target.endswith("weight_ih"))
     hidden: list[int] = []
     kernels: list[Any] = []
-    own_kernels: list[Any] = []
+    recurrent_kernels: list[Any] = []
     for layer in range(layers):
         shape = _oriented(draft, recurrent[0], layer, shapes, options)
         hidden.append(max(shape[0] // recurrent[0].gates, 1))
-        own_kernels.append(shape[2:])
+        recurrent_kernels.append(shape[2:])
         kernels.append(_oriented(draft, inputs, layer, shapes, options)[2:])
     columns = _oriented(draft, inputs, 0, shapes, options)[1]
     channels = columns - hidden[0] if inputs.columns else columns * draft.groups
-    own = draft.groups if layout.cell == "rnn" else 1  # groups that cut across gates become dense weights
+    groups = draft.groups if layout.cell == "rnn" else 1  # groups that cut across gates become dense weights
     updates = {p.target.rpartition(".")[0]: p for p in recurrent if p.target.startswith("updates.")}
     if updates:
         options["updates"] = tuple(_oriented(draft, piece, 0, shapes, options)[2:] for piece in updates.values())
-    elif own_kernels != kernels:
-        options["recurrent_kernel_size"] = own_kernels
+    elif recurrent_kernels != kernels:
+        options["recurrent_kernel_size"] = recurrent_kernels
     options |= _peephole(draft, shapes) | norm_of(layout, draft.pieces, hidden)
     options.pop("ndim", None)
     options |= {} if updates else {"kernel_size": kernels}
     try:
-        return network(layout.cell, channels, hidden, ndim=len(kernels[0]), groups=own, **options)
+        return network(layout.cell, channels, hidden, ndim=len(kernels[0]), groups=groups, **options)
     except (TypeError, ValueError) as error:
         raise NoFitError(str(error)) from None
 
 
 def _oriented(draft: Match, piece: Piece, layer: int, shapes: Mapping[str, Shape], options: Mapping[str, Any]) -> Shape:
-    """The shape of a convolution's array with the axes in our order."""
+    """The shape of a convolution's array with its axes in canonical order (out, in, *k)."""
     name = draft.filler(layer + draft.first, 0)(piece.key)
     if name not in shapes:
         raise NoFitError(f"{name!r} is missing")
@@ -185,7 +184,7 @@ def _oriented(draft: Match, piece: Piece, layer: int, shapes: Mapping[str, Shape
 
 
 def _peephole(draft: Match, shapes: Mapping[str, Shape]) -> dict[str, Any]:
-    """The peephole that the arrays show, tied to the size of the image where they are that large."""
+    """The kind of peephole that the arrays imply, and the image size that elementwise ones are tied to."""
     piece = next((p for p in draft.pieces if p.target.startswith("peephole_")), None)
     if piece is None or draft.layout.peephole is None:
         return {}
@@ -195,7 +194,7 @@ def _peephole(draft: Match, shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
 
 def norm_of(layout: Layout, pieces: Sequence[Piece], hidden: Sequence[int]) -> dict[str, Any]:
-    """The group norm that the arrays show. Raises NoFitError where its groups straddle gates that our order separates."""
+    """Return the group norm that the arrays imply. Raises NoFitError if a group would be split by the canonical order of gates."""
     norms = [piece for piece in pieces if piece.target == "norm_weight"]
     if not norms:
         return {}
@@ -207,19 +206,19 @@ def norm_of(layout: Layout, pieces: Sequence[Piece], hidden: Sequence[int]) -> d
             raise NoFitError(
                 f"a group norm of {channels} channels in groups of {layout.norm_channels}: the original has none"
             )
-        ours = piece.rows in ["rz", "n", "ifgo", "h"]
-        if not ours and count > 1 and hidden[0] % (channels // count):
+        in_order = piece.rows in ["rz", "n", "ifgo", "h"]
+        if not in_order and count > 1 and hidden[0] % (channels // count):
             raise NoFitError(
-                f"its group norm of {channels} channels in {count} groups straddles the gates {piece.rows}, which we order otherwise"
+                f"its group norm of {channels} channels in {count} groups spans the gates {piece.rows}, which are in another order here"
             )
         groups.append(count)
     return {"norm": Norm(tuple(groups))}
 
 
-def foreign_shapes(found: Match) -> dict[str, Shape]:
-    """The shape of every foreign array that the spec implies."""
+def foreign_shapes(match: Match) -> dict[str, Shape]:
+    """Return the shape of every foreign array that the spec implies."""
     expected: dict[str, Shape] = {}
-    for place in found.places():
+    for place in match.places():
         cell, piece = place.cell, place.piece
         if not piece.key:
             continue
@@ -229,8 +228,8 @@ def foreign_shapes(found: Match) -> dict[str, Shape]:
         if piece.columns:
             tail = (cell.in_channels + cell.hidden_channels, *tail[1:])
         elif piece.is_weight or (piece.target.startswith("peephole") and cell.peephole == "conv"):
-            tail = (tail[0] * cell.groups // found.groups, *tail[1:])
-        expected[place.name] = in_form((rows, *tail), found.layout.form_of(piece))
+            tail = (tail[0] * cell.groups // match.groups, *tail[1:])
+        expected[place.name] = in_form((rows, *tail), match.layout.form_of(piece))
         if place.spectral:
             flat = 1
             for n in tail:
@@ -240,7 +239,7 @@ def foreign_shapes(found: Match) -> dict[str, Shape]:
 
 
 def in_form(shape: Shape, form: str) -> Shape:
-    """A shape of (out, in, *k) with the axes as ``form`` has them."""
+    """Return a shape (out, in, *k) with its axes in the order of ``form``."""
     if form == "kio":
         return (*shape[2:], shape[1], shape[0])
     if form == "1ok":
@@ -248,14 +247,14 @@ def in_form(shape: Shape, form: str) -> Shape:
     return shape[:2] if form == "oi" else shape
 
 
-def _check_shapes(found: Match, shapes: Mapping[str, Shape]) -> None:
-    for name, shape in foreign_shapes(found).items():
+def _check_shapes(match: Match, shapes: Mapping[str, Shape]) -> None:
+    for name, shape in foreign_shapes(match).items():
         if name not in shapes:
             raise NoFitError(f"{name!r} is missing")
         if shapes[name] != shape:
             raise NoFitError(f"{name!r} expected shape {shape}, got {shapes[name]}")
-    if found.layout.odd_kernels:
-        for index, layer in enumerate(found.spec.layers):
+    if match.layout.odd_kernels:
+        for index, layer in enumerate(match.spec.layers):
             if not all(k % 2 for k in layer.kernel_size):
                 raise NoFitError(
                     f"layer {index} has the even kernel {layer.kernel_size}, with which the original cannot run"
@@ -263,6 +262,6 @@ def _check_shapes(found: Match, shapes: Mapping[str, Shape]) -> None:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first of many names."""
+    """Return the first three of some names, as a message lists them."""
     shown = ", ".join(repr(name[:80]) for name in names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

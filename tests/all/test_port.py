@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 
 import pytest
@@ -58,8 +57,11 @@ def test_hostile_bytes_in_a_frameworks_file_are_weights_errors(tmp_path, suffix)
     attempts += [good[:position] + b"\xff" + good[position + 1 :] for position in range(0, min(len(good), 400), 23)]
     for data in attempts:
         path.write_bytes(data)
-        with contextlib.suppress(convgru.WeightsError):
-            convgru.read(path)
+        try:
+            weights = convgru.read(path)
+        except convgru.WeightsError:
+            continue
+        assert {key: array.shape for key, array in weights.arrays.items()} == convgru.parameter_shapes(weights.spec)
 
 
 @pytest.mark.parametrize("suffix", list(files.FRAMEWORKS))

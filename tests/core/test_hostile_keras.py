@@ -143,7 +143,7 @@ def test_hostile_files_are_weights_errors_and_take_no_memory(tmp_path, name, suf
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_an_entry_twice_is_a_weights_error(tmp_path):
     (tmp_path / "w.keras").write_bytes(keras(more=[("model.weights.h5", h5())]))
-    with pytest.raises(convgru.WeightsError, match="stands there twice"):
+    with pytest.raises(convgru.WeightsError, match="an entry is there twice"):
         convgru.read(tmp_path / "w.keras")
 
 

@@ -119,7 +119,7 @@ def test_what_may_be_missing_is_missing_as_a_whole(name):
     own = {**importers.export(random_weights(convgru.network("lstm", 1, 2, **spec)), layout), **PARTS[name]}
     convgru.adopt(own)
     for missing in PARTS[name]:
-        with pytest.raises(convgru.WeightsError, match=f"there are some, and not '.*{missing[:3]}"):
+        with pytest.raises(convgru.WeightsError, match=f"optional arrays are incomplete: missing '.*{missing[:3]}"):
             convgru.adopt({key: array for key, array in own.items() if key != missing})
 
 

@@ -121,7 +121,7 @@ REFUSED = {
     "a module name that is a number": ({3: np.ones(2)}, {}, "mapping from names"),
     "strange names": ({"a": np.ones(2)}, {}, "no known layout fits the arrays 'a'\nknown are biconvgru, "),
     "unknown layout": (_foreign(), {"layout": "caffe"}, "layout expected one of pytorch_convgru"),
-    "other layout": (_foreign(), {"layout": "convlstm_pytorch"}, "no array is called like 'cell_list.0.conv.weight'"),
+    "other layout": (_foreign(), {"layout": "convlstm_pytorch"}, "no array has a name like 'cell_list.0.conv.weight'"),
     "weight missing": (_without(GATE), {}, f"'{GATE}' is missing"),
     "bias missing": (_without("ConvGRUCell_00.update_gate.bias"), {}, "'ConvGRUCell_00.update_gate.bias' is missing"),
     "layer missing": (

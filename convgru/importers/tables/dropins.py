@@ -1,4 +1,4 @@
-"""The five systems that convgru takes the place of; the numbers behind them stand in tests/goldens."""
+"""The five systems that convgru replaces, with their variants."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ BICONVGRU = Layout(
     name="biconvgru",
     title="TopDianyou/BiConvGRU",
     cell="gru",
-    # z takes the new value there too
+    # z weighs the new value there too
     pieces=(
         *joined("{dir}.cells.{layer}.conv_gates", "rz", negative="z"),
         *joined("{dir}.cells.{layer}.conv_candidate", "n"),
@@ -166,7 +166,7 @@ def _convolutional_rnn(kind: str, *, bare: bool) -> Layout:
 
 CONVOLUTIONAL_RNN = tuple(_convolutional_rnn(kind, bare=bare) for bare in (False, True) for kind in _KAMO_GATES)
 
-SEEDS = (
+DROPINS = (
     PYTORCH_CONVGRU,
     MINDSPORE_CONVGRU,
     BICONVGRU,

@@ -1,4 +1,4 @@
-"""What many tables say alike: one convolution of x and h together, or one of each."""
+"""Pieces that many tables share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def joined(key: str, rows: str, negative: str = "", update: str = "") -> tuple[P
 
 
 def three(*keys: str, update: str = "") -> tuple[Piece, ...]:
-    """A GRU with a convolution for each gate, in the order r, z, n, whose z takes the new value: h' = (1−z)∘h + z∘n."""
+    """A GRU with a convolution for each gate, in the order r, z, n, whose z weighs the new value: h' = (1−z)∘h + z∘n."""
     r, z, n = keys
     return (
         *joined(r, "r", update=update),
