@@ -3,9 +3,8 @@
 from convgru_torch.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.forecast import forecast
 from convgru_torch.forecaster import Forecaster
-from convgru_torch.functional import run
+from convgru_torch.functional import detach, run
 from convgru_torch.layers import Layer
-from convgru_torch.packed_sequence import detach
 from convgru_torch.precision import precise
 from convgru_torch.stacks import ConvGRU, ConvLSTM, ConvRNN
 

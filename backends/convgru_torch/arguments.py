@@ -1,4 +1,4 @@
-"""The checks of a call: shapes, dtypes, names; what passes is time first, and of the parameters' dtype where it is a state."""
+"""The arguments of a call: checked by ``convgru.calls.Caller``, then time first, batched, in the parameters' dtype."""
 
 from __future__ import annotations
 
@@ -8,151 +8,190 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convgru.calls import check_context, check_dtype, check_input, check_lengths, check_masks, check_shape, check_state
-from convgru.spec import ForecasterSpec, NetworkSpec, Spec
-from convgru.spec.shapes import context_shapes, mask_shapes, nest_state, parameter_shapes, state_leaves, state_shapes
+from convgru.calls import ArrayInfo, Caller
+from convgru.spec import NetworkSpec, Spec
+from convgru.spec.shapes import nest_state, state_leaves
 from convgru_torch.parameters import Precision
 
 Arrays = Mapping[str, Tensor]
 Teacher = tuple[Sequence[Tensor], Sequence[Tensor]]
 """For each step the true frame, and in which samples the next step reads it."""
-CASTABLE = (torch.float32, torch.float16, torch.bfloat16)
-"""What autocast casts; it leaves float64 alone."""
+CASTABLE = ("float32", "float16", "bfloat16")
+"""What autocast and FSDP's mixed precision cast; they leave float64 alone."""
 
 
-def time_first(x: Tensor, layout: str) -> Tensor:
-    """The input in the order (T, B, C, *S)."""
-    return x[None] if layout == "BCS" else x.transpose(0, 1) if layout == "BTCS" else x
+def describe(value: Any) -> ArrayInfo | None:
+    """Shape and dtype of a tensor; None for anything else."""
+    if not isinstance(value, Tensor):
+        return None
+    return ArrayInfo(tuple(value.shape), str(value.dtype).removeprefix("torch."))
 
 
-def from_time_first(y: Tensor, layout: str) -> Tensor:
-    """The inverse of ``time_first``."""
-    return y[0] if layout == "BCS" else y.transpose(0, 1) if layout == "BTCS" else y
+def castable(parameters: str, given: str) -> bool:
+    """Whether a tensor will do where autocast, or FSDP's mixed precision, casts it."""
+    return parameters == given or (parameters in CASTABLE and given in CASTABLE)
 
 
-class Admission:
-    """One call whose input has been checked; its methods check and convert the rest.
+def parameters_precision(owner: str, spec: Spec, arrays: Arrays) -> Precision:
+    """Check canonical parameters against the spec and return their precision."""
+    Caller(owner, spec, "TBCS", describe, "a torch.Tensor").parameters(arrays)
+    return Precision(next(iter(arrays.values())).dtype)
 
-    ``owner`` is how errors call the network, ``precision`` that of its parameters, ``layout`` that of the input. Raises ValueError or
-    TypeError, naming what is wrong.
+
+class CheckedCall:
+    """A call whose input has been checked; its methods check and convert the other arguments, and give results their form.
+
+    Args:
+        owner: how errors call the network.
+        spec: what it computes.
+        precision: of its parameters.
+        x: the input, in the axes of ``layout`` (TBCS, BTCS, or BCS for one frame), or without its batch axis.
+
+    Attributes:
+        x: the input, (T, B, C, *S).
+        batched: whether it came with a batch axis; without it neither have state, context, targets and results.
+
+    Raises:
+        ValueError, TypeError: for an argument that does not fit, naming it (``convgru.calls.Caller``).
     """
 
-    def __init__(self, owner: str, spec: Spec, precision: Precision, x: Tensor, layout: str) -> None:
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{owner} expected an input that is a torch.Tensor, got {type(x).__name__}")
-        self.owner, self.spec, self.layout, self.device = owner, spec, layout, x.device
-        self.batch, self.size = check_input(owner, spec.in_channels, spec.ndim, x.shape, layout)
-        self.dtype = precision.dtype
-        on = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
-        self.castable = (on or precision.sharded) and self.dtype in CASTABLE
-        self.check_tensor("an input", x)
-        self.x = time_first(x, layout)
-        self.time = self.x.shape[0]
+    def __init__(self, owner: str, spec: Spec, precision: Precision, x: Any, layout: str) -> None:
+        self.owner, self.spec, self.layout, self.dtype = owner, spec, layout, precision.dtype
+        self.batched = True
+        if isinstance(x, Tensor):
+            self.batched = self._is_batched(x)
+            x = self._with_batch(x)
+        autocast = isinstance(x, Tensor) and x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+        rule = {"accepts": castable} if autocast or precision.sharded else {}
+        self._caller = Caller(owner, spec, layout, describe, "a torch.Tensor", **rule)
+        self.sizes = self._caller.input(x, str(precision.dtype).removeprefix("torch."))
+        self.x, self.device = self._time_first(x), x.device
 
-    def check_tensor(self, what: str, tensor: Any) -> None:
-        """Raise TypeError unless it is a tensor of the parameters' dtype, or one that autocast, or FSDP's mixed precision, casts."""
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{self.owner} expected {what} that is a torch.Tensor, got {type(tensor).__name__}")
-        if not (self.castable and tensor.dtype in CASTABLE):
-            check_dtype(self.owner, what, self.dtype, tensor.dtype)
+    def _is_batched(self, x: Tensor) -> bool:
+        axes = self.layout.replace("S", "DHW"[-self.spec.ndim :])
+        if x.ndim not in (len(axes), len(axes) - 1):
+            single = ", ".join(axes.replace("B", ""))
+            raise ValueError(
+                f"{self.owner} expected an input of {len(axes)} axes ({', '.join(axes)}), or unbatched of {len(axes) - 1} "
+                f"({single}), got {x.ndim} (input shape {tuple(x.shape)})"
+            )
+        return x.ndim == len(axes)
+
+    def _with_batch(self, array: Any, axis: int | None = None) -> Any:
+        """Put in a batch axis of 1, by default where the layout has it; what is no tensor is left for the checks."""
+        if self.batched or not isinstance(array, Tensor):
+            return array
+        return array.unsqueeze(self.layout.index("B") if axis is None else axis)
+
+    def _time_first(self, array: Tensor) -> Tensor:
+        """An array in the axes of the layout in the order (T, B, …)."""
+        return array[None] if self.layout == "BCS" else self._swapped(array)
+
+    def _swapped(self, array: Tensor) -> Tensor:
+        return array.transpose(0, 1) if self.layout == "BTCS" else array
+
+    def output(self, y: Tensor) -> Tensor:
+        """An output (T, B, …) in the layout of the call, without the batch axis if the input had none."""
+        if not self.batched:
+            y = y[:, 0]
+            return y[0] if self.layout == "BCS" else y
+        return y[0] if self.layout == "BCS" else self._swapped(y)
+
+    def last_output(self, y: Tensor) -> Tensor:
+        """An output (B, …) that has no time axis."""
+        return y if self.batched else y[0]
+
+    def final(self, state: Sequence[Any]) -> tuple[Any, ...]:
+        """The final state, without the batch axis if the input had none."""
+        if self.batched:
+            return tuple(state)
+        return tuple(tuple(part[0] for part in entry) if isinstance(entry, tuple) else entry[0] for entry in state)
 
     def state(self, state: Any) -> tuple[Any, ...]:
-        """The initial state, in the parameters' dtype; zeros for None."""
-        shapes = state_shapes(self.spec, self.batch, self.size)
+        """The initial state, batched, in the parameters' dtype; zeros for None."""
+        if isinstance(state, (tuple, list)):
+            state = tuple(
+                tuple(self._with_batch(part, 0) for part in entry)
+                if isinstance(entry, (tuple, list))
+                else self._with_batch(entry, 0)
+                for entry in state
+            )
+        shapes = self._caller.state(state, self.sizes)
         if state is None:
-            leaves = {n: self.x.new_zeros(s, dtype=self.dtype) for n, s in state_leaves(self.spec, shapes)}
+            leaves = {n: self.x.new_zeros(shape, dtype=self.dtype) for n, shape in state_leaves(self.spec, shapes)}
         else:
-            check_state(self.owner, shapes, state)
-            leaves = dict(state_leaves(self.spec, state))
-            for name, leaf in leaves.items():
-                self.check_tensor(name, leaf)
-        return nest_state(self.spec, {name: leaf.to(self.dtype) for name, leaf in leaves.items()})
+            leaves = {name: leaf.to(self.dtype) for name, leaf in state_leaves(self.spec, state)}
+        return nest_state(self.spec, leaves)
 
     def valid(self, lengths: Any) -> Tensor | None:
-        """Which frames are no padding: (T, B, 1, *1); None where all are."""
+        """Which frames are no padding: (T, B, 1, *1) of bool; None where all are."""
         if lengths is None:
             return None
+        if not self.batched:
+            raise ValueError(f"{self.owner} expected no lengths with an unbatched input: it has no padding")
+        if isinstance(lengths, Tensor) or not torch.compiler.is_compiling():
+            self._caller.lengths(lengths, self.sizes)
         if isinstance(lengths, Tensor):
-            self._check_lengths(lengths)
-        else:
-            if not torch.compiler.is_compiling():
-                check_lengths(self.owner, lengths, self.time, self.batch)
-            lengths = torch.as_tensor(lengths)
-        times = torch.arange(self.time, device=self.device)
-        inside: Tensor = times[:, None] < lengths.to(self.device)
+            self._check_values(lengths)
+        lengths = torch.as_tensor(lengths, device=self.device)
+        times = torch.arange(self.sizes.time, device=self.device)
+        inside: Tensor = times[:, None] < lengths
         return inside.reshape(*inside.shape, *(1,) * (self.spec.ndim + 1))
 
-    def _check_lengths(self, lengths: Tensor) -> None:
-        """Kind and shape always; values where they can be had without waiting for a device, in no trace and no vmap."""
-        if lengths.shape != (self.batch,) or lengths.is_floating_point() or lengths.dtype == torch.bool:
-            raise ValueError(
-                f"{self.owner} expected lengths to be {self.batch} integers (one for each sample), "
-                f"got {lengths.dtype} of shape {tuple(lengths.shape)}"
-            )
+    def _check_values(self, lengths: Tensor) -> None:
+        """Check values where they can be had without waiting for a device, in no trace and no vmap."""
         if torch.compiler.is_compiling() or type(lengths) is not Tensor or lengths.device.type != "cpu":
             return
         try:
             values = lengths.numpy()
-        except RuntimeError:  # what vmap hands around has no values
+        except RuntimeError:  # a batched tensor of vmap has no values
             return
-        check_lengths(self.owner, values, self.time, self.batch)
+        self._caller.length_values(values, self.sizes)
 
     def context(self, context: Any, valid: Tensor | None) -> list[Tensor] | None:
-        """The context, time first where it has time; what it says of padding is replaced by zeros."""
+        """The context, batched, time first where it has time, zeros in the padding."""
         if context is None:
             return None
-        assert isinstance(self.spec, NetworkSpec)
-        shapes = context_shapes(self.spec, self.batch, self.size)
         timed = self.spec.ndim + 3
-        if isinstance(context, (tuple, list)):
-            for index, tensor in enumerate(context):
-                self.check_tensor(f"context[{index}]", tensor)
-            flip = self.layout == "BTCS"
-            context = [c.transpose(0, 1) if flip and c.ndim == timed else c for c in context]
-        check_context(self.owner, shapes, context, self.time)
+        if isinstance(context, (tuple, list)) and not self.batched:
+            context = [self._with_batch(c, None if getattr(c, "ndim", 0) == timed - 1 else 0) for c in context]
+        self._caller.context(context, self.sizes)
+        ordered = [self._swapped(c) if c.ndim == timed else c for c in context]
         if valid is None:
-            return list(context)
-        return [torch.where(valid, c, 0) if c.ndim == timed else c for c in context]
+            return ordered
+        return [torch.where(valid, c, 0) if c.ndim == timed else c for c in ordered]
 
     def masks(self, masks: Any) -> Mapping[str, Tensor] | None:
-        """The masks by name, as ``mask_shapes`` says."""
+        """The masks by name, as ``mask_shapes`` says; of an unbatched call with a batch of 1."""
         if masks is None:
             return None
         assert isinstance(self.spec, NetworkSpec)
-        check_masks(self.owner, mask_shapes(self.spec, self.time, self.batch, self.size), masks)
-        for name, mask in masks.items():
-            self.check_tensor(f"mask {name}", mask)
+        self._caller.masks(masks, self.sizes)
         return dict(masks)
 
-    def teacher(self, targets: Any, forced: Any, steps: int) -> Teacher | None:
-        """For each step the true frame, and in which samples the next step reads it."""
-        if targets is None and forced is None:
+    def horizon(self, steps: Any, resume: Any, state: Any) -> None:
+        """Check how far a forecaster is to go, and whether it can resume."""
+        self._caller.steps(steps)
+        self._caller.resume(resume, state, self.sizes)
+
+    def teacher(self, targets: Any, forced: Any, teacher_forcing: Any, steps: int, training: bool) -> Teacher | None:
+        """For each step the true frame, and in which samples the next step reads it: as handed in, or drawn in training."""
+        number = isinstance(teacher_forcing, (int, float)) and not isinstance(teacher_forcing, bool)
+        if not number or not 0 <= teacher_forcing <= 1:
+            raise ValueError(f"{self.owner} expected teacher_forcing to be a probability, got {teacher_forcing!r}")
+        if teacher_forcing and forced is not None:
+            raise TypeError(f"{self.owner} expected forced or teacher_forcing, got both")
+        if teacher_forcing and targets is None:
+            raise TypeError(f"{self.owner} expected targets, for teacher_forcing={teacher_forcing!r}")
+        targets, forced = (self._with_batch(array) for array in (targets, forced))
+        self._caller.targets(targets, forced, self.sizes, steps, drawn=bool(teacher_forcing))
+        if targets is None:
             return None
-        if targets is None or forced is None:
-            raise TypeError(f"{self.owner} expected targets and forced together")
-        assert isinstance(self.spec, ForecasterSpec)
-        self.check_tensor("targets", targets)
-        if not isinstance(forced, Tensor) or forced.dtype != torch.bool:
-            kind = forced.dtype if isinstance(forced, Tensor) else type(forced).__name__
-            raise TypeError(f"{self.owner} expected forced that is a torch.Tensor of torch.bool, got {kind}")
-        swap = self.layout == "BTCS"
-        targets, forced = (a.transpose(0, 1) if swap else a for a in (targets, forced))
-        check_shape(f"{self.owner} targets", (steps, self.batch, self.spec.channels, *self.size), targets)
-        check_shape(f"{self.owner} forced", (steps, self.batch), forced)
-        forced = forced.to(self.device).reshape(steps, self.batch, *(1,) * (self.spec.ndim + 1))
-        return targets.unbind(0), forced.unbind(0)
-
-
-def dtype_of(owner: str, spec: Spec, arrays: Arrays) -> torch.dtype:
-    """Check canonical parameters against the spec and return their dtype."""
-    dtype: torch.dtype | None = None
-    for name, shape in parameter_shapes(spec).items():
-        if name not in arrays:
-            raise ValueError(f"{owner} expected a parameter {name} of shape {shape}, got {sorted(arrays)}")
-        array = arrays[name]
-        if tuple(array.shape) != shape:
-            raise ValueError(f"{owner} expected {name} of shape {shape}, got {tuple(array.shape)}")
-        dtype = array.dtype if dtype is None else dtype
-        check_dtype(owner, name, dtype, array.dtype)
-    assert dtype is not None
-    return dtype
+        shape = (steps, self.sizes.batch)
+        if forced is not None:
+            forced = self._swapped(forced).to(self.device)
+        elif training:
+            forced = torch.rand(shape, device=self.device) < teacher_forcing
+        else:
+            forced = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        return self._swapped(targets).unbind(0), forced.reshape(*shape, *(1,) * (self.spec.ndim + 1)).unbind(0)

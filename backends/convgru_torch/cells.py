@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,14 +11,15 @@ from torch import Tensor
 
 from convgru.spec import Ints, NetworkSpec, network
 from convgru.spec.describe import arguments
+from convgru.spec.options import explicit, refuse_unknown
 from convgru_torch import hub
 from convgru_torch.functional import call_network
 from convgru_torch.loop import run_layer
-from convgru_torch.options import Common, GRUOptions, LSTMOptions, explicit, refuse_unknown
-from convgru_torch.parameters import LayerModule, Precision, check_parameters
+from convgru_torch.options import DEFAULTS, GRUCellOptions, LSTMCellOptions, RNNCellOptions
+from convgru_torch.parameters import LayerModule, Precision, check_parameters, zero_state
 
 if TYPE_CHECKING:
-    from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
+    from typing import Self, Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
 class Cell(LayerModule):
@@ -36,22 +38,25 @@ class Cell(LayerModule):
         LayerModule.__init__(self, spec, device, dtype)
 
     @classmethod
-    def from_spec(cls, spec: NetworkSpec, *, device: Any = None, dtype: torch.dtype | None = None) -> Any:
-        """The cell that a spec of one layer describes. Raises ValueError for any other spec."""
-        self = hub.new(cls, spec)
+    def from_spec(cls, spec: NetworkSpec, *, device: Any = None, dtype: torch.dtype | None = None) -> Self:
+        """Make the cell that a spec of one layer describes. Raises ValueError for any other spec."""
+        self: Self = hub.new(cls, spec)
         self._build(spec, device, dtype)
         return self
 
     def forward(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> Any:
-        """Take one frame.
+        """Take one frame and return the new state and nothing else, as torch.nn.GRUCell and torch.nn.LSTMCell do.
+
+        So ``h = cell(x, h)`` for a GRU or RNN (``y, state = cell(x)`` would unpack the batch) and ``h, c = cell(x, (h, c))``
+        for an LSTM. ``step`` returns the pair (output, state), as the stacks do.
 
         Args:
-            x: (B, C, *S).
-            state: h (B, H, *S), or (h, c) for an LSTM; None means zeros.
+            x: (B, C, *S), or unbatched (C, *S).
+            state: h (B, H, *S), or (h, c) for an LSTM, unbatched with x; None means zeros.
             context: (B, G·H, *S), added to the pre-activations of all G gates.
 
         Returns:
-            The new state, h' or (h', c'), as torch.nn.GRUCell and torch.nn.LSTMCell do.
+            h' (B, H, *S), or (h', c') for an LSTM, unbatched if x is.
 
         Raises:
             ValueError: for a shape that does not fit.
@@ -66,16 +71,32 @@ class Cell(LayerModule):
         return new
 
     def step(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Take one frame; returns the output, which is h', and the new state, to be handed to the next call."""
+        """Take one frame and return the pair of output, which is h', and new state, to be handed to the next call.
+
+        Arguments and errors as in the call, whose hooks run too.
+        """
         new = self(x, state, context=context)
         return new[0] if isinstance(new, tuple) else new, new
+
+    def zero_state(self, batch: int, size: Sequence[int]) -> Any:
+        """Make the state that None stands for: h, or (h, c) for an LSTM.
+
+        Args:
+            batch: samples B.
+            size: spatial size of the frames.
+
+        Returns:
+            Zeros of the parameters' dtype and on their device.
+        """
+        (entry,) = zero_state(self, batch, size)
+        return entry
 
     def extra_repr(self) -> str:
         """The arguments that made this cell, defaults left out."""
         return arguments(self.spec.in_channels, self.spec)
 
 
-@explicit(GRUOptions)
+@explicit(GRUCellOptions, DEFAULTS)
 class ConvGRUCell(Cell):
     """A convolutional GRU that takes one frame a call (equations: ``convgru.equations.gru_before`` and ``gru_after``).
 
@@ -119,13 +140,13 @@ class ConvGRUCell(Cell):
         kernel_size: Ints = 3,
         *,
         ndim: int = 2,
-        **options: Unpack[GRUOptions],
+        **options: Unpack[GRUCellOptions],
     ) -> None:
-        refuse_unknown(type(self).__name__, {**options}, GRUOptions)
+        refuse_unknown(type(self).__name__, {**options}, GRUCellOptions)
         super().__init__(in_channels, hidden_channels, kernel_size, ndim, **options)
 
 
-@explicit(LSTMOptions)
+@explicit(LSTMCellOptions, DEFAULTS)
 class ConvLSTMCell(Cell):
     """A convolutional LSTM that takes one frame a call (Shi et al. 2015, arXiv:1506.04214; ``convgru.equations.lstm``).
 
@@ -153,13 +174,13 @@ class ConvLSTMCell(Cell):
         kernel_size: Ints = 3,
         *,
         ndim: int = 2,
-        **options: Unpack[LSTMOptions],
+        **options: Unpack[LSTMCellOptions],
     ) -> None:
-        refuse_unknown(type(self).__name__, {**options}, LSTMOptions)
+        refuse_unknown(type(self).__name__, {**options}, LSTMCellOptions)
         super().__init__(in_channels, hidden_channels, kernel_size, ndim, **options)
 
 
-@explicit(Common)
+@explicit(RNNCellOptions, DEFAULTS)
 class ConvRNNCell(Cell):
     """A convolutional Elman network that takes one frame a call: h' = φ(W*x + U*h + b) (``convgru.equations.rnn``).
 
@@ -174,7 +195,13 @@ class ConvRNNCell(Cell):
     kind = "rnn"
 
     def __init__(
-        self, in_channels: int, hidden_channels: int, kernel_size: Ints = 3, *, ndim: int = 2, **options: Unpack[Common]
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        kernel_size: Ints = 3,
+        *,
+        ndim: int = 2,
+        **options: Unpack[RNNCellOptions],
     ) -> None:
-        refuse_unknown(type(self).__name__, {**options}, Common)
+        refuse_unknown(type(self).__name__, {**options}, RNNCellOptions)
         super().__init__(in_channels, hidden_channels, kernel_size, ndim, **options)

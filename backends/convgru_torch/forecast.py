@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from convgru import equations
-from convgru.calls import check_resume, check_steps
 from convgru.spec import ForecasterSpec, NetworkSpec
 from convgru_torch import ops
-from convgru_torch.arguments import Admission, Arrays, Teacher, dtype_of, from_time_first
+from convgru_torch.arguments import Arrays, CheckedCall, Teacher, parameters_precision
 from convgru_torch.functional import State, call_network
 from convgru_torch.loop import functional_layers
 from convgru_torch.masks import draw, recurrent
@@ -63,7 +62,7 @@ def forecast(
         for a single frame (layout ``BCS``) that is not resumed from, the encoder's.
     """
     owner = owner or spec.title
-    precision = Precision(dtype_of(owner, spec, arrays))
+    precision = parameters_precision(owner, spec, arrays)
 
     def network(inner: NetworkSpec, prefix: str) -> NetworkCall:
         layers = functional_layers(inner, arrays, prefix)
@@ -107,11 +106,10 @@ def predict(
     layout: str = "TBCS",
 ) -> tuple[Tensor, State]:
     """Check the arguments of a call and forecast with ``networks``; the rest as in ``forecast``."""
-    check_steps(owner, steps)
-    call = Admission(owner, spec, networks.precision, x, layout)
-    check_resume(owner, resume, call.time, state)
+    call = CheckedCall(owner, spec, networks.precision, x, layout)
+    call.horizon(steps, resume, state)
     begin = call.state(state)
-    forced = _draw_forced(owner, call, steps, targets, forced, teacher_forcing, training)
+    teacher = call.teacher(targets, forced, teacher_forcing, steps, training)
     reader = _Reader(call, spec.encoder, networks.encoder, training)
     tops: list[Tensor] = []
     if not resume:
@@ -121,17 +119,17 @@ def predict(
     if spec.decoder is not None:
         assert networks.decoder is not None
         reader, tops = _Reader(call, spec.decoder, networks.decoder, training), []
-    predictor = _Predictor(spec, reader, networks.readout, call.teacher(targets, forced, steps))
+    predictor = _Predictor(spec, reader, networks.readout, teacher)
     final = (predictor.fed if spec.feedback else predictor.blind)(tops, begin, call.x[-1], steps)
-    frames = from_time_first(torch.stack(predictor.frames), layout)
-    return frames, begin if layout == "BCS" and not resume else final
+    frames = call.output(torch.stack(predictor.frames))
+    return frames, call.final(begin if layout == "BCS" and not resume else final)
 
 
 @dataclass
 class _Reader:
     """A network that reads a sequence in several calls; in training with one recurrent mask for all of them."""
 
-    call: Admission
+    call: CheckedCall
     spec: NetworkSpec
     network: NetworkCall
     training: bool
@@ -140,8 +138,8 @@ class _Reader:
     def __call__(self, x: Tensor, state: State, *, last_only: bool = False) -> tuple[Tensor, State]:
         masks = None
         if self.training:
-            shape = (x.shape[0], x.shape[1], x.shape[3:])
-            masks = draw(self.spec, *shape, self.call.dtype, self.call.device, self.kept) or None
+            sizes = self.call.sizes._replace(time=x.shape[0], size=tuple(x.shape[3:]))
+            masks = draw(self.spec, sizes, self.call.dtype, self.call.device, self.kept) or None
             self.kept = recurrent(masks or {})
         return self.network(x, state, masks=masks, last_only=last_only)
 
@@ -204,22 +202,3 @@ class _Predictor:
             return self.frames[k]
         targets, forced = self.teacher
         return torch.where(forced[k], targets[k], self.frames[k])
-
-
-def _draw_forced(
-    owner: str, call: Admission, steps: int, targets: Any, forced: Any, teacher_forcing: Any, training: bool
-) -> Any:
-    """The booleans handed in; or drawn, in training, with the probability of teacher forcing."""
-    number = isinstance(teacher_forcing, (int, float)) and not isinstance(teacher_forcing, bool)
-    if not number or not 0 <= teacher_forcing <= 1:
-        raise ValueError(f"{owner} expected teacher_forcing to be a probability, got {teacher_forcing!r}")
-    if not teacher_forcing or forced is not None:
-        if teacher_forcing:
-            raise TypeError(f"{owner} expected forced or teacher_forcing, got both")
-        return forced
-    if targets is None:
-        raise TypeError(f"{owner} expected targets, for teacher_forcing={teacher_forcing!r}")
-    shape = (call.batch, steps) if call.layout == "BTCS" else (steps, call.batch)
-    if not training:
-        return torch.zeros(shape, dtype=torch.bool, device=call.device)
-    return torch.rand(shape, device=call.device) < teacher_forcing

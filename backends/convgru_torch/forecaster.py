@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +11,19 @@ from torch import Tensor, nn
 from convgru.spec import ForecasterSpec, Ints, NetworkSpec, forecaster
 from convgru.spec.describe import forecaster_arguments
 from convgru.spec.fields import flag
+from convgru.spec.options import explicit, refuse_unknown
 from convgru_torch import hub
 from convgru_torch.forecast import Networks, predict
 from convgru_torch.functional import State
-from convgru_torch.options import ForecasterOptions, explicit, refuse_unknown
-from convgru_torch.parameters import SpecModule, precision_of
-from convgru_torch.stacks import OWN, STACKS
+from convgru_torch.options import DEFAULTS, ForecasterOptions
+from convgru_torch.parameters import SpecModule, precision_of, zero_state
+from convgru_torch.stacks import STACKS
 
 if TYPE_CHECKING:
-    from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
+    from typing import Self, Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
-@explicit(ForecasterOptions)
+@explicit(ForecasterOptions, DEFAULTS)
 class Forecaster(SpecModule):
     """Predicts the frames that follow a sequence, feeding on its own predictions (``convgru.equations.readout``).
 
@@ -55,7 +57,7 @@ class Forecaster(SpecModule):
 
     def __init__(
         self,
-        cell: str,
+        cell: Literal["gru", "lstm", "rnn"],
         channels: int,
         hidden_channels: int | list[int],
         kernel_size: Ints | list[Ints] = 3,
@@ -69,8 +71,8 @@ class Forecaster(SpecModule):
         **options: Unpack[ForecasterOptions],
     ) -> None:
         refuse_unknown(type(self).__name__, {**options}, ForecasterOptions)
-        own: dict[str, Any] = {name: options.get(name, default) for name, default in OWN.items()}
-        inner: dict[str, Any] = {name: value for name, value in options.items() if name not in OWN}
+        own: dict[str, Any] = {name: options.get(name, default) for name, default in DEFAULTS.items()}
+        inner: dict[str, Any] = {name: value for name, value in options.items() if name not in DEFAULTS}
         inner |= {"patch": patch, "residual": residual, "decoder": decoder, "feedback": feedback, "ndim": ndim}
         self._build(forecaster(cell, channels, hidden_channels, kernel_size, num_layers, **inner), **own)
 
@@ -90,9 +92,9 @@ class Forecaster(SpecModule):
     @classmethod
     def from_spec(
         cls, spec: ForecasterSpec, *, batch_first: bool = False, device: Any = None, dtype: torch.dtype | None = None
-    ) -> Any:
-        """The forecaster that a spec describes."""
-        self = hub.new(cls, spec, batch_first=batch_first)
+    ) -> Self:
+        """Make the forecaster that a spec describes."""
+        self: Self = hub.new(cls, spec, batch_first=batch_first)
         self._build(spec, batch_first, device, dtype)
         return self
 
@@ -130,7 +132,8 @@ class Forecaster(SpecModule):
         """Predict the ``steps`` frames that follow ``x``.
 
         Args:
-            x: (T, B, C, *S), or (B, T, C, *S) with ``batch_first``; S a multiple of the patch.
+            x: (T, B, C, *S), or (B, T, C, *S) with ``batch_first``; S a multiple of the patch. Or unbatched (T, C, *S):
+                then state, targets, forced and results have no batch axis either.
             steps: how many frames to predict, any number in any call.
             state: the encoder's, one entry for each layer, h (B, H, *S/patch) or (h, c); None means zeros.
             targets: the true frames, in the layout of the output, for teacher forcing (Williams and Zipser 1989).
@@ -152,8 +155,31 @@ class Forecaster(SpecModule):
         return self._predict(x, steps, state, "BTCS" if self.batch_first else "TBCS", resume=resume, **options)
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Take one frame (B, C, *S), as it arrives: the frame predicted to follow it, and the encoder's state for the next call."""
+        """Take one frame as it arrives, and predict the next.
+
+        It is not the module's own call: hooks of the forecaster and DistributedDataParallel's synchronisation of gradients
+        do not see it (those of its networks and layers run).
+
+        Args:
+            x: (B, C, *S), or unbatched (C, *S).
+            state: the encoder's, as in the call.
+
+        Returns:
+            The frame predicted to follow x, and the encoder's state for the next call.
+        """
         return self._predict(x, 1, state, "BCS")
+
+    def zero_state(self, batch: int, size: Sequence[int]) -> State:
+        """Make the state that None stands for.
+
+        Args:
+            batch: samples B.
+            size: spatial size of the frames.
+
+        Returns:
+            Zeros of the parameters' dtype and on their device, one entry for each layer of the encoder.
+        """
+        return zero_state(self, batch, size)
 
     def _predict(self, x: Tensor, steps: int, state: State | None, layout: str, **options: Any) -> tuple[Tensor, State]:
         """Call encoder, decoder and readout."""

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from convgru.spec import NetworkSpec
-from convgru_torch.arguments import Admission, Arrays, dtype_of, from_time_first
+from convgru_torch.arguments import Arrays, CheckedCall, parameters_precision
 from convgru_torch.loop import LayerCall, functional_layers, run_network
 from convgru_torch.masks import draw
 from convgru_torch.parameters import Precision
@@ -37,7 +37,8 @@ def run(
     Args:
         spec: what the network is (``convgru.spec.network``).
         arrays: its parameters, by canonical name (``layers.0.fwd.weight_ih`` …), of the shapes ``parameter_shapes(spec)``.
-        x: (T, B, C, *S); or as ``layout`` says: ``BTCS``, or ``BCS`` for a single frame.
+        x: (T, B, C, *S); or as ``layout`` says: ``BTCS``, or ``BCS`` for a single frame. Without its batch axis it is
+            unbatched, and so are state, context and results.
         state: one entry for each layer and direction, h or (h, c), each (B, H, *S); None means zeros.
         lengths, context, masks, return_all_layers, last_only: as in the call of ``convgru.torch.ConvGRU``.
         training: whether dropout and zoneout draw masks where none are given.
@@ -60,7 +61,7 @@ def run(
         >>> y, state = run(network("gru", 3, 8), dict(net.named_parameters()), torch.zeros(5, 2, 3, 16, 16))
     """
     owner = owner or spec.title
-    precision = Precision(dtype_of(owner, spec, arrays))
+    precision = parameters_precision(owner, spec, arrays)
     return call_network(
         owner,
         spec,
@@ -98,15 +99,11 @@ def call_network(
 
     The other arguments, the results and the errors are those of ``run``.
     """
-    if layout == "BCS" and spec.bidirectional is not None:
-        raise TypeError(
-            f"{owner} expected a whole sequence: it is bidirectional, and its second direction starts at the end"
-        )
-    call = Admission(owner, spec, precision, x, layout)
+    call = CheckedCall(owner, spec, precision, x, layout)
     begin, valid = call.state(state), call.valid(lengths)
     given = call.masks(masks)
     if given is None and training:
-        given = draw(spec, call.time, call.batch, call.size, call.dtype, call.device)
+        given = draw(spec, call.sizes, call.dtype, call.device)
     outputs, final = run_network(
         spec,
         layers,
@@ -118,5 +115,28 @@ def call_network(
         all_layers=return_all_layers,
         last_only=last_only,
     )
-    results = [y if last_only else from_time_first(y, layout) for y in outputs]
-    return tuple(results) if return_all_layers else results[-1], tuple(final)
+    results = [call.last_output(y) if last_only else call.output(y) for y in outputs]
+    return tuple(results) if return_all_layers else results[-1], call.final(final)
+
+
+def detach(state: Any) -> Any:
+    """Cut a state from the graph that made it: what the next part of a sequence starts from in truncated backpropagation.
+
+    Args:
+        state: what a network or a cell returns, a tensor or tuples of them; or None.
+
+    Raises:
+        TypeError: for anything else.
+
+    Example:
+        >>> net, state = ConvGRU(3, 8), None
+        >>> for part in torch.zeros(100, 2, 3, 16, 16).split(10):
+        ...     y, state = net(part, detach(state))
+    """
+    if isinstance(state, Tensor):
+        return state.detach()
+    if isinstance(state, (tuple, list)):
+        return tuple(map(detach, state))
+    if state is None:
+        return None
+    raise TypeError(f"detach expected a state, a torch.Tensor or a tuple of them, got {type(state).__name__}")

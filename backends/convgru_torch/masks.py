@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from convgru.calls import CallSizes
 from convgru.spec import NetworkSpec
 from convgru.spec.shapes import mask_shapes
 
@@ -15,13 +16,7 @@ Masks = Mapping[str, Tensor]
 
 
 def draw(
-    spec: NetworkSpec,
-    time: int,
-    batch: int,
-    size: Sequence[int],
-    dtype: torch.dtype,
-    device: torch.device,
-    kept: Masks | None = None,
+    spec: NetworkSpec, sizes: CallSizes, dtype: torch.dtype, device: torch.device, kept: Masks | None = None
 ) -> dict[str, Tensor]:
     """Draw the masks of one call in training; those in ``kept`` stay as they are. Empty without dropout and zoneout."""
     if not (spec.dropout or spec.recurrent_dropout or spec.zoneout):
@@ -29,7 +24,7 @@ def draw(
     kept = kept or {}
     return {
         name: kept[name] if name in kept else _draw(spec, name, torch.ones(shape, dtype=dtype, device=device))
-        for name, shape in mask_shapes(spec, time, batch, size).items()
+        for name, shape in mask_shapes(spec, sizes.time, sizes.batch, sizes.size).items()
     }
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from convgru.calls import check_dtype
-from convgru.spec import GATES, CellSpec, NetworkSpec, Spec, from_json, to_json
+from convgru.initialization import cell_recipe
+from convgru.spec import CellSpec, NetworkSpec, Spec, from_json, to_json
 from convgru.spec.describe import computed, title
-from convgru.spec.shapes import Shape, cell_parameter_shapes, layer_prefix
+from convgru.spec.fields import sizes
+from convgru.spec.shapes import Shape, cell_parameter_shapes, layer_prefix, nest_state, state_leaves, state_shapes
 from convgru_torch import hub
 from convgru_torch.parametrized import compute_hooked_weights, evaluation
 
@@ -29,8 +30,9 @@ def leave_spec(module: nn.Module, state: object, prefix: str, metadata: MutableM
 class SpecModule(nn.Module):
     """A module that knows its spec.
 
-    Loading a state dict that was saved by a network of another spec raises RuntimeError: names and shapes do not tell a dilation, a
-    padding, or a reset gate without bias. With ``strict=False`` it stands among the unexpected keys. Dropout may differ.
+    Loading a state dict that was saved by a network of another spec raises RuntimeError, also with ``strict=False``: names and
+    shapes do not tell a dilation, a padding, or a reset gate without bias. Dropout may differ. A plain ``dict(state_dict)``
+    has no spec, and so loads whatever has the same names and shapes.
     """
 
     spec: Any
@@ -53,9 +55,8 @@ class SpecModule(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        # Torch says strict=True here whatever the user said, and raises for what is unexpected only if the user did.
-        if strict and not self.inner and METADATA in local_metadata:
-            unexpected_keys.extend(_differences(prefix, self.spec, local_metadata[METADATA]))
+        if not self.inner and METADATA in local_metadata:
+            error_msgs.extend(_differences(prefix, self.spec, local_metadata[METADATA]))
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
@@ -66,16 +67,20 @@ class SpecModule(nn.Module):
 
 
 def _differences(prefix: str, spec: Spec, note: Any) -> list[str]:
-    """What is to be said of a state dict whose metadata hold another spec than the module's; nothing if it is the same."""
+    """The error of a state dict whose metadata hold another spec than the module's; none if it is the same."""
+    owner = f"{prefix.rstrip('.')}: " if prefix else ""
     try:
         if note["format"] != FORMAT:
             raise ValueError(f"expected format {FORMAT}, got {note['format']!r}")
         other = from_json(note["spec"])
     except (ValueError, TypeError, KeyError) as error:
-        return [f"{prefix}<a spec that cannot be read: {error}>"]
+        return [f"{owner}the state dict holds a spec that cannot be read: {error}"]
     if computed(other) == computed(spec):
         return []
-    return [f"{prefix}<weights of {title(other)}, where the module is {title(spec)}>"]
+    return [
+        f"{owner}the state dict was saved by {title(other)}, the module is {title(spec)}; "
+        "dict(state_dict), which has no spec, loads the numbers all the same"
+    ]
 
 
 class Update(nn.Module):
@@ -152,11 +157,13 @@ def check_parameters(
     for name, shape in shapes.items():
         array = arrays[name]
         if not isinstance(array, Tensor):
-            raise TypeError(f"{owner} expected {prefix}{name} that is a torch.Tensor, got {type(array).__name__}")
+            raise TypeError(f"{owner} expected {prefix}{name} to be a torch.Tensor, got {type(array).__name__}")
         if tuple(array.shape) != shape:
-            raise ValueError(f"{owner} expected {prefix}{name} of shape {shape}, got {tuple(array.shape)}")
-        dtype = array.dtype if dtype is None else dtype
-        check_dtype(owner, prefix + name, dtype, array.dtype)
+            raise ValueError(f"{owner} {prefix}{name} expected shape {shape}, got {tuple(array.shape)}")
+        if dtype is not None and array.dtype != dtype:
+            kinds = f"{dtype} and {array.dtype} ({prefix}{name})".replace("torch.", "")
+            raise TypeError(f"{owner} expected one dtype for all parameters, got {kinds}")
+        dtype = array.dtype
     assert dtype is not None
     return dtype
 
@@ -174,12 +181,33 @@ def precision_of(module: nn.Module) -> Precision:
 
     Not at the attributes of its layers: what torch's older weight hooks leave there is as old as the last call.
     """
+    array = _a_parameter(module)
+    return Precision(array.dtype, hasattr(array, "placements"))  # which DTensors have
+
+
+def zero_state(module: SpecModule, batch: int, size: Sequence[int]) -> tuple[Any, ...]:
+    """Zeros for each entry of a network's state, of the parameters' dtype and on their device.
+
+    Raises ValueError for a batch that is no integer >= 0, and for a size that is not one that the network can read.
+    """
+    name = type(module).__name__
+    if not isinstance(batch, int) or isinstance(batch, bool) or batch < 0:
+        raise ValueError(f"{name} zero_state expected a batch that is an integer >= 0, got {batch!r}")
+    sizes(f"{name} zero_state size", size if not isinstance(size, Sequence) else tuple(size), module.spec.ndim)
+    array = _a_parameter(module)
+    shapes = state_shapes(module.spec, batch, size)
+    leaves = {n: torch.zeros(s, dtype=array.dtype, device=array.device) for n, s in state_leaves(module.spec, shapes)}
+    return nest_state(module.spec, leaves)
+
+
+def _a_parameter(module: nn.Module) -> Tensor:
+    """A parameter of a network, which stands for all of them."""
     for array in module.parameters():
         if array.is_floating_point():
-            return Precision(array.dtype, hasattr(array, "placements"))  # which DTensors have
+            return array
     # A replica of DataParallel holds plain tensors in the place of parameters.
     holders = (holder for holder in module.modules() if isinstance(holder, (LayerModule, Update)))
-    return Precision(next(a.dtype for holder in holders for a in vars(holder).values() if isinstance(a, Tensor)))
+    return next(a for holder in holders for a in vars(holder).values() if isinstance(a, Tensor))
 
 
 def _register_parameters(module: nn.Module, cell: CellSpec, device: Any, dtype: torch.dtype | None) -> None:
@@ -205,18 +233,17 @@ def check_dtype_of_parameters(owner: str, dtype: object) -> None:
 def initialise(module: nn.Module, cell: CellSpec) -> None:
     """Fill one layer's parameters as ``LayerModule.reset_parameters`` says."""
     for name in cell_parameter_shapes(cell):
-        tensor, part = parameter(module, name), name.rpartition(".")[2]
+        tensor, how = parameter(module, name), cell_recipe(cell, name.rpartition(".")[2])
         if tensor.is_meta:
             continue
-        if part == "weight_ih":
-            for block in tensor.chunk(cell.gates * cell.groups):
+        if how.kind == "constant":
+            tensor.fill_(how.value)
+            if how.ones is not None:
+                tensor[slice(*how.ones)] = 1.0
+            continue
+        for block in tensor.chunk(how.blocks):
+            if how.kind == "glorot":
                 nn.init.xavier_uniform_(block)
-        elif part == "weight_hh":
-            for block in tensor.chunk(cell.gates * cell.groups):
-                # QR is not there for half precision.
+            else:  # QR is not there for half precision.
                 wide = block if block.dtype == torch.float64 else block.float()
                 block.copy_(nn.init.orthogonal_(torch.empty_like(wide, memory_format=torch.contiguous_format)))
-        else:
-            tensor.fill_(1.0 if part == "norm_weight" else 0.0)
-            if part == "bias" and "f" in GATES[cell.cell]:
-                tensor.chunk(cell.gates)[GATES[cell.cell].index("f")].fill_(1.0)

@@ -113,7 +113,7 @@ def test_extract_is_adopt_and_port_gives_the_same_numbers(name):
         (lambda: make("Conv2dGRU", 4, 3, 3, groups=2), ValueError, "groups expected a divisor of 4 and of 3 channels"),
         (lambda: make("Conv2dGRU", 4, 3, (3, 3, 3)), ValueError, "kernel_size expected"),
         (lambda: make("Conv2dGRU", 2, 3, 3)(image(3, 2, 4)), ValueError, "Conv2dGRU expected 2 input channels"),
-        (lambda: make("Conv2dGRU", 2, 3, 3)(None), TypeError, "Conv2dGRU expected an input that is a torch.Tensor"),
+        (lambda: make("Conv2dGRU", 2, 3, 3)(None), TypeError, "Conv2dGRU expected x to be a torch.Tensor"),
         (lambda: make("Conv2dGRU", 2, 3, 3)(image(3, 2, 2), image(2, 2, 3)), ValueError, "hx with 1 states"),
         (lambda: make("Conv2dGRU", 2, 3, 3)(image(3, 2, 2), image(1, 2, 4)), ValueError, "Conv2dGRU .*state"),
         (lambda: make("Conv2dGRU", 2, 3, 3)(image(3, 2, 2), 0), TypeError, "hx to be a tensor .* got int"),

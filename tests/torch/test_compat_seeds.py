@@ -268,7 +268,7 @@ def test_errors_name_the_originals_arguments(call, message):
 
 @pytest.mark.parametrize("name", NETS)
 def test_what_is_no_tensor_is_a_type_error(name):
-    with pytest.raises(TypeError, match=r"expected an input that is a torch.Tensor, got NoneType"):
+    with pytest.raises(TypeError, match=r"expected x to be a torch.Tensor, got NoneType"):
         NETS[name]()(None)
     with pytest.raises(TypeError, match="expected a list of states, got int"):
         NETS[name]()(

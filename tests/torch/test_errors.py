@@ -31,25 +31,29 @@ CALLS = {
         "ConvGRU expected 3 input channels on axis 2, got 4 (input shape (2, 8, 4, 16, 16))",
     ),
     "rank": (
-        lambda: gru()(X[0]),
+        lambda: gru()(X[0, 0]),
         ValueError,
-        "ConvGRU expected an input of 5 axes (T, B, C, H, W), got 4 (input shape (2, 3, 16, 16))",
+        "ConvGRU expected an input of 5 axes (T, B, C, H, W), or unbatched of 4 (T, C, H, W), got 3 (input shape (3, 16, 16))",
     ),
     "rank batch first": (
-        lambda: gru(batch_first=True)(X[0]),
+        lambda: gru(batch_first=True)(X[None]),
         ValueError,
-        "ConvGRU expected an input of 5 axes (B, T, C, H, W), got 4",
+        "ConvGRU expected an input of 5 axes (B, T, C, H, W), or unbatched of 4 (T, C, H, W), got 6",
     ),
     "rank of ndim 1": (
         lambda: ConvLSTM(3, 4, ndim=1)(X),
         ValueError,
-        "ConvLSTM expected an input of 4 axes (T, B, C, W), got 5",
+        "ConvLSTM expected an input of 4 axes (T, B, C, W), or unbatched of 3 (T, C, W), got 5",
     ),
-    "rank of a step": (lambda: gru().step(X), ValueError, "ConvGRU expected an input of 4 axes (B, C, H, W), got 5"),
+    "rank of a step": (
+        lambda: gru().step(X),
+        ValueError,
+        "ConvGRU expected an input of 4 axes (B, C, H, W), or unbatched of 3 (C, H, W), got 5",
+    ),
     "rank of a cell": (
         lambda: ConvGRUCell(3, 4)(X),
         ValueError,
-        "ConvGRUCell expected an input of 4 axes (B, C, H, W), got 5",
+        "ConvGRUCell expected an input of 4 axes (B, C, H, W), or unbatched of 3 (C, H, W), got 5",
     ),
     "no frames": (lambda: gru()(X[:0]), ValueError, "ConvGRU expected at least 1 on axis 0 (time), got 0"),
     "no pixels": (lambda: gru()(X[..., :0]), ValueError, "ConvGRU expected at least 1 on axis 4 (W), got 0"),
@@ -61,22 +65,22 @@ CALLS = {
     "numpy input": (
         lambda: gru()(np.zeros((8, 2, 3, 4, 4), np.float32)),
         TypeError,
-        "ConvGRU expected an input that is a torch.Tensor, got ndarray",
+        "ConvGRU expected x to be a torch.Tensor, got ndarray",
     ),
     "input dtype": (
         lambda: gru()(X.double()),
         TypeError,
-        "ConvGRU expected an input of dtype torch.float32 (that of its parameters), got torch.float64",
+        "ConvGRU expected x of dtype float32 (that of its parameters), got float64",
     ),
     "integer input": (
         lambda: gru()(X.long()),
         TypeError,
-        "ConvGRU expected an input of dtype torch.float32 (that of its parameters), got torch.int64",
+        "ConvGRU expected x of dtype float32 (that of its parameters), got int64",
     ),
     "half parameters": (
         lambda: gru(dtype=torch.float16)(X),
         TypeError,
-        "ConvGRU expected an input of dtype torch.float16 (that of its parameters), got torch.float32",
+        "ConvGRU expected x of dtype float16 (that of its parameters), got float32",
     ),
     "state not a tuple": (
         lambda: gru()(X, torch.zeros(2, 4, 16, 16)),
@@ -101,12 +105,12 @@ CALLS = {
     "state dtype": (
         lambda: gru()(X, (torch.zeros(2, 4, 16, 16).double(),)),
         TypeError,
-        "ConvGRU expected state.0.h of dtype torch.float32 (that of its parameters), got torch.float64",
+        "ConvGRU expected state[0] (h) of dtype float32 (that of its parameters), got float64",
     ),
     "state of arrays": (
         lambda: gru()(X, (np.zeros((2, 4, 16, 16), np.float32),)),
         TypeError,
-        "ConvGRU expected state.0.h that is a torch.Tensor, got ndarray",
+        "ConvGRU expected state[0] (h) to be a torch.Tensor, got ndarray",
     ),
     "lstm without c": (
         lambda: ConvLSTM(3, 4)(X, (torch.zeros(2, 4, 16, 16),)),
@@ -137,22 +141,22 @@ CALLS = {
     "a parameter missing": (
         lambda: run(gru().spec, {}, X),
         ValueError,
-        "ConvGRU expected a parameter layers.0.fwd.weight_ih of shape (12, 3, 3, 3), got []",
+        "ConvGRU parameters: missing layers.0.fwd.bias, layers.0.fwd.weight_hh, layers.0.fwd.weight_ih",
     ),
     "a parameter's shape": (
         lambda: run(gru().spec, arrays(gru(kernel_size=5)), X),
         ValueError,
-        "ConvGRU expected layers.0.fwd.weight_ih of shape (12, 3, 3, 3), got (12, 3, 5, 5)",
+        "ConvGRU layers.0.fwd.weight_ih expected shape (12, 3, 3, 3), got (12, 3, 5, 5)",
     ),
     "parameters of two dtypes": (
         lambda: run(gru().spec, arrays(gru(), **{"layers.0.fwd.bias": torch.zeros(12).double()}), X),
         TypeError,
-        "ConvGRU expected layers.0.fwd.bias of dtype torch.float32",
+        "ConvGRU expected one dtype for all parameters, got float32 and float64 (layers.0.fwd.bias)",
     ),
     "a forecaster's parameter": (
         lambda: forecast(Forecaster("gru", 3, 4).spec, dict(gru().named_parameters()), X, 1),
         ValueError,
-        "Forecaster expected a parameter encoder.layers.0.fwd.weight_ih",
+        "Forecaster parameters: missing encoder.layers.0.fwd.bias",
     ),
     "hidden channels": (
         lambda: ConvGRU(3, 0),

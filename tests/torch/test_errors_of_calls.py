@@ -31,12 +31,12 @@ CALLS = {
     "a step both ways": (
         lambda: both().step(X[0]),
         TypeError,
-        "ConvGRU expected a whole sequence: it is bidirectional, and its second direction starts at the end",
+        "ConvGRU expected a whole sequence: its second direction starts at the last frame",
     ),
     "state of one direction": (
         lambda: both()(X, (torch.zeros(2, 4, 16, 16),)),
         ValueError,
-        "ConvGRU expected a state of 2 (one entry for each layer), got 1",
+        "ConvGRU expected a state of 2 (one entry for each layer and direction), got 1",
     ),
     "too few lengths": (
         lambda: lengths([3]),
@@ -46,7 +46,7 @@ CALLS = {
     "too few lengths in a tensor": (
         lambda: lengths(torch.tensor([[3, 4]])),
         ValueError,
-        "ConvGRU expected lengths to be 2 integers (one for each sample), got torch.int64 of shape (1, 2)",
+        "ConvGRU expected lengths to be 2 integers (one for each sample), got int64 of shape (1, 2)",
     ),
     "lengths that are no integers": (
         lambda: lengths([3.0, 4.0]),
@@ -56,7 +56,7 @@ CALLS = {
     "lengths of floats": (
         lambda: lengths(torch.tensor([3.0, 4.0])),
         ValueError,
-        "ConvGRU expected lengths to be 2 integers (one for each sample), got torch.float32 of shape (2,)",
+        "ConvGRU expected lengths to be 2 integers (one for each sample), got float32 of shape (2,)",
     ),
     "lengths beyond the end": (
         lambda: lengths([3, 9]),
@@ -67,6 +67,16 @@ CALLS = {
         lambda: lengths(torch.tensor([3, -1])),
         ValueError,
         "ConvGRU expected lengths from 0 to 8 (the time steps of the input), got [3, -1]",
+    ),
+    "lengths of an unbatched input": (
+        lambda: gru()(X[:, 0], lengths=[3]),
+        ValueError,
+        "ConvGRU expected no lengths with an unbatched input: it has no padding",
+    ),
+    "a batched state of an unbatched input": (
+        lambda: gru()(X[:, 0], (torch.zeros(1, 4, 16, 16),)),
+        ValueError,
+        "ConvGRU state[0] (h) expected shape (1, 4, 16, 16), got (1, 1, 4, 16, 16)",
     ),
     "no context": (
         lambda: gru()(X, context=()),
@@ -91,17 +101,17 @@ CALLS = {
     "context's dtype": (
         lambda: gru()(X, context=[torch.zeros(2, 12, 16, 16).double()]),
         TypeError,
-        "ConvGRU expected context[0] of dtype torch.float32 (that of its parameters), got torch.float64",
+        "ConvGRU expected context[0] of dtype float32 (that of its parameters), got float64",
     ),
     "context that is no tensor": (
         lambda: gru()(X, context=[None]),
         TypeError,
-        "ConvGRU expected context[0] that is a torch.Tensor, got NoneType",
+        "ConvGRU expected context[0] to be a torch.Tensor, got NoneType",
     ),
     "masks by other names": (
         lambda: gru(zoneout=0.1)(X, masks={"recurrent.0": torch.ones(2, 4, 16, 16)}),
         ValueError,
-        "ConvGRU masks: missing ['zoneout.0.h'], unexpected ['recurrent.0']",
+        "ConvGRU masks: missing zoneout.0.h; unexpected recurrent.0",
     ),
     "masks of another shape": (
         lambda: gru(recurrent_dropout=0.1)(X, masks={"recurrent.0": torch.ones(2, 4, 16)}),
@@ -111,7 +121,7 @@ CALLS = {
     "masks of another dtype": (
         lambda: gru(recurrent_dropout=0.1)(X, masks={"recurrent.0": torch.ones(2, 4, 16, 16) > 0}),
         TypeError,
-        "ConvGRU expected mask recurrent.0 of dtype torch.float32 (that of its parameters), got torch.bool",
+        "ConvGRU expected mask recurrent.0 of dtype float32 (that of its parameters), got bool",
     ),
     "masks without names": (
         lambda: gru()(X, masks=[]),
@@ -163,7 +173,7 @@ CALLS = {
     "forced's dtype": (
         lambda: forecaster(targets=TARGETS, forced=FORCED.float()),
         TypeError,
-        "Forecaster expected forced that is a torch.Tensor of torch.bool, got torch.float32",
+        "Forecaster expected forced of dtype bool, got float32",
     ),
     "a cell both ways": (
         lambda: ConvGRUCell.from_spec(both().spec),

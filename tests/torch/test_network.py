@@ -261,6 +261,31 @@ def test_signatures_show_every_option():
     assert inspect.signature(ConvGRU).parameters["reset"].default == "before"
     assert "zoneout" in inspect.signature(Forecaster).parameters
     assert "bidirectional" not in inspect.signature(ConvGRUCell).parameters
+    for kind in (ConvGRU, ConvLSTM, ConvRNN, ConvGRUCell, ConvLSTMCell, ConvRNNCell, Forecaster):
+        constructor = inspect.signature(kind.__init__).parameters
+        assert list(constructor)[1:] == list(inspect.signature(kind).parameters)
+        assert not any(p.kind is p.VAR_KEYWORD for p in constructor.values())
+
+
+def test_a_subclass_shows_its_own_signature():
+    class Flow(ConvGRU):
+        def __init__(self, channels: int, *, iterations: int = 12) -> None:
+            super().__init__(channels, 8)
+            self.iterations = iterations
+
+    assert list(inspect.signature(Flow).parameters) == ["channels", "iterations"]
+    assert Flow(2).spec == ConvGRU(2, 8).spec
+    with pytest.raises(TypeError, match="iterationz"):
+        Flow(2, iterationz=3)
+
+
+def test_string_options_are_literals():
+    """Type checkers and editors know the values of every string option."""
+    for kind in (ConvGRU, ConvLSTM, ConvRNN, Forecaster):
+        for name, shown in inspect.signature(kind).parameters.items():
+            text = str(shown.annotation)
+            assert "str" not in text or name == "device", (name, text)
+    assert "Literal['before', 'after']" in str(inspect.signature(ConvGRU).parameters["reset"].annotation)
 
 
 @pytest.mark.parametrize("call", [

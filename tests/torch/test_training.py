@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from convgru.calls import CallSizes
 from convgru.spec.shapes import mask_shapes
 from convgru.torch import ConvGRU, ConvLSTM, ConvRNN, Forecaster, run
 from convgru_torch.masks import draw, recurrent
@@ -53,7 +54,7 @@ def test_dropout_without_a_mask_handed_in_is_off_in_evaluation():
     plain = ConvGRU(2, [3, 2])
     for options, same in (({"dropout": 0.4, "recurrent_dropout": 0.2}, True), ({"zoneout": 0.3}, False)):
         net = ConvGRU(2, [3, 2], **options).eval()
-        net.load_state_dict(plain.state_dict(), strict=False)
+        net.load_state_dict(dict(plain.state_dict()))
         assert torch.equal(net(x)[0], plain(x)[0]) == same
 
 
@@ -61,14 +62,14 @@ def test_dropout_without_a_mask_handed_in_is_off_in_evaluation():
 def test_scale(p):
     """Dropout keeps the mean and is zero with probability p; zoneout keeps old numbers with probability p."""
     spec = ConvLSTM(2, 3, num_layers=2, dropout=p, recurrent_dropout=p, zoneout=p).spec
-    masks = draw(spec, 200, 40, (8, 8), torch.float64, torch.device("cpu"))
+    masks = draw(spec, CallSizes(200, 40, (8, 8), "float64"), torch.float64, torch.device("cpu"))
     assert {name: tuple(mask.shape) for name, mask in masks.items()} == mask_shapes(spec, 200, 40, (8, 8))
     for name, mask in masks.items():
         assert mask.dtype == torch.float64
         zeros = 1 - p if name.startswith("zoneout") else p
         assert sorted(mask.unique().tolist()) == pytest.approx([0, 1 if name.startswith("zoneout") else 1 / (1 - p)])
         assert abs((mask == 0).double().mean().item() - zeros) < 6 * (p * (1 - p) / mask.numel()) ** 0.5
-    again = draw(spec, 200, 40, (8, 8), torch.float64, torch.device("cpu"), recurrent(masks))
+    again = draw(spec, CallSizes(200, 40, (8, 8), "float64"), torch.float64, torch.device("cpu"), recurrent(masks))
     same = {name for name in masks if torch.equal(masks[name], again[name])}
     assert same == {name for name in masks if name.startswith("recurrent")}
 

@@ -116,7 +116,7 @@ def test_autocast_leaves_float64_alone():
     net, x = ConvGRU(2, 3, dtype=torch.float64), torch.randn(2, 1, 2, 4, 4, dtype=torch.float64)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(net(x)[0], net.double()(x)[0])
-        with pytest.raises(TypeError, match=r"expected an input of dtype torch\.float64"):
+        with pytest.raises(TypeError, match=r"expected x of dtype float64"):
             net(x.float())
 
 

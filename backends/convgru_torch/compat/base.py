@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor, nn
 
-from convgru.calls import check_input
+from convgru.calls import Caller
 from convgru.importers import LAYOUTS
 from convgru.importers.execute import canonical
 from convgru.importers.match import Match
 from convgru.importers.plan import Plan, plan
 from convgru.spec import NetworkSpec
+from convgru_torch.arguments import describe
 from convgru_torch.compat.canonical import TORCH
 from convgru_torch.functional import run
 from convgru_torch.numpy_bridge import to_numpy
@@ -63,6 +64,7 @@ class DropIn(nn.Module):
 
     def _run(self, x: Tensor, state: Any, **options: Any) -> tuple[Any, Any]:
         """Run the network on the canonical tensors (``convgru_torch.functional.run``)."""
+        check_sequence(type(self).__name__, self.spec, x, options.get("layout", "TBCS"))
         return run(self.spec, self.arrays(), x, state, training=self.training, owner=type(self).__name__, **options)
 
 
@@ -109,7 +111,14 @@ def states(owner: str, name: str, given: Any, count: int) -> list[Any]:
 
 
 def check_sequence(owner: str, spec: NetworkSpec, x: Any, layout: str) -> None:
-    """Raise TypeError unless x is a tensor, ValueError unless its shape fits the spec."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{owner} expected an input that is a torch.Tensor, got {type(x).__name__}")
-    check_input(owner, spec.in_channels, spec.ndim, x.shape, layout)
+    """Raise TypeError unless x is a tensor, ValueError unless its shape fits the spec.
+
+    An input without a batch axis, which the networks of ``convgru.torch`` take, is refused: the originals have none.
+    """
+    axes = layout.replace("S", "DHW"[-spec.ndim :])
+    if isinstance(x, Tensor) and x.ndim != len(axes):
+        raise ValueError(
+            f"{owner} expected an input of {len(axes)} axes ({', '.join(axes)}), got {x.ndim} (input shape {tuple(x.shape)})"
+        )
+    caller = Caller(owner, spec, layout, describe, "a torch.Tensor")
+    caller.input(x, str(getattr(x, "dtype", "")).removeprefix("torch."))

@@ -16,10 +16,9 @@ from convgru.importers.plan import Plan, plan
 from convgru.spec import Ints, NetworkSpec, Norm, network
 from convgru.spec.shapes import layer_prefix
 from convgru_torch import ops
-from convgru_torch.arguments import Admission, dtype_of, from_time_first
-from convgru_torch.compat.base import DropIn
+from convgru_torch.arguments import CheckedCall, parameters_precision
+from convgru_torch.compat.base import DropIn, check_sequence
 from convgru_torch.compat.canonical import TORCH
-from convgru_torch.parameters import Precision
 
 LAYOUT = LAYOUTS["bidirectional_conv_lstm"]
 State = tuple[Tensor, Tensor]
@@ -82,14 +81,15 @@ class Gated(DropIn):
         """The same equations, each step normalised by its own batch."""
         arrays = canonical(self._plain, self._foreign(), TORCH)
         owner = type(self).__name__
-        precision = Precision(dtype_of(owner, self._plain_spec, arrays))
-        call = Admission(owner, self._plain_spec, precision, x, layout)
+        check_sequence(owner, self._plain_spec, x, layout)
+        precision = parameters_precision(owner, self._plain_spec, arrays)
+        call = CheckedCall(owner, self._plain_spec, precision, x, layout)
         begin, cell = call.state(state), self._plain_spec.layers[0]
         normed = replace(cell, norm=Norm((1,)))  # the equations ask for the norm of all four gates together
         heads: list[Tensor] = []
         final: list[State] = []
         for direction, gate, (h, c) in zip(self.spec.directions, self._gates(), begin, strict=True):
-            p = ops.prepare(cell, arrays, layer_prefix(0, direction), call.size, call.size)
+            p = ops.prepare(cell, arrays, layer_prefix(0, direction), call.sizes.size, call.sizes.size)
             frames = equations.input_gates(ops, cell, p, call.x.flatten(0, 1)).unflatten(0, call.x.shape[:2])
             own, outputs = BatchNormed(gate.bn2d), []
             for gates_x in frames.flip(0) if direction == "bwd" else frames:
@@ -98,7 +98,7 @@ class Gated(DropIn):
                 outputs.append(h)
             heads.append(torch.stack(outputs[::-1] if direction == "bwd" else outputs))
             final.append((h, c))
-        return from_time_first(torch.cat(heads, 2), layout), tuple(final)
+        return call.output(torch.cat(heads, 2)), tuple(final)
 
 
 class ConvLSTMCell(Gated):
