@@ -217,9 +217,13 @@ def test_averaged(save, make):
     assert not convgru.inspect(save(averaged.state_dict())).left
 
 
-def test_fsdp2(save, mesh):
+@pytest.mark.parametrize("by_layer", [False, True])
+def test_fsdp2(save, mesh, by_layer):
     net = ConvGRU(2, [3, 4])
     want = convgru.extract(net)
+    if by_layer:
+        for directions in net.layers:
+            fully_shard(directions["fwd"], mesh=mesh)
     fully_shard(net, mesh=mesh)
     state = net.state_dict()
     assert all(hasattr(value, "full_tensor") for value in state.values())
