@@ -15,6 +15,7 @@ from flax import nnx
 
 from convgru.calls import Extras
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
+from convgru.spec.options import refuse_build_options
 from convgru.spec.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
 from convgru.weights import Weights
 from convgru_flax.cells import CELLS, ConvCell
@@ -35,9 +36,9 @@ __all__ = [
     "versions",
 ]
 
+SEQUENCE_OPTIONS = ("time_major", "deterministic", "rngs")
 METADATA = ("kernel_metadata", "recurrent_kernel_metadata", "bias_metadata")
-CELL_OPTIONS = ("dtype", "method", "device", *METADATA)
-SEQUENCE_OPTIONS = ("time_major", "dtype", "method", "deterministic", "rngs", "device", *METADATA)
+OPTIONS = (*SEQUENCE_OPTIONS, "dtype", "method", *METADATA)
 Network = ConvCell | ConvStack | Forecaster
 
 
@@ -84,11 +85,15 @@ def build(weights: Weights, *, cell: bool = False, device: str | None = None, **
     spec, arrays = on_jax.build(weights, device=device)
     kinds: Any = CELLS if cell else STACKS
     kind: Any = Forecaster if isinstance(spec, ForecasterSpec) else kinds[spec.cell]
-    allowed = CELL_OPTIONS if cell else SEQUENCE_OPTIONS
-    if unknown := sorted(options.keys() - set(allowed)):
-        raise ValueError(f"flax build expected options among {', '.join(allowed)}, got {', '.join(unknown)}")
+    refuse_build_options("flax", options, ("cell", "device", *OPTIONS))
+    if cell and (refused := [name for name in options if name in SEQUENCE_OPTIONS]):
+        raise ValueError(
+            f'convgru.build(..., "flax", cell=True) has no {", ".join(refused)}: a cell takes one frame a call and drops nothing'
+        )
     if cell and (isinstance(spec, ForecasterSpec) or spec != NetworkSpec(spec.layers[:1])):
-        raise ValueError(f"flax build expected a network of one layer in one direction for cell=True, got {spec}")
+        raise ValueError(
+            f'convgru.build(..., "flax", cell=True) expected a network of one layer in one direction, got {spec}'
+        )
     with on_jax.precision_of(weights.dtype):
         net: Network = kind.from_spec(spec, arrays=arrays, **options)
     return net

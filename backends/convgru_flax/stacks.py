@@ -121,7 +121,7 @@ class ConvStack(SequenceModule[NetworkSpec]):
 
         Raises:
             ValueError: a shape is not what the network expects, or there are no rngs to draw dropout from.
-            TypeError: a dtype is not that of the parameters, while the module's own ``dtype`` is None.
+            TypeError: something is not an array of real numbers.
             UnsupportedError: float64 while JAX's 64-bit mode is off.
         """
         computed = (self.arrays(), x, initial_carry, context)
@@ -175,42 +175,33 @@ class ConvStack(SequenceModule[NetworkSpec]):
 
 @explicit(GRUStackOptions, DEFAULTS)
 class ConvGRU(ConvStack):
-    """Layers of convolutional GRUs (Ballas et al. 2015, arXiv:1511.06432). ConvGRUCell gives the equations.
+    """Layers of convolutional GRUs (Ballas et al. 2015, arXiv:1511.06432).
+
+    r = σ(W_r*x + U_r*h + b_r)    z = σ(W_z*x + U_z*h + b_z)
+    n = φ(W_n*x + b_n + U_n*(r∘h))    h' = z∘h + (1−z)∘n
 
     Args:
-        in_features: channels of the input.
-        hidden_features: channels of the hidden state; a list is per layer.
-        kernel_size: of the input's convolution; a tuple is per dimension, a list per layer.
-        num_layers: None means the length of the lists given, else 1.
-        ndim: spatial dimensions: 1, 2 or 3.
-        recurrent_kernel_size: of the state's convolution; None means ``kernel_size``.
-        stride, recurrent_stride: of the two convolutions; only the input's changes the size of the state.
-        dilation, recurrent_dilation: of the two convolutions; the second defaults to the first.
-        groups: into which the channels of every gate are divided, in all its convolutions.
-        padding: of the input's convolution: ``same``, ``valid``, ``preserve``, a number, or a tuple with a number or (low, high)
-            per dimension.
-        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
-        use_bias: whether there are biases.
-        reset: ``before`` (which None means) or ``after``; a GRU's only.
-        activation, recurrent_activation: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``.
-        peephole, state_size: an LSTM's only: ``hadamard`` or ``conv``; and the size of the state that a ``hadamard`` one is tied to.
-        norm: number of groups of a group norm of the pre-activations (1 is layer norm), or a tuple, or a convgru.spec.Norm.
-        updates: kernel sizes of several steps in a row on one state (RAFT's SepConvGRU), instead of ``kernel_size``.
-        bidirectional: True or ``layer`` (each layer both ways), or ``stack`` (two whole stacks).
+        in_features: channels C of the input; or a NetworkSpec instead of all arguments that describe the network.
+        hidden_features: channels H of the hidden state; a list is per layer.
+        kernel_size: of the convolution over the input; a tuple is per dimension, a list per layer.
+        num_layers: None means the length of a list of hidden_features, else 1.
+        bidirectional: True or ``layer``: each layer runs both ways and the next sees both; ``stack``: two whole stacks.
         merge: how two directions become one output: ``concat``, ``sum``, ``mean`` or ``mul``.
-        dropout, recurrent_dropout, zoneout: probabilities: between layers; on h where it enters its convolution, one mask for all
-            frames; of keeping the old state.
+        dropout: probability of dropping a number between two layers.
+        recurrent_dropout: of dropping one of h where it enters U, with one mask for all frames.
+        zoneout: of keeping the old number of the state.
         output_size: pool the input to this size first (adaptive average).
         time_major: x and output are (T, B, *S, C) instead of (B, T, *S, C).
-        dtype: what to compute in: parameters, input and carry are cast to it. None: all must have the parameters' dtype.
-        param_dtype: of the parameters.
-        method: ``fast``, or ``plain`` for what the fast gradient cannot do (forward mode).
-        deterministic: evaluation rather than training: no dropout, zoneout takes its mean. ``train()`` and ``eval()`` set it.
-        rngs: draws the initial parameters, from its stream ``params``: weight_ih Glorot uniform, weight_hh orthogonal, gate by gate;
-            a network with dropout forks its stream ``dropout``.
+        deterministic: evaluation if True: no dropout, the mean of zoneout; ``train()`` and ``eval()`` change it.
+        rngs: draws the initial parameters from its stream ``params``; a network with dropout or zoneout keeps a fork of its
+            stream ``dropout``.
+        **options: those of each layer, and how parameters are made: as for ConvGRUCell.
+
+    Parameters: ``layers.{l}.fwd.weight_ih`` (3H, C/groups, *k) and so on as in ConvGRUCell, ``layers.{l}.bwd.`` for the second
+    direction.
 
     Raises:
-        ValueError, TypeError: an argument is not what it should be; the message names it.
+        ValueError, TypeError: for arguments that describe no network, naming the argument.
 
     Example::
 
@@ -234,9 +225,12 @@ class ConvGRU(ConvStack):
 
 @explicit(LSTMStackOptions, DEFAULTS)
 class ConvLSTM(ConvStack):
-    """Layers of convolutional LSTMs (Shi et al. 2015, arXiv:1506.04214). ConvLSTMCell gives the equations.
+    """Layers of convolutional LSTMs (Shi et al. 2015, arXiv:1506.04214).
 
-    Arguments and errors are those of ConvGRU, but for ``reset``. Each layer's carry is (h, c); nnx's own is (c, h).
+    i, f, o = σ(W*x + U*h + P·c + b)    g = φ(W_g*x + U_g*h + b_g)    c' = f∘c + i∘g    h' = o∘φ(c')
+
+    Arguments and errors are those of ConvGRU, those of each layer as for ConvLSTMCell. Each layer's carry is (h, c); that of nnx's own
+    cells is (c, h).
 
     Example::
 
@@ -259,7 +253,9 @@ class ConvLSTM(ConvStack):
 
 @explicit(RNNStackOptions, DEFAULTS)
 class ConvRNN(ConvStack):
-    """Layers of h' = φ(W*x + U*h + b) (Elman 1990, with convolutions). Arguments and errors are those of ConvGRU, but for ``reset``.
+    """Layers of convolutional RNNs (Elman 1990, with convolutions): h' = φ(W*x + U*h + b).
+
+    Arguments and errors are those of ConvGRU, those of each layer as for ConvRNNCell.
 
     Example::
 

@@ -62,7 +62,9 @@ def test_build_options(weights):
     net = backend.build(given, time_major=True, dtype="bfloat16", method="plain", device="cpu")
     assert (net.time_major, net.dtype, net.method) == (True, jnp.dtype("bfloat16"), "plain")
     for option in ("batch_first", "stride", "arrays"):
-        with pytest.raises(ValueError, match=rf"flax build expected options among time_major, .*, got {option}"):
+        with pytest.raises(
+            TypeError, match=rf'convgru.build\(..., "flax"\) has no option .{option}.: its options are cell'
+        ):
             backend.build(given, **{option: True})
     with pytest.raises(UnsupportedError, match="no device 'tpu:7'"):
         backend.build(given, device="tpu:7")
@@ -74,10 +76,10 @@ def test_build_a_cell(weights):
     assert type(cell) is cf.ConvGRUCell
     assert cell.weight_ih.get_metadata("note") == "mine"
     assert backend.extract(cell).equal(given)
-    with pytest.raises(ValueError, match=r"flax build expected options among dtype, .*, got time_major"):
+    with pytest.raises(ValueError, match=r"cell=True\) has no time_major: a cell takes one frame"):
         backend.build(given, cell=True, time_major=True)
     for name in ("gru", "forecaster"):
-        with pytest.raises(ValueError, match=r"flax build expected a network of one layer .* for cell=True"):
+        with pytest.raises(ValueError, match=r"cell=True\) expected a network of one layer in one direction, got"):
             backend.build(weights(SPECS[name]), cell=True)
 
 
