@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convgru.calls import check_input
 from convgru.errors import UnsupportedError
 from convgru.spec import Spec
 from convgru.spec.fields import flag
@@ -86,7 +85,14 @@ def initial_carry(
     stream = rngs.carry if isinstance(rngs, nnx.Rngs) else rngs
     if carry_init is not None and stream is None:
         raise ValueError(f"{owner}.initialize_carry expected rngs with carry_init, got None")
-    batch, size = check_input(owner, spec.in_channels, spec.ndim, input_shape, "BSC")
+    if len(input_shape) != spec.ndim + 2 or input_shape[-1] != spec.in_channels:
+        axes = ", ".join("DHW"[-spec.ndim :])
+        raise ValueError(
+            f"{owner}.initialize_carry expected the shape of one frame, (B, {axes}, {spec.in_channels}), "
+            f"got {tuple(input_shape)}"
+        )
+
+    batch, *size, _ = input_shape
 
     def make(shape: tuple[int, ...]) -> jax.Array:
         shape = (shape[0], *shape[2:], shape[1])

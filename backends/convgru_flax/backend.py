@@ -9,7 +9,6 @@ from typing import Any
 
 import flax
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -103,8 +102,8 @@ def extract(net: Any) -> Weights:
     """The weights of a module of convgru.flax, byte for byte; of a cell, as a network of one layer."""
     if not isinstance(net, Network):
         raise TypeError(f"extract expected a module of convgru.flax, got {type(net).__name__}")
-    prefix = layer_prefix(0) if isinstance(net, ConvCell) else ""
-    return Weights(net.spec, {prefix + name: np.array(array) for name, array in _by_path(nnx.state(net, nnx.Param))})
+    arrays = net.arrays(layer_prefix(0)) if isinstance(net, ConvCell) else net.arrays()
+    return Weights(net.spec, {name: np.array(array) for name, array in arrays.items()})
 
 
 def load(net: Network, weights: Weights) -> None:
@@ -135,26 +134,25 @@ def execute(
     """Run the module on NumPy arrays, in its default layout (B, T, *S, C); see ``convgru.registry.Backend``."""
     spec, target = weights.spec, on_jax.device(device)
     with on_jax.precision_of(weights.dtype), jax.default_device(target):
-        net = build(weights, device=device, deterministic=True)
-        graphdef, params = nnx.split(net)
+        graphdef, params = nnx.split(build(weights, device=device, deterministic=True))
         context, others = _others(spec, extras or Extras())
 
         def call(params: Any, x: Any, state: Any, context: Any) -> Any:
             given = others if context is None else {**others, "context": context}
             return _called(nnx.merge(graphdef, params), x, steps, state, given)
 
-        # Not jitted as a whole: the module then calls the very programs that convgru.jax has compiled.
-        inputs = jax.device_put((params, _to_flax(x), _convert(spec, state, _state_to_flax), context), target)
+        # Neither jitted as a whole nor left uncommitted: the module then runs the programs that convgru.jax has compiled.
+        inputs = params, *jax.device_put((_to_flax(x), _convert(spec, state, _state_to_flax), context), target)
         if cotangents is None:
-            (y, final), slopes = call(*inputs), None
+            (y, final), gradients = call(*inputs), None
         else:
             (y, final), pull = jax.vjp(call, *inputs)
             given = _to_flax(cotangents[0]), _convert(spec, cotangents[1], _state_to_flax)
-            slopes = pull(jax.device_put(given, target))
-        return _to_numpy(y), _convert(spec, final, _state_to_numpy), _gradients(spec, slopes)
+            gradients = pull(jax.device_put(given, target))
+        return _to_numpy(y), _convert(spec, final, _state_to_numpy), _gradients(spec, gradients)
 
 
-def _others(spec: Spec, extras: Extras) -> tuple[list[jax.Array] | None, dict[str, Any]]:
+def _others(spec: Spec, extras: Extras) -> tuple[list[np.ndarray] | None, dict[str, Any]]:
     """The context, and the call's other arguments, in Flax's layout and under its names."""
     given = {name: getattr(extras, name) for name in extras.given if name != "context"}
     if "lengths" in given:
@@ -167,7 +165,7 @@ def _others(spec: Spec, extras: Extras) -> tuple[list[jax.Array] | None, dict[st
         return None, given
     timed = [array.ndim > spec.ndim + 2 for array in extras.context]
     pairs = zip(timed, extras.context, strict=True)
-    return [jnp.asarray(_to_flax(a)) if many else _state_to_flax(a) for many, a in pairs], given
+    return [_to_flax(a) if many else _state_to_flax(a) for many, a in pairs], given
 
 
 def _called(net: Any, x: Any, steps: Any, state: Any, given: dict[str, Any]) -> Any:
@@ -178,17 +176,18 @@ def _called(net: Any, x: Any, steps: Any, state: Any, given: dict[str, Any]) -> 
     return net(x, state, **given)
 
 
-def _gradients(spec: Spec, slopes: Any) -> dict[str, np.ndarray]:
-    if slopes is None:
+def _gradients(spec: Spec, gradients: Any) -> dict[str, np.ndarray]:
+    """The gradients of ``call`` by the names of the backend protocol, channels first."""
+    if gradients is None:
         return {}
-    params, x, state, context = slopes
-    found = {"x": _to_numpy(x)}
+    params, x, state, context = gradients
+    named = {"x": _to_numpy(x)}
     if state is not None:
-        found |= dict(state_leaves(spec, _convert(spec, state, _state_to_numpy)))
+        named |= dict(state_leaves(spec, _convert(spec, state, _state_to_numpy)))
     for index, a in enumerate(context or ()):
-        found[f"context.{index}"] = _to_numpy(a) if a.ndim > spec.ndim + 2 else _state_to_numpy(a)
+        named[f"context.{index}"] = _to_numpy(a) if a.ndim > spec.ndim + 2 else _state_to_numpy(a)
     arrays = dict(_by_path(params))
-    return found | {name: np.array(arrays[name]) for name in parameter_shapes(spec)}
+    return named | {name: np.array(arrays[name]) for name in parameter_shapes(spec)}
 
 
 def _by_path(state: Any) -> Iterator[tuple[str, jax.Array]]:
@@ -211,8 +210,8 @@ def _to_numpy(y: jax.Array) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(np.asarray(y).swapaxes(0, 1), -1, 2))
 
 
-def _state_to_flax(h: np.ndarray) -> jax.Array:
-    return jnp.asarray(np.moveaxis(h, 1, -1))
+def _state_to_flax(h: np.ndarray) -> np.ndarray:
+    return np.moveaxis(h, 1, -1)
 
 
 def _state_to_numpy(h: jax.Array) -> np.ndarray:

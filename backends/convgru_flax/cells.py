@@ -22,6 +22,7 @@ from convgru_flax.options import (
     split,
 )
 from convgru_flax.parameters import Params
+from convgru_jax import arguments as jax_arguments
 from convgru_jax import functional
 
 
@@ -124,7 +125,8 @@ class ConvCell(nnx.RNNCellBase):
         title = type(self).__name__
         computed = (self.arrays(layer_prefix(0)), inputs, (carry,), None if context is None else (context,))
         (arrays, x, state, contexts), _ = arguments.promote(title, self.dtype, computed)
-        output, (new,) = functional.step(self.spec, arrays, x, state, context=contexts, method=self.method)
+        caller = jax_arguments.caller_of(self.spec, "BSC", self.method, title)
+        output, (new,) = functional.run_step(caller, arrays, x, state, contexts, None, None, self.method)
         return new, output
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None) -> Any:

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from convgru.calls import check_input
 from convgru.spec import ForecasterSpec, Ints, NetworkSpec
 from convgru.spec.options import explicit
 from convgru_flax import arguments, parameters
@@ -17,6 +16,7 @@ from convgru_flax.options import DEFAULTS, ForecasterOptions, forecaster_spec, s
 from convgru_flax.parameters import Params
 from convgru_flax.stacks import STACKS, ConvStack
 from convgru_jax import functional
+from convgru_jax.compiled import Options
 
 
 class Readout(nnx.Module):
@@ -129,7 +129,7 @@ class Forecaster(SequenceModule[ForecasterSpec]):
         Raises:
             ValueError: a shape, or ``steps``, is not what the forecaster expects, or there are no rngs to draw from; with ``resume``
                 there is no carry, or not one frame.
-            TypeError: a dtype is not that of the parameters, while the module's own ``dtype`` is None.
+            TypeError: something is not an array of real numbers.
             UnsupportedError: float64 while JAX's 64-bit mode is off.
         """
         evaluates = self._evaluates(deterministic)
@@ -138,26 +138,14 @@ class Forecaster(SequenceModule[ForecasterSpec]):
         key = self._key(not evaluates and (teacher_forcing is not None or self._draws_masks), rngs)
         computed = (self.arrays(), x, initial_carry)
         (arrays, x, carry), targets = arguments.promote(type(self).__name__, self.dtype, computed, targets)
-        return functional.forecast(
-            self.spec,
-            arrays,
-            x,
-            steps,
-            carry,
-            targets=targets,
-            forced=forced,
-            teacher_forcing=teacher_forcing,
-            resume=resume,
-            key=key,
-            method=self.method,
-            time_major=self.time_major,
-        )
+        teaching, options = (targets, forced, teacher_forcing), Options(self.method, resume=resume)
+        return functional.run_forecast(self._caller(self._layout), arrays, x, steps, carry, teaching, key, options)
 
     def step(
         self, x: Any, carry: Any = None, *, deterministic: bool | None = None, rngs: Any = None
     ) -> tuple[jax.Array, tuple[Any, ...]]:
         """See one frame (B, *S, C): the prediction of the next, of the same shape, and the carry. Errors as in a call."""
+        self._caller("BSC").input(x, str(getattr(x, "dtype", "")))
         axis = 0 if self.time_major else 1
-        check_input(self.spec.title, self.spec.channels, self.spec.ndim, jnp.shape(x), "BSC")
         frames, carry = self(jnp.expand_dims(x, axis), 1, carry, deterministic=deterministic, rngs=rngs)
         return frames[0] if axis == 0 else frames[:, 0], carry

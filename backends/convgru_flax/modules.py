@@ -7,10 +7,12 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import jax
 from flax import nnx
 
+from convgru.calls import Caller
 from convgru.spec import ForecasterSpec, NetworkSpec
 from convgru_flax import arguments
 from convgru_flax.masks import draw_key, is_random, own_stream
 from convgru_flax.options import check_spec
+from convgru_jax import arguments as jax_arguments
 
 AnySpec = TypeVar("AnySpec", NetworkSpec, ForecasterSpec)
 
@@ -63,6 +65,14 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
         """
         if deterministic is not None:
             self.deterministic = deterministic
+
+    def _caller(self, layout: str) -> Caller:
+        """The checks of a call, for frames in this layout, whose errors name this class."""
+        return jax_arguments.caller_of(self.spec, layout, self.method, type(self).__name__)
+
+    @property
+    def _layout(self) -> str:
+        return "TBSC" if self.time_major else "BTSC"
 
     def _evaluates(self, deterministic: bool | None) -> bool:
         return self.deterministic if deterministic is None else deterministic

@@ -17,6 +17,7 @@ from convgru_flax.modules import SequenceModule
 from convgru_flax.options import DEFAULTS, GRUStackOptions, LSTMStackOptions, RNNStackOptions, network_spec, split
 from convgru_flax.parameters import Params
 from convgru_jax import functional
+from convgru_jax.compiled import Options
 
 
 class Layer(nnx.Module):
@@ -127,21 +128,9 @@ class ConvStack(SequenceModule[NetworkSpec]):
         computed = (self.arrays(), x, initial_carry, context)
         (arrays, x, carry, context), masks = arguments.promote(type(self).__name__, self.dtype, computed, masks)
         draws = masks is None and self._draws_masks and not self._evaluates(deterministic)
-        result: tuple[Any, tuple[Any, ...]] = functional.apply(
-            self.spec,
-            arrays,
-            x,
-            carry,
-            lengths=seq_lengths,
-            context=context,
-            masks=masks,
-            key=self._key(draws, rngs),
-            return_all_layers=return_all_layers,
-            last_only=last_only,
-            method=self.method,
-            time_major=self.time_major,
-        )
-        return result
+        extras = (seq_lengths, context, masks)
+        options = Options(self.method, bool(return_all_layers), bool(last_only))
+        return functional.run(self._caller(self._layout), arrays, x, carry, extras, self._key(draws, rngs), options)
 
     def step(
         self,
@@ -161,16 +150,8 @@ class ConvStack(SequenceModule[NetworkSpec]):
         computed = (self.arrays(), x, carry, context)
         (arrays, x, carry, context), masks = arguments.promote(type(self).__name__, self.dtype, computed, masks)
         draws = masks is None and self._draws_masks and not self._evaluates(deterministic)
-        return functional.step(
-            self.spec,
-            arrays,
-            x,
-            carry,
-            context=context,
-            masks=masks,
-            key=self._key(draws, rngs),
-            method=self.method,
-        )
+        caller, key = self._caller("BSC"), self._key(draws, rngs)
+        return functional.run_step(caller, arrays, x, carry, context, masks, key, self.method)
 
 
 @explicit(GRUStackOptions, DEFAULTS)

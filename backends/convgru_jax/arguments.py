@@ -27,11 +27,14 @@ def describe(value: Any) -> ArrayInfo | None:
     return ArrayInfo(tuple(value.shape), str(value.dtype))
 
 
-def caller_of(spec: Spec, layout: str, method: str = "fast") -> Caller:
-    """The checks of a call in this layout (``TBSC``, ``BTSC``, ``BSC``); ValueError for an unknown ``method``."""
+def caller_of(spec: Spec, layout: str, method: str = "fast", name: str | None = None) -> Caller:
+    """The checks of a call in this layout (``TBSC``, ``BTSC``, ``BSC``); ValueError for an unknown ``method``.
+
+    Errors call the network by ``name``, or as the spec does.
+    """
     if method not in METHODS:
-        raise ValueError(f"{spec.title} method expected one of {', '.join(map(repr, METHODS))}, got {method!r}")
-    return Caller(spec.title, spec, layout, describe)
+        raise ValueError(f"{name or spec.title} method expected one of {', '.join(map(repr, METHODS))}, got {method!r}")
+    return Caller(name or spec.title, spec, layout, describe)
 
 
 def parameters(caller: Caller, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 
+from convgru.calls import Caller
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.shapes import nest_state, state_leaves, state_shapes
 from convgru_jax import arguments, compiled, loop
@@ -85,12 +86,19 @@ def apply(
     """
     arguments.check_spec("apply", spec, NetworkSpec)
     caller = arguments.caller_of(spec, "TBSC" if time_major else "BTSC", method)
-    arrays, x, state, sizes = arguments.inputs(caller, params, x, state)
-    extras = arguments.extras(caller, sizes, lengths, context, masks)
-    arguments.check_key(caller, key)
     options = Options(method, bool(return_all_layers), bool(last_only))
-    output, final = compiled.run(spec, arrays, x, state, extras, key, options)
-    if not last_only:
+    return run(caller, params, x, state, (lengths, context, masks), key, options)
+
+
+def run(
+    caller: Caller, params: Any, x: Any, state: Any, extras: tuple[Any, Any, Any], key: Any, options: Options
+) -> tuple[Any, State]:
+    """Check a call of ``apply``, of whomever errors name, and run it; ``extras`` are lengths, context and masks."""
+    arrays, x, state, sizes = arguments.inputs(caller, params, x, state)
+    others = arguments.extras(caller, sizes, *extras)
+    arguments.check_key(caller, key)
+    output, final = compiled.run(caller.spec, arrays, x, state, others, key, options)
+    if not options.last_only:
         output = jax.tree.map(partial(arguments.time_first, caller), output)
     return output, final
 
@@ -116,11 +124,17 @@ def step(
     ...     y, state = convgru.jax.step(spec, params, frame, state)
     """
     arguments.check_spec("step", spec, NetworkSpec)
-    caller = arguments.caller_of(spec, "BSC", method)
+    return run_step(arguments.caller_of(spec, "BSC", method), params, x, state, context, masks, key, method)
+
+
+def run_step(
+    caller: Caller, params: Any, x: Any, state: Any, context: Any, masks: Any, key: Any, method: str
+) -> tuple[jax.Array, State]:
+    """Check a call of ``step``, of whomever errors name, and run it."""
     arrays, x, state, sizes = arguments.inputs(caller, params, x, state)
     extras = arguments.extras(caller, sizes, None, context, masks)
     arguments.check_key(caller, key)
-    result: tuple[jax.Array, State] = compiled.step(spec, arrays, x, state, extras, key, Options(method))
+    result: tuple[jax.Array, State] = compiled.step(caller.spec, arrays, x, state, extras, key, Options(method))
     return result
 
 
@@ -159,13 +173,27 @@ def forecast(
     """
     arguments.check_spec("forecast", spec, ForecasterSpec)
     caller = arguments.caller_of(spec, "TBSC" if time_major else "BTSC", method)
+    teaching = (targets, forced, teacher_forcing)
+    return run_forecast(caller, params, x, steps, state, teaching, key, Options(method, resume=resume))
+
+
+def run_forecast(
+    caller: Caller,
+    params: Any,
+    x: Any,
+    steps: int,
+    state: Any,
+    teaching: tuple[Any, Any, Any],
+    key: Any,
+    options: Options,
+) -> tuple[jax.Array, State]:
+    """Check a call of ``forecast``, of whomever errors name, and run it; ``teaching``: targets, forced, probability."""
     caller.steps(steps)
     arrays, x, state, sizes = arguments.inputs(caller, params, x, state)
-    caller.resume(resume, state, sizes)
+    caller.resume(options.resume, state, sizes)
     arguments.check_key(caller, key)
-    teaching = arguments.teacher_forcing(caller, sizes, steps, targets, forced, teacher_forcing, key)
-    options = Options(method, resume=resume)
-    frames, final = compiled.forecast(spec, arrays, x, steps, state, teaching, key, options)
+    checked = arguments.teacher_forcing(caller, sizes, steps, *teaching, key)
+    frames, final = compiled.forecast(caller.spec, arrays, x, steps, state, checked, key, options)
     return arguments.time_first(caller, frames), final
 
 

@@ -115,5 +115,5 @@ def test_float64_while_64_bit_mode_is_off(net, x):
 def test_what_no_network_computes_in(net, x):
     with pytest.raises(TypeError, match=r"ConvGRU expected a dtype of float64, .*, got complex64"):
         net(x.astype("complex64"))
-    with pytest.raises(TypeError, match="ConvGRU expected an input that is an array, got list"):
+    with pytest.raises(TypeError, match="ConvGRU expected x to be an array, got list"):
         net(x.tolist())

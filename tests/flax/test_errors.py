@@ -43,13 +43,13 @@ VALUES = {
     "time-major rank": (lambda: TIME_MAJOR(zeros(5, 6, 3)), "ConvGRU expected an input of 5 axes (T, B, H, W, C), got 3 (input shape (5, 6, 3))"),
     "channels first": (lambda: GRU(zeros(2, 4, 3, 5, 6)), "ConvGRU expected 3 input channels on axis 4, got 6 (input shape (2, 4, 3, 5, 6))"),
     "step of a sequence": (lambda: GRU.step(X), "ConvGRU expected an input of 4 axes (B, H, W, C), got 5 (input shape (2, 4, 5, 6, 3))"),
-    "cell on a sequence": (lambda: CELL(H[1], X), "ConvGRU expected an input of 4 axes (B, H, W, C), got 5 (input shape (2, 4, 5, 6, 3))"),
+    "cell on a sequence": (lambda: CELL(H[1], X), "ConvGRUCell expected an input of 4 axes (B, H, W, C), got 5 (input shape (2, 4, 5, 6, 3))"),
     "carry channels first": (
         lambda: GRU(X, (zeros(2, 4, 5, 6), H[1])),
         "ConvGRU state[0] (h) expected shape (2, 5, 6, 4), got (2, 4, 5, 6)",
     ),
-    "carry of the cell": (lambda: CELL(H[0], X[:, 0]), "ConvGRU state[0] (h) expected shape (2, 5, 6, 2), got (2, 5, 6, 4)"),
-    "initial carry": (lambda: GRU.initialize_carry((2, 5, 6, 4)), "ConvGRU expected 3 input channels on axis 3, got 4 (input shape (2, 5, 6, 4))"),
+    "carry of the cell": (lambda: CELL(H[0], X[:, 0]), "ConvGRUCell state[0] (h) expected shape (2, 5, 6, 2), got (2, 5, 6, 4)"),
+    "initial carry": (lambda: GRU.initialize_carry((2, 5, 6, 4)), "ConvGRU.initialize_carry expected the shape of one frame, (B, H, W, 3), got (2, 5, 6, 4)"),
     "method": (lambda: cf.ConvGRU(1, 2, method="quick", rngs=nnx.Rngs(0)), "ConvGRU method expected one of 'fast', 'plain', got 'quick'"),
     "kernel": (lambda: cf.ConvGRU(1, 2, 0, rngs=nnx.Rngs(0)), "ConvGRU kernel_size expected a positive integer, got 0"),
     "hidden": (lambda: cf.ConvLSTM(1, [2, -1], rngs=nnx.Rngs(0)), "ConvLSTM hidden_channels expected a positive integer, got -1"),
@@ -68,7 +68,7 @@ VALUES = {
     ),
     "context of the cell": (
         lambda: CELL(H[1], X[:, 0], H[1]),
-        "ConvGRU context[0] expected shape (2, 5, 6, 6), got (2, 5, 6, 2)",
+        "ConvGRUCell context[0] expected shape (2, 5, 6, 6), got (2, 5, 6, 2)",
     ),
     "timed context": (
         lambda: BOTH(X, context=[zeros(4, 2, 5, 6, 6)] * 2),
@@ -118,8 +118,8 @@ TYPES = {
         lambda: cf.Forecaster(network("gru", 1, 2), rngs=nnx.Rngs(0)),
         "Forecaster expected the name of a cell or a ForecasterSpec, got a NetworkSpec",
     ),
-    "cell without carry": (lambda: CELL(None, X[:, 0]), "ConvGRU expected state[0] (h) to be an array, got NoneType"),
-    "own class names itself": (lambda: OWN("abc"), "ConvRNN expected x to be an array, got str"),
+    "cell without carry": (lambda: CELL(None, X[:, 0]), "ConvGRUCell expected state[0] (h) to be an array, got NoneType"),
+    "own class names itself": (lambda: OWN("abc"), "Own expected x to be an array, got str"),
     "time_major": (lambda: cf.ConvGRU(1, 2, time_major="no", rngs=nnx.Rngs(0)), "ConvGRU time_major expected True or False, got 'no'"),
     "time_major of a forecaster": (
         lambda: make(cf.Forecaster, forecaster("gru", 1, 2), time_major=1),
