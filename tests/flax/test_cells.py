@@ -96,6 +96,32 @@ def test_one_step_is_the_reference(name, weights, random_state):
         assert_close(np.moveaxis(np.asarray(got), -1, 1), ref, eps=17)
 
 
+@pytest.mark.parametrize("name", SPECS)
+def test_a_cell_returns_carry_then_output_as_nnx_cells_do(name, weights):
+    """Networks return (output, carry); every nnx.RNNCellBase the other way round."""
+    cell, stack, x = pair(weights, name)
+    carry, y = cell(cell.initialize_carry(x[:, 0].shape), x[:, 0])
+    assert np.array_equal(carry[0] if "lstm" in name else carry, y)
+    output, (last,) = stack.step(x[:, 0])
+    assert_close((y, carry), (output, last), eps=8)
+    theirs = nnx.LSTMCell(2, 3, rngs=nnx.Rngs(0)) if "lstm" in name else nnx.GRUCell(2, 3, rngs=nnx.Rngs(0))
+    their_carry, _ = theirs(theirs.initialize_carry((2, 2), nnx.Rngs(0)), x[:, 0, ..., 0, :2].reshape(-1, 2)[:2])
+    assert jax.tree.structure(carry) == jax.tree.structure(their_carry)
+
+
+def test_nnx_rnn_starts_from_initialize_carry(weights):
+    """nnx.RNN hands it the shape of one frame and a stream."""
+    cell, _, x = pair(weights, "lstm")
+    calls, initialize = [], cell.initialize_carry
+    object.__setattr__(cell, "initialize_carry", lambda *given: calls.append(given) or initialize(*given))
+    nnx.RNN(cell)(x)
+    ((shape, stream),) = calls
+    assert shape == (*x.shape[:1], *x.shape[2:])
+    assert isinstance(stream, nnx.RngStream)
+    drawn = initialize(shape, stream, jax.nn.initializers.normal(1.0))
+    assert all(np.std(part) > 0.5 for part in drawn)
+
+
 def test_initial_carry():
     cell = cf.ConvLSTMCell(2, 3, 2, padding="valid", rngs=nnx.Rngs(0))
     h, c = cell.initialize_carry((4, 5, 6, 2))
@@ -109,7 +135,7 @@ def test_initial_carry():
     assert (
         cf.ConvGRUCell(2, 3, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)).initialize_carry((1, 2, 2, 2)).dtype == jnp.bfloat16
     )
-    with pytest.raises(ValueError, match="initialize_carry expected rngs with carry_init, got None"):
+    with pytest.raises(ValueError, match=r"ConvLSTMCell.initialize_carry expected rngs with carry_init, got None"):
         cell.initialize_carry((4, 5, 6, 2), carry_init=draw)
     assert cell.num_feature_axes == 3
     assert cf.ConvGRUCell(2, 3, ndim=1, rngs=nnx.Rngs(0)).num_feature_axes == 2

@@ -1,5 +1,7 @@
 """The networks: both layouts, both directions, streaming, lengths, context, masks, names and what they print."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from support import assert_close, relative_error
 import convgru.flax as cf
 import convgru.jax as cj
 from convgru import reference
-from convgru.spec import network
+from convgru.spec import forecaster, network
 from convgru.spec.shapes import layer_prefix, parameter_shapes, state_leaves
 
 STACKS = {"gru": cf.ConvGRU, "lstm": cf.ConvLSTM, "rnn": cf.ConvRNN}
@@ -192,3 +194,61 @@ def test_repr_and_attributes(net):
     assert (net.layers[1].fwd.in_features, net.layers[1].fwd.hidden_features) == (4, 3)
     assert net.spec == network("gru", 2, [4, 3])
     assert net.layers[1].fwd.spec == network("gru", 4, 3)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_spec_stands_for_the_arguments_and_is_stored_once(name, weights):
+    spec = SPECS[name]
+    for net in (STACKS[spec.cell](spec, rngs=nnx.Rngs(0)), STACKS[spec.cell].from_spec(spec, rngs=nnx.Rngs(0))):
+        assert net.spec is spec
+        assert nnx.clone(net).spec == spec
+        assert [layer.fwd.spec for layer in net.layers] == [type(spec)((layer,)) for layer in spec.layers]
+    encoder = forecaster(spec.cell, 1, 2, ndim=spec.ndim)
+    net = cf.Forecaster(encoder, rngs=nnx.Rngs(0))
+    assert net.spec is encoder
+    assert net.encoder.spec is encoder.encoder
+
+
+class Mine(cf.ConvGRU):
+    """A user's network, with a constructor of its own."""
+
+    def __init__(self, width, *, rngs):
+        super().__init__(2, width, rngs=rngs)
+        self.head = nnx.Linear(width, 1, rngs=rngs)
+
+    def __call__(self, x):
+        return self.head(super().__call__(x)[0])
+
+
+def test_subclasses_are_constructed_as_any_class(x):
+    net = Mine(4, rngs=nnx.Rngs(0))
+    assert net(x).shape == (2, 4, 5, 6, 1)
+    assert type(nnx.clone(net)) is Mine
+    assert list(inspect.signature(Mine.__init__).parameters) == ["self", "width", "rngs"]
+    with pytest.raises(ValueError, match="Mine expected 2 input channels on axis 4, got 3"):
+        net(jnp.ones((2, 4, 5, 6, 3)))
+
+    class Same(cf.ConvLSTM):
+        """A user's network that adds nothing to the constructor."""
+
+    assert type(Same.from_spec(network("lstm", 2, 3), rngs=nnx.Rngs(0))) is Same
+
+
+def test_signatures_list_every_option():
+    for kind, there, missing in (
+        (cf.ConvGRU, {"reset", "bidirectional", "kernel_init", "time_major"}, {"peephole", "bias"}),
+        (cf.ConvLSTMCell, {"peephole", "use_bias", "bias_metadata"}, {"reset", "dropout", "deterministic"}),
+        (cf.ConvRNN, {"activation", "zoneout", "param_dtype", "arrays"}, {"reset", "peephole"}),
+        (cf.Forecaster, {"patch", "decoder", "reset", "peephole", "dropout"}, {"merge", "output_size"}),
+    ):
+        parameters = inspect.signature(kind.__init__).parameters
+        assert there <= set(parameters)
+        assert not missing & set(parameters)
+        assert inspect.Parameter.VAR_KEYWORD not in {parameter.kind for parameter in parameters.values()}
+
+
+def test_nnx_display_shows_a_network(net, capsys):
+    nnx.display(net)
+    printed = capsys.readouterr().out
+    assert "ConvGRU" in printed
+    assert "weight_hh" in printed
