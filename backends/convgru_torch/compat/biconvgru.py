@@ -73,7 +73,7 @@ class ConvGRU(DropIn):
     """The original's stack of layers in one direction.
 
     Args:
-        input_size: height and width; frames of any size are taken.
+        input_size: height and width; frames of any size are accepted.
         input_dim: number of channels of the input (of a list, the first entry).
         hidden_dim: number of channels of the states, or a list with one for each layer.
         kernel_size: a number or a pair, or a list with one for each layer; even sizes are supported.

@@ -1,4 +1,4 @@
-"""A drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch: the network, its quirks of order and axis, and their correction."""
+"""Drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch: the network, its quirks, and their correction."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class ConvLSTM(Gated):
     running statistics follow step by step, as in the original.
 
     Args:
-        in_channels: channels C of the input.
-        hidden_channels: channels H of the state of each direction.
-        kernel_size: a number or a pair; even ones too, with padding ``same``.
-        padding: what keeps the size: kernel_size // 2, or ``same``.
-        stride: 1, as the state keeps its size.
-        bias: whether the convolutions add one.
-        batch_first: the input is (B, T, C, H, W) instead of (T, B, C, H, W).
-        bidirectional: whether there is the second direction.
-        corrected: keyword only; put right what is listed here.
+        in_channels: number of channels C of the input.
+        hidden_channels: number of channels H of the state of each direction.
+        kernel_size: a number or a pair; even sizes are supported with padding ``same``.
+        padding: kernel_size // 2 or ``same``, which keep the size of the state.
+        stride: 1, which keeps the size of the state.
+        bias: if False, the convolutions have no bias.
+        batch_first: if True, the input is (B, T, C, H, W) instead of (T, B, C, H, W).
+        bidirectional: if False, there is the forward direction alone.
+        corrected: keyword only; if True, the quirks listed here are corrected.
 
     Kept from the original unless ``corrected``:
         - the backward half of the output is in reversed time: its frame t belongs to the input's frame T−1−t; ``corrected``: to frame t;
@@ -40,7 +40,7 @@ class ConvLSTM(Gated):
     those of ``ConvLSTMCell``.
 
     Raises:
-        ValueError, TypeError: for arguments that describe no network.
+        ValueError, TypeError: if the arguments describe no network.
 
     Source: github.com/seyongk/Bidirectional-Conv-LSTM-pytorch; Shi et al. 2015, arXiv:1506.04214.
 
@@ -96,7 +96,7 @@ class ConvLSTM(Gated):
         return y, (h, c)
 
     def _batch_first(self, x: Tensor) -> Tensor:
-        """The input as (B, T, C, H, W)."""
+        """Return the input as (B, T, C, H, W)."""
         if not isinstance(x, Tensor):
             raise TypeError(f"ConvLSTM expected an input that is a torch.Tensor, got {type(x).__name__}")
         if x.ndim != 4:
@@ -107,7 +107,7 @@ class ConvLSTM(Gated):
         return x.reshape(batch, time, 1, height, width)
 
     def _entries(self, state: Sequence[Tensor], x: Tensor) -> tuple[State, ...]:
-        """The initial (h, c) of each direction."""
+        """Return the initial (h, c) of each direction."""
         parts = state if isinstance(state, (tuple, list)) else [state]
         if len(parts) != 2 or not all(isinstance(part, Tensor) for part in parts):
             kinds = ", ".join(type(part).__name__ for part in parts)

@@ -1,4 +1,4 @@
-"""A drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch: the gates with their batch norm, what network and cell share, the cell."""
+"""Drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch: the gates with their batch norm, the base class, the cell."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ConvGate(nn.Module):
 
 
 class BatchNormed:
-    """``convgru_torch.ops``, its ``norm`` being a batch norm, which learns the statistics if it trains."""
+    """``convgru_torch.ops`` with a batch norm for ``norm``, which updates its running statistics in training."""
 
     conv, add_channel, peep = staticmethod(ops.conv), staticmethod(ops.add_channel), staticmethod(ops.peep)
     split, split_rz_n, concat = staticmethod(ops.split), staticmethod(ops.split_rz_n), staticmethod(ops.concat)
@@ -52,7 +52,7 @@ class BatchNormed:
 
 
 class Gated(DropIn):
-    """A network or a cell: folded into plain convolutions where the batch norm is in evaluation, step by step where it trains."""
+    """Base of network and cell: in evaluation the batch norm is folded into the convolutions, in training it runs each step."""
 
     _plain: Plan
     """The convolutions alone, without their batch norm."""
@@ -62,23 +62,23 @@ class Gated(DropIn):
         """Read the parameters by the layout table, once with the batch norm folded in and once without it."""
         pieces = [piece for piece in LAYOUT.pieces if bias or not piece.optional]
         self.spec, self._head, self._plan = spec, head, plan(Match(LAYOUT, "", spec, tuple(pieces)))
-        own = tuple(replace(piece, norm="") for piece in pieces if "bn2d" not in piece.key)
+        convolutions = tuple(replace(piece, norm="") for piece in pieces if "bn2d" not in piece.key)
         self._plain_spec = replace(spec, layers=(replace(spec.layers[0], bias=bias),))
-        self._plain = plan(Match(LAYOUT, "", self._plain_spec, own))
+        self._plain = plan(Match(LAYOUT, "", self._plain_spec, convolutions))
 
     def _gates(self) -> list[ConvGate]:
-        """The gates of each direction."""
+        """Return the gates of each direction."""
         return [module for module in self.modules() if isinstance(module, ConvGate)]
 
     def _outputs(self, x: Tensor, state: Any, layout: str) -> tuple[Tensor, tuple[State, ...]]:
-        """Outputs, both directions on the channels in the order of the frames, and the final (h, c) of each direction."""
+        """Return outputs, both directions concatenated, output[t] belonging to frame t, and the final (h, c) of each direction."""
         if any(gate.bn2d.training for gate in self._gates()):
             return self._trained(x, state, layout)
-        found: tuple[Tensor, tuple[State, ...]] = self._run(x, state, layout=layout)
-        return found
+        result: tuple[Tensor, tuple[State, ...]] = self._run(x, state, layout=layout)
+        return result
 
     def _trained(self, x: Tensor, state: Any, layout: str) -> tuple[Tensor, tuple[State, ...]]:
-        """The same equations, each step normalised by its own batch."""
+        """Run the same equations, normalising each step by the statistics of its batch."""
         arrays = canonical(self._plain, self._foreign(), TORCH)
         owner = type(self).__name__
         check_sequence(owner, self._plain_spec, x, layout)
@@ -86,19 +86,19 @@ class Gated(DropIn):
         call = CheckedCall(owner, self._plain_spec, precision, x, layout)
         begin, cell = call.state(state), self._plain_spec.layers[0]
         normed = replace(cell, norm=Norm((1,)))  # the equations ask for the norm of all four gates together
-        heads: list[Tensor] = []
+        directions: list[Tensor] = []
         final: list[State] = []
         for direction, gate, (h, c) in zip(self.spec.directions, self._gates(), begin, strict=True):
             p = ops.prepare(cell, arrays, layer_prefix(0, direction), call.sizes.size, call.sizes.size)
             frames = equations.input_gates(ops, cell, p, call.x.flatten(0, 1)).unflatten(0, call.x.shape[:2])
-            own, outputs = BatchNormed(gate.bn2d), []
+            normed_ops, outputs = BatchNormed(gate.bn2d), []
             for gates_x in frames.flip(0) if direction == "bwd" else frames:
-                new = equations.lstm(own, normed, p, gates_x, (h, c), None, None)
+                new = equations.lstm(normed_ops, normed, p, gates_x, (h, c), None, None)
                 h, c = (part.to(call.dtype) for part in new)  # under autocast too
                 outputs.append(h)
-            heads.append(torch.stack(outputs[::-1] if direction == "bwd" else outputs))
+            directions.append(torch.stack(outputs[::-1] if direction == "bwd" else outputs))
             final.append((h, c))
-        return call.output(torch.cat(heads, 2)), tuple(final)
+        return call.output(torch.cat(directions, 2)), tuple(final)
 
 
 class ConvLSTMCell(Gated):
@@ -107,19 +107,19 @@ class ConvLSTMCell(Gated):
     a = norm(W*x + b_x + U*h + b_h) is cut into i, f, g, o, in this order.
 
     Args:
-        in_channels: channels C of the input.
-        hidden_channels: channels H of the state.
-        kernel_size: a number or a pair; even ones too, with padding ``same``.
-        padding: what keeps the size: kernel_size // 2, or ``same``.
-        stride: 1, as the state keeps its size.
-        bias: whether the convolutions add one, b_x and b_h.
-        corrected: accepted as in ``ConvLSTM``; nothing is wrong with the cell's numbers.
+        in_channels: number of channels C of the input.
+        hidden_channels: number of channels H of the state.
+        kernel_size: a number or a pair; even sizes are supported with padding ``same``.
+        padding: kernel_size // 2 or ``same``, which keep the size of the state.
+        stride: 1, which keeps the size of the state.
+        bias: if False, the convolutions have no bias b_x, b_h.
+        corrected: accepted as in ``ConvLSTM``, without effect: the cell has no quirks.
 
     Parameters: ``gates.0.conv_x.weight`` (4H, C, kh, kw), ``gates.0.conv_h.weight`` (4H, H, kh, kw), their ``.bias`` (4H), and those of
     ``gates.0.bn2d``, an nn.BatchNorm2d(4H).
 
     Raises:
-        ValueError, TypeError: for arguments that describe no cell.
+        ValueError, TypeError: if the arguments describe no cell.
 
     Source: github.com/seyongk/Bidirectional-Conv-LSTM-pytorch; Ioffe and Szegedy 2015, arXiv:1502.03167.
 
@@ -160,12 +160,12 @@ class ConvLSTMCell(Gated):
 
 
 def for_all(part: Tensor, x: Tensor) -> Tensor:
-    """A state of one sample stands for the whole batch."""
+    """Expand a state of one sample to the whole batch."""
     return part.expand(x.shape[0], -1, -1, -1) if part.ndim == 4 and part.shape[0] == 1 else part
 
 
 def check_geometry(owner: str, spec: NetworkSpec, padding: Any, stride: Any) -> None:
-    """Raise ValueError where a state would not keep its size, and so the original could not run either."""
+    """Raise ValueError if the state would not keep its size: the original cannot run then either."""
     kernel = spec.layers[0].kernel_size
     zeros = 0 if padding == "valid" else padding
     strides, pads = ((each,) * 2 if isinstance(each, int) else each for each in (stride, zeros))

@@ -56,9 +56,15 @@ class Recurrent(DropIn):
             raise ValueError(
                 f"{type(self).__name__} groups expected a divisor of {inputs} and of {outputs} channels, got {groups!r}"
             )
-        own = groups if self.kind == "rnn" else 1  # the groups of one gate are ours too; those of several become dense
+        # Groups of a single gate are the spec's; those that cut across gates become dense weights.
+        gate_groups = groups if self.kind == "rnn" else 1
         kernel = tuple(kernel) if isinstance(kernel, list) else kernel
-        options = {"ndim": self.convndim, "groups": own, "bias": bias, **options_of(layout, choices, bidirectional)}
+        options = {
+            "ndim": self.convndim,
+            "groups": gate_groups,
+            "bias": bias,
+            **options_of(layout, choices, bidirectional),
+        }
         spec = network(layout.cell, inputs, outputs, kernel, layers, **options)
         self._read_as(layout.name, spec, groups=groups)
         first = spec.layers[0]
@@ -96,11 +102,11 @@ class Recurrent(DropIn):
 
     def extra_repr(self) -> str:
         """Return the constructor's arguments, defaults left out."""
-        said = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        sizes = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         defaults = {"dilation": (1,) * self.convndim, "groups": 1, "num_layers": 1, "bias": True}
         defaults |= {"batch_first": False, "dropout": 0.0, "bidirectional": False}
-        own = {name: getattr(self, name, usual) for name, usual in defaults.items()}
-        return said + "".join(f", {name}={value}" for name, value in own.items() if value != defaults[name])
+        values = {name: getattr(self, name, usual) for name, usual in defaults.items()}
+        return sizes + "".join(f", {name}={value}" for name, value in values.items() if value != defaults[name])
 
 
 class Stack(Recurrent):
@@ -130,8 +136,8 @@ class Stack(Recurrent):
     def _grouped(self, names: list[str]) -> list[list[str]]:
         """Sort the weights before the biases in each layer and direction; a cell has another order."""
         ends = dict.fromkeys(name.partition("_l")[2] for name in names)
-        own = [[name for name in names if name.partition("_l")[2] == end] for end in ends]
-        return [sorted(part, key=lambda name: name.startswith("bias")) for part in own]
+        parts = [[name for name in names if name.partition("_l")[2] == end] for end in ends]
+        return [sorted(part, key=lambda name: name.startswith("bias")) for part in parts]
 
     @property
     def all_weights(self) -> list[list[nn.Parameter]]:

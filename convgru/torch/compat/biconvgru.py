@@ -1,4 +1,4 @@
-"""A drop-in for TopDianyou/BiConvGRU: change its import line to this module, nothing else."""
+"""Drop-in for TopDianyou/BiConvGRU: change the import line to this module."""
 
 from convgru_torch.compat.biconvgru import BiConvGRU, ConvGRU, ConvGRUCell
 

@@ -1,4 +1,4 @@
-"""A drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch: change its import line to this module, nothing else."""
+"""Drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch: change the import line to this module."""
 
 from convgru_torch.compat.bidirectional_conv_lstm import ConvLSTM
 from convgru_torch.compat.bidirectional_conv_lstm_cell import ConvLSTMCell

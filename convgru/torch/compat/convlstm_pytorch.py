@@ -1,4 +1,4 @@
-"""A drop-in for ndrplz/ConvLSTM_pytorch: change its import line to this module, nothing else."""
+"""Drop-in for ndrplz/ConvLSTM_pytorch: change the import line to this module."""
 
 from convgru_torch.compat.convlstm_pytorch import ConvLSTM, ConvLSTMCell
 

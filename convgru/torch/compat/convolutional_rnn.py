@@ -1,4 +1,4 @@
-"""A drop-in for kamo-naoyuki/pytorch_convolutional_rnn: change its import line to this module, nothing else."""
+"""Drop-in for kamo-naoyuki/pytorch_convolutional_rnn: change the import line to this module."""
 
 from convgru_torch.compat.convolutional_rnn_cells import (
     Conv1dGRUCell,

@@ -1,4 +1,4 @@
-"""A drop-in for jacobkimmel/pytorch_convgru: change its import line to this module, nothing else."""
+"""Drop-in for jacobkimmel/pytorch_convgru: change the import line to this module."""
 
 from convgru_torch.compat.pytorch_convgru import ConvGRU, ConvGRUCell
 
