@@ -1,4 +1,4 @@
-"""Weights in safetensors files: written so that equal weights give equal bytes, read strictly.
+"""Read and write weights in safetensors files: equal weights give equal bytes, and reading is strict.
 
 The package safetensors writes the bytes and hands the arrays back. In between stands a check of our own, for its parser lets
 duplicate keys through: the header (https://huggingface.co/docs/safetensors) is held against the spec before anything is allocated.
@@ -25,12 +25,13 @@ from convgru.errors import WeightsError
 from convgru.formats import atomic
 from convgru.formats.checkpoint import Contents
 from convgru.spec import Spec, from_json, to_json
+from convgru.spec.fields import name_differences
 from convgru.spec.shapes import parameter_shapes
 from convgru.weights import Weights
 
 FORMAT = 1
 KEY = "convgru"
-"""Key of our own metadata: a JSON object with the number of our format and the spec."""
+"""The key of convgru's metadata: a JSON object with the format's number and the spec."""
 MAX_HEADER = 8 << 20
 MAX_SPEC = 1 << 20
 
@@ -53,7 +54,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says that it holds: ``entries`` maps each name to dtype code, shape, first and last byte."""
+    """The header of a file: ``entries`` maps each name to its dtype code, shape, first and last byte."""
 
     metadata: Mapping[str, str]
     entries: Mapping[str, tuple[str, tuple[int, ...], int, int]]
@@ -62,12 +63,12 @@ class Header:
 
     @property
     def is_ours(self) -> bool:
-        """Whether convgru wrote the file: then the spec is in the metadata."""
+        """Whether convgru wrote the file: then its metadata hold the spec."""
         return KEY in self.metadata
 
 
 def to_bytes(weights: Weights) -> bytes:
-    """The whole file as bytes; equal weights give equal bytes."""
+    """Return the whole file as bytes; equal weights give equal bytes."""
     # One key alone: safetensors orders the keys of its metadata at random.
     note = json.dumps({"format": FORMAT, "spec": json.loads(to_json(weights.spec))}, sort_keys=True)
     arrays = {name: np.ascontiguousarray(array) for name, array in weights.arrays.items()}
@@ -75,14 +76,14 @@ def to_bytes(weights: Weights) -> bytes:
 
 
 def write(weights: Weights, path: str | os.PathLike[str]) -> None:
-    """Write a file, whole or not at all: on failure whatever stood at ``path`` is untouched. Raises OSError."""
+    """Write a file atomically: a failure leaves what was there. Raises OSError."""
     _check_byte_order()
     with atomic.replacing(path) as temporary:
         temporary.write_bytes(to_bytes(weights))
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
-    """Write arrays of any names, without metadata, whole or not at all."""
+    """Write arrays of any names atomically, without metadata."""
     _check_byte_order()
     with atomic.replacing(path) as temporary:
         temporary.write_bytes(safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
@@ -193,13 +194,10 @@ def _spec(header: Header, path: object) -> Spec:
 
 
 def _check_against(spec: Spec, header: Header, path: object) -> None:
-    """Names, shapes and dtype must be the spec's, before anything is allocated."""
+    """Compare names, shapes and dtype with the spec, before anything is allocated."""
     expected = parameter_shapes(spec)
-    missing, strange = sorted(expected.keys() - header.entries.keys()), sorted(header.entries.keys() - expected.keys())
-    if missing or strange:
-        raise WeightsError(
-            f"{path}: {spec.title} weights: missing {missing or 'nothing'}, unexpected {strange or 'nothing'}"
-        )
+    if differences := name_differences(expected, header.entries):
+        raise WeightsError(f"{path}: {spec.title} weights: {differences}")
     for name, shape in expected.items():
         if header.entries[name][1] != shape:
             raise WeightsError(f"{path}: {name} expected shape {shape}, got {header.entries[name][1]}")
@@ -209,7 +207,7 @@ def _check_against(spec: Spec, header: Header, path: object) -> None:
 
 
 def _arrays(file: BinaryIO, header: Header, path: object) -> dict[str, np.ndarray]:
-    """All arrays, as safetensors reads them, writable and each in memory of its own."""
+    """All arrays as safetensors reads them, each writable and in its own memory."""
     file.seek(0)
     try:
         views = dict(safetensors.deserialize(file.read()))

@@ -337,3 +337,21 @@ def test_replacing_keeps_what_exists_if_told_so(tmp_path):
         write()
     assert target.read_bytes() == b"somebody else's"
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        ({"layers.0.fwd.bias": "bias"}, r"ConvRNN weights: missing layers\.0\.fwd\.bias; unexpected bias$"),
+        ({"layers.0.fwd.bias": None}, r"ConvRNN weights: missing layers\.0\.fwd\.bias$"),
+    ],
+)
+def test_names_that_are_not_the_specs(tmp_path, rename, message):
+    """Before anything is read: the header of the file is compared with the spec in its metadata."""
+    from safetensors.numpy import save_file
+
+    renamed = {rename.get(name, name): array for name, array in WEIGHTS.arrays.items()}
+    note = {"convgru": json.dumps({"format": 1, "spec": json.loads(to_json(SPEC))})}
+    save_file({name: array for name, array in renamed.items() if name}, tmp_path / "w.safetensors", note)
+    with pytest.raises(convgru.WeightsError, match=message):
+        convgru.read(tmp_path / "w.safetensors")
