@@ -118,9 +118,10 @@ def summary(verification: Verification, report: Report) -> dict[str, Any]:
         },
         "spread_dbz": verification.spread,
         "good": verification.good,
-        "agreement": {
-            row.backend: {"error": row.error, "budget": row.budget, "ratio": row.ratio} for row in report.rows
-        },
+        "agreement": [
+            {"backend": r.backend, "quantity": r.quantity, "error": r.error, "budget": r.budget, "ratio": r.ratio}
+            for r in report.rows
+        ],
         "versions": report.versions,
     }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,6 +135,21 @@ def test_demo_without_matplotlib_does_everything_but_the_picture(tmp_path, capsy
 
     assert main([*command, "--json", "--force"]) == code
     summary = json.loads(capsys.readouterr().out)
-    assert set(summary["agreement"]) == set(INSTALLED)
-    assert all(row["ratio"] <= 1 for row in summary["agreement"].values())
+    compared = {(row["backend"], row["quantity"]) for row in summary["agreement"]}
+    assert compared == {(name, quantity) for name in INSTALLED for quantity in ("output", "state")}
+    assert all(row["ratio"] <= 1 for row in summary["agreement"])
     assert summary["good"] is (code == 0)
+
+
+@pytest.mark.skipif("torch" not in INSTALLED, reason="the example trains in PyTorch")
+def test_the_example_runs_as_it_stands(tmp_path, capsys, monkeypatch):
+    day = np.random.default_rng(0).gamma(2.0, 5.0, (19, 48, 48)).astype(np.float32)
+    monkeypatch.setattr(data, "load", lambda name: day)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["nowcast.py", "--seconds", "0"])
+    runpy.run_path(
+        str(Path(__file__).resolve().parents[2] / "examples" / "nowcast" / "nowcast.py"), run_name="__main__"
+    )
+    shown = capsys.readouterr().out
+    assert all(f"{name}: error / persistence by lead time" in shown for name in INSTALLED)
+    assert convgru.read(tmp_path / "nowcaster.safetensors").spec.title == "Forecaster"
