@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from convgru.calls import Extras
-from convgru.spec import ForecasterSpec, NetworkSpec, Spec
+from convgru.spec import ForecasterSpec, Spec
 from convgru.spec.options import refuse_build_options
 from convgru.spec.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
 from convgru.weights import Weights
@@ -88,10 +88,6 @@ def build(weights: Weights, *, cell: bool = False, device: str | None = None, **
     if cell and (refused := [name for name in options if name in SEQUENCE_OPTIONS]):
         raise ValueError(
             f'convgru.build(..., "flax", cell=True) has no {", ".join(refused)}: a cell takes one frame a call and drops nothing'
-        )
-    if cell and (isinstance(spec, ForecasterSpec) or spec != NetworkSpec(spec.layers[:1])):
-        raise ValueError(
-            f'convgru.build(..., "flax", cell=True) expected a network of one layer in one direction, got {spec}'
         )
     with on_jax.precision_of(weights.dtype):
         net: Network = kind.from_spec(spec, arrays=arrays, **options)

@@ -34,17 +34,21 @@ class Forecaster(SequenceModule[ForecasterSpec]):
     prediction = unpatch(W*h + b), plus the frame it has just seen if ``residual``: ``convgru.equations.readout``.
 
     Args:
-        cell: ``gru``, ``lstm`` or ``rnn``.
+        cell: ``gru``, ``lstm`` or ``rnn``; or a ForecasterSpec instead of all arguments that describe the networks.
         channels: of a frame, given or predicted.
-        hidden_features, kernel_size, num_layers, ndim and the rest: of the network, as in ConvGRU.
-        patch: side of the square of pixels that become channels; a tuple is per dimension. Images must be multiples of it.
+        hidden_features: channels of the hidden state; a list is per layer.
+        kernel_size: of the convolution over the input; a tuple is per dimension, a list per layer.
+        num_layers: None means the length of a list of hidden_features, else 1.
+        patch: side of the square of pixels that become channels; a tuple is per dimension. Image sizes are multiples of it.
         residual: predict the change of the frame.
         decoder: after the given frames another network takes over from the encoder's carry: True for one like the encoder, or
             the NetworkSpec of another. The encoder's own step otherwise goes on.
         feedback: read the prediction before; otherwise zeros (Srivastava et al. 2015, arXiv:1502.04681).
+        **options: the others of ConvGRU and ConvLSTM, but ``bidirectional``, ``merge`` and ``output_size``. Initializers and metadata
+            are for the layers; the readout keeps its own.
 
     Raises:
-        ValueError, TypeError: an argument is not what it should be; the message names it.
+        ValueError, TypeError: for arguments that describe no forecaster, naming the argument.
 
     Example::
 

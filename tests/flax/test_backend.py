@@ -82,7 +82,7 @@ def test_build_a_cell(weights):
         backend.build(given, cell=True, time_major=True)
     for name in ("gru", "forecaster"):
         with pytest.raises(ValueError, match=r"cell=True\) expected a network of one layer in one direction, got"):
-            backend.build(weights(SPECS[name]), cell=True)
+            convgru.build(weights(SPECS[name]), "flax", cell=True)
 
 
 def test_a_built_network_is_in_training_as_any_new_nnx_module(weights):

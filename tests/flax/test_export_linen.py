@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen
+from flax import linen, serialization
 from flax.traverse_util import unflatten_dict
 from support import assert_close, random_weights
 
@@ -64,3 +65,23 @@ def test_both_directions() -> None:
 def test_without_a_bias_there_is_no_such_cell() -> None:
     with pytest.raises(convgru.WeightsError, match="linen"):
         export(random_weights(convgru.network("lstm", 2, 3, 3, bias=False), dtype="float32"), "linen")
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["cell", "both"])
+def test_a_written_file_is_restored_by_from_bytes(both: bool, tmp_path: Path) -> None:
+    weights = convgru.init(convgru.network("lstm", 2, 3, bidirectional=both), 5)
+    convgru.write(weights, tmp_path / "linen.msgpack", layout="linen")
+    data = (tmp_path / "linen.msgpack").read_bytes()
+    x = np.random.default_rng(0).standard_normal((4, 2, 2, 5, 4)).astype(np.float32)
+    frames = np.moveaxis(x.swapaxes(0, 1), 2, -1)  # (B, T, *S, C)
+    wanted = np.moveaxis(reference.run(weights, x)[0].swapaxes(0, 1), 2, -1)
+    cell = linen.ConvLSTMCell(3, (3, 3))
+    if both:
+        net = linen.Bidirectional(linen.RNN(cell), linen.RNN(linen.ConvLSTMCell(3, (3, 3))))
+        params = serialization.from_bytes(net.init(jax.random.key(0), frames), data)
+    else:
+        net = linen.RNN(cell)
+        start = cell.initialize_carry(jax.random.key(0), frames[:, 0].shape)
+        own = serialization.from_bytes(cell.init(jax.random.key(0), start, frames[:, 0]), data)
+        params = {"params": {"cell": own["params"]}}  # the file is that of the cell alone
+    assert np.abs(net.apply(params, frames) - wanted).max() < 1e-5
