@@ -93,6 +93,11 @@ def spec_of(shapes: Shapes, hints: Mapping[str, Any]) -> tuple[Spec, dict[str, A
     Raises:
         WeightsError: An array is missing, or no network has these shapes and hints.
     """
+    flat = [name for name, shape in shapes.items() if name.endswith(("weight_ih", "weight_hh")) and len(shape) < 3]
+    if flat:
+        raise WeightsError(
+            f"layout={LAYOUT!r}: {flat[0]!r} expected shape (rows, channels, *kernel), got {shapes[flat[0]]}"
+        )
     try:
         return _forecaster(shapes, hints) if _is_forecaster(shapes) else _network(shapes, hints)
     except KeyError as error:
@@ -108,8 +113,8 @@ def hints_in(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
     where it may be either. What the shapes say better, and what no spec knows, is left out.
     """
     start = "encoder." if _is_forecaster(shapes) else ""
-    layers = 1 + max(int(name.split(".")[1 + bool(start)]) for name in shapes if name.startswith(f"{start}layers."))
-    ndim = next(len(shape) - 2 for name, shape in shapes.items() if name.endswith("weight_hh"))
+    layers = 1 + max(int(hit[1]) for name in shapes if (hit := re.match(rf"{start}layers\.(\d+)\.", name)))
+    ndim = next(len(shape) - 2 for name, shape in shapes.items() if name.endswith(("weight_ih", "weight_hh")))
     hints: dict[str, Any] = {}
     for name, value in config.items():
         if name in _PER_LAYER and isinstance(value, list):

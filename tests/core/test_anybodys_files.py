@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import convgru
+from convgru import importers
+from convgru.importers import specless
 from convgru.weights import DTYPES
 
 SUFFIXES = (".safetensors", ".npz")
@@ -215,3 +219,31 @@ def test_inspect_reads_what_read_reads(tmp_path):
     assert convgru.inspect(tmp_path / "counted.npz").weights.equal(convgru.read(tmp_path / "counted.npz"))
     with pytest.raises(convgru.WeightsError, match=r"counted\.npz: layout expected one of"):
         convgru.inspect(tmp_path / "counted.npz", "colour")
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_shapes_and_hints_are_a_network_or_a_weights_error(data):
+    """Arrays of a stranger under our names: nothing but WeightsError, whatever their shapes and whatever a config says."""
+    spec = data.draw(st.sampled_from([each for each, _ in LOST.values()]))
+    arrays = dict(convgru.init(spec).arrays)
+    for name in data.draw(st.lists(st.sampled_from(list(arrays)), max_size=2, unique=True)):
+        shape = data.draw(st.one_of(st.none(), st.lists(st.integers(0, 4), max_size=5)))
+        if shape is None:
+            del arrays[name]
+        else:
+            arrays[name] = np.zeros(shape, "float32")
+    values = st.recursive(
+        st.one_of(
+            st.none(), st.booleans(), st.integers(-1, 3), st.floats(), st.sampled_from(["same", "gru", "concat", ""])
+        ),
+        lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.just("a"), inner, max_size=1)),
+        max_leaves=4,
+    )
+    names = st.sampled_from([*specless._PER_LAYER, *specless._PLAIN])
+    config = data.draw(st.dictionaries(names, values, max_size=3))
+    try:
+        weights, _ = importers.adopt_with_assumptions(arrays, "convgru", config=config, hints={})
+    except convgru.WeightsError:
+        return
+    assert {name: array.shape for name, array in weights.arrays.items()} == convgru.parameter_shapes(weights.spec)
