@@ -14,6 +14,7 @@ from convgru import equations
 from convgru.spec import ForecasterSpec, NetworkSpec
 from convgru_torch import ops
 from convgru_torch.arguments import Arrays, CheckedCall, Teacher, parameters_precision
+from convgru_torch.convolution import readout
 from convgru_torch.functional import State, call_network
 from convgru_torch.loop import functional_layers
 from convgru_torch.masks import draw, recurrent
@@ -71,7 +72,7 @@ def forecast(
     networks = Networks(
         network(spec.encoder, "encoder."),
         None if spec.decoder is None else network(spec.decoder, "decoder."),
-        partial(ops.readout, weight=arrays["readout.weight"], bias=arrays["readout.bias"]),
+        partial(readout, weight=arrays["readout.weight"], bias=arrays["readout.bias"]),
         precision,
     )
     return predict(
@@ -150,11 +151,11 @@ class _ReadoutOps:
     unpatch = staticmethod(ops.unpatch)
 
     @staticmethod
-    def conv(h: Tensor, readout: Callable[[Tensor], Tensor], name: str) -> Tensor:
-        return readout(h).to(h.dtype)  # which autocast lowers
+    def conv(h: Tensor, call: Callable[[Tensor], Tensor], name: str) -> Tensor:
+        return call(h).to(h.dtype)  # which autocast lowers
 
     @staticmethod
-    def add_channel(a: Tensor, readout: Callable[[Tensor], Tensor], name: str) -> Tensor:
+    def add_channel(a: Tensor, call: Callable[[Tensor], Tensor], name: str) -> Tensor:
         return a
 
 

@@ -1,0 +1,75 @@
+"""The convolution behind the ops: any padding and padding mode, and groups within each gate, on torch's own convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from convgru.spec.convolution import Convolution, Pads
+
+CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
+MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
+"""What F.pad calls the padding modes."""
+
+
+class Kernel(NamedTuple):
+    """A convolution's weights and its geometry for images of one size, in the form that torch takes."""
+
+    weight: Tensor
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    """Zeros on both sides of each dimension, which the convolution adds without a copy."""
+    dilation: tuple[int, ...]
+    groups: int
+    extra: tuple[int, ...]
+    """What F.pad has to add, last dimension first; empty where there is nothing."""
+    mode: str
+    gates: int
+    """Into how many gates the output's rows have to be put back; 0 where they stand right."""
+
+
+def kernel(weight: Tensor, geometry: Convolution, size: Sequence[int]) -> Kernel:
+    """Rows in the order that a grouped convolution takes, and the pads for images of ``size``."""
+    gates = geometry.gates if geometry.reorders else 0
+    if gates:  # what Convolution.row_order says: (gates, groups, …) becomes (groups, gates, …)
+        weight = _exchange(weight, 0, gates, geometry.groups)
+    pads = geometry.pads(size)
+    shared = (0,) * len(pads)
+    if geometry.padding_mode == "zeros":
+        shared = tuple(min(low, high) for low, high in pads)
+        pads = tuple((low - both, high - both) for both, (low, high) in zip(shared, pads, strict=True))
+    mode = MODES[geometry.padding_mode]
+    return Kernel(weight, geometry.stride, shared, geometry.dilation, geometry.groups, _flat(pads), mode, gates)
+
+
+def _flat(pads: Pads) -> tuple[int, ...]:
+    """Pads as F.pad takes them; empty where there are none."""
+    flat = tuple(number for pair in reversed(pads) for number in pair)
+    return flat if any(number != 0 for number in flat) else ()
+
+
+def _exchange(a: Tensor, axis: int, outer: int, inner: int) -> Tensor:
+    """An axis that is (outer, inner, …) as (inner, outer, …)."""
+    lead, rest = a.shape[:axis], a.shape[axis + 1 :]
+    return (
+        a.reshape(*lead, outer, inner, a.shape[axis] // (outer * inner), *rest)
+        .transpose(axis, axis + 1)
+        .reshape(a.shape)
+    )
+
+
+def convolve(x: Tensor, kernel: Kernel) -> Tensor:
+    """Cross-correlate (B, C, *S) with a kernel, without bias."""
+    weight, stride, padding, dilation, groups, extra, mode, gates = kernel
+    if extra:
+        x = F.pad(x, extra, mode)
+    out = CONVOLUTIONS[len(padding) - 1](x, weight, None, stride, padding, dilation, groups)
+    return _exchange(out, 1, groups, gates) if gates else out
+
+
+def readout(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """W*h + b of a forecaster's readout, whose kernel is 1: what its module computes."""
+    return CONVOLUTIONS[h.ndim - 3](h, weight, bias)
