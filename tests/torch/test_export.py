@@ -9,12 +9,19 @@ from torch.export import Dim, export
 
 from convgru import UnsupportedError
 from convgru.torch import ConvGRU, ConvLSTM, Forecaster
+from convgru.torch.compat import biconvgru, convlstm_pytorch
+from convgru.torch.compat import bidirectional_conv_lstm as seyongk
 
 NETS = {
     "gru": (lambda: ConvGRU(2, 3), (4, 2, 2, 6, 5), 0),
     "batch first": (lambda: ConvLSTM(2, [3, 4], batch_first=True), (2, 4, 2, 6, 5), 1),
     "both ways": (lambda: ConvGRU(2, 3, bidirectional="stack"), (4, 2, 2, 6, 5), 0),
     "inside a model": (lambda: nn.Sequential(ConvGRU(2, 3)), (4, 2, 2, 6, 5), 0),
+}
+DROP_INS = {
+    "drop-in": (lambda: convlstm_pytorch.ConvLSTM(2, 3, (3, 3), 1), (4, 2, 2, 6, 5), 0),
+    "drop-in, batch first": (lambda: biconvgru.BiConvGRU((6, 5), 2, 3, 3, 1), (2, 4, 2, 6, 5), 1),
+    "drop-in that trains a norm": (lambda: seyongk.ConvLSTM(2, 3, 3, 1, 1, True, False, True), (4, 2, 2, 6, 5), 0),
 }
 FREE = {"Dim": Dim("T"), "bounded Dim": Dim("T", min=2, max=9), "AUTO": Dim.AUTO, "DYNAMIC": Dim.DYNAMIC}
 SENTENCE = "cannot be exported with a free time dimension"
@@ -41,9 +48,9 @@ def quiet():
 
 
 @pytest.mark.parametrize("free", FREE)
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", [*NETS, *DROP_INS])
 def test_a_free_time_dimension_is_refused(name, free):
-    make, shape, time = NETS[name]
+    make, shape, time = {**NETS, **DROP_INS}[name]
     with pytest.raises(UnsupportedError, match=f"Conv.* {SENTENCE}.*export one step"):
         export(make(), (torch.randn(shape),), dynamic_shapes=({time: FREE[free]},))
 

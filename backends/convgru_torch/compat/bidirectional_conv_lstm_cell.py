@@ -19,6 +19,7 @@ from convgru_torch import ops
 from convgru_torch.arguments import CheckedCall, parameters_precision
 from convgru_torch.compat.base import DropIn, check_sequence
 from convgru_torch.compat.canonical import TORCH
+from convgru_torch.export import check_time_is_fixed
 
 LAYOUT = LAYOUTS["bidirectional_conv_lstm"]
 State = tuple[Tensor, Tensor]
@@ -84,6 +85,7 @@ class Gated(DropIn):
         check_sequence(owner, self._plain_spec, x, layout)
         precision = parameters_precision(owner, self._plain_spec, arrays)
         call = CheckedCall(owner, self._plain_spec, precision, x, layout)
+        check_time_is_fixed(owner, call.x)
         begin, cell = call.state(state), self._plain_spec.layers[0]
         normed = replace(cell, norm=Norm((1,)))  # the equations ask for the norm of all four gates together
         directions: list[Tensor] = []
