@@ -27,25 +27,19 @@ def check(backend: str, name: str, dtype: str, device: str) -> None:
         rows = oracle.compare(solution(name, dtype), runner, backend, device)
     assert {row.quantity for row in rows} == {"output", "state", "gradient"}
     for row in rows:
-        assert row.ok, f"{row.quantity} ({row.leaf}) error {row.error:.3g} over budget {row.budget:.3g}"
+        assert row.ok, f"{backend} {row.quantity} ({row.leaf}) error {row.error:.3g} over {row.budget:.3g}"
 
 
-# On JAX most of the time goes into compiling each case, and Flax runs JAX's core. So that all of this ends in minutes, JAX
-# runs every third case in float64 and Flax every sixth, which shows that its shells hand everything on.
-# `convgru parity` runs them all.
-EVERY = {("jax", "float64"): 3, ("flax", "float32"): 6, ("flax", "float64"): 6}
-CHOSEN = [
-    (backend, name, dtype)
-    for backend in INSTALLED
-    for dtype in ("float32", "float64")
-    for index, name in enumerate(TABLE)
-    if index % EVERY.get((backend, dtype), 1) == 0
-]
+# JAX and Flax run the same compiled programs, so a case runs on both of them in one process, one after the other.
+GROUPS = [[name for name in group if name in INSTALLED] for group in (["torch"], ["jax", "flax"], ["mindspore"])]
 
 
-@pytest.mark.parametrize(("backend", "name", "dtype"), CHOSEN)
-def test_case(backend, name, dtype):
-    check(backend, name, dtype, "cpu")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("backends", [group for group in GROUPS if group], ids="+".join)
+def test_case(backends, name, dtype):
+    for backend in backends:
+        check(backend, name, dtype, "cpu")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
