@@ -17,7 +17,8 @@ from convgru.formats.checkpoint import unwrapped as name_inside
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.shapes import layer_prefix, nest_state, state_leaves
 from convgru.weights import Weights
-from convgru_torch.cells import Cell, ConvGRUCell, ConvLSTMCell, ConvRNNCell
+from convgru_torch.cell_base import Cell
+from convgru_torch.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.compat.base import DropIn
 from convgru_torch.forecaster import Forecaster
 from convgru_torch.numpy_bridge import TORCH_DTYPES, to_numpy, to_tensor

@@ -2,129 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from convgru.spec import Ints, NetworkSpec, network
-from convgru.spec.describe import arguments
+from convgru.spec import Ints
 from convgru.spec.options import explicit, refuse_unknown
-from convgru_torch import hub
-from convgru_torch.functional import call_network
-from convgru_torch.loop import run_layer
+from convgru_torch.cell_base import Cell
 from convgru_torch.options import DEFAULTS, GRUCellOptions, LSTMCellOptions, RNNCellOptions
-from convgru_torch.parameters import LayerModule, Precision, check_parameters, zero_state
 
 if TYPE_CHECKING:
-    from typing import Self, Unpack  # new in 3.11; the room itself also runs on 3.10
-
-
-class Cell(LayerModule):
-    """One layer that takes one frame a call; its ``spec`` is a network of that layer alone."""
-
-    kind: ClassVar[str]
-
-    def __init__(self, in_channels: int, hidden_channels: int, kernel_size: Ints, ndim: int, **options: Any) -> None:
-        device, dtype = options.pop("device", None), options.pop("dtype", None)
-        spec = network(self.kind, in_channels, hidden_channels, kernel_size, ndim=ndim, **options)
-        self._build(spec, device, dtype)
-
-    def _build(self, spec: NetworkSpec, device: Any, dtype: torch.dtype | None) -> None:
-        if spec.cell != self.kind or spec != NetworkSpec(spec.layers[:1]):
-            raise ValueError(f"{type(self).__name__} expected a spec of one {self.kind} layer, got {spec}")
-        LayerModule.__init__(self, spec, device, dtype)
-
-    @classmethod
-    def from_spec(cls, spec: NetworkSpec, *, device: Any = None, dtype: torch.dtype | None = None) -> Self:
-        """Make the cell that a spec of one layer describes. Raises ValueError for any other spec."""
-        self: Self = hub.new(cls, spec)
-        self._build(spec, device, dtype)
-        return self
-
-    def forward(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> Any:
-        """Take one frame and return the new state and nothing else, as torch.nn.GRUCell and torch.nn.LSTMCell do.
-
-        So ``h = cell(x, h)`` for a GRU or RNN (``y, state = cell(x)`` would unpack the batch) and ``h, c = cell(x, (h, c))``
-        for an LSTM. ``step`` returns the pair (output, state), as the stacks do.
-
-        Args:
-            x: (B, C, *S), or unbatched (C, *S).
-            state: h (B, H, *S), or (h, c) for an LSTM, unbatched with x; None means zeros.
-            context: (B, G·H, *S), added to the pre-activations of all G gates.
-
-        Returns:
-            h' (B, H, *S), or (h', c') for an LSTM, unbatched if x is.
-
-        Raises:
-            ValueError: for a shape that does not fit.
-            TypeError: for a dtype that is not the parameters'.
-        """
-        owner, cell, arrays = type(self).__name__, self.spec.layers[0], self.current()
-        precision = Precision(check_parameters(owner, self.shapes, arrays))
-        begin = None if state is None else (state,)
-        contexts = None if context is None else (context,)
-        layers = [[partial(run_layer, cell, arrays)]]
-        _, (new,) = call_network(owner, self.spec, layers, precision, x, begin, context=contexts, layout="BCS")
-        return new
-
-    def step(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Take one frame and return the pair of output, which is h', and new state, to be handed to the next call.
-
-        Arguments and errors as in the call, whose hooks run too.
-        """
-        new = self(x, state, context=context)
-        return new[0] if isinstance(new, tuple) else new, new
-
-    def zero_state(self, batch: int, size: Sequence[int]) -> Any:
-        """Make the state that None stands for: h, or (h, c) for an LSTM.
-
-        Args:
-            batch: samples B.
-            size: spatial size of the frames.
-
-        Returns:
-            Zeros of the parameters' dtype and on their device.
-        """
-        (entry,) = zero_state(self, batch, size)
-        return entry
-
-    def extra_repr(self) -> str:
-        """The arguments that made this cell, defaults left out."""
-        return arguments(self.spec.in_channels, self.spec)
+    from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
 @explicit(GRUCellOptions, DEFAULTS)
 class ConvGRUCell(Cell):
-    """A convolutional GRU that takes one frame a call (equations: ``convgru.equations.gru_before`` and ``gru_after``).
+    """A convolutional GRU that takes one frame a call.
+
+    The step is that of ``convgru.equations``::
+
+        r = σ(W_r*x + U_r*h + b_r)    z = σ(W_z*x + U_z*h + b_z)
+        n = φ(W_n*x + b_n + U_n*(r∘h))             reset="before" (Ballas et al. 2015, arXiv:1511.06432)
+        n = φ(W_n*x + b_n + r∘(U_n*h + b_hn))      reset="after" (cuDNN, torch.nn.GRU)
+        h' = z∘h + (1−z)∘n
+
+    * is cross-correlation, ∘ the elementwise product.
 
     Args:
         in_channels: channels C of a frame.
         hidden_channels: channels H of the hidden state.
-        kernel_size: one number, or one for each dimension; even ones are as good as odd ones.
-        ndim: spatial dimensions, 1, 2 or 3.
-        recurrent_kernel_size, recurrent_dilation: of the convolution over h; by default those of the input's.
-        stride, dilation: of the convolution over the input; a stride makes the state smaller than the frame.
-        recurrent_stride: of the convolution over h, which keeps the size of the state all the same.
-        groups: how many groups divide each gate's channels, by itself.
-        padding: ``same``, ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a number or
-            a (low, high) pair for each dimension.
+        kernel_size: size of the kernel over the input, a number or one for each dimension; even sizes are supported.
+        ndim: number of spatial dimensions, 1, 2 or 3.
+        recurrent_kernel_size: size of the kernel over h; None means that of ``kernel_size``.
+        stride: of the convolution over the input; the state is smaller than the frame by it.
+        recurrent_stride: of the convolution over h, which keeps the state's size all the same.
+        dilation: of the convolution over the input.
+        recurrent_dilation: of the convolution over h; None means that of ``dilation``.
+        groups: number of groups of channels, within each gate.
+        padding: ``same``, ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a number
+            or a (low, high) pair for each dimension.
         padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
-        bias: whether there is one.
-        reset: ``before`` the recurrent convolution (Ballas et al. 2015, arXiv:1511.06432) or ``after`` it (cuDNN, torch.nn.GRU).
-        activation, recurrent_activation: φ and σ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``.
-        norm: group norm of the pre-activations: a number of groups (1: layer norm), a tuple with one number for (r, z) and one for n,
-            or a ``convgru.spec.Norm``.
-        updates: kernel sizes of several steps in a row on one state, as ((1, 5), (5, 1)) in RAFT's SepConvGRU.
-        device, dtype: of the parameters, as everywhere in torch.
+        bias: if False, the layer has no bias.
+        reset: ``before`` or ``after`` the recurrent convolution.
+        activation: φ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``.
+        recurrent_activation: σ, one of the same.
+        norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple with one number for each
+            normalised tensor (r and z together, n), or a ``convgru.spec.Norm``.
+        updates: kernel sizes of several steps in a row on one state, instead of ``kernel_size``: ((1, 5), (5, 1)) is RAFT's
+            SepConvGRU.
+        device: of the parameters.
+        dtype: of the parameters.
 
-    Parameters: weight_ih (3H, C/groups, *k), weight_hh (3H, H/groups, *k), bias (3H), and for ``after`` bias_hn (H); gates in the
-    order r, z, n; with a norm norm_weight and norm_bias (3H); with updates ``updates.{u}.weight_ih`` and so on.
+    Shape:
+        - Input: (B, C, *S), or unbatched (C, *S).
+        - State: h (B, H, *S'); S' is S unless stride or padding change it.
+        - Output of the call: the new state. ``step`` returns the pair (h', new state).
+
+    Parameters: weight_ih (3H, C/groups, *k), weight_hh (3H, H/groups, *k), bias (3H), with ``reset="after"`` bias_hn (H);
+    with ``norm`` norm_weight and norm_bias (3H); with ``updates`` updates.0.weight_ih and so on; gates in the order r, z, n.
 
     Raises:
-        ValueError, TypeError: for arguments that describe no cell, naming the argument.
+        ValueError: for arguments that describe no cell, naming the argument.
+        TypeError: for arguments of another type, and for unknown ones.
 
     Example:
         >>> cell = ConvGRUCell(3, 8)
@@ -148,17 +85,54 @@ class ConvGRUCell(Cell):
 
 @explicit(LSTMCellOptions, DEFAULTS)
 class ConvLSTMCell(Cell):
-    """A convolutional LSTM that takes one frame a call (Shi et al. 2015, arXiv:1506.04214; ``convgru.equations.lstm``).
+    """A convolutional LSTM (Shi et al. 2015, arXiv:1506.04214) that takes one frame a call.
 
-    Arguments as for ConvGRUCell, without ``reset``, and
+    The step is that of ``convgru.equations``::
+
+        i = σ(W_i*x + U_i*h + P_i·c + b_i)    f = σ(W_f*x + U_f*h + P_f·c + b_f)    g = φ(W_g*x + U_g*h + b_g)
+        c' = f∘c + i∘g    o = σ(W_o*x + U_o*h + P_o·c' + b_o)    h' = o∘φ(c')
+
+    * is cross-correlation, ∘ the elementwise product.
 
     Args:
-        peephole: None; ``hadamard``: one weight for each channel, or with ``state_size`` for each pixel; ``conv``: a convolution with
-            the geometry of the recurrent one.
-        state_size: the spatial size of the state to which a ``hadamard`` peephole is tied.
+        in_channels: channels C of a frame.
+        hidden_channels: channels H of the hidden state.
+        kernel_size: size of the kernel over the input, a number or one for each dimension; even sizes are supported.
+        ndim: number of spatial dimensions, 1, 2 or 3.
+        recurrent_kernel_size: size of the kernel over h; None means that of ``kernel_size``.
+        stride: of the convolution over the input; the state is smaller than the frame by it.
+        recurrent_stride: of the convolution over h, which keeps the state's size all the same.
+        dilation: of the convolution over the input.
+        recurrent_dilation: of the convolution over h; None means that of ``dilation``.
+        groups: number of groups of channels, within each gate.
+        padding: ``same``, ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a number
+            or a (low, high) pair for each dimension.
+        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        bias: if False, the layer has no bias.
+        peephole: None; ``hadamard``, one weight for each channel, or with ``state_size`` for each pixel; ``conv``, a
+            convolution with the geometry of the recurrent one.
+        state_size: spatial size of the state that a ``hadamard`` peephole is tied to.
+        activation: φ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``.
+        recurrent_activation: σ, one of the same.
+        norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple with one number for each
+            normalised tensor (all four gates together), or a ``convgru.spec.Norm``.
+        updates: kernel sizes of several steps in a row on one state, instead of ``kernel_size``: ((1, 5), (5, 1)) is RAFT's
+            SepConvGRU.
+        device: of the parameters.
+        dtype: of the parameters.
 
-    The state is (h, c). Parameters: weight_ih (4H, C/groups, *k), weight_hh (4H, H/groups, *k), bias (4H); gates in the order
-    i, f, g, o; peephole_i, peephole_f, peephole_o (H, *state_size), (H, 1, …) or (H, H/groups, *k); norm and updates as in ConvGRUCell.
+    Shape:
+        - Input: (B, C, *S), or unbatched (C, *S).
+        - State: the pair (h, c), each (B, H, *S'); S' is S unless stride or padding change it.
+        - Output of the call: the new state. ``step`` returns the pair (h', new state).
+
+    Parameters: weight_ih (4H, C/groups, *k), weight_hh (4H, H/groups, *k), bias (4H), with a peephole
+    peephole_i, peephole_f, peephole_o (H, *state_size), (H, 1, …) or (H, H/groups, *k);
+    with ``norm`` norm_weight and norm_bias (4H); with ``updates`` updates.0.weight_ih and so on; gates in the order i, f, g, o.
+
+    Raises:
+        ValueError: for arguments that describe no cell, naming the argument.
+        TypeError: for arguments of another type, and for unknown ones.
 
     Example:
         >>> cell = ConvLSTMCell(3, 8, peephole="hadamard")
@@ -182,10 +156,49 @@ class ConvLSTMCell(Cell):
 
 @explicit(RNNCellOptions, DEFAULTS)
 class ConvRNNCell(Cell):
-    """A convolutional Elman network that takes one frame a call: h' = φ(W*x + U*h + b) (``convgru.equations.rnn``).
+    """A convolutional Elman network (Elman 1990) that takes one frame a call.
 
-    Arguments as for ConvGRUCell, without ``reset``. Parameters: weight_ih (H, C/groups, *k), weight_hh (H, H/groups, *k), bias (H); norm and
-    updates as there. Source: Elman 1990.
+    The step is that of ``convgru.equations``::
+
+        h' = φ(W*x + U*h + b)
+
+    * is cross-correlation, ∘ the elementwise product.
+
+    Args:
+        in_channels: channels C of a frame.
+        hidden_channels: channels H of the hidden state.
+        kernel_size: size of the kernel over the input, a number or one for each dimension; even sizes are supported.
+        ndim: number of spatial dimensions, 1, 2 or 3.
+        recurrent_kernel_size: size of the kernel over h; None means that of ``kernel_size``.
+        stride: of the convolution over the input; the state is smaller than the frame by it.
+        recurrent_stride: of the convolution over h, which keeps the state's size all the same.
+        dilation: of the convolution over the input.
+        recurrent_dilation: of the convolution over h; None means that of ``dilation``.
+        groups: number of groups of channels, within each gate.
+        padding: ``same``, ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a number
+            or a (low, high) pair for each dimension.
+        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        bias: if False, the layer has no bias.
+        activation: φ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``.
+        recurrent_activation: σ, one of the same.
+        norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple with one number for each
+            normalised tensor (the one there is), or a ``convgru.spec.Norm``.
+        updates: kernel sizes of several steps in a row on one state, instead of ``kernel_size``: ((1, 5), (5, 1)) is RAFT's
+            SepConvGRU.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Shape:
+        - Input: (B, C, *S), or unbatched (C, *S).
+        - State: h (B, H, *S'); S' is S unless stride or padding change it.
+        - Output of the call: the new state. ``step`` returns the pair (h', new state).
+
+    Parameters: weight_ih (H, C/groups, *k), weight_hh (H, H/groups, *k), bias (H);
+    with ``norm`` norm_weight and norm_bias (H); with ``updates`` updates.0.weight_ih and so on.
+
+    Raises:
+        ValueError: for arguments that describe no cell, naming the argument.
+        TypeError: for arguments of another type, and for unknown ones.
 
     Example:
         >>> cell = ConvRNNCell(3, 8, activation="relu")

@@ -25,30 +25,42 @@ if TYPE_CHECKING:
 
 @explicit(ForecasterOptions, DEFAULTS)
 class Forecaster(SpecModule):
-    """Predicts the frames that follow a sequence, feeding on its own predictions (``convgru.equations.readout``).
+    """Predicts the frames that follow a sequence, feeding on its own predictions.
 
-    Pixel unshuffle by ``patch``, a recurrent ``encoder``, perhaps a ``decoder`` that starts from the encoder's states, a ``readout`` (a
-    convolution with a kernel of 1), pixel shuffle.
+    A prediction is ``convgru.equations.readout``::
+
+        frame' = frame + unpatch(W*h + b)        without ``residual``: unpatch(W*h + b)
+
+    h is the top hidden state of a recurrent ``encoder``, which reads the frames after pixel unshuffle by ``patch``, or of a
+    ``decoder`` that starts from the encoder's states; W is the ``readout``, a convolution with a kernel of 1.
 
     Args:
         cell: ``gru``, ``lstm`` or ``rnn``.
         channels: channels C of a frame, given or predicted.
-        hidden_channels, kernel_size, num_layers, ndim: of the encoder, as for ConvGRU.
+        hidden_channels: of the encoder, as for ConvGRU.
+        kernel_size: of the encoder, as for ConvGRU.
+        num_layers: of the encoder, as for ConvGRU.
+        ndim: number of spatial dimensions, 1, 2 or 3.
         patch: how many pixels, in each dimension, become channels; it must divide the size of the frames.
-        residual: whether the readout predicts the change of the frame rather than the frame.
-        decoder: whether a second network, like the encoder but with weights of its own, makes the predictions (Srivastava et al.
-            2015, arXiv:1502.04681); or the spec of one (``convgru.spec.network``).
-        feedback: whether the predicting network reads its own predictions; if not, it reads zeros.
-        reset: for ``gru`` alone; None means ``before``. peephole, state_size: for ``lstm`` alone.
-        dropout, recurrent_dropout, zoneout and the options of a layer: of the encoder and its decoder, as for ConvGRU; all of them must
-            keep the size of the image.
-        batch_first: frames are (B, T, C, *S) instead of (T, B, C, *S).
-        device, dtype: of the parameters, as everywhere in torch.
+        residual: if True, the readout predicts the change of the frame.
+        decoder: True for a second network, like the encoder but with weights of its own, that makes the predictions
+            (Srivastava et al. 2015, arXiv:1502.04681); the spec of one (``convgru.network``); False or None for none.
+        feedback: if False, the predicting network reads zeros instead of its own predictions.
+        batch_first: if True, frames are (B, T, C, *S).
+        options: the other arguments, of encoder and decoder, as for ConvGRU (``reset`` with ``gru`` alone, None means
+            ``before``) and ConvLSTM (``peephole`` and ``state_size`` with ``lstm`` alone). All must keep the image's size.
+
+    Shape:
+        - Input: (T, B, C, *S), with ``batch_first`` (B, T, C, *S), or unbatched (T, C, *S).
+        - State: the encoder's, for each layer h (B, H, *S/patch), or (h, c).
+        - Output: (steps, B, C, *S) in the layout of the input; and a state.
 
     Raises:
-        ValueError, TypeError: for arguments that describe no forecaster, naming the argument.
+        ValueError: for arguments that describe no forecaster, naming the argument.
+        TypeError: for arguments of another type, and for unknown ones.
 
-    Source: Shi et al. 2015 (arXiv:1506.04214), with one network in place of their encoder and decoder, unless there is a ``decoder``.
+    Source: Shi et al. 2015 (arXiv:1506.04214), with one network in place of their encoder and decoder, unless there is a
+    ``decoder``.
 
     Example:
         >>> net = Forecaster("gru", 1, [24, 24], patch=4)
