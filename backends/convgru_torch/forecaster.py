@@ -83,10 +83,10 @@ class Forecaster(SpecModule):
         **options: Unpack[ForecasterOptions],
     ) -> None:
         refuse_unknown(type(self).__name__, {**options}, ForecasterOptions)
-        own: dict[str, Any] = {name: options.get(name, default) for name, default in DEFAULTS.items()}
+        module_options: dict[str, Any] = {name: options.get(name, default) for name, default in DEFAULTS.items()}
         inner: dict[str, Any] = {name: value for name, value in options.items() if name not in DEFAULTS}
         inner |= {"patch": patch, "residual": residual, "decoder": decoder, "feedback": feedback, "ndim": ndim}
-        self._build(forecaster(cell, channels, hidden_channels, kernel_size, num_layers, **inner), **own)
+        self._build(forecaster(cell, channels, hidden_channels, kernel_size, num_layers, **inner), **module_options)
 
     def _build(self, spec: ForecasterSpec, batch_first: bool, device: Any, dtype: torch.dtype | None) -> None:
         SpecModule.__init__(self, spec)
@@ -124,11 +124,11 @@ class Forecaster(SpecModule):
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
         """The parameters by canonical name, as they are used: behind parametrisations and functional_call too."""
-        found: dict[str, Tensor] = self.encoder.arrays(prefix + "encoder.")
+        arrays: dict[str, Tensor] = self.encoder.arrays(prefix + "encoder.")
         if self.spec.decoder is not None:
-            found.update(self.decoder.arrays(prefix + "decoder."))
+            arrays.update(self.decoder.arrays(prefix + "decoder."))
         assert self.readout.bias is not None
-        return {**found, prefix + "readout.weight": self.readout.weight, prefix + "readout.bias": self.readout.bias}
+        return {**arrays, prefix + "readout.weight": self.readout.weight, prefix + "readout.bias": self.readout.bias}
 
     def forward(
         self,

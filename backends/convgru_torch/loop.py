@@ -30,8 +30,8 @@ def functional_layers(spec: NetworkSpec, arrays: Mapping[str, Tensor], prefix: s
 
     def layer(index: int, direction: str) -> LayerCall:
         cell, start = spec.layers[index], prefix + layer_prefix(index, direction)
-        own = {name: arrays[start + name] for name in cell_parameter_shapes(cell)}
-        return partial(run_layer, cell, own, reverse=direction == "bwd", zoneout=spec.zoneout)
+        parameters = {name: arrays[start + name] for name in cell_parameter_shapes(cell)}
+        return partial(run_layer, cell, parameters, reverse=direction == "bwd", zoneout=spec.zoneout)
 
     return [[layer(index, direction) for direction in spec.directions] for index in range(len(spec.layers))]
 

@@ -1,4 +1,4 @@
-"""The ops that convgru.equations runs on in PyTorch: channels first, native convolutions, every derivative autograd's own."""
+"""The ops of ``convgru.equations`` in PyTorch: channels first, differentiated by autograd."""
 
 from __future__ import annotations
 

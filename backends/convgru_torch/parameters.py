@@ -217,9 +217,9 @@ def _register_parameters(module: nn.Module, cell: CellSpec, device: Any, dtype: 
 
 
 def parameter(module: nn.Module, name: str) -> Tensor:
-    """What stands under a short name now, be it a parameter or what takes its place in a call."""
-    found: Tensor = reduce(getattr, name.split("."), module)  # type: ignore[assignment]
-    return found
+    """Look up a parameter by its short name (``updates.0.weight_ih``), or the tensor that stands in its place."""
+    array: Tensor = reduce(getattr, name.split("."), module)  # type: ignore[assignment]
+    return array
 
 
 def check_dtype_of_parameters(owner: str, dtype: object) -> None:

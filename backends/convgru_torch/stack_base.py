@@ -33,8 +33,10 @@ class Stack(SpecModule):
     def __init__(
         self, in_channels: int, hidden_channels: Any, kernel_size: Any, num_layers: Any, **options: Any
     ) -> None:
-        own = {name: options.pop(name, default) for name, default in DEFAULTS.items()}
-        self._build(network(self.kind, in_channels, hidden_channels, kernel_size, num_layers, **options), **own)
+        module_options = {name: options.pop(name, default) for name, default in DEFAULTS.items()}
+        self._build(
+            network(self.kind, in_channels, hidden_channels, kernel_size, num_layers, **options), **module_options
+        )
 
     def _build(self, spec: NetworkSpec, batch_first: bool, device: Any, dtype: torch.dtype | None) -> None:
         SpecModule.__init__(self, spec)

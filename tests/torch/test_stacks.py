@@ -1,7 +1,5 @@
 """Whole networks as users call them: both directions, lengths, last frames, all layers, streaming with context, detached states, printing."""
 
-import inspect
-
 import pytest
 import torch
 
@@ -244,57 +242,6 @@ def test_groups_and_gates_are_initialised_each_by_itself():
     """Three gates of two groups: six orthogonal blocks of four rows."""
     for block in ConvGRU(4, 8, groups=2, **DOUBLE).layers[0]["fwd"].weight_hh.detach().reshape(6, 4, -1):
         close(block @ block.T, torch.eye(4, **DOUBLE))
-
-
-def test_signatures_show_every_option():
-    """What help() and editors show: the arguments of convgru.spec.network with their defaults, and torch's own."""
-    core = inspect.signature(convgru.network).parameters
-    own = {"batch_first", "device", "dtype"}
-    for kind, missing in (
-        (ConvGRU, {"peephole", "state_size"}),
-        (ConvLSTM, {"reset"}),
-        (ConvRNN, {"reset", "peephole", "state_size"}),
-    ):
-        shown = inspect.signature(kind).parameters
-        assert set(shown) == (set(core) - {"cell"} - missing) | own
-        assert all(p.default == core[n].default for n, p in shown.items() if n in core and n not in ("reset",))
-    assert inspect.signature(ConvGRU).parameters["reset"].default == "before"
-    assert "zoneout" in inspect.signature(Forecaster).parameters
-    assert "bidirectional" not in inspect.signature(ConvGRUCell).parameters
-    for kind in (ConvGRU, ConvLSTM, ConvRNN, ConvGRUCell, ConvLSTMCell, ConvRNNCell, Forecaster):
-        constructor = inspect.signature(kind.__init__).parameters
-        assert list(constructor)[1:] == list(inspect.signature(kind).parameters)
-        assert not any(p.kind is p.VAR_KEYWORD for p in constructor.values())
-
-
-def test_a_subclass_shows_its_own_signature():
-    class Flow(ConvGRU):
-        def __init__(self, channels: int, *, iterations: int = 12) -> None:
-            super().__init__(channels, 8)
-            self.iterations = iterations
-
-    assert list(inspect.signature(Flow).parameters) == ["channels", "iterations"]
-    assert Flow(2).spec == ConvGRU(2, 8).spec
-    with pytest.raises(TypeError, match="iterationz"):
-        Flow(2, iterationz=3)
-
-
-def test_string_options_are_literals():
-    """Type checkers and editors know the values of every string option."""
-    for kind in (ConvGRU, ConvLSTM, ConvRNN, Forecaster):
-        for name, shown in inspect.signature(kind).parameters.items():
-            text = str(shown.annotation)
-            assert "str" not in text or name == "device", (name, text)
-    assert "Literal['before', 'after']" in str(inspect.signature(ConvGRU).parameters["reset"].annotation)
-
-
-@pytest.mark.parametrize("call", [
-    lambda: ConvRNN(2, 3, reset="after"), lambda: ConvGRU(2, 3, peephole="conv"), lambda: ConvGRUCell(2, 3, dropout=0.1),
-    lambda: Forecaster("gru", 1, 3, bidirectional=True), lambda: ConvLSTM(2, 3, has_bias=True),
-])  # fmt: skip
-def test_options_that_are_not_there(call):
-    with pytest.raises(TypeError, match=r"^\w+\(\) got an unexpected keyword argument '\w+'$"):
-        call()
 
 
 def test_decoder_streams_on_the_encoder():
