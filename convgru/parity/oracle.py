@@ -4,36 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
-from convgru.calls import Extras
 from convgru.parity.budget import Budget, budget, error, exactly
 from convgru.parity.cases import Problem
+from convgru.parity.module import Module
 from convgru.parity.report import Row
+from convgru.registry import Backend
 from convgru.spec.shapes import state_leaves
 from convgru.weights import Weights
 
 Arrays = Mapping[str, np.ndarray]
-
-
-class Runner(Protocol):
-    """What can be compared: a backend of ``convgru.registry``, or a ``convgru.parity.Module``."""
-
-    def execute(
-        self,
-        weights: Weights,
-        x: np.ndarray,
-        state: Any = None,
-        *,
-        steps: int | None = None,
-        extras: Extras | None = None,
-        cotangents: tuple[np.ndarray, Any] | None = None,
-        device: str = "cpu",
-    ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-        """Output, final state and gradients: see ``convgru.registry.Backend``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -67,7 +49,7 @@ def solve(
 
 
 def compare(
-    solution: Solution, runner: Runner, name: str, device: str = "cpu", weights: Weights | None = None
+    solution: Solution, runner: Backend | Module, name: str, device: str = "cpu", weights: Weights | None = None
 ) -> list[Row]:
     """Run a backend on the problem: one row each for output, states and gradients.
 
