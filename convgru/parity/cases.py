@@ -8,8 +8,9 @@ from zlib import crc32
 
 import numpy as np
 
-from convgru.calls import Extras, check_input
+from convgru.calls import Extras
 from convgru.initialization import init
+from convgru.reference.network import called
 from convgru.spec import ForecasterSpec, Spec
 from convgru.spec.shapes import context_shapes, mask_shapes, nest_state, state_leaves, state_shapes
 from convgru.weights import Weights, dtype_of
@@ -142,10 +143,9 @@ def make_problem(
     spec, rng, target = weights.spec, np.random.default_rng([seed, 2]), dtype_of(dtype)
     if x is None:
         x = rng.standard_normal((time, batch, spec.in_channels, *size))
-    batch, size = check_input(spec.title, spec.in_channels, spec.ndim, x.shape, "TBCS")
+    time, batch, size, _ = called(spec, x)[1]
     if not np.isfinite(x).all():
         raise ValueError(f"{spec.title}: a comparison needs finite numbers, the input holds others")
-    time = x.shape[0]
     shapes = state_shapes(spec, batch, size)
 
     def draw(wanted: Any) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from support import random_weights
 
 import convgru
 from convgru import reference, registry
-from convgru.calls import Extras, check_resume
+from convgru.calls import Extras
 from convgru.parity.budget import budget, error
 from convgru.parity.cases import Problem
 from convgru.spec.shapes import nest_state, state_leaves, state_shapes
@@ -99,8 +99,9 @@ def test_what_cannot_be_resumed_says_so(name, frames, state, message):
 
 
 def test_resume_is_a_bool_and_for_forecasters():
+    forecaster = random_weights(convgru.forecaster("gru", 1, 2), 0)
     with pytest.raises(TypeError, match="Forecaster expected resume to be True or False, got 'yes'"):
-        check_resume("Forecaster", "yes", 1, ())
+        reference.run(forecaster, np.ones((1, 1, 1, 4, 4)), steps=1, resume="yes")
     weights = random_weights(convgru.network("gru", 1, 2), 0)
     with pytest.raises(TypeError, match="ConvGRU expected no resume"):
         reference.run(weights, np.ones((1, 1, 1, 4, 4)), (np.ones((1, 2, 4, 4)),), resume=True)
