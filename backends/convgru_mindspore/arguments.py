@@ -1,41 +1,24 @@
-"""The checks of a call: of tensors from Python, and while a graph is compiled of their shapes and dtypes."""
+"""Validate the arguments of a call, over ``convgru.calls.Caller``, and bring them into the form that the loops take.
+
+Modules called from Python check real tensors, once. Where a graph is compiled, and in the pure functions, the same
+checks see shapes and dtypes: once for each graph.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 import mindspore as ms
 import mindspore.ops as mops
 import numpy as np
 from mindspore.ops import constexpr
 
-from convgru.calls import (
-    check_context,
-    check_dtype,
-    check_input,
-    check_lengths,
-    check_masks,
-    check_resume,
-    check_shape,
-    check_state,
-    check_steps,
-)
+from convgru.calls import ArrayInfo, Caller, CallSizes
 from convgru.errors import UnsupportedError
-from convgru.spec.shapes import context_shapes, mask_shapes, parameter_shapes, state_leaves, state_shapes
+from convgru.spec import Spec
 
 BFLOAT16 = "MindSpore does not compute in bfloat16 on CPU: use float32, float16 or float64"
-
-
-class Like(NamedTuple):
-    """Shape and dtype of a tensor."""
-
-    shape: tuple[int, ...]
-    dtype: Any
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
 
 
 def dtype_name(dtype: Any) -> str:
@@ -43,147 +26,85 @@ def dtype_name(dtype: Any) -> str:
     return str(dtype).lower()
 
 
-def check_arrays(spec: Any, arrays: dict[str, Any]) -> None:
-    """Check the parameters of a network, anything with a shape and a dtype, by canonical name. Raises ValueError or TypeError."""
-    shapes = parameter_shapes(spec)
-    missing, strange = sorted(shapes.keys() - arrays.keys()), sorted(arrays.keys() - shapes.keys())
-    if missing or strange:
-        raise ValueError(f"{spec.title} arrays: missing {missing or 'nothing'}, unexpected {strange or 'nothing'}")
-    dtype = dtype_name(arrays[next(iter(shapes))].dtype)
-    for name, shape in shapes.items():
-        check_shape(f"{spec.title} {name}", shape, arrays[name])
-        check_dtype(spec.title, name, dtype, dtype_name(arrays[name].dtype))
+def in_graph_mode() -> bool:
+    """Whether MindSpore compiles what is called now."""
+    return bool(ms.get_context("mode") == ms.GRAPH_MODE)
 
 
-def check_call(spec: Any, x: Any, state: Any, expected: Any, layout: str) -> tuple[Any, ...]:
-    """Check x and state, anything with a shape and a dtype, against spec and the parameters' dtype; the state's shapes.
+def describe(value: Any) -> ArrayInfo | None:
+    """Shape and dtype of a tensor; None for anything else."""
+    if isinstance(value, ArrayInfo):
+        return value
+    return ArrayInfo(tuple(value.shape), dtype_name(value.dtype)) if isinstance(value, ms.Tensor) else None
 
-    ``layout`` is ``TBCS``, ``BTCS`` or ``BCS``. Raises ValueError, TypeError, or UnsupportedError for bfloat16.
-    """
-    if isinstance(x.dtype, np.dtype):  # step, in a graph or out of it, sees no more of them than shape and dtype
-        raise TypeError(f"{spec.title} expected x to be a mindspore.Tensor, got ndarray")
-    batch, size = check_input(spec.title, spec.in_channels, spec.ndim, x.shape, layout)
-    check_dtype(spec.title, "x", dtype_name(expected), dtype_name(x.dtype))
-    shapes = state_shapes(spec, batch, size)
-    if state is not None:
-        check_state(spec.title, shapes, state)
-        for name, part in state_leaves(spec, state):
-            if isinstance(part.dtype, np.dtype):
-                raise TypeError(f"{spec.title} expected {name} to be a mindspore.Tensor, got ndarray")
-            check_dtype(spec.title, name, dtype_name(expected), dtype_name(part.dtype))
-    if x.dtype == ms.bfloat16:
+
+@lru_cache(maxsize=256)
+def caller(name: str, spec: Spec, layout: str, compute_dtype: Any = None) -> Caller:
+    """The checks of a call; under mixed precision a tensor of the low precision will do for one of the parameters'."""
+    low = None if compute_dtype is None else dtype_name(compute_dtype)
+    return Caller(name, spec, layout, describe, "a mindspore.Tensor", lambda wanted, got: got in (wanted, low))
+
+
+def check_input(call: Caller, x: Any, dtype: Any) -> CallSizes:
+    """Check x. Raises UnsupportedError for what MindSpore does not compute: bfloat16 on CPU, an empty batch."""
+    sizes = call.input(x, dtype_name(dtype))
+    if sizes.dtype == "bfloat16":
         raise UnsupportedError(BFLOAT16)
-    if batch == 0:
+    if sizes.batch == 0:
         raise UnsupportedError(f"MindSpore does not compute on an empty batch (input shape {tuple(x.shape)})")
+    return sizes
+
+
+def check_network(
+    call: Caller, dtype: Any, x: Any, state: Any, seq_length: Any, context: Any, masks: Any
+) -> tuple[Any, ...]:
+    """Check a network's call; the shapes of its state."""
+    sizes = check_input(call, x, dtype)
+    shapes = call.state(state, sizes)
+    if seq_length is not None:
+        call.lengths(seq_length, sizes)
+        if isinstance(seq_length, ms.Tensor):
+            call.length_values(seq_length.asnumpy(), sizes)
+    if context is not None:
+        call.context(context, sizes)
+    if masks is not None:
+        call.masks(masks, sizes)
     return shapes
 
 
-def check_extras(spec: Any, x: Any, seq_length: Any, context: Any, masks: Any, expected: Any, layout: str) -> None:
-    """Check what else a call of a network brings, anything with a shape and a dtype; a timed context is in the layout of x."""
-    batch, size = check_input(spec.title, spec.in_channels, spec.ndim, x.shape, layout)
-    time = 1 if layout == "BCS" else x.shape[layout.index("T")]
-    if seq_length is not None:
-        kind = dtype_name(seq_length.dtype)
-        stand_in = np.zeros(seq_length.shape, kind if kind != "bfloat16" else "float32")
-        check_lengths(spec.title, stand_in, time, batch)
-    if context is not None:
-        if isinstance(context, (tuple, list)):
-            context = [_time_first(part, spec.ndim, layout) for part in context]
-        check_context(spec.title, context_shapes(spec, batch, size), context, time)
-        for index, part in enumerate(context):
-            check_dtype(spec.title, f"context[{index}]", dtype_name(expected), dtype_name(part.dtype))
-    if masks is not None:
-        if not isinstance(masks, dict):
-            raise TypeError(f"{spec.title} expected masks that are a dict by name, got {type(masks).__name__}")
-        check_masks(spec.title, mask_shapes(spec, time, batch, size), masks)
-        for name, mask in masks.items():
-            check_dtype(spec.title, f"mask {name}", dtype_name(expected), dtype_name(mask.dtype))
+def check_forecast(
+    call: Caller, dtype: Any, x: Any, steps: Any, state: Any, targets: Any, forced: Any, drawn: bool, resume: Any
+) -> tuple[Any, ...]:
+    """Check a forecaster's call; the shapes of its state."""
+    sizes = check_input(call, x, dtype)
+    call.steps(steps)
+    shapes = call.state(state, sizes)
+    call.resume(resume, state, sizes)
+    call.targets(targets, forced, sizes, steps, drawn=drawn)
+    return shapes
 
 
-def _time_first(part: Any, ndim: int, layout: str) -> Any:
-    if layout != "BTCS" or not hasattr(part, "shape") or len(part.shape) != ndim + 3:
-        return part
-    return Like((part.shape[1], part.shape[0], *part.shape[2:]), part.dtype)
+def check_teacher_forcing(name: str, chance: Any, targets: Any, forced: Any) -> None:
+    """Check the probability of teacher forcing. Raises ValueError or TypeError."""
+    if isinstance(chance, bool) or not isinstance(chance, (int, float)) or not 0 <= chance <= 1:
+        raise ValueError(f"{name} expected teacher_forcing to be a probability, got {chance!r}")
+    if chance and forced is not None:
+        raise TypeError(f"{name} expected forced or teacher_forcing, got both")
+    if chance and targets is None:
+        raise TypeError(f"{name} expected targets, for teacher_forcing={chance!r}")
 
 
-def check_teaching(spec: Any, x: Any, steps: int, targets: Any, forced: Any, expected: Any, layout: str) -> None:
-    """Check the targets of teacher forcing, and where it forces, which may be None; both in the layout of x."""
-    if targets is None and forced is None:
-        return
-    if targets is None:
-        raise TypeError("Forecaster expected targets and forced together")
-    batch, size = check_input(spec.title, spec.in_channels, spec.ndim, x.shape, layout)
-    lead = (batch, steps) if layout == "BTCS" else (steps, batch)
-    check_shape("Forecaster targets", (*lead, spec.channels, *size), targets)
-    check_dtype(spec.title, "targets", dtype_name(expected), dtype_name(targets.dtype))
-    if forced is not None:
-        check_shape("Forecaster forced", lead, forced)
-        check_dtype(spec.title, "forced", "bool", dtype_name(forced.dtype))
+def live(value: Any) -> Any:
+    """A tuple or dict of tensors fit for graph mode, where a plain one is a constant: each new one would compile again."""
+    if value is None or not in_graph_mode():
+        return value
+    if isinstance(value, dict):
+        return ms.mutable(dict(value))
+    return ms.mutable(tuple(tuple(entry) if isinstance(entry, (tuple, list)) else entry for entry in value))
 
 
-def ready_arrays(spec: Any, arrays: Any) -> Any:
-    """The dtype of the parameters, once they have been found to be those of ``spec``."""
-    if not isinstance(arrays, dict):
-        raise TypeError("convgru.mindspore expected arrays that are a dict by canonical name")
-    kinds = described(arrays.values())
-    _checked_arrays(spec, tuple(arrays.keys()), kinds)
-    return kinds[0][1]
-
-
-def ready_state(spec: Any, x: Any, state: Any, dtype: Any, layout: str) -> Any:
-    """The state to start from, zeros for None, once x and state have been found to fit spec and parameters of ``dtype``."""
-    if state is None:
-        return _zeros(_checked_shapes(spec, x.shape, x.dtype, None, dtype, layout), x.dtype)
-    found = []
-    for entry in state:
-        if isinstance(entry, (tuple, list)):
-            found.append(described(entry))
-        else:
-            found.append((entry.shape, entry.dtype))
-    _checked_shapes(spec, x.shape, x.dtype, tuple(found), dtype, layout)
-    return state
-
-
-def described(tensors: Any) -> Any:
-    """Shape and dtype of each."""
-    found = []
-    for each in tensors:
-        found.append((each.shape, each.dtype))
-    return tuple(found)
-
-
-def ready_extras(spec: Any, x: Any, seq_length: Any, context: Any, masks: Any, dtype: Any, layout: str) -> Any:
-    """(seq_length, context, masks), time first, once they have been found to fit."""
-    lengths, parts, names, values = None, None, None, None
-    if seq_length is not None:
-        lengths = (seq_length.shape, seq_length.dtype)
-    if context is not None:
-        parts = described(context)
-    if masks is not None:
-        names, values = tuple(masks.keys()), described(masks.values())
-    _checked_extras(spec, x.shape, x.dtype, lengths, parts, names, values, dtype, layout)
-    if context is not None and layout == "BTCS":
-        turned = []
-        for each in context:
-            turned.append(mops.swapaxes(each, 0, 1) if len(each.shape) == len(x.shape) else each)
-        context = tuple(turned)
-    return seq_length, context, masks
-
-
-def ready_teaching(spec: Any, x: Any, steps: int, targets: Any, forced: Any, dtype: Any, layout: str) -> Any:
-    """(targets, forced), time first, once they have been found to fit."""
-    if targets is None and forced is None:
-        return None, None
-    wanted = None if targets is None else (targets.shape, targets.dtype)
-    given = None if forced is None else (forced.shape, forced.dtype)
-    _checked_teaching(spec, x.shape, x.dtype, steps, wanted, given, dtype, layout)
-    if layout == "BTCS":
-        targets = mops.swapaxes(targets, 0, 1)
-        forced = None if forced is None else mops.swapaxes(forced, 0, 1)
-    return targets, forced
-
-
-def _zeros(shapes: Any, dtype: Any) -> Any:
+def zeros(shapes: Any, dtype: Any) -> Any:
+    """A state of zeros."""
     state = []
     for shape in shapes:
         if isinstance(shape[0], tuple):
@@ -193,56 +114,185 @@ def _zeros(shapes: Any, dtype: Any) -> Any:
     return tuple(state)
 
 
+def ready_arrays(spec: Any, arrays: Any) -> Any:
+    """The dtype that the parameters share, after a check of their names and shapes against ``spec``."""
+    if not isinstance(arrays, dict):
+        raise TypeError("convgru.mindspore expected parameters that are a dict by canonical name")
+    infos = described(arrays.values())
+    _checked_arrays(spec, tuple(arrays.keys()), infos)
+    return infos[0][1]
+
+
+def ready_network(
+    name: str,
+    spec: Any,
+    layout: str,
+    compute_dtype: Any,
+    dtype: Any,
+    x: Any,
+    state: Any,
+    seq_length: Any,
+    context: Any,
+    masks: Any,
+) -> Any:
+    """The state that a network starts from, zeros for None, after a check of the whole call by shapes and dtypes."""
+    infos, lengths, parts, names, values = None, None, None, None, None
+    if state is not None:
+        infos = described_state(state)
+    if seq_length is not None:
+        lengths = (seq_length.shape, seq_length.dtype)
+    if context is not None:
+        parts = described(context)
+    if masks is not None:
+        names, values = tuple(masks.keys()), described(masks.values())
+    given = (lengths, parts, names, values)
+    call = (name, spec, layout, compute_dtype, dtype)
+    if state is None:
+        return zeros(_checked_network(*call, (x.shape, x.dtype), infos, given), dtype)
+    _checked_network(*call, (x.shape, x.dtype), infos, given)  # a statement: graphs drop what nothing reads
+    return state
+
+
+def ready_forecast(
+    name: str,
+    spec: Any,
+    layout: str,
+    compute_dtype: Any,
+    dtype: Any,
+    x: Any,
+    steps: Any,
+    state: Any,
+    targets: Any,
+    forced: Any,
+    drawn: bool,
+    resume: Any,
+) -> Any:
+    """The state that a forecaster starts from, as ``ready_network``."""
+    infos = None if state is None else described_state(state)
+    wanted = None if targets is None else (targets.shape, targets.dtype)
+    where = None if forced is None else (forced.shape, forced.dtype)
+    given = (steps, wanted, where, drawn, resume)
+    call = (name, spec, layout, compute_dtype, dtype)
+    if state is None:
+        return zeros(_checked_forecast(*call, (x.shape, x.dtype), infos, given), dtype)
+    _checked_forecast(*call, (x.shape, x.dtype), infos, given)
+    return state
+
+
+def described(tensors: Any) -> Any:
+    """Shape and dtype of each."""
+    infos = []
+    for each in tensors:
+        infos.append((each.shape, each.dtype))
+    return tuple(infos)
+
+
+def described_state(state: Any) -> Any:
+    """Shape and dtype of each entry, h or (h, c)."""
+    infos = []
+    for entry in state:
+        if isinstance(entry, (tuple, list)):
+            infos.append(described(entry))
+        else:
+            infos.append((entry.shape, entry.dtype))
+    return tuple(infos)
+
+
+def cast_state(state: Any, dtype: Any) -> Any:
+    """The state in the parameters' dtype; under mixed precision it may come in another one."""
+    entries = []
+    for entry in state:
+        if isinstance(entry, (tuple, list)):
+            entries.append(cast_all(entry, dtype))
+        else:
+            entries.append(entry if entry.dtype == dtype else entry.astype(dtype))
+    return tuple(entries)
+
+
+def cast_all(tensors: Any, dtype: Any) -> Any:
+    """Each tensor in this dtype."""
+    cast = []
+    for each in tensors:
+        cast.append(each if each.dtype == dtype else each.astype(dtype))
+    return tuple(cast)
+
+
+def cast_extras(extras: Any, dtype: Any, ndim: int, batch_first: bool) -> Any:
+    """Lengths, context and masks in the parameters' dtype, a context with time in it time first."""
+    seq_length, context, masks = extras
+    if isinstance(seq_length, (list, tuple)):
+        seq_length = ms.Tensor(seq_length, ms.int32)
+    if context is not None:
+        turned = []
+        for each in cast_all(context, dtype):
+            turned.append(mops.swapaxes(each, 0, 1) if batch_first and len(each.shape) == ndim + 3 else each)
+        context = tuple(turned)
+    if masks is not None:
+        cast = {}
+        for name in masks:
+            mask = masks[name]
+            cast[name] = mask if mask.dtype == dtype else mask.astype(dtype)
+        masks = cast
+    return seq_length, context, masks
+
+
+def _info(pair: Any) -> Any:
+    """What stands for a tensor of this shape and dtype in the checks; for a NumPy array one, which they refuse."""
+    shape, dtype = pair
+    return np.empty(0) if isinstance(dtype, np.dtype) else ArrayInfo(tuple(shape), dtype_name(dtype))
+
+
+def _state_infos(state: Any) -> Any:
+    """The same for a state, pairs being two of them."""
+    if state is None:
+        return None
+    return tuple(_info(e) if len(e[0]) == 0 or isinstance(e[0][0], int) else tuple(map(_info, e)) for e in state)
+
+
 @constexpr
-def _checked_arrays(spec: Any, names: Any, kinds: Any) -> bool:
-    """``check_arrays`` while a graph is compiled, tensors given as (shape, dtype)."""
-    check_arrays(spec, dict(zip(names, [Like(*each) for each in kinds], strict=True)))
+def _checked_arrays(spec: Any, names: Any, infos: Any) -> bool:
+    """``Caller.parameters`` while a graph is compiled."""
+    caller(spec.title, spec, "TBCS").parameters(dict(zip(names, map(_info, infos), strict=True)))
     return True
 
 
 @constexpr
-def _checked_shapes(spec: Any, shape: Any, dtype: Any, state: Any, expected: Any, layout: str) -> Any:
-    """``check_call`` while a graph is compiled, the state's tensors given as (shape, dtype)."""
-    return check_call(spec, Like(shape, dtype), None if state is None else _likes(state), expected, layout)
-
-
-def _likes(state: Any) -> tuple[Any, ...]:
-    """(shape, dtype) pairs as ``Like``; a pair of pairs stays a pair."""
-    return tuple(Like(*e) if isinstance(e[0][0], int) else tuple(Like(*part) for part in e) for e in state)
-
-
-@constexpr
-def _checked_extras(
-    spec: Any, shape: Any, dtype: Any, lengths: Any, context: Any, names: Any, values: Any, expected: Any, layout: str
-) -> bool:
-    """``check_extras`` while a graph is compiled, tensors given as (shape, dtype)."""
-    masks = None if names is None else dict(zip(names, [Like(*each) for each in values], strict=True))
-    parts = None if context is None else [Like(*each) for each in context]
-    seq_length = None if lengths is None else Like(*lengths)
-    check_extras(spec, Like(shape, dtype), seq_length, parts, masks, expected, layout)
-    return True
+def _checked_network(
+    name: str, spec: Any, layout: str, compute_dtype: Any, dtype: Any, x: Any, state: Any, given: Any
+) -> Any:
+    """``check_network`` while a graph is compiled."""
+    lengths, context, names, masks = given
+    return check_network(
+        caller(name, spec, layout, compute_dtype),
+        dtype,
+        _info(x),
+        _state_infos(state),
+        None if lengths is None else _info(lengths),
+        None if context is None else tuple(map(_info, context)),
+        None if names is None else dict(zip(names, map(_info, masks), strict=True)),
+    )
 
 
 @constexpr
-def _checked_teaching(
-    spec: Any, shape: Any, dtype: Any, steps: int, targets: Any, forced: Any, expected: Any, layout: str
-) -> bool:
-    """``check_teaching`` while a graph is compiled, tensors given as (shape, dtype)."""
-    true = None if targets is None else Like(*targets)
-    where = None if forced is None else Like(*forced)
-    check_teaching(spec, Like(shape, dtype), steps, true, where, expected, layout)
-    return True
+def _checked_forecast(
+    name: str, spec: Any, layout: str, compute_dtype: Any, dtype: Any, x: Any, state: Any, given: Any
+) -> Any:
+    """``check_forecast`` while a graph is compiled."""
+    steps, targets, forced, drawn, resume = given
+    return check_forecast(
+        caller(name, spec, layout, compute_dtype),
+        dtype,
+        _info(x),
+        steps,
+        _state_infos(state),
+        None if targets is None else _info(targets),
+        None if forced is None else _info(forced),
+        drawn,
+        resume,
+    )
 
 
-@constexpr
-def checked_resume(title: str, resume: bool, time: int, state: bool) -> bool:
-    """``resume`` once it has been found to go with so many frames, and with a state if there is one."""
-    check_resume(title, resume, time, state or None)
-    return resume
-
-
-@constexpr
-def checked_steps(title: str, steps: int) -> int:
-    """``steps`` once it has been found to be a positive integer."""
-    check_steps(title, steps)
-    return steps
+@constexpr(reuse_result=False)
+def compiled_cells() -> bool:
+    """Whether a cell that is called now compiles."""
+    return in_graph_mode()

@@ -11,15 +11,17 @@ from mindspore import nn
 
 from convgru.calls import Extras
 from convgru.errors import UnsupportedError
-from convgru.spec import ForecasterSpec
+from convgru.spec import ForecasterSpec, NetworkSpec
 from convgru.spec.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
 from convgru.weights import Weights
 from convgru_mindspore import cpu_setup
-from convgru_mindspore.cells import Cell
+from convgru_mindspore.cells import CELLS, Cell
 from convgru_mindspore.compat import pytorch_convgru
 from convgru_mindspore.export import Flat
 from convgru_mindspore.forecaster import Forecaster
-from convgru_mindspore.stacks import STACKS, Stack
+from convgru_mindspore.layers import Direction
+from convgru_mindspore.stack import Stack
+from convgru_mindspore.stacks import STACKS
 
 DROP_INS = (pytorch_convgru.ConvGRU, pytorch_convgru.ConvGRUCell)
 NO_GPU = (
@@ -43,7 +45,7 @@ def notes() -> list[str]:
     return [
         *cpu_setup.NOTES,
         f"mode: {mode()}; convolutions: oneDNN in float32 and float16, matrix products tap by tap in float64",
-        "sigmoid and tanh in float64, rounded once (accurate=True); MindSpore's own are off by 8e-7 and 1e-4 in float32",
+        "sigmoid and tanh in float64, rounded once: MindSpore's own float32 ones are off by 8e-7 and 1e-4",
         "bfloat16 does not compute on CPU",
         NO_GPU,
     ]
@@ -56,25 +58,46 @@ def mode() -> str:
 
 def owns(net: object) -> bool:
     """Whether ``net`` is one of this room's modules, or a drop-in for an older system's."""
-    return isinstance(net, (Cell, Stack, Forecaster, *DROP_INS))
+    return isinstance(net, (Cell, Direction, Stack, Forecaster, *DROP_INS))
 
 
-def build(weights: Weights, **options: Any) -> Any:
-    """The native module with these weights; options: ``batch_first``, ``accurate``. Raises UnsupportedError for bfloat16."""
-    if isinstance(weights.spec, ForecasterSpec):
-        return Forecaster.from_spec(weights.spec, weights=weights, **options)
-    return STACKS[weights.spec.cell].from_spec(weights.spec, weights=weights, **options)
+def build(weights: Weights, *, batch_first: bool = False, cell: bool = False) -> Any:
+    """Make a ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights, in evaluation mode as every new nn.Cell.
+
+    Args:
+        weights: spec and arrays; the parameters get their dtype and bytes.
+        batch_first: sequences are (B, T, C, *S) instead of (T, B, C, *S).
+        cell: make a bare cell (ConvGRUCell …) of a network of one layer in one direction.
+
+    Raises:
+        UnsupportedError: for bfloat16, which does not compute on CPU.
+        ValueError: for ``cell=True`` with a network that is more than a cell.
+    """
+    spec = weights.spec
+    if cell:
+        if batch_first:
+            raise ValueError(
+                'convgru.build(..., "mindspore", cell=True) has no batch_first: a cell takes one frame a call'
+            )
+        if isinstance(spec, ForecasterSpec) or spec != NetworkSpec(spec.layers[:1]):
+            raise ValueError(
+                f'convgru.build(..., "mindspore", cell=True) expected a network of one layer in one direction, got {spec}'
+            )
+        return CELLS[spec.cell].from_spec(spec, weights=weights)
+    if isinstance(spec, ForecasterSpec):
+        return Forecaster.from_spec(spec, weights=weights, batch_first=batch_first)
+    return STACKS[spec.cell].from_spec(spec, weights=weights, batch_first=batch_first)
 
 
 def extract(net: Any) -> Weights:
-    """The weights of a module of this room, copied, byte for byte. A bare cell gives a network of one layer."""
+    """The weights of a module of this room, copied, byte for byte. A bare cell, or a layer in one direction, gives a network of one layer."""
     if isinstance(net, DROP_INS):
         return Weights(net.spec, net.exact_arrays())
     if not owns(net):
         raise TypeError(f"expected a module of convgru.mindspore, got {type(net).__module__}.{type(net).__qualname__}")
-    prefix = layer_prefix(0) if isinstance(net, Cell) else ""
-    found = {prefix + name: np.array(p.asnumpy(), copy=True) for name, p in net.parameters_and_names()}
-    return Weights(net.spec, found)
+    prefix = layer_prefix(0) if isinstance(net, (Cell, Direction)) else ""
+    arrays = {prefix + name: np.array(p.asnumpy(), copy=True) for name, p in net.parameters_and_names()}
+    return Weights(net.spec, arrays)
 
 
 def load(net: Any, weights: Weights) -> None:
@@ -86,7 +109,7 @@ def load(net: Any, weights: Weights) -> None:
     name = type(net).__name__
     if isinstance(net, DROP_INS):
         raise TypeError(f"load expected a module of convgru.mindspore, got the drop-in {name}: load its own parameters")
-    prefix = layer_prefix(0) if isinstance(net, Cell) else ""
+    prefix = layer_prefix(0) if isinstance(net, (Cell, Direction)) else ""
     parameters = {prefix + short: parameter for short, parameter in net.parameters_and_names()}
     held = {n: (tuple(p.shape), str(p.dtype).lower()) for n, p in parameters.items()}
     weights.check_fit(name, net.spec, held)

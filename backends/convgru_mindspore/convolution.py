@@ -18,8 +18,16 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circul
 
 
 def convolve(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
-    """Cross-correlate x (B, C, *S) with a weight that ``ordered`` has prepared; the rows of the output stand in our order."""
-    y = _by_product(x, weight, geometry) if x.dtype == ms.float64 else _by_primitive(x, weight, geometry)
+    """Cross-correlate x (B, C, *S) with a weight that ``ordered`` has prepared; the rows of the output stand in our order.
+
+    Computed in the dtype of the weight, which mixed precision may have lowered; the result has that of x.
+    """
+    dtype = x.dtype
+    if dtype != weight.dtype:
+        x = x.astype(weight.dtype)
+    y = _by_product(x, weight, geometry) if weight.dtype == ms.float64 else _by_primitive(x, weight, geometry)
+    if dtype != weight.dtype:
+        y = y.astype(dtype)
     restore = restore_order(geometry, weight.shape[0])
     if len(restore) > 0:
         y = mops.gather(y, indices(restore), 1)
@@ -81,20 +89,17 @@ def pool(x: Tensor, size: Any) -> Tensor:
 
 
 @constexpr
-def geometry(cell: Any, kind: str, gates: int = 1) -> Any:
-    """A convolution of the cell as plain values, which a graph can hold: ``ih``, or ``hh`` of so many gates."""
-    return _plain(cell.input_convolution if kind == "ih" else cell.recurrent_convolution(gates))
-
-
-@constexpr
 def pointwise(ndim: int) -> Any:
     """The geometry of a convolution with a kernel of 1."""
     ones = (1,) * ndim
-    return _plain(Convolution(ones, ones, ones, padding="valid"))
+    return plain(Convolution(ones, ones, ones, padding="valid"))
 
 
-def _plain(c: Convolution) -> Any:
-    """Not nested further than it must be: graphs hold no more than six levels. Explicit pads stand as (low, high, low, high ...)."""
+def plain(c: Convolution) -> Any:
+    """A convolution as plain values, which a graph can hold, explicit pads as (low, high, low, high ...).
+
+    Not nested further than it must be: graphs hold no more than six levels.
+    """
     padding = c.padding if isinstance(c.padding, str) else tuple(n for pair in c.padding for n in pair)
     return c.kernel_size, c.stride, c.dilation, c.groups, padding, c.padding_mode, c.gates
 
@@ -109,8 +114,8 @@ def _convolution(geometry: Any) -> Convolution:
 @constexpr
 def row_order(geometry: Any, rows: int) -> Any:
     """``Convolution.row_order``; empty where it changes nothing."""
-    own = _convolution(geometry)
-    return own.row_order(rows) if own.reorders else ()
+    convolution = _convolution(geometry)
+    return convolution.row_order(rows) if convolution.reorders else ()
 
 
 @constexpr
@@ -121,8 +126,8 @@ def restore_order(geometry: Any, rows: int) -> Any:
 
 @lru_cache
 def _restore_order(geometry: Any, rows: int) -> Any:
-    own = _convolution(geometry)
-    return own.restore_order(rows) if own.reorders else ()
+    convolution = _convolution(geometry)
+    return convolution.restore_order(rows) if convolution.reorders else ()
 
 
 @constexpr
@@ -144,18 +149,18 @@ def plan(geometry: Any, shape: Any) -> Any:
 
 @lru_cache
 def _plan(geometry: Any, size: Any) -> Any:
-    own = _convolution(geometry)
-    pads, picks = own.pads(size), [()] * len(size)
-    if own.padding_mode != "zeros":
+    convolution = _convolution(geometry)
+    pads, picks = convolution.pads(size), [()] * len(size)
+    if convolution.padding_mode != "zeros":
         picks = [
-            tuple(np.pad(np.arange(n), pair, MODES[own.padding_mode]).tolist()) if any(pair) else ()  # type: ignore[call-overload]
+            tuple(np.pad(np.arange(n), pair, MODES[convolution.padding_mode]).tolist()) if any(pair) else ()  # type: ignore[call-overload]
             for n, pair in zip(size, pads, strict=True)
         ]
         pads = ((0, 0),) * len(size)
     extra = (0,) * (2 - len(size))
     flat = (*extra, *extra, *(n for pair in pads for n in pair))
     one = (1,) * len(extra)
-    return tuple(picks), flat, (*one, *own.stride), (*one, *own.dilation)
+    return tuple(picks), flat, (*one, *convolution.stride), (*one, *convolution.dilation)
 
 
 @constexpr
@@ -166,17 +171,19 @@ def window_plan(geometry: Any, shape: Any) -> Any:
 
 @lru_cache
 def _window_plan(geometry: Any, size: Any) -> Any:
-    own = _convolution(geometry)
-    pads = own.pads(size)
+    convolution = _convolution(geometry)
+    pads = convolution.pads(size)
     widths: tuple[int, ...] = ()
-    if own.padding_mode == "zeros" and any(map(any, pads)):
+    if convolution.padding_mode == "zeros" and any(map(any, pads)):
         widths = tuple(n for pair in reversed(pads) for n in pair)
         size, pads = tuple(n + sum(pair) for n, pair in zip(size, pads, strict=True)), ((0, 0),) * len(size)
     source = np.arange(int(np.prod(size)), dtype=np.int32).reshape(size)
-    source = np.pad(source, pads, MODES[own.padding_mode])  # type: ignore[call-overload]
-    spans = [d * (k - 1) + 1 for k, d in zip(own.kernel_size, own.dilation, strict=True)]
+    source = np.pad(source, pads, MODES[convolution.padding_mode])  # type: ignore[call-overload]
+    spans = [d * (k - 1) + 1 for k, d in zip(convolution.kernel_size, convolution.dilation, strict=True)]
     windows = np.lib.stride_tricks.sliding_window_view(source, spans)
-    windows = windows[(*(slice(None, None, s) for s in own.stride), *(slice(None, None, d) for d in own.dilation))]
+    windows = windows[
+        (*(slice(None, None, s) for s in convolution.stride), *(slice(None, None, d) for d in convolution.dilation))
+    ]
     out = windows.shape[: len(size)]
     taps_first = np.moveaxis(windows, range(len(size)), range(-len(size), 0))
     return widths, out, ms.Tensor(np.ascontiguousarray(taps_first).reshape(-1)), int(np.prod(out))

@@ -29,8 +29,8 @@ WANTED = wanted()
 if WANTED:
     os.environ.setdefault("GLOG_v", "3")  # before the import: MindSpore reads it once
 
-import mindspore as ms
-import mindspore.ops as mops
+import mindspore as ms  # noqa: E402
+import mindspore.ops as mops  # noqa: E402
 
 AVX2 = 0x7
 """oneDNN's bit mask for AVX2, the widest instruction set for which MindSpore's build has its fast convolutions."""

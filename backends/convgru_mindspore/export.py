@@ -1,58 +1,69 @@
-"""States: a module whose states go in and out as separate tensors, and a state cut from its past."""
+"""Networks called with flat tensors, for ``mindspore.export`` and ``mindspore.grad``; refuse to export any other way."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
-import mindspore.ops as mops
+import mindspore as ms
 from mindspore import nn
+from mindspore.ops import constexpr
 
 from convgru.spec import ForecasterSpec
 
 
-def detach(state: Any) -> Any:
-    """The state without its past: no gradient passes (ops.stop_gradient). For truncated backpropagation through time.
+@constexpr(reuse_result=False)
+def refuse_frozen(name: str) -> bool:
+    """Raise ValueError while ``mindspore.export`` compiles a network whose state came in a tuple.
 
-    Takes what a network, a forecaster or a cell returns, a tensor or tuples of them, and None; in PyNative and in graph mode.
-
-    Example:
-        >>> net, state = ConvGRU(3, 8), None
-        >>> for part in ms.ops.ones((100, 2, 3, 16, 16), ms.float32).split(10):
-        ...     y, state = net(part, detach(state))
+    A tuple of tensors is a constant of MindSpore's graphs: the exported file would hold the example's state, context and
+    masks for ever, and take none. Tuples that a network makes of flat tensors inside its own construct are live.
     """
-    if not isinstance(state, (tuple, list)):
-        return None if state is None else mops.stop_gradient(state)
-    entries = []
-    for entry in state:
-        entries.append(_cut(entry))
-    return tuple(entries)
-
-
-def _cut(entry: Any) -> Any:
-    """One entry: h, or (h, c)."""
-    if not isinstance(entry, (tuple, list)):
-        return mops.stop_gradient(entry)
-    parts = []
-    for part in entry:
-        parts.append(mops.stop_gradient(part))
-    return tuple(parts)
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name == "export" and str(frame.f_globals.get("__name__")).startswith("mindspore."):
+            if any(isinstance(each, (tuple, list, dict)) for each in frame.f_locals.get("inputs", ())):
+                # MindSpore leaves its strict mode on if an export fails.
+                level = frame.f_locals.get("old_ms_jit_value", ms.get_context("jit_syntax_level"))
+                ms.set_context(jit_syntax_level=level)
+                raise ValueError(
+                    f"{name} cannot be exported with its state, context or masks in a tuple or dict, which MindSpore would "
+                    "freeze into the file: export convgru.mindspore.Flat(net), called with flat tensors (x, h0, h1, ...)"
+                )
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Flat(nn.Cell):
-    """A stack or a forecaster called with flat tensors: ``(x, h0, h1 ...)`` in, ``(y, h0, h1 ...)`` out.
+    """A network that is called with flat tensors: ``(x, h0, h1 ...)`` in, ``(y, h0, h1 ...)`` out.
 
-    A tuple of tensors is a constant to MindSpore's graphs: ``mindspore.export`` freezes such a state without a word, and
-    ``mindspore.grad`` takes its leaves twice. An LSTM's leaves are h0, c0, h1, c1 ...; no leaves at all mean zeros.
+    A tuple of tensors is a constant of MindSpore's graphs: ``mindspore.export`` would freeze a nested state into the file
+    (the networks refuse that), and ``mindspore.grad`` counts its leaves twice.
 
     Args:
-        net: a ConvGRU, ConvLSTM, ConvRNN or Forecaster of convgru.mindspore.
-        steps: how many frames to forecast, for a Forecaster alone.
-        also: what follows the state, in this order: of ``context`` (as many tensors as the state has entries), ``seq_length``,
-            ``targets`` and ``forced``.
-        masks: a dict of masks of dropout and zoneout, constants of the graph.
-        resume: whether a Forecaster goes on from the state of an earlier call.
+        net (Cell): A ConvGRU, ConvLSTM, ConvRNN, Forecaster or one of the bare cells.
+        steps (int): How many frames to forecast, for a Forecaster alone. Default: ``None`` .
+        also (tuple[str]): What follows the state, in this order: of ``context`` (as many tensors as the state has entries)
+            and ``seq_length``, for a Forecaster of ``targets`` and ``forced``; a bare cell takes ``context``. Default: ``()`` .
+        masks (dict): Masks of dropout and zoneout, which are constants of the graph. Default: ``None`` .
+        resume (bool): Whether a Forecaster goes on from the state of an earlier call. Default: ``False`` .
 
-    Example:
+    Inputs:
+        - **x** (Tensor) - The input of `net`.
+        - **leaves** (Tensor) - The tensors of the state one by one, an LSTM's as h0, c0, h1, c1 ..., none at all for
+          zeros; then what ``also`` names.
+
+    Outputs:
+        A tuple of the output and the tensors of the final state; of a bare cell those of the new state alone.
+
+    Raises:
+        ValueError: If ``also`` names anything else.
+
+    Supported Platforms:
+        ``CPU``
+
+    Examples:
         >>> net = Flat(ConvGRU(3, 8), also=("seq_length",))
         >>> x, h = ms.ops.ones((4, 1, 3, 16, 16), ms.float32), ms.ops.ones((1, 8, 16, 16), ms.float32)
         >>> ms.export(net, x, h, ms.Tensor([4]), file_name="gru", file_format="MINDIR")
@@ -63,11 +74,15 @@ class Flat(nn.Cell):
     ) -> None:
         super().__init__()
         self.net, self.steps, self.also, self.masks = net, steps, tuple(also), masks
-        self.resume = resume
+        self.resume, self.bare = resume, bool(net.layout == "BCS")
         network = net.spec.recurrent
         self.pairs = network.cell == "lstm"
         self.entries = len(network.layers) * len(network.directions)
-        allowed = ("targets", "forced") if isinstance(net.spec, ForecasterSpec) else ("context", "seq_length")
+        allowed: tuple[str, ...] = (
+            ("targets", "forced") if isinstance(net.spec, ForecasterSpec) else ("context", "seq_length")
+        )
+        if self.bare:
+            allowed = ("context",)
         for name in self.also:
             if name not in allowed:
                 raise ValueError(f"Flat also expected names of {allowed}, got {name!r}")
@@ -89,6 +104,9 @@ class Flat(nn.Cell):
             else:
                 forced = leaves[at]
             at = at + 1
+        if self.bare:
+            entry = self.net(x, None if given is None else given[0], None if context is None else context[0])
+            return entry if self.pairs else (entry,)
         if self.steps is None:
             y, state = self.net(x, given, seq_length=seq_length, context=context, masks=self.masks)
         else:

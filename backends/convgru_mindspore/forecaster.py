@@ -9,26 +9,18 @@ import mindspore.ops as mops
 from mindspore import nn
 
 from convgru import spec as specs
-from convgru.calls import check_resume, check_steps
-from convgru.spec import ForecasterSpec, Ints, NetworkSpec
+from convgru.spec import ForecasterSpec, Ints, NetworkSpec, describe
+from convgru.spec.shapes import state_shapes
 from convgru.weights import Weights
-from convgru_mindspore import functional
-from convgru_mindspore.arguments import checked_resume, checked_steps, ready_state, ready_teaching
-from convgru_mindspore.options import ForecasterOptions, explicit, taken
-from convgru_mindspore.parameters import (
-    brief,
-    check_flags,
-    checked_call,
-    checked_teaching,
-    describe,
-    parameter,
-    part_of,
-    starting_weights,
-)
+from convgru_mindspore import arguments, forecast, ops
+from convgru_mindspore.export import refuse_frozen
+from convgru_mindspore.options import DEFAULTS, ForecasterOptions, explicit, split_options
+from convgru_mindspore.parameters import check_flags, parameter, part_of, starting_weights
+from convgru_mindspore.precision import MixedPrecisionCell
 from convgru_mindspore.stacks import STACKS
 
 
-class Readout(nn.Cell):
+class Readout(MixedPrecisionCell):
     """The 1x1 convolution's parameters, ``weight`` and ``bias``."""
 
     def __init__(self, weight: Any, bias: Any) -> None:
@@ -36,44 +28,163 @@ class Readout(nn.Cell):
         self.weight = parameter(weight, "weight")
         self.bias = parameter(bias, "bias")
 
-    def construct(self) -> Any:
-        """The parameters."""
-        return self.weight, self.bias
+    def prepared(self, ndim: int) -> Any:
+        """The parameters in the form that the ops take."""
+        return ops.prepare_readout(ndim, self.weight, self.bias, self.compute_dtype)
 
 
-@explicit(ForecasterOptions)
-class Forecaster(nn.Cell):
+class ForecasterBase(MixedPrecisionCell):
+    """A forecaster without its constructor.
+
+    MindSpore's rewriter (``mindspore.amp``, O1) takes a base class as it stands, and trips over a construct in the class.
+    """
+
+    spec: ForecasterSpec
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: ForecasterSpec,
+        *,
+        weights: Weights | None = None,
+        batch_first: bool = False,
+        dtype: Any = ms.float32,
+    ) -> Any:
+        """The forecaster that ``spec`` describes, with these weights (their dtype then counts) or initial ones."""
+        net = cls.__new__(cls)
+        nn.Cell.__init__(net)
+        net._set_spec(spec, weights, dtype, batch_first)
+        return net
+
+    def _set_spec(self, spec: ForecasterSpec, weights: Weights | None, dtype: Any, batch_first: bool) -> None:
+        check_flags(spec.title, batch_first=batch_first)
+        weights = starting_weights(spec, dtype, weights)
+        self.spec, self.batch_first, self.name_in_errors = spec, batch_first, type(self).__name__
+        self.layout = "BTCS" if batch_first else "TBCS"
+        self.decodes = spec.decoder is not None
+        kind = STACKS[spec.encoder.cell]
+        self.encoder = kind.from_spec(spec.encoder, weights=part_of(weights, spec.encoder, "encoder."))
+        if spec.decoder is not None:
+            self.decoder = kind.from_spec(spec.decoder, weights=part_of(weights, spec.decoder, "decoder."))
+        self.readout = Readout(weights.arrays["readout.weight"], weights.arrays["readout.bias"])
+        self.set_train(False)  # said aloud: a graph compiled before the first set_train would never see a later one
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the parameters and of the state."""
+        return self.readout.weight.dtype
+
+    def zero_state(self, batch: int, size: tuple[int, ...]) -> Any:
+        """The encoder's state that None stands for: zeros for ``batch`` sequences of frames of ``size`` pixels."""
+        return arguments.zeros(state_shapes(self.spec, batch, size), self.dtype)
+
+    def __call__(
+        self,
+        x: Any,
+        steps: int,
+        state: Any = None,
+        *,
+        targets: Any = None,
+        forced: Any = None,
+        teacher_forcing: float = 0.0,
+        resume: bool = False,
+    ) -> Any:
+        """Check the call, then run ``construct``."""
+        call = arguments.caller(self.name_in_errors, self.spec, self.layout, self.compute_dtype)
+        arguments.check_teacher_forcing(self.name_in_errors, teacher_forcing, targets, forced)
+        drawn = bool(teacher_forcing)
+        shapes = arguments.check_forecast(call, self.dtype, x, steps, state, targets, forced, drawn, resume)
+        state = arguments.zeros(shapes, self.dtype) if state is None else state
+        chance = ms.Tensor(teacher_forcing, ms.float32) if drawn else None
+        return nn.Cell.__call__(self, x, steps, arguments.live(state), targets, forced, chance, resume, True)
+
+    def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        x: Any,
+        steps: int,
+        state: Any = None,
+        targets: Any = None,
+        forced: Any = None,
+        teacher_forcing: Any = None,
+        resume: bool = False,
+        checked: bool = False,
+    ) -> Any:
+        """The next ``steps`` frames and the state of the network that predicted last."""
+        dtype = self.readout.weight.dtype
+        if not checked:
+            if state is not None:
+                refuse_frozen(self.name_in_errors)
+            call = (self.name_in_errors, self.spec, self.layout, self.compute_dtype, dtype)
+            drawn = teacher_forcing is not None
+            state = arguments.ready_forecast(*call, x, steps, state, targets, forced, drawn, resume)
+        if self.batch_first:
+            x = mops.swapaxes(x, 0, 1)
+            targets = None if targets is None else mops.swapaxes(targets, 0, 1)
+            forced = None if forced is None else mops.swapaxes(forced, 0, 1)
+        x = x if x.dtype == dtype else x.astype(dtype)
+        if targets is not None and targets.dtype != dtype:
+            targets = targets.astype(dtype)
+        decoder = (self.decoder.layers, None) if self.decodes else None
+        parts = ((self.encoder.layers, None), decoder, self.readout.prepared(self.spec.ndim))
+        teaching = (targets, forced, teacher_forcing)
+        state = arguments.cast_state(state, dtype)
+        frames, state = forecast.compute(self.spec, parts, x, steps, state, teaching, self.training, resume)
+        if self.batch_first:
+            frames = mops.swapaxes(frames, 0, 1)
+        return frames, state
+
+    def extend_repr(self) -> str:
+        """The arguments that make the forecaster."""
+        options = {"batch_first": True} if self.batch_first else {}
+        text = describe.forecaster_arguments(self.spec, **options, dtype=self.dtype)
+        return text.replace(", bias=", ", has_bias=")
+
+
+@explicit(ForecasterOptions, DEFAULTS)
+class Forecaster(ForecasterBase):
     """Forecasts frames: pixel unshuffle by ``patch``, an encoder, perhaps a decoder that starts from its states, a 1x1 readout.
 
     prediction = unpatch(W*h + b), plus the frame before if ``residual``; see ``convgru.equations.readout``.
 
-    ``net(x, steps, state=None, *, targets=None, forced=None, teacher_forcing=0.0, resume=False)``: x (T, B, C, *S), or (B, T, C, *S) with
-    ``batch_first``; ``steps`` how many frames to forecast; state as for the encoder, None for zeros. Returns the frames
-    (steps, B, C, *S), in the layout of x, and the state, after the last frame that it read, of the network that made the last prediction.
-    Teacher forcing: ``targets``, the true frames in the layout of the result, are read instead of the predictions where ``forced``, a
-    Tensor of bool (steps, B), or (B, steps) with ``batch_first``, is true; or in training with the probability ``teacher_forcing``,
-    drawn for each step and sample. ``resume`` goes on from an earlier call, as if it had been given more steps: x is then its last frame
-    alone (the true one where that was forced) and ``state`` what it returned; the encoder reads nothing. In training recurrent dropout then
-    draws its masks afresh.
-
     Args:
-        cell: ``gru``, ``lstm`` or ``rnn``.
-        channels: of a frame.
-        patch: side of the square of pixels that becomes channels, or one for each dimension.
-        residual: whether a prediction is the change of the frame.
-        decoder: whether a second network, like the encoder but with weights of its own, makes the predictions (Srivastava et al. 2015,
-            arXiv:1502.04681); or the spec of one (``convgru.spec.network``).
-        feedback: whether the predicting network reads its own predictions; if not, it reads zeros.
-        The others are those of ``ConvGRU`` and ``ConvLSTM``; ``reset`` is for a GRU alone, ``before`` unless given.
+        cell (str): ``gru`` , ``lstm`` or ``rnn`` .
+        channels (int): Channels of a frame.
+        hidden_channels, kernel_size, num_layers, ndim: As in :class:`ConvGRU`.
+        patch (Union[int, tuple[int]]): Side of the square of pixels that becomes channels. Default: ``1`` .
+        residual (bool): Whether a prediction is the change of the frame. Default: ``True`` .
+        decoder (Union[bool, NetworkSpec]): Whether a second network, like the encoder but with weights of its own, makes
+            the predictions (Srivastava et al. 2015, arXiv:1502.04681); or the spec of one. Default: ``False`` .
+        feedback (bool): Whether the predicting network reads its own predictions; if not, it reads zeros. Default: ``True`` .
+        options: Those of :class:`ConvGRU` and :class:`ConvLSTM`; ``reset`` is for a GRU alone.
 
-    Raises ValueError, TypeError or UnsupportedError (bfloat16), naming what was expected and what came.
+    Inputs:
+        - **x** (Tensor) - The frames (T, B, C, *S), or (B, T, C, *S) with ``batch_first`` .
+        - **steps** (int) - How many frames to forecast.
+        - **state** (tuple) - The encoder's. Default: ``None`` , zeros.
+        - **targets** (Tensor) - The true frames, in the layout of the result. Default: ``None`` .
+        - **forced** (Tensor) - Of bool, (steps, B), or (B, steps) with ``batch_first`` : where it is true the next step reads
+          the target instead of the prediction (teacher forcing). Default: ``None`` .
+        - **teacher_forcing** (float) - In training the probability of that, drawn for each step and sample. Default: ``0.0`` .
+        - **resume** (bool) - Go on from an earlier call, as if it had been given more steps: x is its last frame alone
+          (the true one where that was forced), ``state`` what it returned; the encoder reads nothing. In training recurrent
+          dropout then draws its masks afresh. Default: ``False`` .
 
-    Example:
+    Outputs:
+        The frames (steps, B, C, *S), in the layout of x; and the state, after the last frame that it read, of the network
+        that made the last prediction.
+
+    Raises:
+        ValueError: If a size or an option does not fit.
+        TypeError: If an argument is of the wrong kind or dtype.
+        UnsupportedError: If `dtype` is bfloat16, which does not compute on CPU, or the batch is empty.
+
+    Supported Platforms:
+        ``CPU``
+
+    Examples:
         >>> net = Forecaster("gru", 1, [24, 24], patch=2)
         >>> frames, state = net(ms.ops.ones((6, 1, 1, 32, 32), ms.float32), 12)
     """
-
-    spec: ForecasterSpec
 
     def __init__(
         self,
@@ -91,113 +202,7 @@ class Forecaster(nn.Cell):
         **options: Unpack[ForecasterOptions],
     ) -> None:
         super().__init__()
-        rest, own = taken("Forecaster", dict(options), ForecasterOptions)
+        rest, own = split_options("Forecaster", dict(options), ForecasterOptions)
         more: dict[str, Any] = {"patch": patch, "residual": residual, "decoder": decoder, "feedback": feedback}
         spec = specs.forecaster(cell, channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **more, **rest)
-        self._hold(spec, None, **own)
-
-    @classmethod
-    def from_spec(
-        cls,
-        spec: ForecasterSpec,
-        *,
-        weights: Weights | None = None,
-        batch_first: bool = False,
-        dtype: Any = ms.float32,
-        accurate: bool = True,
-    ) -> Forecaster:
-        """The forecaster that ``spec`` describes, with these weights (their dtype then counts) or initial ones."""
-        net = cls.__new__(cls)
-        nn.Cell.__init__(net)
-        net._hold(spec, weights, batch_first, dtype, accurate)
-        return net
-
-    def _hold(
-        self, spec: ForecasterSpec, weights: Weights | None, batch_first: bool, dtype: Any, accurate: bool
-    ) -> None:
-        check_flags(spec.title, batch_first=batch_first, accurate=accurate)
-        weights = starting_weights(spec, dtype, weights)
-        self.spec, self.batch_first, self.accurate = spec, batch_first, accurate
-        self.layout = "BTCS" if batch_first else "TBCS"
-        self.decodes = spec.decoder is not None
-        kind = STACKS[spec.encoder.cell]
-        inside = part_of(weights, spec.encoder, "encoder.")
-        self.encoder = kind.from_spec(spec.encoder, weights=inside, accurate=accurate)
-        if spec.decoder is not None:
-            inside = part_of(weights, spec.decoder, "decoder.")
-            self.decoder = kind.from_spec(spec.decoder, weights=inside, accurate=accurate)
-        self.readout = Readout(weights.arrays["readout.weight"], weights.arrays["readout.bias"])
-        self.set_train(False)  # said aloud: a graph compiled before the first set_train would never see a later one
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the parameters, which x and state must have."""
-        return self.readout.weight.dtype
-
-    def __call__(
-        self,
-        x: Any,
-        steps: int,
-        state: Any = None,
-        *,
-        targets: Any = None,
-        forced: Any = None,
-        teacher_forcing: float = 0.0,
-        resume: bool = False,
-    ) -> Any:
-        """Check the call, then run ``construct``."""
-        given = state
-        state = checked_call(self.spec, x, state, self.dtype, self.layout)
-        check_steps(self.spec.title, steps)
-        check_resume(self.spec.title, resume, x.shape[1 if self.batch_first else 0], given)
-        teaching = checked_teaching(self.spec, x, steps, targets, forced, teacher_forcing, self.dtype, self.layout)
-        return super().__call__(x, steps, state, *teaching, resume)
-
-    def construct(
-        self,
-        x: Any,
-        steps: int,
-        state: Any = None,
-        targets: Any = None,
-        forced: Any = None,
-        teacher_forcing: Any = None,
-        resume: bool = False,
-    ) -> Any:
-        """The next ``steps`` frames and the state of what made the last."""
-        dtype = self.readout.weight.dtype
-        resume = checked_resume(self.spec.title, resume, x.shape[1 if self.batch_first else 0], state is not None)
-        state = ready_state(self.spec, x, state, dtype, self.layout)
-        steps = checked_steps(self.spec.title, steps)
-        teaching = ready_teaching(self.spec, x, steps, targets, forced, dtype, self.layout)
-        if self.batch_first:
-            x = mops.swapaxes(x, 0, 1)
-        frames, state = functional.compute_forecast(
-            self.spec, self.arrays(), x, steps, state, self.accurate, teaching, teacher_forcing, self.training, resume
-        )
-        if self.batch_first:
-            frames = mops.swapaxes(frames, 0, 1)
-        return frames, state
-
-    def arrays(self) -> dict[str, Any]:
-        """The parameters by their canonical names."""
-        arrays = {"readout.weight": self.readout.weight, "readout.bias": self.readout.bias}
-        own = self.encoder.arrays()
-        for name in own:
-            arrays["encoder." + name] = own[name]
-        if self.decodes:
-            other = self.decoder.arrays()
-            for name in other:
-                arrays["decoder." + name] = other[name]
-        return arrays
-
-    def __repr__(self) -> str:
-        decoder: Any = self.spec.decoder
-        options = {
-            "patch": brief([self.spec.patch]),
-            "residual": self.spec.residual,
-            "decoder": None if decoder is None else True if decoder == self.spec.encoder else decoder,
-            "feedback": None if self.spec.feedback else False,
-            "batch_first": self.batch_first or None,
-            "accurate": None if self.accurate else False,
-        }
-        return describe(self.spec, self.dtype, **options)
+        self._set_spec(spec, None, **own)

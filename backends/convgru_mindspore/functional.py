@@ -1,4 +1,4 @@
-"""Networks and forecasters as pure functions of their arrays, x and state: what every MindSpore module here calls."""
+"""Networks and forecasters as pure functions of their arrays, x and state; ``detach``."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ from typing import Any
 
 import mindspore.ops as mops
 
-from convgru import equations
+from convgru_mindspore import forecast as forecasts
 from convgru_mindspore import loop, ops
 from convgru_mindspore.arguments import (
-    checked_resume,
-    checked_steps,
+    cast_extras,
     ready_arrays,
-    ready_extras,
-    ready_state,
-    ready_teaching,
+    ready_forecast,
+    ready_network,
 )
-from convgru_mindspore.masks import draw, frame_of
+from convgru_mindspore.masks import draw
 
 Tensor = Any
-NOTHING = (None, None, None)
 
 
 def run(
@@ -27,7 +24,6 @@ def run(
     arrays: Any,
     x: Tensor,
     state: Any = None,
-    accurate: bool = True,
     seq_length: Any = None,
     context: Any = None,
     masks: Any = None,
@@ -35,38 +31,63 @@ def run(
     last_only: bool = False,
     training: bool = False,
 ) -> Any:
-    """Run a NetworkSpec on x (T, B, C, *S): output (T, B, H, *S) and final state.
+    """Run a network on a sequence, by the equations of ``convgru.equations``.
 
-    ``arrays`` maps canonical names to tensors of x's dtype; ``state`` None means zeros, else one entry for each layer and direction, h
-    or (h, c), of shape (B, H, *S). The equations are those of ``convgru.equations``; ``accurate`` False takes MindSpore's own
-    sigmoid and tanh. The others are as in the call of ``convgru.mindspore.ConvGRU``; ``training`` draws masks where none are given.
-    Works in PyNative and, called from a construct or a jitted function, in graph mode, differentiably in both. Raises ValueError or
-    TypeError, naming what is wrong.
+    Works in PyNative mode and, called from a construct or a jitted function, in graph mode, differentiably in both.
+
+    Args:
+        spec (NetworkSpec): The network.
+        arrays (dict): The parameters by canonical name, tensors of one dtype.
+        x (Tensor): The input (T, B, C, *S), of the parameters' dtype.
+        state (tuple): For each layer and direction h, or (h, c) of an LSTM, each (B, H, *S). Default: ``None``, zeros.
+        seq_length, context, masks, return_all_layers, last_only: As in the call of ``convgru.mindspore.ConvGRU``.
+        training (bool): Whether to draw masks of dropout and zoneout where none are given. Default: ``False``.
+
+    Returns:
+        The output (T, B, H, *S) and the final state.
+
+    Raises:
+        ValueError: If a shape or a name does not fit ``spec``.
+        TypeError: If an argument is of the wrong kind or dtype.
     """
     dtype = ready_arrays(spec, arrays)
-    state = ready_state(spec, x, state, dtype, "TBCS")
-    extras = ready_extras(spec, x, seq_length, context, masks, dtype, "TBCS")
-    return compute(spec, arrays, x, state, accurate, extras, return_all_layers, last_only, training)
+    state = ready_network(spec.title, spec, "TBCS", None, dtype, x, state, seq_length, context, masks)
+    extras = cast_extras((seq_length, context, masks), dtype, spec.ndim, False)
+    params = loop.prepare(spec, arrays, "", None)
+    return compute(spec, None, params, x, state, extras, return_all_layers, last_only, training)
+
+
+def step(
+    spec: Any, arrays: Any, x: Tensor, state: Any = None, context: Any = None, masks: Any = None, training: bool = False
+) -> Any:
+    """Run a network on one frame x (B, C, *S): the output (B, H, *S) and the new state.
+
+    Args and errors as for ``run``; TypeError for a bidirectional network, which needs the whole sequence.
+    """
+    dtype = ready_arrays(spec, arrays)
+    state = ready_network(spec.title, spec, "BCS", None, dtype, x, state, None, context, masks)
+    extras = cast_extras((None, context, masks), dtype, spec.ndim, False)
+    params = loop.prepare(spec, arrays, "", None)
+    return compute(spec, None, params, mops.expand_dims(x, 0), state, extras, False, True, training)
 
 
 def compute(
-    spec: Any, arrays: Any, x: Tensor, state: Any, accurate: bool, extras: Any, every: bool, last: bool, training: bool
+    spec: Any, layers: Any, params: Any, x: Tensor, state: Any, extras: Any, every: bool, last: bool, training: bool
 ) -> Any:
-    """``run`` without its checks, on a complete state; ``extras`` is (seq_length, context, masks)."""
+    """``run`` without its checks, on a complete state, through the cells ``layers`` or on prepared parameters."""
     time, batch = x.shape[0], x.shape[1]
     if training and extras[2] is None:
         extras = (extras[0], extras[1], draw(spec, time, batch, x.shape[3:], x.dtype, None))
-    params = loop.prepare(spec, arrays, "")
     images = x.reshape((time * batch, *x.shape[2:]))
-    found, state = loop.run(spec, params, images, batch, state, extras, accurate, every, last)
+    outputs, state = loop.run(spec, layers, params, images, batch, state, extras, every, last)
     if last:
-        return (tuple(found) if every else found), state
+        return (tuple(outputs) if every else outputs), state
     if not every:
-        return found.reshape((time, batch, *found.shape[1:])), state
-    outputs = []
-    for y in found:
-        outputs.append(y.reshape((time, batch, *y.shape[1:])))
-    return tuple(outputs), state
+        return outputs.reshape((time, batch, *outputs.shape[1:])), state
+    sequences = []
+    for y in outputs:
+        sequences.append(y.reshape((time, batch, *y.shape[1:])))
+    return tuple(sequences), state
 
 
 def forecast(
@@ -75,90 +96,72 @@ def forecast(
     x: Tensor,
     steps: int,
     state: Any = None,
-    accurate: bool = True,
     targets: Any = None,
     forced: Any = None,
     teacher_forcing: Any = None,
     training: bool = False,
     resume: bool = False,
 ) -> Any:
-    """Run a ForecasterSpec: x (T, B, C, *S) in, the ``steps`` frames that follow out, and the state of what made the last.
+    """Run a forecaster: frames x (T, B, C, *S) in, the ``steps`` frames that follow out.
 
-    Arguments and errors as in ``run`` and in the call of ``convgru.mindspore.Forecaster``, and ValueError for ``steps`` that is no
-    positive integer.
+    Args:
+        spec (ForecasterSpec): The forecaster.
+        arrays (dict): The parameters by canonical name, tensors of one dtype.
+        x (Tensor): The frames, of the parameters' dtype.
+        steps (int): How many frames to forecast.
+        state, targets, forced, resume: As in the call of ``convgru.mindspore.Forecaster``.
+        teacher_forcing (Tensor): Where ``training``, the probability of reading a target. Default: ``None``, never.
+        training (bool): Whether to draw masks and teacher forcing. Default: ``False``.
+
+    Returns:
+        The frames (steps, B, C, *S), and the state, after the last frame that it read, of the network that predicted last.
+
+    Raises:
+        ValueError: If a shape or a name does not fit ``spec``, or ``steps`` is not a positive integer.
+        TypeError: If an argument is of the wrong kind or dtype.
     """
     dtype = ready_arrays(spec, arrays)
-    resume = checked_resume(spec.title, resume, x.shape[0], state is not None)
-    state = ready_state(spec, x, state, dtype, "TBCS")
-    steps = checked_steps(spec.title, steps)
-    teaching = ready_teaching(spec, x, steps, targets, forced, dtype, "TBCS")
-    return compute_forecast(spec, arrays, x, steps, state, accurate, teaching, teacher_forcing, training, resume)
-
-
-def compute_forecast(
-    spec: Any,
-    arrays: Any,
-    x: Tensor,
-    steps: int,
-    state: Any,
-    accurate: bool,
-    teaching: Any,
-    chance: Any,
-    training: bool,
-    resume: bool,
-) -> Any:
-    """``forecast`` without its checks, on a complete state; ``teaching`` is (targets, forced)."""
-    time, batch = x.shape[0], x.shape[1]
-    targets, forced = teaching
-    if targets is not None and forced is None and training and chance is not None:
-        forced = mops.rand(steps, batch) < chance
-    network, params, frame = spec.encoder, loop.prepare(spec.encoder, arrays, "encoder."), x[time - 1]
-    images = ops.patch(x.reshape((time * batch, *x.shape[2:])), spec.patch)
-    own, tops = None, []
-    if not resume:
-        if training:
-            own = draw(network, time, batch, images.shape[2:], x.dtype, None)
-        top, state = loop.run(network, params, images, batch, state, (None, None, own), accurate, False, True)
-        tops = [top]
+    drawn = teacher_forcing is not None
+    state = ready_forecast(spec.title, spec, "TBCS", None, dtype, x, steps, state, targets, forced, drawn, resume)
+    encoder = (None, loop.prepare(spec.encoder, arrays, "encoder.", None))
+    decoder = None
     if spec.decoder is not None:
-        network, params, tops, own = spec.decoder, loop.prepare(spec.decoder, arrays, "decoder."), [], None
-    ahead = steps - len(tops)
-    if training and ahead > 0:
-        own = draw(network, ahead, batch, images.shape[2:], x.dtype, own)
-    if not spec.feedback and ahead > 0:  # what it reads is known beforehand
-        zeros = mops.zeros((ahead * batch, *images.shape[1:]), x.dtype)
-        y, state = loop.run(network, params, zeros, batch, state, (None, None, own), accurate, False, False)
-        for each in mops.split(y, batch, 0):
-            tops.append(each)
-    return _predict(spec, arrays, network, params, tops, frame, steps, state, accurate, (targets, forced, own), ahead)
+        decoder = (None, loop.prepare(spec.decoder, arrays, "decoder.", None))
+    readout = ops.prepare_readout(spec.ndim, arrays["readout.weight"], arrays["readout.bias"], None)
+    teaching = (targets, forced, teacher_forcing)
+    return forecasts.compute(spec, (encoder, decoder, readout), x, steps, state, teaching, training, resume)
 
 
-def _predict(
-    spec: Any,
-    arrays: Any,
-    network: Any,
-    params: Any,
-    tops: Any,
-    frame: Tensor,
-    steps: int,
-    state: Any,
-    accurate: bool,
-    given: Any,
-    ahead: int,
-) -> Any:
-    """Each prediction in turn: from the top states that are there already, then from what the network makes of the last frame."""
-    targets, forced, masks = given
-    readout, frames = ops.prepare_readout(spec, arrays), []
-    for k in range(steps):
-        if k >= len(tops):
-            inside = ops.patch(frame, spec.patch)
-            extras = (None, None, frame_of(network, masks, k - steps + ahead, inside.shape[2:]))
-            top, state = loop.run(network, params, inside, frame.shape[0], state, extras, accurate, False, True)
-        else:
-            top = tops[k]
-        frame = equations.readout(ops, spec, readout, top, frame)
-        frames.append(frame)
-        if forced is not None and k + 1 < steps:
-            where = forced[k].reshape((-1,) + (1,) * (len(frame.shape) - 1))
-            frame = mops.where(where, targets[k], frame)
-    return mops.stack(frames), state
+def detach(state: Any) -> Any:
+    """Cut a state from its past with ``ops.stop_gradient``, for truncated backpropagation through time.
+
+    Args:
+        state: What a network, a forecaster or a cell returns: a tensor or tuples of them; or None.
+
+    Returns:
+        The same state; no gradient passes through it.
+
+    Supported Platforms:
+        ``CPU``
+
+    Examples:
+        >>> net, state = ConvGRU(3, 8), None
+        >>> for part in ms.ops.ones((100, 2, 3, 16, 16), ms.float32).split(10):
+        ...     y, state = net(part, detach(state))
+    """
+    if not isinstance(state, (tuple, list)):
+        return None if state is None else mops.stop_gradient(state)
+    entries = []
+    for entry in state:
+        entries.append(_detach_entry(entry))
+    return tuple(entries)
+
+
+def _detach_entry(entry: Any) -> Any:
+    """One entry: h, or (h, c)."""
+    if not isinstance(entry, (tuple, list)):
+        return mops.stop_gradient(entry)
+    parts = []
+    for part in entry:
+        parts.append(mops.stop_gradient(part))
+    return tuple(parts)

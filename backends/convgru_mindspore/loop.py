@@ -10,51 +10,47 @@ from mindspore.ops import constexpr
 
 from convgru import equations
 from convgru.spec.shapes import layer_prefix, step_prefixes
-from convgru_mindspore import native_ops, ops
+from convgru_mindspore import ops
 from convgru_mindspore.convolution import pool
 
 Tensor = Any
 
 
-def prepare(spec: Any, arrays: Any, prefix: str) -> Any:
+def prepare(spec: Any, arrays: Any, prefix: str, compute_dtype: Any) -> Any:
     """The parameters of each step of each layer and direction in the form that the ops take, once a call: one flat list."""
     params = []
     for index in range(len(spec.layers)):
         steps = spec.layers[index].steps
         for names in step_names(spec, index, prefix):
             for k in range(len(names)):
-                params.append(ops.prepare(steps[k], arrays, names[k]))
+                params.append(ops.prepare(steps[k], arrays, names[k], compute_dtype))
     return params
 
 
 @constexpr
 def step_names(spec: Any, index: int, prefix: str) -> Any:
     """For each direction of a layer, how the names of each of its steps' parameters begin."""
-    return step_prefix(spec, index, prefix)
-
-
-def step_prefix(spec: Any, index: int, prefix: str) -> Any:
-    """``step_names``, in Python."""
-    inner = step_prefixes(spec.layers[index])
-    return tuple(tuple(prefix + layer_prefix(index, d) + each for each in inner) for d in spec.directions)
+    steps = step_prefixes(spec.layers[index])
+    return tuple(tuple(prefix + layer_prefix(index, d) + each for each in steps) for d in spec.directions)
 
 
 def run(
-    spec: Any, params: Any, x: Tensor, batch: int, state: Any, extras: Any, accurate: bool, every: bool, last: bool
+    spec: Any,
+    layers: Any,
+    params: Any,
+    x: Tensor,
+    batch: int,
+    state: Any,
+    extras: Any,
+    every: bool,
+    last: bool,
 ) -> Any:
     """The outputs of the top layer, or with ``every`` a list of all layers', and the final state.
 
-    ``extras`` is (seq_length, context, masks), each of which may be None. With ``last`` an output is that of each sample's last
-    frame, (B, H, *S), and the others of the top layer are not kept.
+    Through the cells of ``layers``, called for each layer and direction; or if that is None, on the prepared ``params``.
+    ``extras`` is (seq_length, context, masks), each of which may be None. With ``last`` an output is that of each sample's
+    last frame, (B, H, *S), and the others of the top layer are not kept.
     """
-    if accurate:
-        return _run(ops, spec, params, x, batch, state, extras, every, last)
-    return _run(native_ops, spec, params, x, batch, state, extras, every, last)
-
-
-def _run(
-    module: Any, spec: Any, params: Any, x: Tensor, batch: int, state: Any, extras: Any, every: bool, last: bool
-) -> Any:
     seq_length, context, masks = extras
     time, count, top = x.shape[0] // batch, len(spec.directions), len(spec.layers) - 1
     valid = validity(seq_length, time, len(x.shape))
@@ -62,42 +58,38 @@ def _run(
         x = mops.where(valid[0], x, mops.zeros_like(x))
     if spec.output_size is not None:
         x = pool(x, spec.output_size)
-    heads, outputs, final, first = [x] * count, [], [], 0
+    inputs, outputs, final, first = [x] * count, [], [], 0
     for index in range(len(spec.layers)):
         steps = len(spec.layers[index].steps)
         keep = index < top or not last
         pick = last and (every or index == top)
-        found, picked = [], []
+        sequences, ends = [], []
         for d in range(count):
             entry = index * count + d
-            call = (
-                valid,
-                _frames(context, entry, batch, len(x.shape), valid),
-                _masks_of(spec, masks, entry, batch, x.dtype),
-            )
-            y, parts, one = _layer(
-                module,
-                spec.layers[index],
-                params[first : first + steps],
-                heads[d],
-                batch,
-                state[entry],
-                call,
-                d == 1,
-                keep,
-                pick,
-            )
+            frames = _frames(context, entry, batch, len(x.shape), valid)
+            kept = _masks_of(spec, masks, entry, batch, x.dtype)
+            if layers is None:
+                own = params[first : first + steps]
+                y, parts, end = run_direction(
+                    spec.layers[index], own, inputs[d], batch, state[entry], valid, frames, kept, d == 1, keep, pick
+                )
+            else:
+                cell = layers[index].fwd if d == 0 else layers[index].bwd
+                sequence = inputs[d].reshape((time, batch, *inputs[d].shape[1:]))
+                y, parts, end = cell(sequence, state[entry], valid, frames, kept, d == 1, keep, pick)
+                if keep:
+                    y = y.reshape((time * batch, *y.shape[2:]))
             first = first + steps
-            found.append(y)
-            picked.append(one)
+            sequences.append(y)
+            ends.append(end)
             final.append(parts)
         joined = spec.bidirectional == "layer" or every or index == top
-        whole = _merged(module, spec, found) if keep and joined else None
+        whole = _merged(spec, sequences) if keep and joined else None
         if every or index == top:
-            outputs.append(_merged(module, spec, picked) if pick else whole)
+            outputs.append(_merged(spec, ends) if pick else whole)
         if index < top:
-            heads = [whole] * count if spec.bidirectional == "layer" else found
-            heads = _dropped(spec, index, heads, masks)
+            inputs = [whole] * count if spec.bidirectional == "layer" else sequences
+            inputs = _dropped(spec, index, inputs, masks)
     return outputs if every else outputs[0], tuple(final)
 
 
@@ -121,13 +113,13 @@ def _frames(context: Any, entry: int, batch: int, axes: int, valid: Any) -> Any:
     """
     if context is None:
         return None
-    own = context[entry]
-    if len(own.shape) == axes:
-        return own
-    own = own.reshape((-1, *own.shape[2:]))
+    frames = context[entry]
+    if len(frames.shape) == axes:
+        return frames
+    frames = frames.reshape((-1, *frames.shape[2:]))
     if valid is not None:
-        own = mops.where(valid[0], own, mops.zeros_like(own))
-    return mops.split(own, batch, 0)
+        frames = mops.where(valid[0], frames, mops.zeros_like(frames))
+    return mops.split(frames, batch, 0)
 
 
 def _masks_of(spec: Any, masks: Any, entry: int, batch: int, dtype: Any) -> Any:
@@ -146,19 +138,20 @@ def _masks_of(spec: Any, masks: Any, entry: int, batch: int, dtype: Any) -> Any:
     if spec.zoneout > 0:
         zone = []
         for part in spec.layers[0].state_names:
-            own = masks[mask_name("zoneout", entry, part)]
-            zone.append(mops.split(own.reshape((-1, *own.shape[2:])), batch, 0))
+            mask = masks[mask_name("zoneout", entry, part)]
+            zone.append(mops.split(mask.reshape((-1, *mask.shape[2:])), batch, 0))
     return recurrent, zone
 
 
-def _layer(
-    module: Any,
+def run_direction(
     cell: Any,
     params: Any,
     x: Tensor,
     batch: int,
     entry: Any,
-    call: Any,
+    valid: Any,
+    context: Any,
+    kept: Any,
     reverse: bool,
     keep: bool,
     pick: bool,
@@ -167,10 +160,10 @@ def _layer(
 
     Outputs of all frames if ``keep``, the final state, and if ``pick`` the output of each sample's last frame.
     """
-    valid, context, (recurrent, zone) = call
+    recurrent, zone = kept
     steps, gates = cell.steps, []
     for k in range(len(steps)):
-        gates.append(mops.split(equations.input_gates(module, steps[k], params[k], x), batch, 0))
+        gates.append(mops.split(equations.input_gates(ops, steps[k], params[k], x), batch, 0))
     pair = cell.cell == "lstm"
     parts = (entry[0], entry[1]) if pair else (entry,)
     time = len(gates[0])
@@ -180,7 +173,7 @@ def _layer(
         old = parts
         now = context[t] if isinstance(context, (tuple, list)) else context
         for k in range(len(steps)):
-            parts = equations.step_of(steps[k])(module, steps[k], params[k], gates[k][t], parts, now, recurrent)
+            parts = equations.step_of(steps[k])(ops, steps[k], params[k], gates[k][t], parts, now, recurrent)
         if zone is not None:
             parts = _zoned(zone, t, old, parts)
         if valid is not None:
@@ -223,26 +216,26 @@ def _first(valid: Any, t: int, h: Tensor, before: Any) -> Any:
     return mops.where(valid[2] == t + 1, h, mops.zeros_like(h) if before is None else before)
 
 
-def _merged(module: Any, spec: Any, heads: Any) -> Tensor:
-    """One output for each frame."""
-    if len(heads) == 1:
-        return heads[0]
-    return equations.merge(module, spec.merge, heads[0], heads[1])
+def _merged(spec: Any, directions: Any) -> Tensor:
+    """The outputs of one or both directions as one output."""
+    if len(directions) == 1:
+        return directions[0]
+    return equations.merge(ops, spec.merge, directions[0], directions[1])
 
 
-def _dropped(spec: Any, index: int, heads: Any, masks: Any) -> Any:
-    """What the next layer reads."""
+def _dropped(spec: Any, index: int, inputs: Any, masks: Any) -> Any:
+    """The inputs of the next layer after dropout."""
     if masks is None or spec.dropout == 0:
-        return heads
+        return inputs
     if spec.bidirectional != "stack":
-        y = heads[0]
+        y = inputs[0]
         mask = masks[mask_name("dropout", index, "")]
-        return [y * mask.reshape(y.shape)] * len(heads)
-    found = []
-    for d in range(len(heads)):
+        return [y * mask.reshape(y.shape)] * len(inputs)
+    dropped = []
+    for d in range(len(inputs)):
         mask = masks[mask_name("dropout", index, spec.directions[d])]
-        found.append(heads[d] * mask.reshape(heads[d].shape))
-    return found
+        dropped.append(inputs[d] * mask.reshape(inputs[d].shape))
+    return dropped
 
 
 @constexpr

@@ -37,10 +37,10 @@ def frame_of(spec: Any, masks: Any, t: int, size: Any) -> Any:
     """The masks of one frame alone, with a time axis of one."""
     if masks is None:
         return None
-    found = {}
+    frame = {}
     for name, kind, _, _ in drawn(spec, 1, 1, size):
-        found[name] = masks[name] if kind == "recurrent" else masks[name][t : t + 1]
-    return found
+        frame[name] = masks[name] if kind == "recurrent" else masks[name][t : t + 1]
+    return frame
 
 
 @constexpr

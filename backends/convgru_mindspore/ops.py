@@ -8,59 +8,52 @@ import mindspore as ms
 import mindspore.ops as mops
 from mindspore.ops import constexpr
 
-from convgru.spec import NORMED
-from convgru_mindspore.convolution import convolve, geometry, ordered, pointwise
+from convgru_mindspore.convolution import convolve, ordered, plain, pointwise
 
 Tensor = Any
 
 
-def prepare(cell: Any, arrays: Any, own: str) -> Any:
-    """The parameters of one plain cell, whose names begin with ``own``, in the form that the ops below take.
+def prepare(cell: Any, arrays: Any, prefix: str, compute_dtype: Any) -> Any:
+    """The parameters of one step, whose names begin with ``prefix``, in the form that the ops below take.
 
-    (weight, geometry) for each kernel, (groups, ε, weight, bias) for each norm, vectors as they are.
+    (weight, geometry) for each kernel, in ``compute_dtype`` unless that is None; (groups, ε, weight, bias) for each norm;
+    (weight,) for each elementwise peephole; vectors as they are.
     """
-    weight_hh, hidden = arrays[own + "weight_hh"], cell.hidden_channels
-    p = {"ih": _kernel(arrays[own + "weight_ih"], geometry(cell, "ih"))}
-    if cell.reset == "before":
-        p["hh_rz"] = _kernel(weight_hh[: 2 * hidden], geometry(cell, "hh", 2))
-        p["hh_n"] = _kernel(weight_hh[2 * hidden :], geometry(cell, "hh", 1))
-    else:
-        p["hh"] = _kernel(weight_hh, geometry(cell, "hh", cell.gates))
-    if cell.bias:
-        p["bias"] = arrays[own + "bias"]
-        if cell.reset == "after":
-            p["bias_hn"] = arrays[own + "bias_hn"]
-    if cell.peephole is not None:
-        for name in ("peephole_i", "peephole_f", "peephole_o"):
-            if cell.peephole == "conv":
-                p[name] = _kernel(arrays[own + name], geometry(cell, "hh", 1))
-            else:
-                p[name] = (arrays[own + name],)
-    if cell.norm is not None:
-        weight, bias = arrays[own + "norm_weight"], arrays[own + "norm_bias"]
-        for part, start, stop, groups in norm_parts(cell):
-            p["norm_" + part] = (
-                groups,
-                constant(cell.norm.eps, wide(weight.dtype)),
-                weight[start:stop],
-                bias[start:stop],
-            )
+    p = {}
+    for name, use, array, rows, geometry, groups, eps in operands(cell):
+        value = _rows(arrays[prefix + array], rows)
+        if use == "convolve":
+            p[name] = _kernel(value, geometry, compute_dtype)
+        elif use == "norm":
+            bias = _rows(arrays[prefix + "norm_bias"], rows)
+            p[name] = (groups, constant(eps, wide(value.dtype)), value, bias)
+        elif use == "scale":
+            p[name] = (value,)
+        else:
+            p[name] = value
     return p
 
 
-def _kernel(weight: Tensor, geometry: Any) -> Any:
-    return ordered(weight, geometry), geometry
-
-
 @constexpr
-def norm_parts(cell: Any) -> Any:
-    """Each normalised tensor: its name, its rows from and to, its groups."""
-    found, start = [], 0
-    for part, groups in zip(NORMED[cell.cell], cell.norm.groups, strict=True):
-        stop = start + len(part) * cell.hidden_channels
-        found.append((part, start, stop, groups))
-        start = stop
-    return tuple(found)
+def operands(cell: Any) -> Any:
+    """``CellSpec.operands`` as plain values: name, use, array, rows, geometry, groups and ε of each."""
+    return tuple(
+        (name, o.use, o.array, o.rows, () if o.convolution is None else plain(o.convolution), o.groups, o.eps)
+        for name, o in cell.operands.items()
+    )
+
+
+def _rows(weight: Tensor, rows: Any) -> Tensor:
+    """Some of the rows of a parameter."""
+    if rows[1] - rows[0] == weight.shape[0]:
+        return weight
+    return weight[rows[0] : rows[1]]
+
+
+def _kernel(weight: Tensor, geometry: Any, compute_dtype: Any) -> Any:
+    if compute_dtype is not None and compute_dtype != weight.dtype:
+        weight = weight.astype(compute_dtype)
+    return ordered(weight, geometry), geometry
 
 
 @constexpr
@@ -75,23 +68,23 @@ def wide(dtype: Any) -> Any:
     return ms.float32 if dtype == ms.float16 else dtype
 
 
-def prepare_readout(spec: Any, arrays: Any) -> Any:
+def prepare_readout(ndim: int, weight: Tensor, bias: Tensor, compute_dtype: Any) -> Any:
     """The parameters of a forecaster's readout in the form that the ops below take."""
-    return {"readout": (arrays["readout.weight"], pointwise(spec.ndim)), "readout_bias": arrays["readout.bias"]}
+    return {"readout": _kernel(weight, pointwise(ndim), compute_dtype), "readout_bias": bias}
 
 
 def conv(x: Tensor, p: Any, name: str) -> Tensor:
     """Cross-correlation."""
-    weight, own = p[name]
-    return convolve(x, weight, own)
+    weight, geometry = p[name]
+    return convolve(x, weight, geometry)
 
 
 def peep(c: Tensor, p: Any, name: str) -> Tensor:
     """P·c: elementwise, or a convolution."""
-    own = p[name]
-    if len(own) == 1:
-        return c * own[0]
-    return convolve(c, own[0], own[1])
+    weight = p[name]
+    if len(weight) == 1:
+        return c * weight[0]
+    return convolve(c, weight[0], weight[1])
 
 
 def norm(a: Tensor, p: Any, part: str) -> Tensor:

@@ -1,116 +1,81 @@
-"""The options of the public modules, as type checkers and editors see them, and as ``help`` shows them."""
+"""The options of the public modules: the tables of ``convgru.spec.options``, and what MindSpore adds to them."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any, TypedDict, TypeVar, get_type_hints
+from typing import Any, TypedDict
 
 import mindspore as ms
 
-from convgru.spec import Ints, Norm, network
+from convgru.spec import options as spec_options
+from convgru.spec.options import explicit, refuse_unknown
+
+OWN: dict[str, Any] = {"dtype": ms.float32, "batch_first": False}
+"""The options that no spec has, and their defaults."""
+DEFAULTS: dict[str, Any] = {"has_bias": True, **OWN}
+"""The same, and MindSpore's word for ``bias``."""
 
 
-class Common(TypedDict, total=False):
-    """What every cell has."""
+class MindSporeOptions(TypedDict, total=False):
+    """What MindSpore adds to every module."""
 
-    recurrent_kernel_size: Ints | list[Ints] | None
-    stride: Ints | list[Ints]
-    recurrent_stride: Ints | list[Ints]
-    dilation: Ints | list[Ints]
-    recurrent_dilation: Ints | list[Ints] | None
-    groups: int | list[int]
-    padding: Any
-    padding_mode: str
     has_bias: bool
-    activation: str
-    recurrent_activation: str
-    norm: Norm | int | tuple[int, ...] | None
-    updates: tuple[Ints, ...]
     dtype: Any
-    accurate: bool
 
 
-class GRUOptions(Common, total=False):
-    """What a ConvGRUCell has."""
-
-    reset: str
+class RNNCellOptions(spec_options.CellOptions, MindSporeOptions, total=False):
+    """The options of a ConvRNNCell."""
 
 
-class LSTMOptions(Common, total=False):
-    """What a ConvLSTMCell has."""
-
-    peephole: str | None
-    state_size: Ints | list[Ints] | None
+class GRUCellOptions(RNNCellOptions, spec_options.GRUOptions, total=False):
+    """The options of a ConvGRUCell."""
 
 
-class Sequences(TypedDict, total=False):
-    """What a stack has besides its layers."""
+class LSTMCellOptions(RNNCellOptions, spec_options.LSTMOptions, total=False):
+    """The options of a ConvLSTMCell."""
 
-    bidirectional: bool | str | None
-    merge: str
-    dropout: float
-    recurrent_dropout: float
-    zoneout: float
-    output_size: Ints | None
+
+class BatchFirst(TypedDict, total=False):
+    """What MindSpore adds to stacks and forecasters."""
+
     batch_first: bool
 
 
-class ConvRNNOptions(Common, Sequences, total=False):
-    """What a ConvRNN has."""
+class ConvRNNOptions(RNNCellOptions, spec_options.StackOptions, BatchFirst, total=False):
+    """The options of a ConvRNN."""
 
 
-class ConvGRUOptions(GRUOptions, Sequences, total=False):
-    """What a ConvGRU has."""
+class ConvGRUOptions(GRUCellOptions, spec_options.StackOptions, BatchFirst, total=False):
+    """The options of a ConvGRU."""
 
 
-class ConvLSTMOptions(LSTMOptions, Sequences, total=False):
-    """What a ConvLSTM has."""
+class ConvLSTMOptions(LSTMCellOptions, spec_options.StackOptions, BatchFirst, total=False):
+    """The options of a ConvLSTM."""
 
 
-class ForecasterOptions(GRUOptions, LSTMOptions, total=False):
-    """What a Forecaster has besides its own arguments: what its networks have."""
-
-    dropout: float
-    recurrent_dropout: float
-    zoneout: float
-    batch_first: bool
+class ForecasterOptions(GRUCellOptions, spec_options.LSTMOptions, spec_options.MaskOptions, BatchFirst, total=False):
+    """The options of a Forecaster besides its own arguments: those of its networks."""
 
 
-OWN: dict[str, Any] = {"batch_first": False, "dtype": ms.float32, "accurate": True}
-"""The options that no spec knows, and their defaults."""
-Kind = TypeVar("Kind", bound=type)
-
-
-def explicit(options: type) -> Callable[[Kind], Kind]:
-    """Class decorator: ``help`` and ``inspect.signature`` show each option and its default instead of ``**options``."""
-
-    def decorate(kind: Kind) -> Kind:
-        given = inspect.signature(kind)
-        own = [p for p in given.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        usual = {name: p.default for name, p in inspect.signature(network).parameters.items()}
-        usual |= {"has_bias": True, "reset": "before", **OWN}
-        hints = get_type_hints(options)
-        order = [name for name in usual if name in hints]
-        more = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=usual[name], annotation=hints[name])
-            for name in order
-        ]
-        kind.__signature__ = given.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
-        return kind
-
-    return decorate
-
-
-def taken(owner: str, given: dict[str, Any], options: type) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_options(owner: str, given: dict[str, Any], options: type) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options for the spec, under its names, and those of the module itself.
 
-    Raises TypeError, as Python does, for an option that is not there.
+    Raises TypeError, as Python does, for an option that is not in the table ``options``.
     """
-    known = options.__annotations__
-    for name in given:
-        if name not in known:
-            raise TypeError(f"{owner}() got an unexpected keyword argument {name!r}")
-    own = {name: given.get(name, default) for name, default in OWN.items() if name in known}
+    refuse_unknown(owner, given, options)
+    own = {name: given.get(name, default) for name, default in OWN.items() if name in options.__annotations__}
     rest = {"bias" if name == "has_bias" else name: value for name, value in given.items() if name not in OWN}
     return rest, own
+
+
+__all__ = [
+    "DEFAULTS",
+    "ConvGRUOptions",
+    "ConvLSTMOptions",
+    "ConvRNNOptions",
+    "ForecasterOptions",
+    "GRUCellOptions",
+    "LSTMCellOptions",
+    "RNNCellOptions",
+    "explicit",
+    "split_options",
+]

@@ -2,206 +2,81 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Unpack
 
-import mindspore as ms
-import mindspore.ops as mops
-from mindspore import nn
-
-from convgru.spec import TITLES, Ints, NetworkSpec, network
-from convgru.spec.shapes import layer_prefix
-from convgru.weights import Weights
-from convgru_mindspore import functional
-from convgru_mindspore.arguments import ready_extras, ready_state
-from convgru_mindspore.cells import CELLS, Layer
-from convgru_mindspore.loop import step_names
-from convgru_mindspore.options import ConvGRUOptions, ConvLSTMOptions, ConvRNNOptions, explicit, taken
-from convgru_mindspore.parameters import (
-    check_flags,
-    checked_call,
-    checked_cell,
-    checked_extras,
-    describe,
-    part_of,
-    starting_weights,
+from convgru.spec import Ints, network
+from convgru_mindspore.options import (
+    DEFAULTS,
+    ConvGRUOptions,
+    ConvLSTMOptions,
+    ConvRNNOptions,
+    explicit,
+    split_options,
 )
+from convgru_mindspore.stack import Stack
 
 
-class Stack(nn.Cell):
-    """What the three stacks share."""
-
-    spec: NetworkSpec
-    kind: str
-
-    @classmethod
-    def from_spec(
-        cls,
-        spec: NetworkSpec,
-        *,
-        weights: Weights | None = None,
-        batch_first: bool = False,
-        dtype: Any = ms.float32,
-        accurate: bool = True,
-    ) -> Any:
-        """The network that ``spec`` describes, with these weights (their dtype then counts) or initial ones."""
-        net = cls.__new__(cls)
-        nn.Cell.__init__(net)
-        net._hold(spec, weights, batch_first, dtype, accurate)
-        return net
-
-    def _hold(self, spec: NetworkSpec, weights: Weights | None, batch_first: bool, dtype: Any, accurate: bool) -> None:
-        checked_cell(TITLES[self.kind], self.kind, spec)
-        check_flags(spec.title, batch_first=batch_first, accurate=accurate)
-        weights = starting_weights(spec, dtype, weights)
-        self.spec, self.batch_first, self.accurate = spec, batch_first, accurate
-        self.layout = "BTCS" if batch_first else "TBCS"
-        self.both = len(spec.directions) == 2
-        layers = []
-        for index, cell in enumerate(spec.layers):
-            own, cells = NetworkSpec((cell,)), {}
-            for direction in spec.directions:
-                part = part_of(weights, own, layer_prefix(index, direction), layer_prefix(0))
-                cells[direction] = CELLS[cell.cell].from_spec(own, weights=part, accurate=accurate)
-            layers.append(Layer(cells))
-        self.layers = nn.CellList(layers)
-        self.set_train(False)  # said aloud: a graph compiled before the first set_train would never see a later one
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the parameters, which x and state must have."""
-        return self.layers[0].fwd.dtype
-
-    def __call__(
-        self,
-        x: Any,
-        state: Any = None,
-        seq_length: Any = None,
-        *,
-        context: Any = None,
-        masks: Any = None,
-        return_all_layers: bool = False,
-        last_only: bool = False,
-    ) -> Any:
-        """Check the call, then run ``construct``."""
-        dtype = self.dtype
-        state = checked_call(self.spec, x, state, dtype, self.layout)
-        extras = checked_extras(self.spec, x, seq_length, context, masks, dtype, self.layout)
-        return super().__call__(x, state, *extras, bool(return_all_layers), bool(last_only))
-
-    def construct(
-        self,
-        x: Any,
-        state: Any = None,
-        seq_length: Any = None,
-        context: Any = None,
-        masks: Any = None,
-        return_all_layers: bool = False,
-        last_only: bool = False,
-    ) -> Any:
-        """Output and final state for the sequence x."""
-        if isinstance(seq_length, (list, tuple)):
-            seq_length = ms.Tensor(seq_length, ms.int32)
-        dtype = self.layers[0].fwd.first().dtype
-        state = ready_state(self.spec, x, state, dtype, self.layout)
-        extras = ready_extras(self.spec, x, seq_length, context, masks, dtype, self.layout)
-        if self.batch_first:
-            x = mops.swapaxes(x, 0, 1)
-        y, state = functional.compute(
-            self.spec, self.arrays(), x, state, self.accurate, extras, return_all_layers, last_only, self.training
-        )
-        if self.batch_first and not last_only:
-            y = _batch_first(y)
-        return y, state
-
-    def step(self, x: Any, state: Any = None, context: Any = None, masks: Any = None) -> Any:
-        """One frame x (B, C, *S): (output, state), as the sequence call gives frame by frame.
-
-        ``context`` as in the call, (B, G·H, *S) each; in training each call draws masks of its own, unless ``masks`` of one frame are
-        given. Raises what the sequence call raises, and TypeError for a bidirectional network. Example: ``y, state = net.step(frame, state)``.
-        """
-        if self.both:
-            raise TypeError(
-                f"{self.spec.title} expected a whole sequence: it is bidirectional, and its second direction starts at the end"
-            )
-        dtype = self.layers[0].fwd.first().dtype
-        state = ready_state(self.spec, x, state, dtype, "BCS")
-        extras = ready_extras(self.spec, x, None, context, masks, dtype, "BCS")
-        frames = mops.expand_dims(x, 0)
-        return functional.compute(
-            self.spec, self.arrays(), frames, state, self.accurate, extras, False, True, self.training
-        )
-
-    def arrays(self) -> dict[str, Any]:
-        """The parameters by their canonical names."""
-        arrays = {}
-        for index, layer in enumerate(self.layers):
-            names = step_names(self.spec, index, "")
-            own = layer.fwd.arrays(names[0])
-            for name in own:
-                arrays[name] = own[name]
-            if self.both:
-                other = layer.bwd.arrays(names[1])
-                for name in other:
-                    arrays[name] = other[name]
-        return arrays
-
-    def __repr__(self) -> str:
-        return describe(
-            self.spec, self.dtype, batch_first=self.batch_first or None, accurate=None if self.accurate else False
-        )
-
-
-def _batch_first(y: Any) -> Any:
-    """One output, or one for each layer, batch first."""
-    if isinstance(y, (tuple, list)):
-        return tuple([mops.swapaxes(each, 0, 1) for each in y])
-    return mops.swapaxes(y, 0, 1)
-
-
-@explicit(ConvGRUOptions)
+@explicit(ConvGRUOptions, DEFAULTS)
 class ConvGRU(Stack):
     r"""Convolutional GRU over a sequence (Ballas et al. 2015, arXiv:1511.06432), one or more layers.
 
-    r = σ(W_r*x + U_r*h + b_r), z = σ(W_z*x + U_z*h + b_z), n = φ(W_n*x + b_n + U_n*(r∘h)), h' = z∘h + (1−z)∘n; with
-    ``reset="after"`` n = φ(W_n*x + b_n + r∘(U_n*h + b_hn)), as in cuDNN. See ``convgru.equations``.
+    .. math::
+        r = σ(W_r*x + U_r*h + b_r), \quad z = σ(W_z*x + U_z*h + b_z), \\
+        n = φ(W_n*x + b_n + U_n*(r∘h)), \quad h' = z∘h + (1−z)∘n
 
-    ``net(x, state=None, seq_length=None, *, context=None, masks=None, return_all_layers=False, last_only=False)``:
-    x (T, B, C, *S), or (B, T, C, *S) with ``batch_first``; state None for zeros, else a tuple with h (B, H, *S) for each layer and
-    direction, forward before backward. Returns the top layer's h for every frame, in the layout of x, and the final state.
-    ``seq_length``: valid frames of each sample, a list or a Tensor of integers: what lies past them is not read, NaN or not, its output is
-    zero, and the backward direction starts at the last valid frame. ``context``: for each entry of the state (B, G·H, *S), or one for
-    each frame, in the layout of x, added to the pre-activations. ``masks``: a dict of masks of dropout and zoneout by the names and shapes of
-    ``convgru.spec.shapes.mask_shapes``, time first, instead of random ones. ``return_all_layers``: a tuple with every layer's output.
-    ``last_only``: each sample's last valid output alone, (B, H, *S).
-
-    In graph mode a state, context or dict of masks passed to a function of your own should go through ``mindspore.mutable``; a call of
-    the module from Python does it itself, and a new state, seq_length, context or mask does not compile again.
+    With ``reset="after"``, as in cuDNN, :math:`n = φ(W_n*x + b_n + r∘(U_n*h + b_{hn}))`. See ``convgru.equations``. Each
+    layer and direction is a cell, ``net.layers[0].fwd``, that holds its parameters and runs the sequence.
 
     Args:
-        in_channels, hidden_channels, kernel_size, num_layers: a tuple is per dimension, a list per layer; ``num_layers``
-            None means the length of the lists given, else 1.
-        ndim: 1, 2 or 3 spatial dimensions.
-        recurrent_kernel_size, stride, recurrent_stride, dilation, recurrent_dilation, groups: of the two convolutions; the recurrent
-            kernel and dilation default to the input's, groups divide each gate by itself.
-        padding: of the input convolution: ``same``, ``valid``, ``preserve``, a number, or for each dimension a number or (low, high).
-        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
-        has_bias: whether there are biases.
-        reset: ``before`` or ``after`` the recurrent convolution.
-        activation, recurrent_activation: of n, and of r and z: one of ``convgru.spec.ACTIVATIONS``.
-        norm: groups of a group norm of the pre-activations (1: layer norm), or a ``convgru.spec.Norm``.
-        updates: kernel sizes of several steps in a row on one state (RAFT's SepConvGRU).
-        bidirectional: True or ``layer``: each layer runs both ways; ``stack``: two whole stacks. merge: ``concat``, ``sum``, ``mean``, ``mul``.
-        dropout, recurrent_dropout, zoneout: probabilities, at work after ``set_train()``; in evaluation zoneout keeps its mean. In graph
-            mode, as with ``nn.Dropout``, a network of your own that holds this one must say ``set_train`` before its first call,
-            and a function under ``mindspore.jit`` keeps the mode it was compiled in.
-        output_size: size to which the input is pooled.
-        batch_first: whether x and output are (B, T, ...).
-        dtype: of the parameters: mindspore.float32, float16 or float64; x must have it too.
-        accurate: sigmoid and tanh in float64, rounded once. False takes MindSpore's own, off by 8e-7 and 1e-4 in float32.
+        in_channels (int): Channels of the frames.
+        hidden_channels (Union[int, list[int]]): Channels of the state; a list is per layer.
+        kernel_size (Union[int, tuple[int], list]): A tuple is per dimension, a list per layer. Default: ``3`` .
+        num_layers (int): Default: ``None`` , the length of a list of hidden_channels, else 1.
+        ndim (int): 1, 2 or 3 spatial dimensions. Default: ``2`` .
+        recurrent_kernel_size, recurrent_dilation: Of the recurrent convolution. Default: ``None`` , as the input's.
+        stride, recurrent_stride, dilation: Of the two convolutions. Default: ``1`` .
+        groups (int): Each gate's convolutions are grouped by themselves. Default: ``1`` .
+        padding (Union[str, int, tuple]): Of the input convolution: ``same`` , ``valid`` , ``preserve`` , a number, or for each
+            dimension a number or a pair (low, high). Default: ``'same'`` .
+        padding_mode (str): ``zeros`` , ``reflect`` , ``replicate`` or ``circular`` . Default: ``'zeros'`` .
+        has_bias (bool): If False, the layers have no bias. Default: ``True`` .
+        reset (str): ``before`` or ``after`` the recurrent convolution. Default: ``'before'`` .
+        activation (str): Of n, one of ``convgru.spec.ACTIVATIONS``. Default: ``'tanh'`` .
+        recurrent_activation (str): Of r and z. Default: ``'sigmoid'`` .
+        norm (Union[int, tuple, Norm]): Groups of a group norm of the pre-activations; 1 is layer norm. Default: ``None`` .
+        updates (tuple): Kernel sizes of several steps in a row on one state (RAFT's SepConvGRU). Default: ``()`` .
+        bidirectional (Union[bool, str]): True or ``layer`` : each layer runs both ways; ``stack`` : two whole stacks.
+            Default: ``None`` .
+        merge (str): Of both directions: ``concat`` , ``sum`` , ``mean`` or ``mul`` . Default: ``'concat'`` .
+        dropout, recurrent_dropout, zoneout (float): Probabilities, at work after ``set_train()`` . Default: ``0.0`` .
+        output_size (Union[int, tuple[int]]): Size to which the input is pooled. Default: ``None`` .
+        batch_first (bool): Whether x and output are (B, T, ...). Default: ``False`` .
+        dtype (mindspore.dtype): Of the parameters: float32, float16 or float64. Default: ``mindspore.float32`` .
 
-    Raises ValueError, TypeError or UnsupportedError (bfloat16), naming what was expected and what came.
+    Inputs:
+        - **x** (Tensor) - (T, B, C, *S), of the parameters' dtype.
+        - **state** (tuple[Tensor]) - For each layer and direction, forward first, h (B, H, *S). Default: ``None`` , zeros.
+        - **seq_length** (Union[Tensor, list[int]]) - The valid frames of each sample. What lies past them is not read, its
+          output is zero, and the backward direction starts at the last valid frame. Default: ``None`` .
+        - **context** (tuple[Tensor]) - For each entry of the state (B, G·H, *S), or one for each frame, in the layout of x,
+          added to the pre-activations. Default: ``None`` .
+        - **masks** (dict[str, Tensor]) - Masks of dropout and zoneout by the names and shapes of
+          ``convgru.spec.shapes.mask_shapes``, time first, instead of random ones. Default: ``None`` .
+        - **return_all_layers** (bool) - Return a tuple with every layer's output. Default: ``False`` .
+        - **last_only** (bool) - Return each sample's last valid output alone. Default: ``False`` .
 
-    Example:
+    Outputs:
+        The top layer's h for every frame, (T, B, H, *S), or (B, H, *S) with `last_only`; and the final state.
+
+    Raises:
+        ValueError: If a size or an option does not fit.
+        TypeError: If an argument is of the wrong kind or dtype.
+        UnsupportedError: If `dtype` is bfloat16, which does not compute on CPU, or the batch is empty.
+
+    Supported Platforms:
+        ``CPU``
+
+    Examples:
         >>> net = ConvGRU(3, [16, 8])
         >>> y, state = net(ms.ops.ones((4, 2, 3, 32, 32), ms.float32))
         >>> y, state = net(ms.ops.ones((4, 2, 3, 32, 32), ms.float32), state, seq_length=[4, 2])
@@ -220,23 +95,31 @@ class ConvGRU(Stack):
         **options: Unpack[ConvGRUOptions],
     ) -> None:
         super().__init__()
-        rest, own = taken("ConvGRU", dict(options), ConvGRUOptions)
-        self._hold(
-            network("gru", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest), None, **own
-        )
+        rest, own = split_options("ConvGRU", dict(options), ConvGRUOptions)
+        spec = network("gru", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest)
+        self._set_spec(spec, None, **own)
 
 
-@explicit(ConvLSTMOptions)
+@explicit(ConvLSTMOptions, DEFAULTS)
 class ConvLSTM(Stack):
     r"""Convolutional LSTM over a sequence (Shi et al. 2015, arXiv:1506.04214), one or more layers.
 
-    i, f, o = σ(W*x + U*h + P·c + b), g = φ(W_g*x + U_g*h + b_g), c' = f∘c + i∘g, h' = o∘φ(c'); o peeps at c'. See
-    ``convgru.equations``.
+    .. math::
+        i, f = σ(W*x + U*h + P∘c + b), \quad g = φ(W_g*x + U_g*h + b_g), \\
+        c' = f∘c + i∘g, \quad o = σ(W_o*x + U_o*h + P_o∘c' + b_o), \quad h' = o∘φ(c')
 
-    Arguments, layouts and errors as in ``ConvGRU``; the state has a pair (h, c) for each layer and direction. ``peephole``: None,
-    ``hadamard`` (one weight for each channel, or with ``state_size`` for each pixel) or ``conv``.
+    Args, Inputs, Outputs and errors as for :class:`ConvGRU`, but for `reset`; the state has a pair (h, c) for each layer
+    and direction.
 
-    Example:
+    Args:
+        peephole (str): ``hadamard`` (one weight for each channel, or with `state_size` for each pixel) or ``conv`` .
+            Default: ``None`` .
+        state_size (Union[int, tuple[int], list]): Pixels of the state, for ``hadamard`` . Default: ``None`` .
+
+    Supported Platforms:
+        ``CPU``
+
+    Examples:
         >>> net = ConvLSTM(3, 8)
         >>> y, ((h, c),) = net(ms.ops.ones((4, 2, 3, 32, 32), ms.float32))
     """
@@ -254,19 +137,23 @@ class ConvLSTM(Stack):
         **options: Unpack[ConvLSTMOptions],
     ) -> None:
         super().__init__()
-        rest, own = taken("ConvLSTM", dict(options), ConvLSTMOptions)
-        self._hold(
-            network("lstm", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest), None, **own
-        )
+        rest, own = split_options("ConvLSTM", dict(options), ConvLSTMOptions)
+        spec = network("lstm", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest)
+        self._set_spec(spec, None, **own)
 
 
-@explicit(ConvRNNOptions)
+@explicit(ConvRNNOptions, DEFAULTS)
 class ConvRNN(Stack):
-    r"""Convolutional form of Elman's network (1990) over a sequence: h' = φ(W*x + U*h + b), one or more layers.
+    r"""Convolutional form of Elman's network (1990) over a sequence, one or more layers.
 
-    Arguments, layouts and errors as in ``ConvGRU``.
+    .. math:: h' = φ(W*x + U*h + b)
 
-    Example:
+    Args, Inputs, Outputs and errors as for :class:`ConvGRU`, but for `reset`.
+
+    Supported Platforms:
+        ``CPU``
+
+    Examples:
         >>> net = ConvRNN(3, 8, activation="relu")
         >>> y, (h,) = net(ms.ops.ones((4, 2, 3, 32, 32), ms.float32))
     """
@@ -284,10 +171,9 @@ class ConvRNN(Stack):
         **options: Unpack[ConvRNNOptions],
     ) -> None:
         super().__init__()
-        rest, own = taken("ConvRNN", dict(options), ConvRNNOptions)
-        self._hold(
-            network("rnn", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest), None, **own
-        )
+        rest, own = split_options("ConvRNN", dict(options), ConvRNNOptions)
+        spec = network("rnn", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest)
+        self._set_spec(spec, None, **own)
 
 
 STACKS: dict[str, type[Stack]] = {"gru": ConvGRU, "lstm": ConvLSTM, "rnn": ConvRNN}

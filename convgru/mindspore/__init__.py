@@ -6,9 +6,9 @@ from convgru.registry import explain
 
 try:
     from convgru_mindspore.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
-    from convgru_mindspore.export import Flat, detach
+    from convgru_mindspore.export import Flat
     from convgru_mindspore.forecaster import Forecaster
-    from convgru_mindspore.functional import forecast, run
+    from convgru_mindspore.functional import detach, forecast, run, step
     from convgru_mindspore.stacks import ConvGRU, ConvLSTM, ConvRNN
 except ModuleNotFoundError as error:
     raise explain("mindspore", error) from error
@@ -25,4 +25,5 @@ __all__ = [
     "detach",
     "forecast",
     "run",
+    "step",
 ]

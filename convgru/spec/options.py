@@ -81,8 +81,9 @@ def explicit(options: type, defaults: Mapping[str, Any]) -> Callable[[Class], Cl
     def decorate(cls: Class) -> Class:
         constructor = vars(cls)["__init__"]
         shown = inspect.signature(constructor)
-        kept = [p for p in shown.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        constructor.__signature__ = shown.replace(parameters=[*kept, *_parameters(options, defaults)])
+        added = {p.name: p for p in _parameters(options, defaults)}  # again the same on a class that is decorated twice
+        kept = [p for p in shown.parameters.values() if p.kind is not p.VAR_KEYWORD and p.name not in added]
+        constructor.__signature__ = shown.replace(parameters=[*kept, *added.values()])
         return cls
 
     return decorate

@@ -46,15 +46,15 @@ CALLS: list[tuple[str, Any, type[Exception], str]] = [
     ("gru", lambda: (zeros(*X), (zeros(*H),)), ValueError, "ConvGRU expected a state of 2 (one entry for each layer), got 1"),
     ("gru", lambda: (zeros(*X), (zeros(*H), zeros(*H))), ValueError, "ConvGRU state[1] (h) expected shape (1, 2, 5, 5), got (1, 4, 5, 5)"),
     ("gru", lambda: (zeros(*X), (zeros(*H), zeros(*L, dtype=np.float16))), TypeError,
-        "ConvGRU expected state.1.h of dtype float32 (that of its parameters), got float16"),
-    ("gru", lambda: (zeros(*X), (zeros(*H), np.zeros(L, np.float32))), TypeError, "ConvGRU expected state.1.h to be a mindspore.Tensor, got ndarray"),
-    ("gru", lambda: (zeros(*X), (zeros(*H), None)), TypeError, "ConvGRU state[1] (h) expected an array, got NoneType"),
+        "ConvGRU expected state[1] (h) of dtype float32 (that of its parameters), got float16"),
+    ("gru", lambda: (zeros(*X), (zeros(*H), np.zeros(L, np.float32))), TypeError, "ConvGRU expected state[1] (h) to be a mindspore.Tensor, got ndarray"),
+    ("gru", lambda: (zeros(*X), (zeros(*H), None)), TypeError, "ConvGRU expected state[1] (h) to be a mindspore.Tensor, got NoneType"),
     ("lstm", lambda: (zeros(*X), (zeros(*H),)), TypeError, "ConvLSTM expected state[0] to be a pair (h, c), got Tensor"),
     ("lstm", lambda: (zeros(*X), ((zeros(*H), zeros(*L)),)), ValueError, "ConvLSTM state[0] (c) expected shape (1, 4, 5, 5), got (1, 2, 5, 5)"),
     ("valid", lambda: (zeros(2, 1, 3, 5, 4),), ValueError, "ConvGRU layer 0 expected at least 5 pixels in spatial dimension 1 of its input"),
-    ("cell", lambda: (zeros(1, 2, 5, 5),), ValueError, "ConvGRU expected 3 input channels on axis 1, got 2 (input shape (1, 2, 5, 5))"),
-    ("cell", lambda: (zeros(1, 3, 5, 5), zeros(*L)), ValueError, "ConvGRU state[0] (h) expected shape (1, 4, 5, 5), got (1, 2, 5, 5)"),
-    ("pair", lambda: (zeros(1, 3, 5, 5), zeros(*H)), TypeError, "ConvLSTM expected state[0] to be a pair (h, c), got Tensor"),
+    ("cell", lambda: (zeros(1, 2, 5, 5),), ValueError, "ConvGRUCell expected 3 input channels on axis 1, got 2 (input shape (1, 2, 5, 5))"),
+    ("cell", lambda: (zeros(1, 3, 5, 5), zeros(*L)), ValueError, "ConvGRUCell state[0] (h) expected shape (1, 4, 5, 5), got (1, 2, 5, 5)"),
+    ("pair", lambda: (zeros(1, 3, 5, 5), zeros(*H)), TypeError, "ConvLSTMCell expected state[0] to be a pair (h, c), got Tensor"),
     ("forecaster", lambda: (zeros(2, 1, 1, 4, 4), 0), ValueError, "Forecaster expected steps, how many frames to forecast, to be a positive integer, got 0"),
     ("forecaster", lambda: (zeros(2, 1, 1, 4, 4), True), ValueError,
         "Forecaster expected steps, how many frames to forecast, to be a positive integer, got True"),
@@ -78,7 +78,7 @@ def test_step_takes_tensors_alone(mode: str) -> None:
     net, x, h = cm.ConvRNN(3, 4), np.zeros((1, 3, 5, 5), np.float32), np.zeros(H, np.float32)
     with pytest.raises(TypeError, match=r"ConvRNN expected x to be a mindspore\.Tensor, got ndarray"):
         net.step(x)
-    with pytest.raises(TypeError, match=r"ConvRNN expected state\.0\.h to be a mindspore\.Tensor, got ndarray"):
+    with pytest.raises(TypeError, match=r"ConvRNN expected state\[0\] \(h\) to be a mindspore\.Tensor, got ndarray"):
         net.step(ms.Tensor(x), (h,))
 
 
@@ -104,8 +104,8 @@ EXTRAS: list[tuple[str, Any, type[Exception], str]] = [
     ("gru", lambda: {"context": (zeros(*CONTEXT[0]), zeros(*CONTEXT[1], dtype=np.float16))}, TypeError,
         "ConvGRU expected context[1] of dtype float32 (that of its parameters), got float16"),
     ("gru", lambda: {"context": (zeros(*CONTEXT[0]), np.zeros(CONTEXT[1]))}, TypeError, "ConvGRU expected context[1] to be a mindspore.Tensor, got ndarray"),
-    ("gru", lambda: {"masks": {"dropout.0": zeros(2, 1, 4, 5, 5)}}, ValueError, "ConvGRU masks: missing nothing, unexpected ['dropout.0']"),
-    ("gru", lambda: {"masks": [zeros(1)]}, TypeError, "ConvGRU expected masks that are a dict by name, got list"),
+    ("gru", lambda: {"masks": {"dropout.0": zeros(2, 1, 4, 5, 5)}}, ValueError, "ConvGRU masks: unexpected dropout.0"),
+    ("gru", lambda: {"masks": [zeros(1)]}, TypeError, "ConvGRU expected masks to be a mapping from names to arrays, got list"),
     ("forecaster", lambda: {"targets": zeros(2, 1, 1, 4, 4)}, TypeError, "Forecaster expected targets and forced together"),
     ("forecaster", lambda: {"teacher_forcing": 0.5}, TypeError, "Forecaster expected targets, for teacher_forcing=0.5"),
     ("forecaster", lambda: {"teacher_forcing": 2, "targets": zeros(2, 1, 1, 4, 4)}, ValueError,
@@ -115,7 +115,7 @@ EXTRAS: list[tuple[str, Any, type[Exception], str]] = [
     ("forecaster", lambda: {"targets": zeros(3, 1, 1, 4, 4), "forced": zeros(2, 1, dtype=bool)}, ValueError,
         "Forecaster targets expected shape (2, 1, 1, 4, 4), got (3, 1, 1, 4, 4)"),
     ("forecaster", lambda: {"targets": zeros(2, 1, 1, 4, 4), "forced": zeros(2, 1)}, TypeError,
-        "Forecaster expected forced of dtype bool (that of its parameters), got float32"),
+        "Forecaster expected forced of dtype bool, got float32"),
 ]  # fmt: skip
 
 
@@ -137,12 +137,12 @@ def arrays_of(spec: Any, **changed: Any) -> Any:
 SPEC, FORECASTER = network("rnn", 3, 4, 1), forecaster("rnn", 3, 4, 1)
 WEIGHT, BIAS = "layers.0.fwd.weight_ih", "layers.0.fwd.bias"
 ARRAYS: list[tuple[Any, Any, type[Exception], str]] = [
-    (SPEC, {}, ValueError, f"ConvRNN arrays: missing ['{BIAS}', 'layers.0.fwd.weight_hh', '{WEIGHT}'], unexpected nothing"),
-    (SPEC, arrays_of(SPEC, bias=zeros(4)), ValueError, "ConvRNN arrays: missing nothing, unexpected ['bias']"),
+    (SPEC, {}, ValueError, f"ConvRNN parameters: missing {BIAS}, layers.0.fwd.weight_hh, {WEIGHT}"),
+    (SPEC, arrays_of(SPEC, bias=zeros(4)), ValueError, "ConvRNN parameters: unexpected bias"),
     (SPEC, arrays_of(SPEC, **{WEIGHT: zeros(4, 3, 3, 3)}), ValueError, f"ConvRNN {WEIGHT} expected shape (4, 3, 1, 1), got (4, 3, 3, 3)"),
     (SPEC, arrays_of(SPEC, **{BIAS: zeros(4, dtype=np.float64)}), TypeError,
-        f"ConvRNN expected {BIAS} of dtype float32 (that of its parameters), got float64"),
-    (FORECASTER, arrays_of(SPEC), ValueError, "Forecaster arrays: missing ['encoder.layers.0.fwd.bias', "),
+        "ConvRNN expected one dtype for all parameters, got float"),
+    (FORECASTER, arrays_of(SPEC), ValueError, "Forecaster parameters: missing encoder.layers.0.fwd.bias, "),
 ]  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def test_wrong_arrays(spec: Any, arrays: Any, kind: type[Exception], sentence: s
 
 
 def test_step_is_for_one_direction(mode: str) -> None:
-    sentence = "ConvGRU expected a whole sequence: it is bidirectional, and its second direction starts at the end"
+    sentence = "ConvGRU expected a whole sequence: its second direction starts at the last frame"
     with pytest.raises(TypeError, match=sentence):
         cm.ConvGRU(3, 4, bidirectional=True).step(zeros(1, 3, 5, 5))
 
@@ -184,8 +184,7 @@ CONSTRUCTORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: cm.ConvGRUCell.from_spec(network("gru", 2, 3, zoneout=0.1)), ValueError, "ConvGRUCell expected a spec of a layer alone, got"),
     (lambda: cm.ConvGRU(), TypeError, "ConvGRU.__init__() missing 2 required positional arguments"),
     (lambda: cm.ConvGRU(3, 4, batch_first="no"), TypeError, "ConvGRU batch_first expected True or False, got 'no'"),
-    (lambda: cm.ConvLSTM(3, 4, accurate=1), TypeError, "ConvLSTM accurate expected True or False, got 1"),
-    (lambda: cm.ConvRNNCell(3, 4, accurate=None), TypeError, "ConvRNNCell accurate expected True or False, got None"),
+    (lambda: cm.ConvLSTM(3, 4, accurate=True), TypeError, "ConvLSTM() got an unexpected keyword argument 'accurate'"),
     (lambda: cm.Forecaster("gru", 3, 4, batch_first="no"), TypeError, "Forecaster batch_first expected True or False, got 'no'"),
     (lambda: backend.extract(ms.nn.Dense(2, 2)), TypeError, "expected a module of convgru.mindspore, got mindspore.nn"),
     (lambda: backend.execute(init(network("gru", 2, 3)), np.zeros((1, 1, 2, 3, 3), np.float32), device="cuda:0"), UnsupportedError,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import mindspore as ms
@@ -11,8 +10,9 @@ import pytest
 from mindspore import nn
 
 import convgru.mindspore as cm
-from convgru.spec import forecaster, network
-from convgru.spec.shapes import state_leaves
+from convgru import reference
+from convgru.spec import network
+from convgru_mindspore import backend
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -30,18 +30,6 @@ def test_a_new_state_does_not_compile_again(cell: str, graph: str, make: Any, bu
     assert np.abs(outputs[2] - outputs[1]).max() > 1e-4
     nn.Cell.__call__(net, x, to_tensors(made.state))
     assert len(net.compile_cache) > compiled, "a plain tuple compiles again: the wrapping is what this test is about"
-
-
-@pytest.mark.parametrize("decoder", [False, True])
-def test_a_forecaster_resumes_in_graph_mode(decoder: bool, graph: str, make: Any, build: Any, eps_off: Any) -> None:
-    made = make(forecaster("gru", 1, 2, patch=2, decoder=decoder), (4, 2), "float32", 3)
-    net = build(made)
-    x, state = made.tensors
-    head, state = net(x, 1, state)
-    tail, state = net(head, 2, state, resume=True)
-    assert eps_off(ms.ops.cat((head, tail)), made.y) < 16
-    with pytest.raises(ValueError, match="expected one frame to resume from"):
-        net(x, 2, state, resume=True)
 
 
 def test_a_users_compiled_network_may_hold_ours(graph: str, make: Any, build: Any) -> None:
@@ -78,41 +66,6 @@ def test_jitted_function_checks_its_input_too(make: Any, build: Any) -> None:
         call(x, h[:, :, :1, :1])
 
 
-CASES = {
-    "gru": (network("gru", 2, [3, 2], reset="after"), (5, 4), None),
-    "lstm-1d": (network("lstm", 2, [3, 2], ndim=1), (6,), None),
-    "rnn-3d": (network("rnn", 2, 2, 2, ndim=3), (3, 4, 3), None),
-    "forecaster": (forecaster("gru", 1, 3, patch=2), (4, 4), 2),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_mindir_is_exact_and_its_state_is_live(name: str, graph: str, make: Any, build: Any, tmp_path: Path) -> None:
-    spec, size, steps = CASES[name]
-    made = make(spec, size, steps=steps)
-    flat = cm.Flat(build(made), steps)
-    x, state = made.tensors
-    leaves = [leaf for _, leaf in state_leaves(spec, state)]
-    ms.export(flat, x, *leaves, file_name=str(tmp_path / "net"), file_format="MINDIR")
-    loaded = nn.GraphCell(ms.load(str(tmp_path / "net.mindir")))
-    for scale in (1.0, -0.5):
-        moved = [leaf * scale for leaf in leaves]
-        got, wanted = loaded(x, *moved), flat(x, *moved)
-        assert len(got) == len(wanted) == 1 + len(leaves)
-        for one, other in zip(got, wanted, strict=True):
-            assert np.array_equal(one.asnumpy(), other.asnumpy())
-    assert np.abs(loaded(x, *moved)[0].asnumpy() - made.y).max() > 1e-2
-    assert np.abs(loaded(x, *leaves)[0].asnumpy() - made.y).max() < 1e-5
-
-
-@pytest.mark.parametrize("steps", [1, 4])
-def test_forecaster_horizon_in_graph_mode(steps: int, graph: str, make: Any, build: Any) -> None:
-    made = make(forecaster("lstm", 1, [3, 2], patch=2), (4, 4), steps=steps)
-    frames, _ = build(made)(made.tensors[0], steps, made.tensors[1])
-    assert frames.shape[0] == steps
-    assert np.abs(frames.asnumpy() - made.y).max() < 1e-5 * max(1, np.abs(made.y).max())
-
-
 def test_training_lowers_the_loss(mode: str) -> None:
     ms.set_seed(0)
     rng = np.random.default_rng(0)
@@ -131,3 +84,25 @@ def test_training_lowers_the_loss(mode: str) -> None:
         optimiser(gradients)
         losses.append(float(loss.asnumpy()))
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_nothing_of_a_call_compiles_again(graph: str, make: Any) -> None:
+    made = make(network("gru", 2, 3, zoneout=0.3), (3, 4))
+    net, rng = backend.build(made.weights), np.random.default_rng(0)
+    x, state = made.tensors
+    compiled, outputs = 0, []
+    for index, lengths in enumerate(([3, 2], [1, 3], [0, 0])):
+        context = (ms.Tensor(rng.standard_normal((2, 9, 3, 4)).astype(np.float32)),)
+        masks = {"zoneout.0.h": ms.Tensor((rng.random((3, 2, 3, 3, 4)) < 0.3).astype(np.float32))}
+        y, state = net(x, state, ms.Tensor(lengths), context=context, masks=masks)
+        outputs.append(y.asnumpy())
+        compiled = len(net.compile_cache) if index == 0 else compiled
+        wanted, _ = reference.run(
+            made.weights, made.x, made.state, lengths=lengths, masks={n: m.asnumpy() for n, m in masks.items()},
+            context=[c.asnumpy() for c in context],
+        )  # fmt: skip
+        if index == 0:
+            assert np.abs(y.asnumpy() - wanted).max() < 2e-6
+    assert len(net.compile_cache) == compiled
+    assert np.abs(outputs[1] - outputs[0]).max() > 1e-3
+    assert not outputs[2].any()

@@ -10,7 +10,7 @@ import pytest
 
 import convgru.mindspore as cm
 from convgru import reference
-from convgru.spec import forecaster, network
+from convgru.spec import network
 from convgru.spec.shapes import mask_shapes
 from convgru_mindspore import backend, masks
 
@@ -117,29 +117,34 @@ def test_gradients_pass_through_the_same_masks() -> None:
     assert float(value.asnumpy()) == pytest.approx(float(slope.asnumpy().sum()), rel=1e-5)
 
 
-@pytest.mark.parametrize("decoder", [False, True])
-def test_teacher_forcing_is_drawn_in_training(decoder: bool, make: Any, mode: str) -> None:
-    made = make(forecaster("gru", 1, 3, patch=2, decoder=decoder), (4, 4), steps=4)
-    net, x = backend.build(made.weights), ms.Tensor(made.x)
-    targets = ms.Tensor(np.random.default_rng(1).standard_normal((4, 2, 1, 4, 4)).astype(np.float32))
-    free = net(x, 4)[0].asnumpy()
-    taught = net(x, 4, targets=targets, forced=ms.Tensor(np.ones((4, 2), bool)))[0].asnumpy()
-    assert np.abs(free - taught).max() > 1e-2
-    assert np.array_equal(net(x, 4, targets=targets, teacher_forcing=1.0)[0].asnumpy(), free)
-    net.set_train()
-    assert np.abs(net(x, 4, targets=targets, teacher_forcing=1.0)[0].asnumpy() - taught).max() < 2e-6
-    compiled = len(net.compile_cache)
-    seen = [net(x, 4, targets=targets, teacher_forcing=0.5)[0].asnumpy().copy() for _ in range(8)]
-    assert any(np.abs(seen[0] - other).max() > 1e-3 for other in seen[1:])
-    assert all(np.array_equal(a[0], free[0]) for a in seen) or mode == "graph"
-    assert len(net.compile_cache) == compiled, "another probability does not compile again"
+def test_nan_in_the_padding_is_in_no_gradient(mode: str) -> None:
+    net = cm.ConvGRU(2, 3, bidirectional=True, ndim=1)
+    x, context = np.ones((4, 2, 2, 5), np.float32), np.ones((4, 2, 9, 5), np.float32)
+    x[2:, 1] = context[2:, 1] = np.nan
+    flat = cm.Flat(net, also=("context", "seq_length"))
+    given = [ms.Tensor(x), ms.Tensor(context), ms.Tensor(context), ms.Tensor([4, 2])]
+    inputs, parameters = ms.grad(flat, (0, 1, 2), net.trainable_params())(*given)
+    for each in (*inputs, *parameters):
+        assert np.isfinite(each.asnumpy()).all()
+        assert each.asnumpy().any()
 
 
-def test_a_forecaster_in_training_uses_its_dropout(make: Any, mode: str) -> None:
-    made = make(forecaster("lstm", 1, [3, 2], dropout=0.5, recurrent_dropout=0.3, zoneout=0.1), (4, 4), steps=3)
-    net, (x, state) = backend.build(made.weights), made.tensors
-    assert np.abs(net(x, 3, state)[0].asnumpy() - made.y).max() < 5e-6
-    net.set_train()
-    first, second = (net(x, 3, state)[0].asnumpy().copy() for _ in range(2))
-    assert np.isfinite(first).all()
-    assert np.abs(first - second).max() > 1e-3
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_detach_cuts_the_past(cell: str, make: Any, mode: str) -> None:
+    made = make(network(cell, 2, 3), (3, 4))
+    net = backend.build(made.weights)
+
+    def loss(x: Any, later: Any, cut: bool) -> Any:
+        _, state = net(x)
+        if cut:
+            state = cm.detach(state)
+        y, _ = net(later, state)
+        return y.sum()
+
+    x, later = ms.Tensor(made.x), ms.Tensor(made.x)  # two: PyNative sums the gradients of one tensor given twice
+    through = ms.grad(loss, (0, 1))
+    kept, cut = through(x, later, False), through(x, later, True)
+    assert np.abs(kept[0].asnumpy()).max() > 1e-3
+    assert not cut[0].asnumpy().any()
+    assert np.array_equal(kept[1].asnumpy(), cut[1].asnumpy())
+    assert cm.detach(None) is None

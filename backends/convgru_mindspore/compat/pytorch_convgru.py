@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import mindspore as ms
-import mindspore.ops as mops
 import numpy as np
 from mindspore import nn
 from mindspore.common.initializer import Orthogonal, initializer
@@ -15,12 +14,12 @@ from convgru.importers.match import Match
 from convgru.importers.plan import plan
 from convgru.spec import Ints, network
 from convgru.spec.shapes import layer_prefix
-from convgru_mindspore import functional
-from convgru_mindspore.arguments import ready_extras, ready_state
+from convgru_mindspore import arguments, loop, ops
 from convgru_mindspore.compat.canonical import canonical, moves
-from convgru_mindspore.parameters import checked_call, checked_dtype
+from convgru_mindspore.parameters import check_dtype
 
 LAYOUT = "mindspore_convgru"
+PREFIX = layer_prefix(0)
 HEAD = "cell_0."
 """How the names of a network's first cell begin in the table of layouts: the cell here is described as that."""
 
@@ -60,7 +59,7 @@ class ConvGRUCell(nn.Cell):
         corrected: bool = False,
     ) -> None:
         super().__init__()
-        checked_dtype(dtype)
+        check_dtype(dtype)
         self.spec = network("gru", input_size, hidden_size, kernel_size, bias=has_bias)
         self.moves = moves(plan(Match.of(LAYOUTS[LAYOUT], self.spec)))
         self.input_size, self.hidden_size = input_size, hidden_size
@@ -74,22 +73,30 @@ class ConvGRUCell(nn.Cell):
 
     def __call__(self, input_: Any, prev_state: Any = None) -> Any:
         """Check the call, then run ``construct``."""
-        checked_call(self.spec, input_, None if prev_state is None else (prev_state,), self.dtype, "BCS")
-        return super().__call__(input_, prev_state)
+        call = arguments.caller("ConvGRUCell", self.spec, "BCS")
+        state = None if prev_state is None else (prev_state,)
+        shapes = arguments.check_network(call, self.dtype, input_, state, None, None, None)
+        state = arguments.zeros(shapes, self.dtype) if state is None else state
+        return super().__call__(input_, state[0], True)
 
-    def construct(self, input_: Any, prev_state: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input_: Any, prev_state: Any = None, checked: bool = False
+    ) -> Any:
         """The new state (B, H, H, W) after the frame (B, C, H, W) and the state before it, None for zeros.
 
         Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters'.
         """
-        given = None if prev_state is None else (prev_state,)
-        dtype = self.reset_gate.weight.dtype
-        given = ready_state(self.spec, input_, given, dtype, "BCS")
-        extras = ready_extras(self.spec, input_, None, None, None, dtype, "BCS")
-        arrays = canonical(self.moves, self.foreign())
-        frames = mops.expand_dims(input_, 0)
-        _, final = functional.compute(self.spec, arrays, frames, given, True, extras, False, True, False)
-        return final[0]
+        state: Any = None if prev_state is None else (prev_state,)
+        if not checked:
+            dtype = self.reset_gate.weight.dtype
+            state = arguments.ready_network(
+                "ConvGRUCell", self.spec, "BCS", None, dtype, input_, state, None, None, None
+            )
+        params = [ops.prepare(self.spec.layers[0], canonical(self.moves, self.foreign()), PREFIX, None)]
+        _, h, _ = loop.run_direction(
+            self.spec.layers[0], params, input_, input_.shape[0], state[0], None, None, (None, None), False, False, True
+        )
+        return h
 
     def foreign(self) -> Any:
         """The parameters by the names of the table of layouts."""
@@ -160,23 +167,29 @@ class ConvGRU(nn.Cell):
 
     def __call__(self, x: Any, hidden: Any = None) -> Any:
         """Check the call, then run ``construct``."""
-        given = None if hidden is None or len(hidden) == 0 else tuple(hidden)
-        return list(super().__call__(x, checked_call(self.spec, x, given, self.dtype, "BCS")))
+        call = arguments.caller("ConvGRU", self.spec, "BCS")
+        state = None if hidden is None or len(hidden) == 0 else tuple(hidden)
+        shapes = arguments.check_network(call, self.dtype, x, state, None, None, None)
+        state = arguments.zeros(shapes, self.dtype) if state is None else state
+        return list(super().__call__(x, arguments.live(state), True))
 
-    def construct(self, x: Any, hidden: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Any, hidden: Any = None, checked: bool = False
+    ) -> Any:
         """The list of new states after the frame x (B, C, H, W); its last entry is the network's output.
 
         ``hidden`` is what the last call returned: a list with (B, H, H, W) for each layer; None or an empty list for zeros.
         Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a dtype that is not the parameters'.
         """
-        given = None if hidden is None or len(hidden) == 0 else hidden
-        dtype = getattr(self, self.names[0]).reset_gate.weight.dtype
-        state = ready_state(self.spec, x, given, dtype, "BCS")
-        found = []
+        state: Any = None if hidden is None or len(hidden) == 0 else hidden
+        if not checked:
+            dtype = getattr(self, self.names[0]).reset_gate.weight.dtype
+            state = arguments.ready_network("ConvGRU", self.spec, "BCS", None, dtype, x, state, None, None, None)
+        new = []
         for index, name in enumerate(self.names):
-            x = getattr(self, name).construct(x, state[index])
-            found.append(x)
-        return found
+            x = getattr(self, name).construct(x, state[index], True)
+            new.append(x)
+        return new
 
     def exact_arrays(self) -> dict[str, np.ndarray]:
         """The parameters by canonical name, copied: what ``convgru.extract`` makes weights of."""

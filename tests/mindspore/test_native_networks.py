@@ -31,7 +31,7 @@ def test_a_convolution_of_one_pixel_is_mindspores_own_network(cell: str, mode: s
     stacked = np.stack([np.stack(entry if cell == "lstm" else (entry,)) for entry in made.state])[..., 0, 0]
     start = tuple(ms.Tensor(np.ascontiguousarray(stacked[:, part])) for part in range(stacked.shape[1]))
     wanted, final = theirs(flat, start if cell == "lstm" else start[0])
-    got, state = build(made, accurate=False)(x, state)
+    got, state = build(made)(x, state)
     assert np.abs(got.asnumpy()[..., 0, 0] - wanted.asnumpy()).max() < 2e-4  # theirs has the native tanh
     last = final[0] if cell == "lstm" else final
     for layer in range(2):
@@ -61,9 +61,7 @@ def test_both_directions_with_unsorted_lengths(cell: str, lengths: Any) -> None:
     kind, options = OWN[cell]
     rng = np.random.default_rng(0)
     theirs = kind(3, HIDDEN, 2, bidirectional=True)
-    ours = {"gru": cm.ConvGRU, "lstm": cm.ConvLSTM}[cell](
-        3, [HIDDEN] * 2, 1, bidirectional=True, accurate=False, **options
-    )
+    ours = {"gru": cm.ConvGRU, "lstm": cm.ConvLSTM}[cell](3, [HIDDEN] * 2, 1, bidirectional=True, **options)
     own = {parameter.name: parameter for parameter in theirs.get_parameters()}
     for layer in range(2):
         for direction, suffix in (("fwd", ""), ("bwd", "_reverse")):

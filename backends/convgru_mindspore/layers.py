@@ -1,0 +1,54 @@
+"""The cells that a stack is made of: one for each layer, and in it one for each direction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mindspore import nn
+
+from convgru.spec import CellSpec, NetworkSpec
+from convgru.weights import Weights
+from convgru_mindspore import loop
+from convgru_mindspore.parameters import LayerParameters, arrays_below
+
+
+class Direction(LayerParameters):
+    """One layer of a stack in one direction: its parameters, and its run over a sequence.
+
+    Inputs:
+        - **x** (Tensor) - The sequence (T, B, C, *S).
+        - **state** (Union[Tensor, tuple]) - h, or (h, c).
+        - **valid**, **context**, **masks** - As ``convgru_mindspore.loop`` prepares them for each step.
+        - **reverse** (bool) - Whether time runs backward.
+        - **keep**, **pick** (bool) - Whether to return the outputs of all frames, of each sample's last frame.
+
+    Outputs:
+        The outputs (T, B, H, *S) or None, the final state, and the last outputs (B, H, *S) or None.
+    """
+
+    def __init__(self, cell: CellSpec, weights: Weights, prefix: str) -> None:
+        super().__init__()
+        self.spec = NetworkSpec((cell,))
+        self.set_layer(cell, arrays_below(weights, prefix))
+
+    def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Any, state: Any, valid: Any, context: Any, masks: Any, reverse: bool, keep: bool, pick: bool
+    ) -> Any:
+        """Run the layer over the sequence."""
+        time, batch = x.shape[0], x.shape[1]
+        images = x.reshape((time * batch, *x.shape[2:]))
+        y, state, last = loop.run_direction(
+            self.cell_spec, self.prepared(), images, batch, state, valid, context, masks, reverse, keep, pick
+        )
+        if keep:
+            y = y.reshape((time, batch, *y.shape[1:]))
+        return y, state, last
+
+
+class Layer(nn.Cell):
+    """One layer of a stack: ``fwd``, and ``bwd`` if the stack is bidirectional."""
+
+    def __init__(self, directions: dict[str, Direction]) -> None:
+        super().__init__()
+        for name, direction in directions.items():
+            setattr(self, name, direction)

@@ -1,0 +1,165 @@
+"""The base of the stacks: layers over a sequence of frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mindspore as ms
+import mindspore.ops as mops
+from mindspore import nn
+
+from convgru.spec import TITLES, NetworkSpec, describe
+from convgru.spec.shapes import layer_prefix, state_shapes
+from convgru.weights import Weights
+from convgru_mindspore import arguments, functional
+from convgru_mindspore.export import refuse_frozen
+from convgru_mindspore.layers import Direction, Layer
+from convgru_mindspore.parameters import check_cell, check_flags, starting_weights
+from convgru_mindspore.precision import MixedPrecisionCell
+
+
+class Stack(MixedPrecisionCell):
+    """The base of the three stacks."""
+
+    spec: NetworkSpec
+    kind: str
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: NetworkSpec,
+        *,
+        weights: Weights | None = None,
+        batch_first: bool = False,
+        dtype: Any = ms.float32,
+    ) -> Any:
+        """The network that ``spec`` describes, with these weights (their dtype then counts) or initial ones."""
+        net = cls.__new__(cls)
+        nn.Cell.__init__(net)
+        net._set_spec(spec, weights, dtype, batch_first)
+        return net
+
+    def _set_spec(self, spec: NetworkSpec, weights: Weights | None, dtype: Any, batch_first: bool) -> None:
+        check_cell(TITLES[self.kind], self.kind, spec)
+        check_flags(spec.title, batch_first=batch_first)
+        weights = starting_weights(spec, dtype, weights)
+        self.spec, self.batch_first, self.name_in_errors = spec, batch_first, type(self).__name__
+        self.layout = "BTCS" if batch_first else "TBCS"
+        self.both = len(spec.directions) == 2
+        layers = []
+        for index, cell in enumerate(spec.layers):
+            layers.append(Layer({d: Direction(cell, weights, layer_prefix(index, d)) for d in spec.directions}))
+        self.layers = nn.CellList(layers)
+        self.set_train(False)  # said aloud: a graph compiled before the first set_train would never see a later one
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the parameters and of the state."""
+        return self.layers[0].fwd.first().dtype
+
+    def zero_state(self, batch: int, size: tuple[int, ...]) -> Any:
+        """The state that None stands for: zeros for ``batch`` sequences of frames of ``size`` pixels."""
+        return arguments.zeros(state_shapes(self.spec, batch, size), self.dtype)
+
+    def __call__(
+        self,
+        x: Any,
+        state: Any = None,
+        seq_length: Any = None,
+        *,
+        context: Any = None,
+        masks: Any = None,
+        return_all_layers: bool = False,
+        last_only: bool = False,
+    ) -> Any:
+        """Check the call, then run ``construct``."""
+        call = arguments.caller(self.name_in_errors, self.spec, self.layout, self.compute_dtype)
+        shapes = arguments.check_network(call, self.dtype, x, state, seq_length, context, masks)
+        state = arguments.zeros(shapes, self.dtype) if state is None else state
+        if seq_length is not None and not isinstance(seq_length, ms.Tensor):
+            seq_length = ms.Tensor(seq_length, ms.int32)
+        extras = (seq_length, arguments.live(context), arguments.live(masks or None))
+        return nn.Cell.__call__(self, x, arguments.live(state), *extras, bool(return_all_layers), bool(last_only), True)
+
+    def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        x: Any,
+        state: Any = None,
+        seq_length: Any = None,
+        context: Any = None,
+        masks: Any = None,
+        return_all_layers: bool = False,
+        last_only: bool = False,
+        checked: bool = False,
+    ) -> Any:
+        """Output and final state for the sequence x."""
+        dtype = self.layers[0].fwd.first().dtype
+        if isinstance(seq_length, (list, tuple)):
+            seq_length = ms.Tensor(seq_length, ms.int32)
+        if not checked:
+            if state is not None or context is not None or masks is not None:
+                refuse_frozen(self.name_in_errors)
+            call = (self.name_in_errors, self.spec, self.layout, self.compute_dtype, dtype)
+            state = arguments.ready_network(*call, x, state, seq_length, context, masks)
+        extras = arguments.cast_extras((seq_length, context, masks), dtype, self.spec.ndim, self.batch_first)
+        if self.batch_first:
+            x = mops.swapaxes(x, 0, 1)
+        x = x if x.dtype == dtype else x.astype(dtype)
+        state = arguments.cast_state(state, dtype)
+        y, state = functional.compute(
+            self.spec, self.layers, None, x, state, extras, return_all_layers, last_only, self.training
+        )
+        if self.batch_first and not last_only:
+            y = _batch_first(y)
+        return y, state
+
+    def step(self, x: Any, state: Any = None, context: Any = None, masks: Any = None) -> Any:
+        """One frame: what the sequence call gives frame by frame. Not for a bidirectional network.
+
+        Args:
+            x (Tensor): The frame (B, C, *S).
+            state, context, masks: As in the call; a context (B, G·H, *S) for each entry of the state. In training each step
+                draws masks of its own, unless those of one frame are given. Default: ``None`` .
+
+        Returns:
+            The output (B, H, *S) and the new state.
+
+        Raises:
+            ValueError, TypeError: As the call; TypeError if the network is bidirectional.
+
+        Examples:
+            >>> y, state = net.step(frame, state)
+        """
+        dtype = self.layers[0].fwd.first().dtype
+        call = (self.name_in_errors, self.spec, "BCS", self.compute_dtype, dtype)
+        state = arguments.cast_state(arguments.ready_network(*call, x, state, None, context, masks), dtype)
+        extras = arguments.cast_extras((None, context, masks), dtype, self.spec.ndim, False)
+        frames = mops.expand_dims(x if x.dtype == dtype else x.astype(dtype), 0)
+        layers, params = self.layers, None
+        if arguments.compiled_cells():  # called from Python each layer would compile a graph of its own
+            layers, params = None, self.prepared()
+        return functional.compute(self.spec, layers, params, frames, state, extras, False, True, self.training)
+
+    def prepared(self) -> Any:
+        """The parameters of all layers in the form that the ops take."""
+        params = []
+        for layer in self.layers:
+            for step in layer.fwd.prepared():
+                params.append(step)
+            if self.both:
+                for step in layer.bwd.prepared():
+                    params.append(step)
+        return params
+
+    def extend_repr(self) -> str:
+        """The arguments that make the network."""
+        options = {"batch_first": True} if self.batch_first else {}
+        text = describe.arguments(self.spec.in_channels, self.spec, **options, dtype=self.dtype)
+        return text.replace(", bias=", ", has_bias=")
+
+
+def _batch_first(y: Any) -> Any:
+    """One output, or one for each layer, batch first."""
+    if isinstance(y, (tuple, list)):
+        return tuple([mops.swapaxes(each, 0, 1) for each in y])
+    return mops.swapaxes(y, 0, 1)
