@@ -74,3 +74,13 @@ def test_no_such_file_is_an_os_error(tmp_path, suffix):
 def test_extract_knows_every_backends_networks(name):
     weights = convgru.init(SPECS["gru"])
     assert convgru.extract(convgru.build(weights, name)).equal(weights)
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_an_unknown_option_of_build_is_named_with_those_that_there_are(name):
+    weights = convgru.init(SPECS["lstm"])
+    said = rf"""convgru\.build\(\.\.\., "{name}"\) has no option 'batchfirst': its options are \w+"""
+    with pytest.raises(TypeError, match=said):
+        convgru.build(weights, name, batchfirst=True)
+    with pytest.raises(TypeError, match=said):
+        convgru.port(convgru.build(weights, name), name, batchfirst=True)
