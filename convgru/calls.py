@@ -282,6 +282,3 @@ class Caller:
     def _dtype(self, what: str, dtype: str, info: ArrayInfo) -> None:
         if not self.accepts(dtype, info.dtype):
             raise TypeError(f"{self.name} expected {what} of dtype {dtype} (that of its parameters), got {info.dtype}")
-
-
-from convgru.old_checks import *  # noqa: E402, F403
