@@ -1,12 +1,14 @@
-"""Time forward and backward of our ConvLSTM on JAX against Flax linen's nn.RNN(nn.ConvLSTMCell), on the same numbers.
+"""Time forward and backward of our ConvLSTM on JAX against Flax linen's nn.RNN(nn.ConvLSTMCell), on
+the same numbers.
 
 Run it in an environment with JAX and Flax, from the checkout:
 
-    PYTHONPATH=.:backends python benchmarks/flax_linen.py [--frames 5] [--batch 4] [--size 64] [--hidden 32] [--runs 3]
+    PYTHONPATH=.:backends python benchmarks/flax_linen.py [--frames 5] [--batch 4] [--size 64]
+    [--hidden 32] [--runs 3]
 
-Both compute the same loss and the same gradients (checked first), compiled, in turn and in one process; the medians and
-their ratio are printed. XLA takes every core that it may: pin with ``taskset -c 0`` to time one. Exit code 1 below
---at-least (default 0: just report).
+Both compute the same loss and the same gradients (checked first), compiled, in turn and in one
+process; the medians and their ratio are printed. XLA takes every core that it may: pin with
+``taskset -c 0`` to time one. Exit code 1 below --at-least (default 0: just report).
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
 """Run the table of cases with the frameworks' instruction sets capped, on one and on two threads.
 
-One machine's rounding is not another's: which kernels run, and in what order they add, depends on the instruction set and
-on the number of threads. So the caps that the frameworks offer stand in for other machines. From the checkout, in an
-environment with the frameworks:
+One machine's rounding is not another's: which kernels run, and in what order they add, depends on
+the instruction set and on the number of threads. So the caps that the frameworks offer stand in for
+other machines. From the checkout, in an environment with the frameworks:
 
-    PYTHONPATH=.:backends python benchmarks/parity_matrix.py results [--backends torch,mindspore,jax,flax]
-        [--isa SSE4,AVX2,AVX512] [--threads 1,2] [--dtypes float32,float64] [--cases NAME,NAME] [--every 1] [--table]
+    PYTHONPATH=.:backends python benchmarks/parity_matrix.py results [--backends
+        torch,mindspore,jax,flax] [--isa SSE4,AVX2,AVX512] [--threads 1,2] [--dtypes
+        float32,float64] [--cases NAME,NAME] [--every 1] [--table]
 
-Every setting is a process of its own, which leaves its result in the folder ``results``; what is there already is not run
-again, so that an interrupted run goes on where it stopped. XLA's compiled programs are kept there too, for each instruction
-set. ``--cases`` takes these alone, ``--every`` each n-th. ``--table`` prints what there is, as Markdown, and runs nothing.
+Every setting is a process of its own, which leaves its result in the folder ``results``; what is
+there already is not run again, so that an interrupted run goes on where it stopped. XLA's compiled
+programs are kept there too, for each instruction set. ``--cases`` takes these alone, ``--every``
+each n-th. ``--table`` prints what there is, as Markdown, and runs nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ CAPS: dict[str, dict[str, dict[str, str]]] = {
 }
 CAPS["flax"] = CAPS["jax"]
 MINDSPORE_MASKS = {"SSE4": 0x1, "AVX2": 0x7, "AVX512": 0x27}
-"""The bit masks of MindSpore's own oneDNN; it has no environment variable that does not reach other frameworks too."""
+"""The bit masks of MindSpore's own oneDNN; it has no environment variable that does not reach other
+frameworks too.
+"""
 
 
 def work(backend: str, isa: str, threads: int, dtype: str, every: int, names: str, result: Path) -> None:

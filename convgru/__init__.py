@@ -1,4 +1,6 @@
-"""convgru: convolutional recurrent networks, defined once, native in PyTorch, JAX, Flax and MindSpore."""
+"""convgru: convolutional recurrent networks, defined once, native in PyTorch, JAX, Flax and
+MindSpore.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Without ``inspect``, which would take the place of the standard module of that name under ``import *``.
+# Without ``inspect``, which would take the place of the standard module of that name under ``import
+# *``.
 __all__ = [
     "CellSpec",
     "ForecasterSpec",

@@ -1,4 +1,6 @@
-"""Every check of a call, once for all frameworks: it sees shapes and names of dtypes only, so traced arrays pass too."""
+"""Every check of a call, once for all frameworks: it sees shapes and names of dtypes only, so
+traced arrays pass too.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +44,15 @@ class CallSizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Extras:
-    """The optional arguments of a call in NumPy, time first, channels first; what backends run in a comparison.
+    """The optional arguments of a call in NumPy, time first, channels first; what backends run in a
+    comparison.
 
-    Attributes:
-        lengths: (B,), the valid frames of each sample.
-        context: for each layer and direction (B, G·H, *S) or (T, B, G·H, *S), added to the pre-activations.
-        masks: of dropout and zoneout, named as ``convgru.spec.shapes.mask_shapes`` says; None in evaluation.
-        targets: (steps, B, C, *S), a forecaster's true frames.
-        forced: (steps, B) of bool; where true, the next step reads the target, not the prediction (teacher forcing).
-        resume: whether a forecaster continues from the state that an earlier call returned.
+    Attributes: lengths: (B,), the valid frames of each sample. context: for each layer and
+        direction (B, G·H, *S) or (T, B, G·H, *S), added to the pre-activations. masks: of dropout
+        and zoneout, named as ``convgru.spec.shapes.mask_shapes`` says; None in evaluation. targets:
+        (steps, B, C, *S), a forecaster's true frames. forced: (steps, B) of bool; where true, the
+        next step reads the target, not the prediction (teacher forcing). resume: whether a
+        forecaster continues from the state that an earlier call returned.
     """
 
     lengths: np.ndarray | None = None
@@ -75,19 +77,17 @@ class Extras:
 class Caller:
     """The network that is called, as its framework shows it; the methods check one argument each.
 
-    Every method raises TypeError for a value of the wrong kind or dtype and ValueError for one of the wrong size; the
-    message names the network, the argument, what was expected and what came.
+    Every method raises TypeError for a value of the wrong kind or dtype and ValueError for one of
+    the wrong size; the message names the network, the argument, what was expected and what came.
 
-    Attributes:
-        name: what errors call the network: ``ConvGRU``, ``ConvGRUCell``, the user's subclass.
-        spec: what it computes.
-        layout: the axes of its input, S standing for the spatial ones: TBCS, BTCS or BCS (one frame); TBSC, BTSC or
-            BSC with channels last. States and contexts follow its channel axis, contexts and targets its order of
-            time and batch; masks are time first always.
-        describe: shape and dtype of an array of the framework; None for anything else.
-        kind: what the framework calls its arrays: ``a torch.Tensor``.
-        accepts: whether an array of the second dtype will do where the parameters have the first; torch's autocast
-            widens it.
+    Attributes: name: what errors call the network: ``ConvGRU``, ``ConvGRUCell``, the user's
+        subclass. spec: what it computes. layout: the axes of its input, S standing for the spatial
+        ones: TBCS, BTCS or BCS (one frame); TBSC, BTSC or BSC with channels last. States and
+        contexts follow its channel axis, contexts and targets its order of time and batch; masks
+        are time first always. describe: shape and dtype of an array of the framework; None for
+        anything else. kind: what the framework calls its arrays: ``a torch.Tensor``. accepts:
+        whether an array of the second dtype will do where the parameters have the first; torch's
+        autocast widens it.
     """
 
     name: str
@@ -147,7 +147,9 @@ class Caller:
         return CallSizes(time, shape[axes.index("B")], size, dtype)
 
     def state(self, state: Any, sizes: CallSizes) -> tuple[Any, ...]:
-        """Check an initial state, which may be None; the shapes that it has, or would have, channels first."""
+        """Check an initial state, which may be None; the shapes that it has, or would have,
+        channels first.
+        """
         shapes = state_shapes(self.spec, sizes.batch, sizes.size)
         if state is None:
             return shapes
@@ -170,7 +172,9 @@ class Caller:
         return shapes
 
     def lengths(self, lengths: Any, sizes: CallSizes) -> None:
-        """Check kind and shape of lengths, and their values where they are a list, a tuple or a NumPy array."""
+        """Check kind and shape of lengths, and their values where they are a list, a tuple or a
+        NumPy array.
+        """
         info = self.describe(lengths)
         if info is None or isinstance(lengths, np.ndarray):
             values = np.asarray(lengths)
@@ -186,7 +190,9 @@ class Caller:
             self.length_values(values, sizes)
 
     def length_values(self, values: np.ndarray, sizes: CallSizes) -> None:
-        """Check the values of lengths that ``lengths`` could not see, where a framework can show them."""
+        """Check the values of lengths that ``lengths`` could not see, where a framework can show
+        them.
+        """
         if values.size and (values.min() < 0 or values.max() > sizes.time):
             raise ValueError(
                 f"{self.name} expected lengths from 0 to {sizes.time} (the time steps of the input), got {values.tolist()}"
@@ -228,7 +234,9 @@ class Caller:
             )
 
     def targets(self, targets: Any, forced: Any, sizes: CallSizes, steps: int, *, drawn: bool = False) -> None:
-        """Check teacher forcing; with ``drawn`` the framework draws what ``forced`` would say, which then is None."""
+        """Check teacher forcing; with ``drawn`` the framework draws what ``forced`` would say,
+        which then is None.
+        """
         if targets is None and forced is None and not drawn:
             return
         if targets is None or (forced is None and not drawn):
@@ -243,7 +251,9 @@ class Caller:
                 raise TypeError(f"{self.name} expected forced of dtype bool, got {info.dtype}")
 
     def resume(self, resume: Any, state: Any, sizes: CallSizes) -> None:
-        """Check that a forecaster can continue: from the last frame alone and the state that the earlier call returned."""
+        """Check that a forecaster can continue: from the last frame alone and the state that the
+        earlier call returned.
+        """
         if not isinstance(resume, bool):
             raise TypeError(f"{self.name} expected resume to be True or False, got {resume!r}")
         if resume and sizes.time != 1:

@@ -1,11 +1,13 @@
 """The step of each cell, written once, over a module of ops that every backend brings.
 
-Notation: * is cross-correlation, ∘ the elementwise product, σ the recurrent activation (sigmoid), φ the activation (tanh).
+Notation: * is cross-correlation, ∘ the elementwise product, σ the recurrent activation (sigmoid), φ
+the activation (tanh).
 
-A step takes the already convolved input ``gates_x`` = W*x + b of all gates, so that a backend may compute it for many
-frames at once, and the state, always a tuple: ``(h,)`` or ``(h, c)``. ``context`` is added to the pre-activations of all
-gates, ``mask`` multiplies h where it enters U (recurrent dropout, before r); None is neither. With a norm the pre-activation
-is norm(W*x + U*h + b) + context + peephole. ``p`` holds one layer's parameters in whatever form the backend's ops like
+A step takes the already convolved input ``gates_x`` = W*x + b of all gates, so that a backend may
+compute it for many frames at once, and the state, always a tuple: ``(h,)`` or ``(h, c)``.
+``context`` is added to the pre-activations of all gates, ``mask`` multiplies h where it enters U
+(recurrent dropout, before r); None is neither. With a norm the pre-activation is norm(W*x + U*h +
+b) + context + peephole. ``p`` holds one layer's parameters in whatever form the backend's ops like
 best; nothing here looks inside. Axes and geometry are the ops' business alone.
 """
 
@@ -26,19 +28,27 @@ class Ops(Protocol):
     """What a backend's module of ops provides."""
 
     def conv(self, x: Array, p: Params, name: str) -> Array:
-        """Cross-correlate ``x`` with the kernel ``name``: ``ih`` or ``readout``; ``hh`` (all gates of weight_hh), or its rows ``hh_rz`` and ``hh_n``."""
+        """Cross-correlate ``x`` with the kernel ``name``: ``ih`` or ``readout``; ``hh`` (all gates
+        of weight_hh), or its rows ``hh_rz`` and ``hh_n``.
+        """
         ...
 
     def add_channel(self, a: Array, p: Params, name: str) -> Array:
-        """Add the vector ``name`` (``bias``, ``bias_hn``, ``readout_bias``) along the channels of ``a``."""
+        """Add the vector ``name`` (``bias``, ``bias_hn``, ``readout_bias``) along the channels of
+        ``a``.
+        """
         ...
 
     def peep(self, c: Array, p: Params, name: str) -> Array:
-        """P·c for the peephole ``name`` (``peephole_i`` …): elementwise, or a convolution without bias."""
+        """P·c for the peephole ``name`` (``peephole_i`` …): elementwise, or a convolution without
+        bias.
+        """
         ...
 
     def norm(self, a: Array, p: Params, part: str) -> Array:
-        """Group norm of ``a``, which holds the gates ``part`` (one of ``convgru.spec.NORMED``), then weight and bias by channel."""
+        """Group norm of ``a``, which holds the gates ``part`` (one of ``convgru.spec.NORMED``),
+        then weight and bias by channel.
+        """
         ...
 
     def split(self, a: Array, n: int) -> tuple[Array, ...]:
@@ -58,7 +68,9 @@ class Ops(Protocol):
         ...
 
     def unpatch(self, a: Array, patch: tuple[int, ...]) -> Array:
-        """Move channels back to pixels: the inverse of the pixel unshuffle, (c, i, j) being the order of the channels."""
+        """Move channels back to pixels: the inverse of the pixel unshuffle, (c, i, j) being the
+        order of the channels.
+        """
         ...
 
 
@@ -75,7 +87,8 @@ def _pre(ops: Ops, spec: CellSpec, p: Params, part: str, a: Array, context: Arra
 
 
 def gru_before(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State, context: Array, mask: Array) -> State:
-    """ConvGRU whose reset gate acts before the recurrent convolution (Ballas et al. 2015, arXiv:1511.06432).
+    """ConvGRU whose reset gate acts before the recurrent convolution (Ballas et al. 2015,
+    arXiv:1511.06432).
 
     r = σ(W_r*x + U_r*h + b_r)    z = σ(W_z*x + U_z*h + b_z)
     n = φ(W_n*x + b_n + U_n*(r∘h))    h' = z∘h + (1−z)∘n
@@ -91,7 +104,8 @@ def gru_before(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State
 
 
 def gru_after(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State, context: Array, mask: Array) -> State:
-    """ConvGRU whose reset gate acts after the recurrent convolution (cuDNN, torch.nn.GRU; Cho et al. 2014, arXiv:1406.1078v1).
+    """ConvGRU whose reset gate acts after the recurrent convolution (cuDNN, torch.nn.GRU; Cho et
+    al. 2014, arXiv:1406.1078v1).
 
     r = σ(W_r*x + U_r*h + b_r)    z = σ(W_z*x + U_z*h + b_z)
     n = φ(W_n*x + b_n + r∘(U_n*h + b_hn))    h' = z∘h + (1−z)∘n
@@ -145,7 +159,9 @@ def step_of(spec: CellSpec) -> Step:
 
 
 def zoneout(mask: Array, old: State, new: State) -> State:
-    """Zoneout (Krueger et al. 2017, arXiv:1606.01305) of each part of the state; in evaluation a mask is its mean."""
+    """Zoneout (Krueger et al. 2017, arXiv:1606.01305) of each part of the state; in evaluation a
+    mask is its mean.
+    """
     return tuple(kept(m, a, b) for m, a, b in zip(mask, old, new, strict=True))
 
 
@@ -165,7 +181,8 @@ def merge(ops: Ops, name: str, forward: Array, backward: Array) -> Array:
 
 
 def readout(ops: Ops, spec: ForecasterSpec, p: Params, h: Array, frame: Array) -> Array:
-    """The next frame that a forecaster predicts from its top hidden state ``h`` and the frame it has just seen.
+    """The next frame that a forecaster predicts from its top hidden state ``h`` and the frame it
+    has just seen.
 
     unpatch(W*h + b), with a kernel of 1; a residual forecaster adds the frame.
     """

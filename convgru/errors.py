@@ -6,4 +6,6 @@ class WeightsError(ValueError):
 
 
 class UnsupportedError(TypeError):
-    """A framework cannot compute this, on this device, in this dtype; the message says what and why."""
+    """A framework cannot compute this, on this device, in this dtype; the message says what and
+    why.
+    """

@@ -1,4 +1,6 @@
-"""Read and write files: the suffix chooses the format and, where two frameworks share one, the first bytes."""
+"""Read and write files: the suffix chooses the format and, where two frameworks share one, the
+first bytes.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,24 @@ OURS = {".safetensors": "convgru's own format"}
 FRAMEWORKS = {".pt": "torch", ".pth": "torch", ".msgpack": "flax", ".ckpt": "mindspore"}
 """Suffix of a framework's own checkpoints -> its backend."""
 READ_ONLY = {".npz": "numpy", ".bin": "torch", ".tar": "torch", **dict.fromkeys(keras.SUFFIXES, "keras")}
-"""What others write, and convgru only reads: NumPy's archives, pytorch_model.bin, model.pth.tar, Keras' files."""
+"""What others write, and convgru only reads: NumPy's archives, pytorch_model.bin, model.pth.tar,
+Keras' files.
+"""
 SUFFIXES = (*OURS, *FRAMEWORKS, *READ_ONLY)
 ORBAX = ("_METADATA", "_CHECKPOINT_METADATA", "checkpoint")
 """One of these files is in every folder that is an orbax checkpoint."""
 TORCH = (b"PK\x03\x04", b"\x80")
-"""First bytes of PyTorch Lightning's .ckpt, as opposed to MindSpore's: a zip archive or, before 1.6, a pickle."""
+"""First bytes of PyTorch Lightning's .ckpt, as opposed to MindSpore's: a zip archive or, before
+1.6, a pickle.
+"""
 
 
 def backend_of(path: str | os.PathLike[str], layout: str | None = None) -> str | None:
-    """Return the backend that writes such a file, None if the core does. Raises WeightsError if nobody does.
+    """Return the backend that writes such a file, None if the core does. Raises WeightsError if
+    nobody does.
 
-    With another system's ``layout`` a file may also be an .npz archive or, for Keras, a .weights.h5.
+    With another system's ``layout`` a file may also be an .npz archive or, for Keras, a
+    .weights.h5.
     """
     name = Path(path).name.lower()
     foreign = ((".npz",) if layout else ()) + ((keras.WRITTEN,) if layout and layout.startswith("keras") else ())
@@ -55,32 +63,33 @@ def read(
     spec: Spec | None = None,
     **hints: Any,
 ) -> Weights:
-    """Read the weights in a file: one that ``write`` wrote, or a checkpoint of another implementation.
+    """Read the weights in a file: one that ``write`` wrote, or a checkpoint of another
+    implementation.
 
-    The suffix says how the arrays are stored: safetensors, .npz, PyTorch's (.pt, .pth, .bin, .tar, Lightning's .ckpt), Flax's
-    .msgpack, MindSpore's .ckpt, Keras' .keras, .weights.h5 and .h5; a folder is one of orbax or of the Hugging Face Hub. If convgru did
-    not write the file, the layout of its arrays is recognised. Nothing in a file is ever executed.
+    The suffix says how the arrays are stored: safetensors, .npz, PyTorch's (.pt, .pth, .bin, .tar,
+    Lightning's .ckpt), Flax's .msgpack, MindSpore's .ckpt, Keras' .keras, .weights.h5 and .h5; a
+    folder is one of orbax or of the Hugging Face Hub. If convgru did not write the file, the layout
+    of its arrays is recognised. Nothing in a file is ever executed.
 
-    Where neither the file nor a hint says how the network is configured (a stride, an activation), the default of the original is
-    assumed, and a ``UserWarning`` names each assumed value; a hint of the same name silences it. ``convgru.inspect`` returns them.
+    Where neither the file nor a hint says how the network is configured (a stride, an activation),
+    the default of the original is assumed, and a ``UserWarning`` names each assumed value; a hint
+    of the same name silences it. ``convgru.inspect`` returns them.
 
-    Args:
-        path: The file. That of a framework needs the framework, that of Keras h5py.
-        layout: Whose arrays these are: one of ``convgru.importers.LAYOUTS``, or ``"convgru"`` for arrays with convgru's
-            own names whose spec was lost. Default: recognised.
-        prefix: What the names of the network's arrays begin with, if the file holds several networks.
-        spec: The spec of the network, if it is known. The arrays must then have its names and shapes: convgru's own, or those of
-            ``layout``. No hints go with it.
-        **hints: Arguments of the original's constructor, as for ``convgru.adopt``; with ``layout="convgru"`` those of
-            ``convgru.network`` or ``convgru.forecaster``.
+    Args: path: The file. That of a framework needs the framework, that of Keras h5py. layout: Whose
+        arrays these are: one of ``convgru.importers.LAYOUTS``, or ``"convgru"`` for arrays with
+        convgru's own names whose spec was lost. Default: recognised. prefix: What the names of the
+        network's arrays begin with, if the file holds several networks. spec: The spec of the
+        network, if it is known. The arrays must then have its names and shapes: convgru's own, or
+        those of ``layout``. No hints go with it. **hints: Arguments of the original's constructor,
+        as for ``convgru.adopt``; with ``layout="convgru"`` those of ``convgru.network`` or
+        ``convgru.forecaster``.
 
     Returns:
         The weights, in the dtype of the file.
 
-    Raises:
-        WeightsError: The bytes are not sound, or are not one network, whatever they are.
-        OSError: The file cannot be opened.
-        ImportError: The framework is missing that the suffix means; the message holds the command that installs it.
+    Raises: WeightsError: The bytes are not sound, or are not one network, whatever they are.
+        OSError: The file cannot be opened. ImportError: The framework is missing that the suffix
+        means; the message holds the command that installs it.
 
     >>> weights = convgru.read("model.safetensors")  # doctest: +SKIP
     """
@@ -111,7 +120,9 @@ def weights_in(
 
 
 def declared_in(held: Contents, layout: str | None, prefix: str | None, hints: Mapping[str, Any]) -> Contents | None:
-    """Return the contents of a file that declares the specs of its networks; None if others are asked for, or it does not."""
+    """Return the contents of a file that declares the specs of its networks; None if others are
+    asked for, or it does not.
+    """
     if not held.specs or layout not in (None, specless.LAYOUT) or held.leads_elsewhere(prefix):
         return None
     if hints or (prefix and "" in held.specs):
@@ -121,7 +132,8 @@ def declared_in(held: Contents, layout: str | None, prefix: str | None, hints: M
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:
-    """Return all arrays of a file by flat name, whoever wrote it, and the networks that it declares. Raises as ``read``.
+    """Return all arrays of a file by flat name, whoever wrote it, and the networks that it
+    declares. Raises as ``read``.
 
     The file is opened once.
     """
@@ -129,7 +141,8 @@ def contents(path: str | os.PathLike[str]) -> Contents:
     if where.is_dir() and (inside := hub.weights_file(where)) is not None:
         where = inside
     held = _arrays_in(where).unwrapped()
-    # Beside the files of a Hub folder a config may stand; it is read only for a network of ours without its spec.
+    # Beside the files of a Hub folder a config may stand; it is read only for a network of ours
+    # without its spec.
     if held.specs or where.suffix.lower() not in (".safetensors", ".bin") or not specless.prefixes(held.arrays):
         return held
     return replace(held, config=hub.config_beside(where))
@@ -162,26 +175,24 @@ def _arrays_in(path: Path) -> Contents:
 def write(
     weights: Weights, path: str | os.PathLike[str], layout: str | None = None, *, prefix: str | None = None
 ) -> None:
-    """Write weights to a file whose suffix says how: ``.safetensors``, or a framework's own ``.pt``, ``.msgpack``, ``.ckpt``.
+    """Write weights to a file whose suffix says how: ``.safetensors``, or a framework's own
+    ``.pt``, ``.msgpack``, ``.ckpt``.
 
-    A file that exists is replaced, as numpy.save does (the command line keeps it). The write is atomic: a failure leaves
-    what was there.
+    A file that exists is replaced, as numpy.save does (the command line keeps it). The write is
+    atomic: a failure leaves what was there.
 
-    Args:
-        weights: A spec and its arrays.
-        path: Where to write.
-        layout: One of ``convgru.importers.LAYOUTS`` or ``EXPORTS``: write a file of that system, which it loads as its own,
-            and which holds no spec: a state dict (``.pt``), Flax linen's parameters (``.msgpack``), Keras' ``.weights.h5``,
-            or plain arrays (``.npz``, ``.safetensors``). ``"convgru"`` stands for convgru's own names.
-        prefix: With a layout: the name of the module that the network is in a larger model. The file holds the arrays of
-            that module and no others; ``model.load_state_dict(..., strict=False)`` takes them.
+    Args: weights: A spec and its arrays. path: Where to write. layout: One of
+        ``convgru.importers.LAYOUTS`` or ``EXPORTS``: write a file of that system, which it loads as
+        its own, and which holds no spec: a state dict (``.pt``), Flax linen's parameters
+        (``.msgpack``), Keras' ``.weights.h5``, or plain arrays (``.npz``, ``.safetensors``).
+        ``"convgru"`` stands for convgru's own names. prefix: With a layout: the name of the module
+        that the network is in a larger model. The file holds the arrays of that module and no
+        others; ``model.load_state_dict(..., strict=False)`` takes them.
 
-    Raises:
-        TypeError: ``weights`` is not convgru.Weights.
-        ValueError: A prefix without a layout.
-        WeightsError: The suffix is unknown, or the other system has no such network.
-        OSError: The file cannot be written.
-        ImportError: The framework of the suffix is missing; the message gives the command that installs it.
+    Raises: TypeError: ``weights`` is not convgru.Weights. ValueError: A prefix without a layout.
+        WeightsError: The suffix is unknown, or the other system has no such network. OSError: The
+        file cannot be written. ImportError: The framework of the suffix is missing; the message
+        gives the command that installs it.
 
     >>> convgru.write(weights, "model.safetensors")  # doctest: +SKIP
     >>> convgru.write(weights, "gru.pt", layout="raft_sep", prefix="module.update_block.gru")  # doctest: +SKIP
@@ -200,7 +211,9 @@ def write(
 
 
 def _write_arrays(arrays: Mapping[str, np.ndarray], path: Path, backend: str | None) -> None:
-    """Write arrays under the names that another system gives them, in the format that the suffix says."""
+    """Write arrays under the names that another system gives them, in the format that the suffix
+    says.
+    """
     if backend is not None:
         registry.checkpoints(backend).write_arrays(arrays, path)
     elif path.suffix.lower() == ".npz":
@@ -212,5 +225,7 @@ def _write_arrays(arrays: Mapping[str, np.ndarray], path: Path, backend: str | N
 
 
 def numbers(held: Contents) -> dict[str, np.ndarray]:
-    """Return the arrays of a file without the counters that norms and trainers keep beside the weights."""
+    """Return the arrays of a file without the counters that norms and trainers keep beside the
+    weights.
+    """
     return {name: array for name, array in held.arrays.items() if array.ndim or array.dtype.kind not in "iub"}

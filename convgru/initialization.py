@@ -1,4 +1,6 @@
-"""Initial weights from a seed, the same for every framework; and the recipe that native constructors follow too."""
+"""Initial weights from a seed, the same for every framework; and the recipe that native
+constructors follow too.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,10 @@ from convgru.weights import Weights, dtype_of
 class Recipe:
     """How one parameter starts.
 
-    Attributes:
-        kind: ``glorot`` (uniform, Glorot and Bengio 2010), ``orthogonal`` (Saxe et al. 2013) or ``constant``.
-        blocks: into how many equal blocks of rows it is cut, each drawn by itself: gates times groups.
-        value: the constant.
-        ones: first and last-plus-one row of what is one instead: an LSTM's forget bias (Jozefowicz et al. 2015).
+    Attributes: kind: ``glorot`` (uniform, Glorot and Bengio 2010), ``orthogonal`` (Saxe et al.
+        2013) or ``constant``. blocks: into how many equal blocks of rows it is cut, each drawn by
+        itself: gates times groups. value: the constant. ones: first and last-plus-one row of what
+        is one instead: an LSTM's forget bias (Jozefowicz et al. 2015).
     """
 
     kind: Literal["glorot", "orthogonal", "constant"]
@@ -33,8 +34,9 @@ class Recipe:
 def recipe(spec: Spec, name: str) -> Recipe:
     """How the parameter of this canonical name starts.
 
-    weight_ih and a readout are Glorot uniform with fans C·∏k and H·∏k, weight_hh is orthogonal as a matrix
-    (H, H·∏k); biases and peepholes are zero, a forget gate's bias and the weights of norms one.
+    weight_ih and a readout are Glorot uniform with fans C·∏k and H·∏k, weight_hh is orthogonal as a
+    matrix (H, H·∏k); biases and peepholes are zero, a forget gate's bias and the weights of norms
+    one.
     """
     part, cell = name.rpartition(".")[2], cell_of(spec, name)
     if cell is None:
@@ -94,6 +96,8 @@ def glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Rows orthonormal as vectors of the rest of ``shape``; uniform over such matrices, R's diagonal being positive."""
+    """Rows orthonormal as vectors of the rest of ``shape``; uniform over such matrices, R's
+    diagonal being positive.
+    """
     q, r = np.linalg.qr(rng.standard_normal((prod(shape[1:]), shape[0])))
     return np.ascontiguousarray((q * np.sign(np.diagonal(r))).T).reshape(shape)

@@ -30,14 +30,20 @@ class Network:
     layout: str
     spec: Spec
     assumed: Mapping[str, Any] = field(default_factory=dict)
-    """Constructor arguments that neither the file nor a hint gives, each with the original's default, which was assumed."""
+    """Constructor arguments that neither the file nor a hint gives, each with the original's
+    default, which was assumed.
+    """
     stored_at: str = ""
-    """The prefix in the file itself, where ``prefix`` is made of the names that the user of Keras gave the layers."""
+    """The prefix in the file itself, where ``prefix`` is made of the names that the user of Keras
+    gave the layers.
+    """
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The networks in a file, the arrays that belong to none, and what looks like a network but is not, with the reason."""
+    """The networks in a file, the arrays that belong to none, and what looks like a network but is
+    not, with the reason.
+    """
 
     path: Path
     networks: tuple[Network, ...]
@@ -61,7 +67,8 @@ def inspect(
     spec: Spec | None = None,
     **hints: Any,
 ) -> Survey:
-    """List the networks in a file. Arguments and errors are those of ``convgru.read``; several networks are no error.
+    """List the networks in a file. Arguments and errors are those of ``convgru.read``; several
+    networks are no error.
 
     The file is opened once, and the layout of its arrays recognised once.
 
@@ -118,7 +125,9 @@ def _own_networks(
     prefix: str | None,
     hints: Mapping[str, Any],
 ) -> tuple[tuple[Network, ...], Weights | None, dict[str, np.ndarray]]:
-    """The networks in convgru's own layout, the weights if there is one, and the arrays that belong to none of them."""
+    """The networks in convgru's own layout, the weights if there is one, and the arrays that belong
+    to none of them.
+    """
     if (declared := files.declared_in(held, layout, prefix, hints)) is not None:
         found = declared.networks(prefix)
         networks = tuple(Network(at, repr(at), OWN, each.spec) for at, each in found.items())

@@ -1,4 +1,6 @@
-"""Make native networks from weights, fill them, take the weights out, and port networks between frameworks."""
+"""Make native networks from weights, fill them, take the weights out, and port networks between
+frameworks.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,13 @@ from convgru.weights import Weights
 def build(weights: Weights, backend: str, **options: Any) -> Any:
     """Make the network of ``weights`` as a native module of one framework; imports no other.
 
-    The parameters get the weights' dtype and bytes. The module is in its framework's usual mode after construction.
+    The parameters get the weights' dtype and bytes. The module is in its framework's usual mode
+    after construction.
 
-    Args:
-        weights: A spec and its arrays.
-        backend: ``"torch"``, ``"flax"``, ``"mindspore"``; ``"jax"`` gives (spec, params).
-        options: Options of the native constructor that are not part of a spec: ``batch_first`` (torch, MindSpore),
-            ``time_major``, ``rngs`` (Flax), ``device``. ``cell=True`` makes a bare cell (ConvGRUCell …) of a network of
-            one layer in one direction.
+    Args: weights: A spec and its arrays. backend: ``"torch"``, ``"flax"``, ``"mindspore"``;
+        ``"jax"`` gives (spec, params). options: Options of the native constructor that are not part
+        of a spec: ``batch_first`` (torch, MindSpore), ``time_major``, ``rngs`` (Flax), ``device``.
+        ``cell=True`` makes a bare cell (ConvGRUCell …) of a network of one layer in one direction.
 
     Raises:
         TypeError: ``weights`` is not convgru.Weights, or an option is unknown.
@@ -48,7 +49,9 @@ def build(weights: Weights, backend: str, **options: Any) -> Any:
 
 
 def _check_options(backend: str, make: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Raise TypeError for an option that a backend's ``build`` does not have, unless it sorts them itself."""
+    """Raise TypeError for an option that a backend's ``build`` does not have, unless it sorts them
+    itself.
+    """
     parameters = inspect.signature(make).parameters.values()
     if not any(each.kind is each.VAR_KEYWORD for each in parameters):
         refuse_build_options(backend, given, [each.name for each in parameters if each.kind is each.KEYWORD_ONLY])
@@ -57,8 +60,9 @@ def _check_options(backend: str, make: Callable[..., Any], given: Mapping[str, A
 def extract(net: Any) -> Weights:
     """Return the weights of a network of any framework, byte for byte: the inverse of ``build``.
 
-    ``net`` is a module of convgru.torch, convgru.flax or convgru.mindspore, a bare cell included, or (spec, params) for
-    JAX. Raises TypeError for anything else, WeightsError if a number in it is not finite.
+    ``net`` is a module of convgru.torch, convgru.flax or convgru.mindspore, a bare cell included,
+    or (spec, params) for JAX. Raises TypeError for anything else, WeightsError if a number in it is
+    not finite.
 
     >>> convgru.extract(net).spec.layers[0].hidden_channels  # doctest: +SKIP
     8
@@ -67,16 +71,16 @@ def extract(net: Any) -> Weights:
 
 
 def load(module: Any, weights: Weights) -> None:
-    """Copy weights into a module that stands in your own model, in place: into all of its parameters, or none.
+    """Copy weights into a module that stands in your own model, in place: into all of its
+    parameters, or none.
 
-    ``module`` is a cell, layer, network or forecaster of convgru.torch, convgru.flax or convgru.mindspore, for
-    example ``model.update_block.gru``. Optimizers and wrappers that hold its parameters keep them. The inverse is
-    ``extract(module)``.
+    ``module`` is a cell, layer, network or forecaster of convgru.torch, convgru.flax or
+    convgru.mindspore, for example ``model.update_block.gru``. Optimizers and wrappers that hold its
+    parameters keep them. The inverse is ``extract(module)``.
 
-    Raises:
-        TypeError: ``weights`` is not convgru.Weights, or ``module`` is not such a module; JAX has none, and
-            ``build(weights, "jax")`` gives new params.
-        WeightsError: The module has another spec, dtype or shape; the message says what differs.
+    Raises: TypeError: ``weights`` is not convgru.Weights, or ``module`` is not such a module; JAX
+        has none, and ``build(weights, "jax")`` gives new params. WeightsError: The module has
+        another spec, dtype or shape; the message says what differs.
 
     >>> convgru.load(model.update_block.gru, convgru.read("raft.pth"))  # doctest: +SKIP
     """
@@ -98,7 +102,9 @@ def load(module: Any, weights: Weights) -> None:
 
 
 def _owner_of(net: Any) -> str:
-    """Return the name of the backend that a network belongs to, importing no framework. Raises TypeError."""
+    """Return the name of the backend that a network belongs to, importing no framework. Raises
+    TypeError.
+    """
     for name, package in registry.ROOMS.items():
         if package in sys.modules:  # whoever holds a network of a framework has imported its room
             registry.get(name)
@@ -108,9 +114,10 @@ def _owner_of(net: Any) -> str:
 def port(net: Any, backend: str, **options: Any) -> Any:
     """Make the same network in another framework: ``build(extract(net), backend, **options)``.
 
-    The arrays have one form everywhere, so that a port copies bytes and nothing else. How a call lays out its axes is no part of
-    the weights: the new network has its framework's default (``batch_first=False``, Flax ``time_major=False``) unless ``options`` say
-    otherwise. For JAX ``net`` and the result are (spec, params).
+    The arrays have one form everywhere, so that a port copies bytes and nothing else. How a call
+    lays out its axes is no part of the weights: the new network has its framework's default
+    (``batch_first=False``, Flax ``time_major=False``) unless ``options`` say otherwise. For JAX
+    ``net`` and the result are (spec, params).
 
     >>> flax_net = convgru.port(torch_net, "flax")  # doctest: +SKIP
     """

@@ -41,7 +41,9 @@ class Backend(Protocol):
         ...
 
     def notes(self) -> list[str]:
-        """Return lines for ``convgru doctor`` on what would run here: implementation, precision, setup."""
+        """Return lines for ``convgru doctor`` on what would run here: implementation, precision,
+        setup.
+        """
         ...
 
     def owns(self, net: object) -> bool:
@@ -49,7 +51,9 @@ class Backend(Protocol):
         ...
 
     def build(self, weights: Weights, **options: Any) -> Any:
-        """Make the native module (for JAX: spec and params) with these weights; options as in the native constructor."""
+        """Make the native module (for JAX: spec and params) with these weights; options as in the
+        native constructor.
+        """
         ...
 
     def extract(self, net: Any) -> Weights:
@@ -57,7 +61,9 @@ class Backend(Protocol):
         ...
 
     def load(self, net: Any, weights: Weights) -> None:
-        """Copy weights into the parameters of a module in place, all of them or none. JAX has no module, nor this."""
+        """Copy weights into the parameters of a module in place, all of them or none. JAX has no
+        module, nor this.
+        """
         ...
 
     def execute(
@@ -73,15 +79,18 @@ class Backend(Protocol):
     ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
         """Run on NumPy arrays of the weights' dtype: output, final state, gradients.
 
-        Runs the room's public module (what ``build`` returns), in the layout of the call that is its default. ``steps``
-        goes with forecasters; ``extras`` are the call's other arguments. With ``cotangents``, of the shapes of output and
-        final state, the gradients of sum(cotangents · results) by name (``x``, ``state.0.h`` …, ``context.0`` … and
-        every parameter); else an empty dict. TF32 is as the caller left it. Raises UnsupportedError.
+        Runs the room's public module (what ``build`` returns), in the layout of the call that is
+        its default. ``steps`` goes with forecasters; ``extras`` are the call's other arguments.
+        With ``cotangents``, of the shapes of output and final state, the gradients of
+        sum(cotangents · results) by name (``x``, ``state.0.h`` …, ``context.0`` … and every
+        parameter); else an empty dict. TF32 is as the caller left it. Raises UnsupportedError.
         """
         ...
 
     def precise(self) -> Any:
-        """Return a context manager that turns TF32 off and deterministic kernels on, and restores the settings after."""
+        """Return a context manager that turns TF32 off and deterministic kernels on, and restores
+        the settings after.
+        """
         ...
 
 
@@ -89,15 +98,18 @@ class Checkpoints(Protocol):
     """What the module ``checkpoint`` of a room provides: the framework's own files. JAX has none."""
 
     def contents(self, path: Path, file: BinaryIO | None = None) -> Contents:
-        """Read every array of a checkpoint written by anyone with the framework, by flat name, and convgru's specs.
+        """Read every array of a checkpoint written by anyone with the framework, by flat name, and
+        convgru's specs.
 
-        ``file`` is the file at ``path`` if it is open already. Values that are not arrays, and the state of optimisers,
-        are left out. Raises WeightsError.
+        ``file`` is the file at ``path`` if it is open already. Values that are not arrays, and the
+        state of optimisers, are left out. Raises WeightsError.
         """
         ...
 
     def write(self, weights: Weights, path: Path) -> None:
-        """Write weights and their spec as a checkpoint that the framework's own loader reads. Atomic."""
+        """Write weights and their spec as a checkpoint that the framework's own loader reads.
+        Atomic.
+        """
         ...
 
     def write_arrays(self, arrays: Mapping[str, np.ndarray], path: Path) -> None:
@@ -106,19 +118,25 @@ class Checkpoints(Protocol):
 
 
 def get(name: str) -> Backend:
-    """Return the backend called ``name``. Raises ValueError if it is unknown, ImportError if its framework is missing."""
+    """Return the backend called ``name``. Raises ValueError if it is unknown, ImportError if its
+    framework is missing.
+    """
     if name not in ROOMS:
         raise ValueError(f"backend expected one of {', '.join(map(repr, ROOMS))}, got {name!r}")
     return cast("Backend", room(name, "backend"))
 
 
 def checkpoints(name: str) -> Checkpoints:
-    """Return the reader and writer of a framework's own files. Raises ImportError if the framework is missing."""
+    """Return the reader and writer of a framework's own files. Raises ImportError if the framework
+    is missing.
+    """
     return cast("Checkpoints", room(name, "checkpoint"))
 
 
 def room(name: str, module: str) -> Any:
-    """Import a module of a backend's package. Raises ImportError with the command that installs what is missing."""
+    """Import a module of a backend's package. Raises ImportError with the command that installs
+    what is missing.
+    """
     try:
         return importlib.import_module(f"{ROOMS[name]}.{module}")
     except ModuleNotFoundError as error:
@@ -136,7 +154,9 @@ def explain(name: str, error: ModuleNotFoundError) -> ImportError:
 
 
 def available() -> dict[str, Backend | str]:
-    """Map each backend name to its module, or to the reason why it could not be imported. Imports all of them."""
+    """Map each backend name to its module, or to the reason why it could not be imported. Imports
+    all of them.
+    """
     return {name: _get_or_reason(name) for name in ROOMS}
 
 

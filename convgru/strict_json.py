@@ -12,7 +12,9 @@ _BRACKET = re.compile(r"[\[\]{}]")
 
 
 def loads(text: str, what: str, max_length: int, max_depth: int = MAX_DEPTH) -> Any:
-    """Parse ``text``; ``what`` names it in errors. Raises ValueError for anything but plain JSON within the bounds."""
+    """Parse ``text``; ``what`` names it in errors. Raises ValueError for anything but plain JSON
+    within the bounds.
+    """
     if len(text) > max_length:
         raise ValueError(f"{what} expected at most {max_length} characters, got {len(text)}")
     _check_depth(text, what, max_depth)

@@ -35,8 +35,9 @@ def dtype_of(name: str | np.dtype[Any]) -> np.dtype[Any]:
 class Weights:
     """A network's spec and its arrays, by canonical name (design: ``layers.{l}.fwd.weight_ih`` …).
 
-    Names and shapes must be exactly ``parameter_shapes(spec)``, in one dtype (float64, float32, float16 or bfloat16), all
-    numbers finite; else WeightsError, which lists what is wrong. The arrays are not copied.
+    Names and shapes must be exactly ``parameter_shapes(spec)``, in one dtype (float64, float32,
+    float16 or bfloat16), all numbers finite; else WeightsError, which lists what is wrong. The
+    arrays are not copied.
     """
 
     spec: Spec
@@ -98,8 +99,8 @@ class Weights:
             spec: The module's spec. Dropout, which acts in training alone, may differ.
             parameters: Shape and dtype of each parameter by canonical name.
 
-        Raises:
-            WeightsError: The specs, the names of the arrays, their shapes or dtypes differ; the message says in what.
+        Raises: WeightsError: The specs, the names of the arrays, their shapes or dtypes differ; the
+            message says in what.
         """
         if computed(spec) != computed(self.spec):
             raise WeightsError(

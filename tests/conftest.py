@@ -1,4 +1,6 @@
-"""Make tests/support importable; leave out the tests of frameworks that are not installed, and report which."""
+"""Make tests/support importable; leave out the tests of frameworks that are not installed, and
+report which.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from pathlib import Path
 def _import_support() -> None:
     """Import the folder ``support`` as a package of that name.
 
-    The folder tests/ itself must not be on sys.path: without torch installed, tests/torch would answer ``import torch``.
+    The folder tests/ itself must not be on sys.path: without torch installed, tests/torch would
+    answer ``import torch``.
     """
     folder = Path(__file__).parent / "support"
     spec = importlib.util.spec_from_file_location(

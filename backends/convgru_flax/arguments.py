@@ -20,8 +20,8 @@ from convgru_jax.convolution import METHODS
 def supported_dtype(owner: str, dtype: Any) -> Any:
     """``dtype`` as a NumPy dtype.
 
-    Raises TypeError unless it is one that networks compute in, UnsupportedError for float64 while JAX's 64-bit mode is
-    off: JAX would silently make it float32.
+    Raises TypeError unless it is one that networks compute in, UnsupportedError for float64 while
+    JAX's 64-bit mode is off: JAX would silently make it float32.
     """
     dtype = jnp.dtype(dtype)
     if dtype.name not in DTYPES:
@@ -55,8 +55,9 @@ def promote(owner: str, dtype: Any, computed: Any, followers: Any = None) -> tup
         computed: parameters, input, carry, context: any tree of arrays.
         followers: masks, targets: cast to that dtype without a say in it.
 
-    What is not an array stays as it is, for the checks of the call to refuse. Raises as ``supported_dtype`` does: JAX
-    would silently make float32 of a float64 array while its 64-bit mode is off.
+    What is not an array stays as it is, for the checks of the call to refuse. Raises as
+    ``supported_dtype`` does: JAX would silently make float32 of a float64 array while its 64-bit
+    mode is off.
     """
     arrays = [leaf for leaf in jax.tree.leaves((computed, followers)) if hasattr(leaf, "dtype")]
     if dtype is None:
@@ -78,9 +79,11 @@ def promote(owner: str, dtype: Any, computed: Any, followers: Any = None) -> tup
 def initial_carry(
     owner: str, spec: Spec, input_shape: Sequence[int], dtype: Any, rngs: Any, carry_init: Any
 ) -> tuple[Any, ...]:
-    """The carry before frames of ``input_shape`` (B, *S, C): zeros, or each array drawn by ``carry_init``.
+    """The carry before frames of ``input_shape`` (B, *S, C): zeros, or each array drawn by
+    ``carry_init``.
 
-    Raises ValueError for a shape that the network cannot read, and for a ``carry_init`` without rngs.
+    Raises ValueError for a shape that the network cannot read, and for a ``carry_init`` without
+    rngs.
     """
     stream = rngs.carry if isinstance(rngs, nnx.Rngs) else rngs
     if carry_init is not None and stream is None:

@@ -74,12 +74,10 @@ def owns(net: object) -> bool:
 def build(weights: Weights, *, cell: bool = False, device: str | None = None, **options: Any) -> Network:
     """The module with these weights, in training mode as any new nnx module.
 
-    Args:
-        weights: spec and arrays; the parameters get their bytes.
-        cell: make a bare cell of a network of one layer.
-        device: one of ``devices``.
-        **options: of the constructor, but for those that describe the network: ``time_major``, ``dtype``, ``method``,
-            ``deterministic``, ``rngs`` (to draw dropout from in training), ``kernel_metadata`` and so on.
+    Args: weights: spec and arrays; the parameters get their bytes. cell: make a bare cell of a
+        network of one layer. device: one of ``devices``. **options: of the constructor, but for
+        those that describe the network: ``time_major``, ``dtype``, ``method``, ``deterministic``,
+        ``rngs`` (to draw dropout from in training), ``kernel_metadata`` and so on.
     """
     spec, arrays = on_jax.build(weights, device=device)
     kinds: Any = CELLS if cell else STACKS
@@ -103,7 +101,8 @@ def extract(net: Any) -> Weights:
 
 
 def load(net: Network, weights: Weights) -> None:
-    """Copy weights into a module's parameters in place, all of them or none; each keeps its sharding.
+    """Copy weights into a module's parameters in place, all of them or none; each keeps its
+    sharding.
 
     Raises WeightsError for weights of another spec, dtype or shape.
     """
@@ -127,7 +126,9 @@ def execute(
     cotangents: tuple[np.ndarray, Any] | None = None,
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-    """Run the module on NumPy arrays, in its default layout (B, T, *S, C); see ``convgru.registry.Backend``."""
+    """Run the module on NumPy arrays, in its default layout (B, T, *S, C); see
+    ``convgru.registry.Backend``.
+    """
     spec, target = weights.spec, on_jax.device(device)
     with on_jax.precision_of(weights.dtype), jax.default_device(target):
         graphdef, params = nnx.split(build(weights, device=device, deterministic=True))
@@ -137,7 +138,8 @@ def execute(
             given = others if context is None else {**others, "context": context}
             return _called(nnx.merge(graphdef, params), x, steps, state, given)
 
-        # Neither jitted as a whole nor left uncommitted: the module then runs the programs that convgru.jax has compiled.
+        # Neither jitted as a whole nor left uncommitted: the module then runs the programs that
+        # convgru.jax has compiled.
         inputs = params, *jax.device_put((_to_flax(x), _convert(spec, state, _state_to_flax), context), target)
         if cotangents is None:
             (y, final), gradients = call(*inputs), None
@@ -187,7 +189,9 @@ def _gradients(spec: Spec, gradients: Any) -> dict[str, np.ndarray]:
 
 
 def _by_path(state: Any) -> Iterator[tuple[str, jax.Array]]:
-    """Each variable of an nnx state, its path joined with dots: for our modules that is the canonical name."""
+    """Each variable of an nnx state, its path joined with dots: for our modules that is the
+    canonical name.
+    """
     for path, variable in nnx.to_flat_state(state):
         yield ".".join(map(str, path)), variable[...]
 

@@ -1,4 +1,6 @@
-"""Flax's checkpoints: msgpack files of flax.serialization, written and read, and the folders of orbax, read."""
+"""Flax's checkpoints: msgpack files of flax.serialization, written and read, and the folders of
+orbax, read.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from convgru_flax import checkpoint_foreign
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Write ``{"spec": JSON text, "params": {canonical name: array}}``, readable by msgpack_restore. Atomic."""
+    """Write ``{"spec": JSON text, "params": {canonical name: array}}``, readable by
+    msgpack_restore. Atomic.
+    """
     tree = {"spec": to_json(weights.spec), "params": dict(weights.arrays)}
     data = serialization.msgpack_serialize(tree, in_place=True)  # or Flax copies the tree
     with atomic.replacing(path) as temporary:
@@ -34,10 +38,11 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def contents(path: Path, file: BinaryIO | None = None) -> Contents:
-    """Read every array in a msgpack file, or in a folder of orbax, by path; with the spec if convgru wrote it.
+    """Read every array in a msgpack file, or in a folder of orbax, by path; with the spec if
+    convgru wrote it.
 
-    ``file`` is the file at ``path`` if it is open already. Raises WeightsError for any other bytes, OSError if there is
-    no such file.
+    ``file`` is the file at ``path`` if it is open already. Raises WeightsError for any other bytes,
+    OSError if there is no such file.
     """
     is_folder = path.is_dir()
     data = b"" if is_folder else path.read_bytes() if file is None else file.read()
@@ -59,7 +64,9 @@ def _is_own(tree: Mapping[str, Any]) -> bool:
 
 
 def _own(tree: Mapping[str, Any]) -> Contents:
-    """The contents of a file that ``write`` wrote; ``Weights`` checks that the arrays are those of the spec."""
+    """The contents of a file that ``write`` wrote; ``Weights`` checks that the arrays are those of
+    the spec.
+    """
     params = tree["params"]
     if not isinstance(params, dict):
         raise WeightsError(f"expected params to be a map of names, got {type(params).__name__}")

@@ -1,4 +1,6 @@
-"""Checkpoints that anybody wrote with Flax: msgpack files, and the folders that orbax leaves, as arrays by path."""
+"""Checkpoints that anybody wrote with Flax: msgpack files, and the folders that orbax leaves, as
+arrays by path.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def read_msgpack(data: bytes) -> dict[str, Any]:
 
 
 def arrays_by_path(tree: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Every array of a tree by the names on its way, joined by slashes; the state of optimisers is left out."""
+    """Every array of a tree by the names on its way, joined by slashes; the state of optimisers is
+    left out.
+    """
     return dict(_leaves(tree, ""))
 
 

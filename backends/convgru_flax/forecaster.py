@@ -29,23 +29,24 @@ class Readout(nnx.Module):
 
 @explicit(ForecasterOptions, DEFAULTS)
 class Forecaster(SequenceModule[ForecasterSpec]):
-    """Pixel unshuffle, a network, a 1x1 readout, pixel shuffle; then it feeds on its own predictions.
+    """Pixel unshuffle, a network, a 1x1 readout, pixel shuffle; then it feeds on its own
+    predictions.
 
-    prediction = unpatch(W*h + b), plus the frame it has just seen if ``residual``: ``convgru.equations.readout``.
+    prediction = unpatch(W*h + b), plus the frame it has just seen if ``residual``:
+    ``convgru.equations.readout``.
 
-    Args:
-        cell: ``gru``, ``lstm`` or ``rnn``; or a ForecasterSpec instead of all arguments that describe the networks.
-        channels: of a frame, given or predicted.
-        hidden_features: channels of the hidden state; a list is per layer.
-        kernel_size: of the convolution over the input; a tuple is per dimension, a list per layer.
-        num_layers: None means the length of a list of hidden_features, else 1.
-        patch: side of the square of pixels that become channels; a tuple is per dimension. Image sizes are multiples of it.
-        residual: predict the change of the frame.
-        decoder: after the given frames another network takes over from the encoder's carry: True for one like the encoder, or
-            the NetworkSpec of another. The encoder's own step otherwise goes on.
-        feedback: read the prediction before; otherwise zeros (Srivastava et al. 2015, arXiv:1502.04681).
-        **options: the others of ConvGRU and ConvLSTM, but ``bidirectional``, ``merge`` and ``output_size``. Initializers and metadata
-            are for the layers; the readout keeps its own.
+    Args: cell: ``gru``, ``lstm`` or ``rnn``; or a ForecasterSpec instead of all arguments that
+        describe the networks. channels: of a frame, given or predicted. hidden_features: channels
+        of the hidden state; a list is per layer. kernel_size: of the convolution over the input; a
+        tuple is per dimension, a list per layer. num_layers: None means the length of a list of
+        hidden_features, else 1. patch: side of the square of pixels that become channels; a tuple
+        is per dimension. Image sizes are multiples of it. residual: predict the change of the
+        frame. decoder: after the given frames another network takes over from the encoder's carry:
+        True for one like the encoder, or the NetworkSpec of another. The encoder's own step
+        otherwise goes on. feedback: read the prediction before; otherwise zeros (Srivastava et al.
+        2015, arXiv:1502.04681). **options: the others of ConvGRU and ConvLSTM, but
+        ``bidirectional``, ``merge`` and ``output_size``. Initializers and metadata are for the
+        layers; the readout keeps its own.
 
     Raises:
         ValueError, TypeError: for arguments that describe no forecaster, naming the argument.
@@ -112,29 +113,27 @@ class Forecaster(SequenceModule[ForecasterSpec]):
     ) -> tuple[jax.Array, tuple[Any, ...]]:
         """Forecast.
 
-        Args:
-            x: the frames seen, (B, T, *S, C), or (T, B, *S, C) if ``time_major``.
-            steps: how many frames to predict.
-            initial_carry: None for zeros, or the encoder's carry: for each layer h (B, *S/patch, H), or (h, c) for an LSTM.
-            targets: the frames that came true, ``steps`` of them, in the layout of x, for teacher forcing.
-            forced: booleans (B, steps), or (steps, B) if ``time_major``: where the next step reads the target, not the prediction.
-            teacher_forcing: in training, instead of ``forced``: the probability of that, which may be traced; in
-                evaluation nothing is forced.
-            resume: go on from an earlier call, as if it had been given more steps: x is then its last frame alone (the true one where that was
-                forced) and ``initial_carry`` what it returned; the encoder reads nothing. In training recurrent dropout then draws its masks
-                afresh. Static under jit.
-            deterministic: evaluation if True, training if False; None means the module's own attribute.
-            rngs: an nnx.Rngs (its stream ``dropout``), a stream or a key to draw dropout and teacher forcing from; a
-                forecaster keeps one of its own only if it has dropout.
+        Args: x: the frames seen, (B, T, *S, C), or (T, B, *S, C) if ``time_major``. steps: how many
+            frames to predict. initial_carry: None for zeros, or the encoder's carry: for each layer
+            h (B, *S/patch, H), or (h, c) for an LSTM. targets: the frames that came true, ``steps``
+            of them, in the layout of x, for teacher forcing. forced: booleans (B, steps), or
+            (steps, B) if ``time_major``: where the next step reads the target, not the prediction.
+            teacher_forcing: in training, instead of ``forced``: the probability of that, which may
+            be traced; in evaluation nothing is forced. resume: go on from an earlier call, as if it
+            had been given more steps: x is then its last frame alone (the true one where that was
+            forced) and ``initial_carry`` what it returned; the encoder reads nothing. In training
+            recurrent dropout then draws its masks afresh. Static under jit. deterministic:
+            evaluation if True, training if False; None means the module's own attribute. rngs: an
+            nnx.Rngs (its stream ``dropout``), a stream or a key to draw dropout and teacher forcing
+            from; a forecaster keeps one of its own only if it has dropout.
 
-        Returns:
-            The ``steps`` frames that follow, in the layout of x; and the carry of the network that made the last of them.
+        Returns: The ``steps`` frames that follow, in the layout of x; and the carry of the network
+            that made the last of them.
 
-        Raises:
-            ValueError: a shape, or ``steps``, is not what the forecaster expects, or there are no rngs to draw from; with ``resume``
-                there is no carry, or not one frame.
-            TypeError: something is not an array of real numbers.
-            UnsupportedError: float64 while JAX's 64-bit mode is off.
+        Raises: ValueError: a shape, or ``steps``, is not what the forecaster expects, or there are
+            no rngs to draw from; with ``resume`` there is no carry, or not one frame. TypeError:
+            something is not an array of real numbers. UnsupportedError: float64 while JAX's 64-bit
+            mode is off.
         """
         evaluates = self._evaluates(deterministic)
         if evaluates and teacher_forcing is not None:
@@ -148,7 +147,9 @@ class Forecaster(SequenceModule[ForecasterSpec]):
     def step(
         self, x: Any, carry: Any = None, *, deterministic: bool | None = None, rngs: Any = None
     ) -> tuple[jax.Array, tuple[Any, ...]]:
-        """See one frame (B, *S, C): the prediction of the next, of the same shape, and the carry. Errors as in a call."""
+        """See one frame (B, *S, C): the prediction of the next, of the same shape, and the carry.
+        Errors as in a call.
+        """
         self._caller("BSC").input(x, str(getattr(x, "dtype", "")))
         axis = 0 if self.time_major else 1
         frames, carry = self(jnp.expand_dims(x, axis), 1, carry, deterministic=deterministic, rngs=rngs)

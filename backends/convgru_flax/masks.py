@@ -1,4 +1,6 @@
-"""Random numbers for dropout and zoneout: the stream that a module keeps, and the key that a call takes from it."""
+"""Random numbers for dropout and zoneout: the stream that a module keeps, and the key that a call
+takes from it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def is_random(spec: Spec) -> bool:
 
 
 def own_stream(owner: str, spec: Spec, rngs: object) -> Any:
-    """Fork the stream that a module keeps for its masks, as nnx.Dropout does; None if it draws none or has no rngs."""
+    """Fork the stream that a module keeps for its masks, as nnx.Dropout does; None if it draws none
+    or has no rngs.
+    """
     if rngs is None or (isinstance(rngs, (nnx.Rngs, nnx.RngStream)) and not is_random(spec)):
         return nnx.data(None)
     if isinstance(rngs, nnx.Rngs):
@@ -31,7 +35,8 @@ def own_stream(owner: str, spec: Spec, rngs: object) -> Any:
 
 
 def draw_key(owner: str, spec: Spec, rngs: object) -> jax.Array:
-    """Take a key from an nnx.Rngs (its stream ``dropout``) or an nnx.RngStream; a key is returned as it is.
+    """Take a key from an nnx.Rngs (its stream ``dropout``) or an nnx.RngStream; a key is returned
+    as it is.
 
     Raises ValueError for None: the module is in training mode and has nothing to draw masks from.
     """

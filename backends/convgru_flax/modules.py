@@ -1,4 +1,6 @@
-"""What the networks and the forecaster share: how they are called, in training or in evaluation, and what they print."""
+"""What the networks and the forecaster share: how they are called, in training or in evaluation,
+and what they print.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
         method: str = "fast",
         deterministic: bool = False,
     ) -> None:
-        """Keep the spec and how the module is called. Parameters are drawn first, so that dropout does not change them."""
+        """Keep the spec and how the module is called. Parameters are drawn first, so that dropout
+        does not change them.
+        """
         title = type(self).__name__
         arguments.check_flags(title, time_major=time_major, deterministic=deterministic)
         self.spec = spec
@@ -47,8 +51,9 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
     def from_spec(cls, spec: AnySpec, **options: Any) -> Self:
         """Make the module that a spec describes; the same as ``cls(spec, **options)``.
 
-        Options are the arguments of the constructor that do not describe the network: ``rngs`` or ``arrays``,
-        ``time_major``, ``dtype`` and so on. Raises TypeError and ValueError, as the constructor does.
+        Options are the arguments of the constructor that do not describe the network: ``rngs`` or
+        ``arrays``, ``time_major``, ``dtype`` and so on. Raises TypeError and ValueError, as the
+        constructor does.
         """
         check_spec(f"{cls.__name__}.from_spec", spec, cls._spec_type)
         return cls(spec, **options)  # type: ignore[call-arg]
@@ -95,8 +100,8 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
             rngs: an nnx.Rngs (its stream ``carry``) or a stream; needed only with ``carry_init``.
             carry_init: an initializer (key, shape, dtype) -> array; None means zeros.
 
-        Returns:
-            One entry for each layer and direction, forward first: h (B, *S, H), or (h, c) for an LSTM.
+        Returns: One entry for each layer and direction, forward first: h (B, *S, H), or (h, c) for
+            an LSTM.
         """
         dtype = next(iter(self.arrays().values())).dtype if self.dtype is None else self.dtype
         return arguments.initial_carry(type(self).__name__, self.spec, input_shape, dtype, rngs, carry_init)

@@ -1,4 +1,6 @@
-"""The options of the Flax modules: the core's tables, ``use_bias`` standing for ``bias``, and what an nnx module has."""
+"""The options of the Flax modules: the core's tables, ``use_bias`` standing for ``bias``, and what
+an nnx module has.
+"""
 
 from __future__ import annotations
 
@@ -97,11 +99,13 @@ DEFAULTS: dict[str, Any] = {
     "arrays": None,
     "rngs": None,
 }
-"""The options that ``convgru.network`` does not have, in the order in which signatures list them."""
+"""The options that ``convgru.network`` does not have, in the order in which signatures list them.
+"""
 
 
 def split(owner: str, options: Mapping[str, Any], table: type) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Sort the options of a constructor: those of the network, as ``convgru.network`` calls them, of its parameters, of calls.
+    """Sort the options of a constructor: those of the network, as ``convgru.network`` calls them,
+    of its parameters, of calls.
 
     Raises TypeError for one that the table does not have.
     """
@@ -121,7 +125,9 @@ def network_spec(
     num_layers: int | None,
     options: Mapping[str, Any],
 ) -> NetworkSpec:
-    """The spec that the arguments of a constructor describe; the first of them may be a spec, which then is all of them."""
+    """The spec that the arguments of a constructor describe; the first of them may be a spec, which
+    then is all of them.
+    """
     if isinstance(in_features, ForecasterSpec):
         raise TypeError(f"{owner} expected a number of channels or a NetworkSpec, got a ForecasterSpec")
     if isinstance(in_features, NetworkSpec):

@@ -1,4 +1,6 @@
-"""The parameters of a module as nnx.Param: given arrays, or initial values, with the metadata that the user asked for."""
+"""The parameters of a module as nnx.Param: given arrays, or initial values, with the metadata that
+the user asked for.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from convgru_jax.parameters import initial_arrays
 
 Params = dict[str, nnx.Param[Any]]
 Initializer = Callable[[jax.Array, tuple[int, ...], Any], Any]
-"""As those of jax.nn.initializers: (key, shape, dtype) -> array, perhaps wrapped by nnx.with_partitioning."""
+"""As those of jax.nn.initializers: (key, shape, dtype) -> array, perhaps wrapped by
+nnx.with_partitioning.
+"""
 
 ROLES = {"weight_ih": "kernel", "weight_hh": "recurrent_kernel", "bias": "bias", "bias_hn": "bias"}
 """Which ``*_init`` and ``*_metadata`` a parameter of a layer follows; the others have none."""
@@ -36,8 +40,8 @@ def create(
 ) -> Params:
     """Make every parameter of ``spec``, by canonical name.
 
-    Raises ValueError or TypeError for arrays that are not those of the spec, for initializers beside arrays, and for
-    missing rngs.
+    Raises ValueError or TypeError for arrays that are not those of the spec, for initializers
+    beside arrays, and for missing rngs.
     """
     initializers = {name: init for name, init in options.items() if name.endswith("_init") and init is not None}
     if arrays is None:
@@ -68,7 +72,9 @@ def _given(spec: Spec, arrays: Mapping[str, Any]) -> dict[str, Any]:
 def _initial(
     owner: str, spec: Spec, rngs: object, param_dtype: Any, initializers: Mapping[str, Initializer]
 ) -> dict[str, Any]:
-    """The values that convgru.jax.init draws from the same key, but for the parameters that have an initializer."""
+    """The values that convgru.jax.init draws from the same key, but for the parameters that have an
+    initializer.
+    """
     if not isinstance(rngs, nnx.Rngs):
         raise TypeError(f"{owner} expected rngs, an nnx.Rngs to draw the initial parameters from, got {rngs!r}")
     dtype = supported_dtype(owner, param_dtype)
@@ -86,7 +92,9 @@ def _initial(
 def _by_gate(
     owner: str, name: str, init: Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any, cell: CellSpec
 ) -> Any:
-    """Each gate and group by itself, in nnx.Conv's layout (*kernel, in, out), so that the fans are those of one convolution."""
+    """Each gate and group by itself, in nnx.Conv's layout (*kernel, in, out), so that the fans are
+    those of one convolution.
+    """
     is_kernel = len(shape) > 1
     blocks = shape[0] // cell.hidden_channels * (cell.groups if is_kernel else 1)
     rows = shape[0] // blocks

@@ -1,4 +1,6 @@
-"""The arguments of a call: checked by ``convgru.calls.Caller``, which traced arrays pass too, then arrays of JAX, time first."""
+"""The arguments of a call: checked by ``convgru.calls.Caller``, which traced arrays pass too, then
+arrays of JAX, time first.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def describe(value: Any) -> ArrayInfo | None:
 
 
 def caller_of(spec: Spec, layout: str, method: str = "fast", name: str | None = None) -> Caller:
-    """The checks of a call in this layout (``TBSC``, ``BTSC``, ``BSC``); ValueError for an unknown ``method``.
+    """The checks of a call in this layout (``TBSC``, ``BTSC``, ``BSC``); ValueError for an unknown
+    ``method``.
 
     Errors call the network by ``name``, or as the spec does.
     """
@@ -40,8 +43,8 @@ def caller_of(spec: Spec, layout: str, method: str = "fast", name: str | None = 
 def parameters(caller: Caller, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
     """Check the parameters and return them as arrays of JAX, in the order of the spec.
 
-    Raises TypeError for a dtype that networks do not compute in, UnsupportedError for float64 while JAX has it switched
-    off: it would compute in float32 without a word.
+    Raises TypeError for a dtype that networks do not compute in, UnsupportedError for float64 while
+    JAX has it switched off: it would compute in float32 without a word.
     """
     dtype = caller.parameters(arrays)
     if dtype not in DTYPES:
@@ -57,7 +60,9 @@ def parameters(caller: Caller, arrays: Mapping[str, Any]) -> dict[str, jax.Array
 def inputs(
     caller: Caller, arrays: Mapping[str, Any], x: Any, state: Any
 ) -> tuple[dict[str, jax.Array], jax.Array, State | None, CallSizes]:
-    """Check parameters, input and state and return them as arrays of JAX, with the sizes of the call."""
+    """Check parameters, input and state and return them as arrays of JAX, with the sizes of the
+    call.
+    """
     params = parameters(caller, arrays)
     sizes = caller.input(x, str(next(iter(params.values())).dtype))
     caller.state(state, sizes)
@@ -87,7 +92,9 @@ def extras(caller: Caller, sizes: CallSizes, lengths: Any, context: Any, masks: 
 def teacher_forcing(
     caller: Caller, sizes: CallSizes, steps: int, targets: Any, forced: Any, probability: Any, key: Any
 ) -> TeacherForcing:
-    """Check targets, where they are forced or with what probability, and return them as arrays of JAX, time first."""
+    """Check targets, where they are forced or with what probability, and return them as arrays of
+    JAX, time first.
+    """
     if forced is not None and probability is not None:
         raise TypeError(f"{caller.name} expected forced or teacher_forcing, got both")
     caller.targets(targets, forced, sizes, steps, drawn=probability is not None)
@@ -125,7 +132,9 @@ def check_spec(function: str, spec: object, *kinds: type) -> None:
 
 
 def _native(array: Any) -> jax.Array:
-    """An array of JAX; one that is so stays itself, for even a conversion that changes nothing is a program to compile."""
+    """An array of JAX; one that is so stays itself, for even a conversion that changes nothing is a
+    program to compile.
+    """
     return array if isinstance(array, jax.Array) else jnp.asarray(array)
 
 

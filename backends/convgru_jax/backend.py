@@ -58,7 +58,9 @@ def x64_is_on() -> bool:
 
 
 def precision_of(dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
-    """A context in which JAX holds arrays of this dtype as they are: float64 is switched on within it if need be."""
+    """A context in which JAX holds arrays of this dtype as they are: float64 is switched on within
+    it if need be.
+    """
     if dtype != np.float64 or x64_is_on():
         return nullcontext()
     scoped: AbstractContextManager[Any] = jax.enable_x64(True)
@@ -66,14 +68,18 @@ def precision_of(dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
 
 
 def precise() -> AbstractContextManager[Any]:
-    """Within it float32 means float32: no TF32 and no bfloat16 passes in matrix products and convolutions."""
+    """Within it float32 means float32: no TF32 and no bfloat16 passes in matrix products and
+    convolutions.
+    """
     highest: AbstractContextManager[Any] = jax.default_matmul_precision("highest")
     return highest
 
 
 @contextmanager
 def compiled_in(folder: Path) -> Iterator[None]:
-    """Within it XLA's compiled programs are looked for in ``folder``, and kept there: another run need not compile again."""
+    """Within it XLA's compiled programs are looked for in ``folder``, and kept there: another run
+    need not compile again.
+    """
     wanted = {
         "jax_compilation_cache_dir": str(folder.absolute()),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -120,13 +126,16 @@ def build(weights: Weights, *, device: str | None = None) -> Network:
     """
     target = None if device is None else _find(device)
     with precision_of(weights.dtype):
-        # device_put may alias NumPy's memory on CPU; the parameters must outlive a change of the weights.
+        # device_put may alias NumPy's memory on CPU; the parameters must outlive a change of the
+        # weights.
         params = {name: jax.device_put(array.copy(), target) for name, array in weights.arrays.items()}
     return weights.spec, params
 
 
 def extract(net: Any) -> Weights:
-    """The weights of a pair (spec, params), byte for byte. Raises TypeError for anything else, WeightsError for NaN."""
+    """The weights of a pair (spec, params), byte for byte. Raises TypeError for anything else,
+    WeightsError for NaN.
+    """
     if not owns(net):
         raise TypeError(f"expected a pair (spec, params) of convgru.jax, got {type(net).__name__}")
     spec, params = net
@@ -143,7 +152,9 @@ def execute(
     cotangents: tuple[np.ndarray, Any] | None = None,
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-    """Run ``apply`` or ``forecast`` on arrays: output, final state, and gradients if there are cotangents (see ``Backend``)."""
+    """Run ``apply`` or ``forecast`` on arrays: output, final state, and gradients if there are
+    cotangents (see ``Backend``).
+    """
     spec, target = weights.spec, _find(device)
     leaves = {"x": np.moveaxis(x, 2, -1)}
     if state is not None:
@@ -169,7 +180,8 @@ def execute(
         else:
             moved = {"y": np.moveaxis(cotangents[0], 2, -1)}
             moved |= {name: np.moveaxis(np.asarray(a), 1, -1) for name, a in state_leaves(spec, cotangents[1])}
-            # Not jitted as a whole: convgru.flax then calls the very programs that are compiled here.
+            # Not jitted as a whole: convgru.flax then calls the very programs that are compiled
+            # here.
             results, slopes = _pulled(call)(given, jax.device_put(moved, target))
             found, gradients = _to_numpy(results, spec.ndim), _to_numpy(slopes, spec.ndim)
     return found.pop("y"), nest_state(spec, found), gradients
@@ -181,7 +193,9 @@ def evaluate(
     cotangents: Mapping[str, np.ndarray] | None,
     device: str = "cpu",
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Call anybody's function of JAX arrays, jitted; with cotangents also the gradients of the leaves."""
+    """Call anybody's function of JAX arrays, jitted; with cotangents also the gradients of the
+    leaves.
+    """
     target = _find(device)
     with precision_of(leaves["x"].dtype), jax.default_device(target):
         given = jax.device_put(dict(leaves), target)

@@ -1,6 +1,8 @@
-"""The jitted halves of the public functions: networks as functions of arrays that are checked and time first.
+"""The jitted halves of the public functions: networks as functions of arrays that are checked and
+time first.
 
-What differs between two calls only by the layout of the caller is one program here: callers transpose before and after.
+What differs between two calls only by the layout of the caller is one program here: callers
+transpose before and after.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def run(
     key: jax.Array | None,
     options: Options,
 ) -> tuple[Any, State]:
-    """Run a network on x (T, B, *S, C): output (T, B, *S, H), or what the options ask for, and final state."""
+    """Run a network on x (T, B, *S, C): output (T, B, *S, H), or what the options ask for, and
+    final state.
+    """
 
     def network(arrays: Arrays, x: jax.Array, state: State | None, extras: Extras, key: jax.Array | None) -> Any:
         extras = _drawn(spec, x, extras, key)
@@ -63,7 +67,9 @@ def step(
     key: jax.Array | None,
     options: Options,
 ) -> tuple[jax.Array, State]:
-    """Run a network on one frame x (B, *S, C): output (B, *S, H) and next state. Context and masks have one frame."""
+    """Run a network on one frame x (B, *S, C): output (B, *S, H) and next state. Context and masks
+    have one frame.
+    """
 
     def frame(arrays: Arrays, x: jax.Array, state: State | None, extras: Extras, key: jax.Array | None) -> Any:
         masks = dropping.first_frame(_drawn(spec, x[None], extras, key).masks)
@@ -88,7 +94,9 @@ def forecast(
     key: jax.Array | None,
     options: Options,
 ) -> tuple[jax.Array, State]:
-    """Predict the frames (steps, B, *S, C) that follow x (T, B, *S, C), and the state of the network that made the last."""
+    """Predict the frames (steps, B, *S, C) that follow x (T, B, *S, C), and the state of the
+    network that made the last.
+    """
 
     def forecaster(
         arrays: Arrays, x: jax.Array, state: State | None, teaching: TeacherForcing, key: jax.Array | None

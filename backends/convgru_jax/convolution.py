@@ -1,8 +1,10 @@
-"""The convolution, with gradients that XLA compiles to its fast kernels on CPU, and a plain one with native autodiff.
+"""The convolution, with gradients that XLA compiles to its fast kernels on CPU, and a plain one
+with native autodiff.
 
-The trilinear form Σ x[stride·s + d·k] w[k] g[s] has three partial sums: ``correlate`` (over k: the forward pass),
-``spread`` (over w: what reaches x) and ``collect`` (over s: what reaches w). The derivatives of each are the other two: so
-every order of reverse-mode derivative stays fast, if only these three are, see ``convgru_jax.convolution_cpu``.
+The trilinear form Σ x[stride·s + d·k] w[k] g[s] has three partial sums: ``correlate`` (over k: the
+forward pass), ``spread`` (over w: what reaches x) and ``collect`` (over s: what reaches w). The
+derivatives of each are the other two: so every order of reverse-mode derivative stays fast, if only
+these three are, see ``convgru_jax.convolution_cpu``.
 """
 
 from __future__ import annotations
@@ -19,14 +21,19 @@ from convgru_jax import convolution_products as products
 from convgru_jax.convolution_geometry import Window, padded, plain
 
 METHODS = ("fast", "plain")
-"""``fast`` has derivatives of every order in reverse mode, ``plain`` those of JAX itself, in forward mode too."""
+"""``fast`` has derivatives of every order in reverse mode, ``plain`` those of JAX itself, in
+forward mode too.
+"""
 
 
 def convolve(method: str, geometry: Convolution, x: jax.Array, w: jax.Array) -> jax.Array:
-    """Cross-correlation of x (B, *S, C) with w (*k, C/groups, O), the rows O standing as ``grouped_rows`` leaves them."""
+    """Cross-correlation of x (B, *S, C) with w (*k, C/groups, O), the rows O standing as
+    ``grouped_rows`` leaves them.
+    """
     x, window = padded(geometry, x)
     if method == "plain" or sharding.explicit(x):
-        # An explicit mesh asks for the sharding of every result, which JAX knows of its own derivatives alone.
+        # An explicit mesh asks for the sharding of every result, which JAX knows of its own
+        # derivatives alone.
         out = (products.correlate if sharding.sums_twice(x, w) else plain)(window, x, w)
     elif window.groups == x.shape[-1] > 1 and _on_cpu():
         out = products.depthwise(window, x, w)
@@ -36,7 +43,9 @@ def convolve(method: str, geometry: Convolution, x: jax.Array, w: jax.Array) -> 
 
 
 def grouped_rows(geometry: Convolution, w: jax.Array) -> jax.Array:
-    """Kernels (*k, C/groups, O) whose rows stand as (gates, groups, …), put as (groups, gates, …): what XLA means by groups."""
+    """Kernels (*k, C/groups, O) whose rows stand as (gates, groups, …), put as (groups, gates, …):
+    what XLA means by groups.
+    """
     return _turned(w, geometry.gates, geometry.groups) if geometry.reorders else w
 
 
@@ -48,7 +57,9 @@ def _turned(a: jax.Array, first: int, second: int) -> jax.Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
-    """Cross-correlation of x (B, *S, C) with w (*k, C/groups, O): Σ_k x[stride·s + d·k] w[k]. Reverse mode only."""
+    """Cross-correlation of x (B, *S, C) with w (*k, C/groups, O): Σ_k x[stride·s + d·k] w[k].
+    Reverse mode only.
+    """
     return _by_platform(convolution_cpu.correlate, plain, window, x, w)
 
 
@@ -67,10 +78,12 @@ def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def _by_platform(cpu: Any, default: Any, window: Window, a: jax.Array, b: jax.Array) -> jax.Array:
-    """One form on CPU, another elsewhere: both are right anywhere, so that the default device of the moment may decide.
+    """One form on CPU, another elsewhere: both are right anywhere, so that the default device of
+    the moment may decide.
 
-    Not lax.platform_dependent: in a scan that is differentiated twice, JAX 0.10 makes the index of the platform a
-    residual of the derivative rules above, and then takes their residuals for one another.
+    Not lax.platform_dependent: in a scan that is differentiated twice, JAX 0.10 makes the index of
+    the platform a residual of the derivative rules above, and then takes their residuals for one
+    another.
     """
     return (cpu if _on_cpu() else default)(window, a, b)  # type: ignore[no-any-return]
 

@@ -1,7 +1,9 @@
-"""The three partial sums of a convolution for XLA:CPU, which has a fast kernel for the labels ``b01f_01io->b01f`` alone.
+"""The three partial sums of a convolution for XLA:CPU, which has a fast kernel for the labels
+``b01f_01io->b01f`` alone.
 
-Autodiff of a convolution gives other labels, which are 11 to 55 times slower inside a loop. Groups are split here, for XLA's
-own are three times slower, gaps are filled in with zeros before a convolution, and in 3-D the depth is stacked on the channels.
+Autodiff of a convolution gives other labels, which are 11 to 55 times slower inside a loop. Groups
+are split here, for XLA's own are three times slower, gaps are filled in with zeros before a
+convolution, and in 3-D the depth is stacked on the channels.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ Form = Callable[[Window, jax.Array, jax.Array], jax.Array]
 
 
 def by_group(form: Form) -> Form:
-    """Groups one by one: in each of the three sums all operands and the result have them on their last axis."""
+    """Groups one by one: in each of the three sums all operands and the result have them on their
+    last axis.
+    """
 
     def split(window: Window, a: jax.Array, b: jax.Array) -> jax.Array:
         if window.groups == 1:
@@ -71,7 +75,9 @@ def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def _stack_depth(window: Window, x: jax.Array) -> jax.Array:
-    """Turn x (B, D, H, W, C) into (B, D', H, W, taps·C): what every depth tap sees, side by side on the channels."""
+    """Turn x (B, D, H, W, C) into (B, D', H, W, taps·C): what every depth tap sees, side by side on
+    the channels.
+    """
     (low, high), reach, stride = window.pads[0], window.reach[0], window.stride[0]
     image = pad(x, [(low, high - window.rest[0], 0), (0, 0, 0), (0, 0, 0)])
     depth = image.shape[1] - reach
@@ -80,7 +86,9 @@ def _stack_depth(window: Window, x: jax.Array) -> jax.Array:
 
 
 def _collect_taps(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
-    """The weights' gradient as a convolution whose batch is the input channels and whose kernel is the image g."""
+    """The weights' gradient as a convolution whose batch is the input channels and whose kernel is
+    the image g.
+    """
     if any(more > 0 for more in window.growth):
         # Where g is larger than x, XLA would swap the two and lose its labels.
         return products.collect(window, x, g)

@@ -1,4 +1,6 @@
-"""One convolution on images of one size: its geometry in plain numbers, and XLA's own convolution of that geometry."""
+"""One convolution on images of one size: its geometry in plain numbers, and XLA's own convolution
+of that geometry.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 @dataclass(frozen=True)
 class Window:
-    """``pads`` are of zeros; ``rest`` is how many pixels at the end of each dimension no window reaches, for the stride."""
+    """``pads`` are of zeros; ``rest`` is how many pixels at the end of each dimension no window
+    reaches, for the stride.
+    """
 
     kernel_size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -55,7 +59,9 @@ class Window:
 
 
 def window_of(geometry: Convolution, size: tuple[Any, ...]) -> Window:
-    """The window of ``geometry`` on an image of that size, which may be symbols where the stride is 1."""
+    """The window of ``geometry`` on an image of that size, which may be symbols where the stride is
+    1.
+    """
     pads = geometry.pads(size)
     steps = zip(size, pads, geometry.kernel_size, geometry.stride, geometry.dilation, strict=True)
     rest = tuple((n + sum(pair) - d * (k - 1) - 1) % s if s > 1 else 0 for n, pair, k, s, d in steps)

@@ -1,4 +1,6 @@
-"""The forecaster: the encoder over the given frames, then steps that feed on predictions, on targets or on nothing."""
+"""The forecaster: the encoder over the given frames, then steps that feed on predictions, on
+targets or on nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from convgru_jax.loop import Arrays, Extras, State
 
 
 class TeacherForcing(NamedTuple):
-    """Targets (steps, B, *S, C), and where the next step reads them (steps, B), or with what probability it does."""
+    """Targets (steps, B, *S, C), and where the next step reads them (steps, B), or with what
+    probability it does.
+    """
 
     targets: jax.Array | None = None
     forced: jax.Array | None = None
@@ -33,9 +37,11 @@ def run(
     method: str,
     resume: bool,
 ) -> tuple[jax.Array, State]:
-    """The frames (steps, B, *S, C) that follow x (T, B, *S, C), and the state of the network that made the last of them.
+    """The frames (steps, B, *S, C) that follow x (T, B, *S, C), and the state of the network that
+    made the last of them.
 
-    With ``resume`` the state given is that of the network that predicts, and x the one frame that it goes on from.
+    With ``resume`` the state given is that of the network that predicts, and x the one frame that
+    it goes on from.
     """
     keys = (None,) * 3 if key is None else tuple(jax.random.split(key, 3))
     targets, forced, probability = teaching

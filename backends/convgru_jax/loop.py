@@ -1,4 +1,6 @@
-"""The loops over time, layers and directions: pure functions of prepared parameters, run inside one jit."""
+"""The loops over time, layers and directions: pure functions of prepared parameters, run inside one
+jit.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ Arrays = Mapping[str, jax.Array]
 """Parameters by canonical name."""
 Parts = tuple[jax.Array, ...]
 State = tuple[Any, ...]
-"""One entry for each layer and direction, forward first: h (B, *S, H), or the pair (h, c) of an LSTM."""
+"""One entry for each layer and direction, forward first: h (B, *S, H), or the pair (h, c) of an
+LSTM.
+"""
 Prepared = list[list[ops.Params]]
 """For each layer and direction, as in a state, the parameters of each of its ``steps``."""
 
@@ -32,7 +36,9 @@ class Extras(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """What one step of one layer reads: the convolved input of each of the cell's steps, and what only some calls bring."""
+    """What one step of one layer reads: the convolved input of each of the cell's steps, and what
+    only some calls bring.
+    """
 
     gates: tuple[jax.Array, ...]
     context: jax.Array | None = None
@@ -71,7 +77,8 @@ def run(
 ) -> tuple[list[jax.Array], State]:
     """The outputs (T, B, *S, H) of the top layer, or with ``every`` of all, and the final state.
 
-    With ``last`` the outputs are those of the last valid frame, (B, *S, H), and the top layer keeps no others.
+    With ``last`` the outputs are those of the last valid frame, (B, *S, H), and the top layer keeps
+    no others.
     """
     valid = None
     if extras.lengths is not None:
@@ -101,7 +108,9 @@ def run(
 
 
 def _valid_context(context: tuple[jax.Array, ...] | None, valid: jax.Array) -> tuple[jax.Array, ...] | None:
-    """Zero what a timed context holds in the padding: a NaN there would be one in every gradient, though no output reads it."""
+    """Zero what a timed context holds in the padding: a NaN there would be one in every gradient,
+    though no output reads it.
+    """
     return context and tuple(jnp.where(valid, a, 0) if a.ndim == valid.ndim else a for a in context)
 
 
@@ -145,7 +154,9 @@ class _Scan:
         self.zone = zone_of(cell, entry, masks)
 
     def __call__(self, x: jax.Array, state: Parts, *, keep: bool) -> tuple[jax.Array, Parts]:
-        """The outputs of all frames, or unless ``keep`` that of each sample's last frame, and the final state."""
+        """The outputs of all frames, or unless ``keep`` that of each sample's last frame, and the
+        final state.
+        """
         gates = tuple(_over_time(step, p, x) for step, p in zip(self.cell.steps, self.params, strict=True))
         frames = Frame(gates, self.timed, self.zone, self.valid)
         if keep:
@@ -205,7 +216,8 @@ def one_frame(
     masks: Mapping[str, jax.Array] | None = None,
     gates: tuple[jax.Array, ...] | None = None,
 ) -> tuple[jax.Array, State]:
-    """One frame (B, *S, C) through all layers of a network without a backward direction; its masks without their time axis.
+    """One frame (B, *S, C) through all layers of a network without a backward direction; its masks
+    without their time axis.
 
     ``gates``, if given, are the first layer's convolved input, and x is not read.
     """
@@ -232,7 +244,8 @@ def input_gates(cell: CellSpec, params: list[ops.Params], x: jax.Array) -> tuple
 def _over_time(cell: CellSpec, p: ops.Params, x: jax.Array) -> jax.Array:
     """W*x + b of all frames (T, B, *S, C) at once.
 
-    The batch goes first: with it sharded over devices, merging (T, B) would make XLA gather everything everywhere.
+    The batch goes first: with it sharded over devices, merging (T, B) would make XLA gather
+    everything everywhere.
     """
     turned = jnp.swapaxes(x, 0, 1)
     gates = equations.input_gates(ops, cell, p, turned.reshape(-1, *turned.shape[2:]))

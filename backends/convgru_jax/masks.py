@@ -25,7 +25,9 @@ def shapes_of(spec: NetworkSpec, time: int, batch: int, size: tuple[int, ...]) -
 
 
 def draw(spec: NetworkSpec, key: jax.Array, time: int, batch: int, size: tuple[int, ...], dtype: Any) -> Masks:
-    """Inverted dropout: 0 with the spec's probability, else 1/(1−p); zoneout: 1 with its probability, else 0."""
+    """Inverted dropout: 0 with the spec's probability, else 1/(1−p); zoneout: 1 with its
+    probability, else 0.
+    """
     shapes = shapes_of(spec, time, batch, size)
     keys = jax.random.split(key, max(1, len(shapes)))
     return {name: _mask(spec, k, name, shape, dtype) for k, (name, shape) in zip(keys, shapes.items(), strict=False)}

@@ -16,7 +16,9 @@ from convgru_jax.convolution import convolve, grouped_rows
 
 @dataclass(frozen=True)
 class Kernel:
-    """A convolution's weights (*k, in/groups, out), its geometry, and which convolution is to take them."""
+    """A convolution's weights (*k, in/groups, out), its geometry, and which convolution is to take
+    them.
+    """
 
     weight: jax.Array
     geometry: Convolution
@@ -37,7 +39,9 @@ Params = Mapping[str, "Kernel | NormPart | jax.Array"]
 
 
 def prepare(spec: CellSpec, arrays: Mapping[str, jax.Array], method: str) -> Params:
-    """The parameters of one plain cell, given by their short names, in the form that the functions below take."""
+    """The parameters of one plain cell, given by their short names, in the form that the functions
+    below take.
+    """
     p: dict[str, Kernel | NormPart | jax.Array] = {"ih": _kernel(arrays["weight_ih"], spec.input_convolution, method)}
     if spec.reset == "before":
         cut = 2 * spec.hidden_channels
@@ -93,7 +97,9 @@ def peep(c: jax.Array, p: Params, name: str) -> jax.Array:
 
 
 def norm(a: jax.Array, p: Params, part: str) -> jax.Array:
-    """Group norm over space and the channels of each group, then weight and bias by channel; statistics in float32 at least."""
+    """Group norm over space and the channels of each group, then weight and bias by channel;
+    statistics in float32 at least.
+    """
     own = p["norm_" + part]
     assert isinstance(own, NormPart)
     cut = a.reshape(*a.shape[:-1], own.groups, -1).astype(jnp.promote_types(a.dtype, jnp.float32))

@@ -1,4 +1,6 @@
-"""Initial parameters with JAX's own random numbers, in the distributions of ``convgru.initialization.init``."""
+"""Initial parameters with JAX's own random numbers, in the distributions of
+``convgru.initialization.init``.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ from convgru.weights import dtype_of
 def initial_arrays(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
     """Initial parameters by canonical name, each gate and group drawn by itself.
 
-    weight_ih and a readout are Glorot uniform, weight_hh orthogonal, biases zero but for the forget gate's, which is one; peepholes
-    zero, norms one and zero.
-    Raises WeightsError for a dtype that weights cannot have, UnsupportedError for float64 while JAX has it switched off.
+    weight_ih and a readout are Glorot uniform, weight_hh orthogonal, biases zero but for the forget
+    gate's, which is one; peepholes zero, norms one and zero. Raises WeightsError for a dtype that
+    weights cannot have, UnsupportedError for float64 while JAX has it switched off.
     """
     name = str(dtype_of(jnp.dtype(dtype)))
     if str(jax.dtypes.canonicalize_dtype(name)) != name:

@@ -1,7 +1,9 @@
-"""What a call needs to know of the devices that its arrays are spread over; on one device nothing here does anything.
+"""What a call needs to know of the devices that its arrays are spread over; on one device nothing
+here does anything.
 
-JAX shows it in the types of arrays, traced ones too: axes of a mesh are Manual (inside shard_map: arrays *vary* along
-them or do not), Explicit (each array says how it is sharded) or Auto (XLA decides, and the type says nothing but the mesh).
+JAX shows it in the types of arrays, traced ones too: axes of a mesh are Manual (inside shard_map:
+arrays *vary* along them or do not), Explicit (each array says how it is sharded) or Auto (XLA
+decides, and the type says nothing but the mesh).
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 def vary_alike(tree: Any) -> Any:
     """Inside shard_map, make every array vary along the axes along which any of them does.
 
-    A scan wants a state that varies as its inputs do, and the derivative rules of the convolution cotangents that vary as
-    their primals. Done here, once a call, a gradient of replicated parameters is summed over the devices once a call too.
+    A scan wants a state that varies as its inputs do, and the derivative rules of the convolution
+    cotangents that vary as their primals. Done here, once a call, a gradient of replicated
+    parameters is summed over the devices once a call too.
     """
     axes = {axis for leaf in jax.tree.leaves(tree) for axis in _varying(leaf)}
     if not axes:
@@ -38,16 +41,19 @@ def _varying(leaf: Any) -> frozenset[Any]:
 
 
 def explicit(x: jax.Array) -> bool:
-    """Whether the type of x says how it is sharded: there JAX knows the shardings of its own derivatives alone."""
+    """Whether the type of x says how it is sharded: there JAX knows the shardings of its own
+    derivatives alone.
+    """
     return AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types
 
 
 def sums_twice(*arrays: jax.Array) -> bool:
     """Whether XLA may be wrong about the gradient of the weights of a convolution of these arrays.
 
-    XLA's partitioner sums such a gradient over all devices where the images are sharded, also over those that hold the
-    same pixels: sharded in space along one axis of a mesh and replicated along another, dW comes out times the size of
-    the other. It takes a mesh of two axes or more, of which one is XLA's to use.
+    XLA's partitioner sums such a gradient over all devices where the images are sharded, also over
+    those that hold the same pixels: sharded in space along one axis of a mesh and replicated along
+    another, dW comes out times the size of the other. It takes a mesh of two axes or more, of which
+    one is XLA's to use.
     """
     meshes = [jax.typeof(array).sharding.mesh for array in arrays] + [jax.sharding.get_abstract_mesh()]
     for mesh in meshes:
@@ -58,7 +64,9 @@ def sums_twice(*arrays: jax.Array) -> bool:
 
 
 def space_sharding(ndim: int, images: Any) -> NamedSharding | None:
-    """How batch and space of the first of these images (…, B, *S, C) are sharded that has its space sharded, by its type."""
+    """How batch and space of the first of these images (…, B, *S, C) are sharded that has its space
+    sharded, by its type.
+    """
     for image in jax.tree.leaves(images):
         if image.ndim >= ndim + 2 and explicit(image):
             sharding = jax.typeof(image).sharding
@@ -69,9 +77,11 @@ def space_sharding(ndim: int, images: Any) -> NamedSharding | None:
 
 
 def run_in_space(function: Callable[..., Any], sharding: NamedSharding, *arguments: Any) -> Any:
-    """Call a function with the axes of an explicit mesh handed to XLA: JAX's types refuse to pad a dimension that is sharded.
+    """Call a function with the axes of an explicit mesh handed to XLA: JAX's types refuse to pad a
+    dimension that is sharded.
 
-    Its results, all of them images (…, B, *S, C), are sharded as ``space_sharding`` says where their sizes allow it.
+    Its results, all of them images (…, B, *S, C), are sharded as ``space_sharding`` says where
+    their sizes allow it.
     """
     shapes = jax.eval_shape(function, *jax.tree.map(_unsharded, arguments))
     results = jax.tree.map(lambda leaf: _fitting(sharding, leaf.shape), shapes)
@@ -83,7 +93,9 @@ def _unsharded(leaf: jax.Array) -> jax.ShapeDtypeStruct:
 
 
 def _fitting(sharding: NamedSharding, shape: tuple[int, ...]) -> NamedSharding:
-    """The sharding of batch and space for a result of that shape, without the axes that do not divide it."""
+    """The sharding of batch and space for a result of that shape, without the axes that do not
+    divide it.
+    """
     ndim = len(sharding.spec)
     parts = zip(tuple(sharding.spec), shape[-ndim - 1 : -1], strict=True)
     kept = [axes if axes is None or size % _devices(sharding, axes) == 0 else None for axes, size in parts]

@@ -1,3 +1,5 @@
-"""The MindSpore room: cells, stacks and forecaster as nn.Cell, on pure functions; importing it primes MindSpore."""
+"""The MindSpore room: cells, stacks and forecaster as nn.Cell, on pure functions; importing it
+primes MindSpore.
+"""
 
 from convgru_mindspore import cpu_setup as cpu_setup

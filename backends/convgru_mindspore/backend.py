@@ -62,7 +62,8 @@ def owns(net: object) -> bool:
 
 
 def build(weights: Weights, *, batch_first: bool = False, cell: bool = False) -> Any:
-    """Make a ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights, in evaluation mode as every new nn.Cell.
+    """Make a ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights, in evaluation mode as
+    every new nn.Cell.
 
     Args:
         weights: spec and arrays; the parameters get their dtype and bytes.
@@ -90,7 +91,9 @@ def build(weights: Weights, *, batch_first: bool = False, cell: bool = False) ->
 
 
 def extract(net: Any) -> Weights:
-    """The weights of a module of this room, copied, byte for byte. A bare cell, or a layer in one direction, gives a network of one layer."""
+    """The weights of a module of this room, copied, byte for byte. A bare cell, or a layer in one
+    direction, gives a network of one layer.
+    """
     if isinstance(net, DROP_INS):
         return Weights(net.spec, net.exact_arrays())
     if not owns(net):
@@ -103,8 +106,8 @@ def extract(net: Any) -> Weights:
 def load(net: Any, weights: Weights) -> None:
     """Copy weights into a module's parameters in place, all of them or none.
 
-    Raises TypeError for a drop-in, whose parameters are those of the original, WeightsError for weights of another
-    spec, dtype or shape.
+    Raises TypeError for a drop-in, whose parameters are those of the original, WeightsError for
+    weights of another spec, dtype or shape.
     """
     name = type(net).__name__
     if isinstance(net, DROP_INS):
@@ -128,7 +131,9 @@ def execute(
     cotangents: tuple[np.ndarray, Any] | None = None,
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-    """Run the public module on arrays of the weights' dtype: output, final state, gradients; see ``registry.Backend``."""
+    """Run the public module on arrays of the weights' dtype: output, final state, gradients; see
+    ``registry.Backend``.
+    """
     if device != "cpu":
         raise UnsupportedError(f"MindSpore does not compute on {device!r}. {NO_GPU}")
     net, spec = build(weights), weights.spec
@@ -158,7 +163,9 @@ def _differentiate(
     cotangents: tuple[np.ndarray, Any],
     resume: bool,
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-    """Output, final state and gradients with respect to ``tensors`` and parameters, through flat tensors."""
+    """Output, final state and gradients with respect to ``tensors`` and parameters, through flat
+    tensors.
+    """
     spec, dtype = net.spec, net.dtype
     weighing = [cotangents[0], *(part for _, part in state_leaves(spec, cotangents[1]))]
     masks = given.pop("masks", None)

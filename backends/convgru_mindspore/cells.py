@@ -29,7 +29,9 @@ from convgru_mindspore.parameters import (
 
 
 class Cell(LayerParameters):
-    """The base of the three bare cells; ``spec`` is a network of one layer, the parameters have its short names."""
+    """The base of the three bare cells; ``spec`` is a network of one layer, the parameters have its
+    short names.
+    """
 
     spec: NetworkSpec
     kind: str
@@ -37,7 +39,9 @@ class Cell(LayerParameters):
 
     @classmethod
     def from_spec(cls, spec: NetworkSpec | CellSpec, *, weights: Weights | None = None, dtype: Any = ms.float32) -> Any:
-        """The cell that a spec of one layer describes, with these weights (their dtype then counts) or initial ones."""
+        """The cell that a spec of one layer describes, with these weights (their dtype then counts)
+        or initial ones.
+        """
         net = cls.__new__(cls)
         nn.Cell.__init__(net)
         net._set_spec(NetworkSpec((spec,)) if isinstance(spec, CellSpec) else spec, weights, dtype)
@@ -59,7 +63,9 @@ class Cell(LayerParameters):
         return self.first().dtype
 
     def zero_state(self, batch: int, size: tuple[int, ...]) -> Any:
-        """The state that None stands for: zeros h, or (h, c), for ``batch`` frames of ``size`` pixels."""
+        """The state that None stands for: zeros h, or (h, c), for ``batch`` frames of ``size``
+        pixels.
+        """
         return arguments.zeros(state_shapes(self.spec, batch, size), self.dtype)[0]
 
     def __call__(self, x: Any, state: Any = None, context: Any = None) -> Any:
@@ -69,7 +75,8 @@ class Cell(LayerParameters):
         parts = None if context is None else (context,)
         shapes = arguments.check_network(call, self.dtype, x, given, None, parts, None)
         entry = arguments.zeros(shapes, self.dtype)[0] if state is None else state
-        # Taken out of a mutable tuple, an inner tuple is a constant again: each new state would compile anew.
+        # Taken out of a mutable tuple, an inner tuple is a constant again: each new state would
+        # compile anew.
         return nn.Cell.__call__(
             self, x, arguments.live(entry) if isinstance(entry, (tuple, list)) else entry, context, True
         )
@@ -115,16 +122,19 @@ class Cell(LayerParameters):
 
 @explicit(GRUCellOptions, DEFAULTS)
 class ConvGRUCell(Cell):
-    r"""A ConvGRU for one frame (Ballas et al. 2015, arXiv:1511.06432). Returns the new state h alone: ``h = cell(x, h)``.
+    r"""A ConvGRU for one frame (Ballas et al. 2015, arXiv:1511.06432). Returns the new state h
+    alone: ``h = cell(x, h)``.
 
     .. math::
         r = σ(W_r*x + U_r*h + b_r), \quad z = σ(W_z*x + U_z*h + b_z), \\
         n = φ(W_n*x + b_n + U_n*(r∘h)), \quad h' = z∘h + (1−z)∘n
 
-    With ``reset="after"``, as in cuDNN, :math:`n = φ(W_n*x + b_n + r∘(U_n*h + b_{hn}))`. See ``convgru.equations``.
+    With ``reset="after"``, as in cuDNN, :math:`n = φ(W_n*x + b_n + r∘(U_n*h + b_{hn}))`. See
+    ``convgru.equations``.
 
-    Parameters: weight_ih (3·H, C/groups, *k), weight_hh (3·H, H/groups, *k), bias (3·H); bias_hn (H) with bias and
-    ``reset="after"``; norm_weight and norm_bias (3·H) with a norm; with ``updates`` these for each, as ``updates.0.weight_ih``.
+    Parameters: weight_ih (3·H, C/groups, *k), weight_hh (3·H, H/groups, *k), bias (3·H); bias_hn
+    (H) with bias and ``reset="after"``; norm_weight and norm_bias (3·H) with a norm; with
+    ``updates`` these for each, as ``updates.0.weight_ih``.
 
     Args:
         in_channels (int): Channels C of the frame.
@@ -174,14 +184,15 @@ class ConvGRUCell(Cell):
 
 @explicit(LSTMCellOptions, DEFAULTS)
 class ConvLSTMCell(Cell):
-    r"""A ConvLSTM for one frame (Shi et al. 2015, arXiv:1506.04214). Returns the new state: ``h, c = cell(x, (h, c))``.
+    r"""A ConvLSTM for one frame (Shi et al. 2015, arXiv:1506.04214). Returns the new state: ``h, c =
+    cell(x, (h, c))``.
 
     .. math::
         i, f = σ(W*x + U*h + P∘c + b), \quad g = φ(W_g*x + U_g*h + b_g), \\
         c' = f∘c + i∘g, \quad o = σ(W_o*x + U_o*h + P_o∘c' + b_o), \quad h' = o∘φ(c')
 
-    See ``convgru.equations``. Parameters: weight_ih (4·H, C/groups, *k), weight_hh (4·H, H/groups, *k), bias (4·H);
-    peephole_i, _f, _o: (H, *S), (H, 1, ...) or (H, H/groups, *k).
+    See ``convgru.equations``. Parameters: weight_ih (4·H, C/groups, *k), weight_hh (4·H, H/groups,
+    *k), bias (4·H); peephole_i, _f, _o: (H, *S), (H, 1, ...) or (H, H/groups, *k).
 
     Args:
         in_channels (int): Channels C of the frame.
@@ -229,7 +240,8 @@ class ConvLSTMCell(Cell):
 
 @explicit(RNNCellOptions, DEFAULTS)
 class ConvRNNCell(Cell):
-    r"""A ConvRNN for one frame (Elman 1990, with convolutions). Returns the new state h alone: ``h = cell(x, h)``.
+    r"""A ConvRNN for one frame (Elman 1990, with convolutions). Returns the new state h alone: ``h =
+    cell(x, h)``.
 
     .. math:: h' = φ(W*x + U*h + b)
 

@@ -42,7 +42,8 @@ OPTIMIZER = re.compile(r"(moment\w*|accum\w*|stat|mean_\w+|adam_\w+|linear)\.")
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Write parameters by canonical name and the spec as one more entry; the file appears whole or not at all.
+    """Write parameters by canonical name and the spec as one more entry; the file appears whole or
+    not at all.
 
     Raises UnsupportedError for bfloat16 and OSError where the disk says so.
     """
@@ -50,7 +51,9 @@ def write(weights: Weights, path: Path) -> None:
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write parameters of any names, as load_checkpoint reads them; whole or not at all. Raises as ``write``."""
+    """Write parameters of any names, as load_checkpoint reads them; whole or not at all. Raises as
+    ``write``.
+    """
     if any(array.dtype.name == "bfloat16" for array in arrays.values()):
         raise UnsupportedError("MindSpore does not hold bfloat16 arrays on CPU: write float32 or a .safetensors file")
     entries = [{"name": name, "data": parameter(array, name)} for name, array in arrays.items()]
@@ -61,7 +64,8 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path, notes: dict[str, 
 
 
 def contents(path: Path, file: BinaryIO | None = None) -> Contents:
-    """Every array in a .ckpt file by name, optimisers' copies left out; with the spec if convgru wrote it.
+    """Every array in a .ckpt file by name, optimisers' copies left out; with the spec if convgru
+    wrote it.
 
     ``file`` is the file at ``path`` if it is open already.
     Raises WeightsError whatever the bytes are, OSError if there is no file.
@@ -89,8 +93,9 @@ def _checked(content: bytes) -> bytes:
 def _entries(content: bytes) -> Entries:
     """Type, dims and bytes of each entry by name.
 
-    Read through MindSpore's own protobuf schema but not its loader, which trusts the dims that the file states and reads
-    memory beyond a short entry. A long entry comes in pieces, one after the other under one name.
+    Read through MindSpore's own protobuf schema but not its loader, which trusts the dims that the
+    file states and reads memory beyond a short entry. A long entry comes in pieces, one after the
+    other under one name.
     """
     pieces: dict[str, tuple[str, tuple[int, ...], list[bytes]]] = {}
     last = None

@@ -1,4 +1,6 @@
-"""Convolutions on MindSpore tensors: through the primitives, in float64 as matrix products, with every kind of padding."""
+"""Convolutions on MindSpore tensors: through the primitives, in float64 as matrix products, with
+every kind of padding.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circul
 
 
 def convolve(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
-    """Cross-correlate x (B, C, *S) with a weight that ``ordered`` has prepared; the rows of the output stand in our order.
+    """Cross-correlate x (B, C, *S) with a weight that ``ordered`` has prepared; the rows of the
+    output stand in our order.
 
-    Computed in the dtype of the weight, which mixed precision may have lowered; the result has that of x.
+    Computed in the dtype of the weight, which mixed precision may have lowered; the result has that
+    of x.
     """
     dtype = x.dtype
     if dtype != weight.dtype:
@@ -96,7 +100,8 @@ def pointwise(ndim: int) -> Any:
 
 
 def plain(c: Convolution) -> Any:
-    """A convolution as plain values, which a graph can hold, explicit pads as (low, high, low, high ...).
+    """A convolution as plain values, which a graph can hold, explicit pads as (low, high, low, high
+    ...).
 
     Not nested further than it must be: graphs hold no more than six levels.
     """
@@ -143,7 +148,9 @@ def _indices(numbers: Any) -> Any:
 
 @constexpr
 def plan(geometry: Any, shape: Any) -> Any:
-    """What the primitives need: pixels to gather along each axis, pads as one flat tuple, stride, dilation."""
+    """What the primitives need: pixels to gather along each axis, pads as one flat tuple, stride,
+    dilation.
+    """
     return _plan(geometry, tuple(shape[2:]))
 
 
@@ -165,7 +172,9 @@ def _plan(geometry: Any, size: Any) -> Any:
 
 @constexpr
 def window_plan(geometry: Any, shape: Any) -> Any:
-    """What the matrix product needs: zeros to pad (last dimension first), output size, which pixel each window reads, pixels."""
+    """What the matrix product needs: zeros to pad (last dimension first), output size, which pixel
+    each window reads, pixels.
+    """
     return _window_plan(geometry, tuple(shape[2:]))
 
 

@@ -1,6 +1,8 @@
-"""Prepare MindSpore for the CPU before its first operation: log level, NumPy 2's first error, oneDNN's instruction set.
+"""Prepare MindSpore for the CPU before its first operation: log level, NumPy 2's first error,
+oneDNN's instruction set.
 
-``CONVGRU_MINDSPORE_CPU_SETUP=0`` in the environment leaves MindSpore as it is; see docs/mindspore.md.
+``CONVGRU_MINDSPORE_CPU_SETUP=0`` in the environment leaves MindSpore as it is; see
+docs/mindspore.md.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ SWITCH = "CONVGRU_MINDSPORE_CPU_SETUP"
 
 
 def wanted() -> bool:
-    """Whether to prepare MindSpore at all. Raises ValueError for a value of the variable that is neither 0 nor 1."""
+    """Whether to prepare MindSpore at all. Raises ValueError for a value of the variable that is
+    neither 0 nor 1.
+    """
     value = os.environ.get(SWITCH, "1")
     if value not in ("0", "1"):
         raise ValueError(f"{SWITCH} expected 0 or 1, got {value!r}")
@@ -33,14 +37,17 @@ import mindspore as ms  # noqa: E402
 import mindspore.ops as mops  # noqa: E402
 
 AVX2 = 0x7
-"""oneDNN's bit mask for AVX2, the widest instruction set for which MindSpore's build has its fast convolutions."""
+"""oneDNN's bit mask for AVX2, the widest instruction set for which MindSpore's build has its fast
+convolutions.
+"""
 
 
 def absorb_first_error() -> bool:
     """Run one throw-away operation; True if it raised.
 
-    MindSpore's extension was built against NumPy 1; under NumPy 2 its first operation raises SystemError, the second
-    one works. NumPy's long warning about it goes to stderr and is swallowed with it.
+    MindSpore's extension was built against NumPy 1; under NumPy 2 its first operation raises
+    SystemError, the second one works. NumPy's long warning about it goes to stderr and is swallowed
+    with it.
     """
     with contextlib.redirect_stderr(io.StringIO()):
         try:
@@ -51,7 +58,9 @@ def absorb_first_error() -> bool:
 
 
 def library() -> ctypes.CDLL | None:
-    """Load MindSpore's own oneDNN, which is not that of any other framework in the process; None if there is none."""
+    """Load MindSpore's own oneDNN, which is not that of any other framework in the process; None if
+    there is none.
+    """
     path = Path(str(ms.__file__)).parent / "lib" / "libdnnl.so.3"
     if not path.is_file():
         return None
@@ -64,8 +73,9 @@ def library() -> ctypes.CDLL | None:
 def cap_isa() -> str:
     """Limit MindSpore's oneDNN to AVX2; return one line on what came of it.
 
-    With AVX-512 it runs a reference convolution, 50 to 100 times slower. oneDNN's environment variable would reach the
-    oneDNN of other frameworks too, so the library is called directly; it obeys only before its first convolution.
+    With AVX-512 it runs a reference convolution, 50 to 100 times slower. oneDNN's environment
+    variable would reach the oneDNN of other frameworks too, so the library is called directly; it
+    obeys only before its first convolution.
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return f"oneDNN is left as it is on {platform.machine()}"

@@ -1,4 +1,6 @@
-"""Networks called with flat tensors, for ``mindspore.export`` and ``mindspore.grad``; refuse to export any other way."""
+"""Networks called with flat tensors, for ``mindspore.export`` and ``mindspore.grad``; refuse to
+export any other way.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from convgru.spec import ForecasterSpec
 def refuse_frozen(name: str) -> bool:
     """Raise ValueError while ``mindspore.export`` compiles a network whose state came in a tuple.
 
-    A tuple of tensors is a constant of MindSpore's graphs: the exported file would hold the example's state, context and
-    masks for ever, and take none. Tuples that a network makes of flat tensors inside its own construct are live.
+    A tuple of tensors is a constant of MindSpore's graphs: the exported file would hold the
+    example's state, context and masks for ever, and take none. Tuples that a network makes of flat
+    tensors inside its own construct are live.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -38,24 +41,25 @@ def refuse_frozen(name: str) -> bool:
 class Flat(nn.Cell):
     """A network that is called with flat tensors: ``(x, h0, h1 ...)`` in, ``(y, h0, h1 ...)`` out.
 
-    A tuple of tensors is a constant of MindSpore's graphs: ``mindspore.export`` would freeze a nested state into the file
-    (the networks refuse that), and ``mindspore.grad`` counts its leaves twice.
+    A tuple of tensors is a constant of MindSpore's graphs: ``mindspore.export`` would freeze a
+    nested state into the file (the networks refuse that), and ``mindspore.grad`` counts its leaves
+    twice.
 
-    Args:
-        net (Cell): A ConvGRU, ConvLSTM, ConvRNN, Forecaster or one of the bare cells.
-        steps (int): How many frames to forecast, for a Forecaster alone. Default: ``None`` .
-        also (tuple[str]): What follows the state, in this order: of ``context`` (as many tensors as the state has entries)
-            and ``seq_length``, for a Forecaster of ``targets`` and ``forced``; a bare cell takes ``context``. Default: ``()`` .
-        masks (dict): Masks of dropout and zoneout, which are constants of the graph. Default: ``None`` .
-        resume (bool): Whether a Forecaster goes on from the state of an earlier call. Default: ``False`` .
+    Args: net (Cell): A ConvGRU, ConvLSTM, ConvRNN, Forecaster or one of the bare cells. steps
+        (int): How many frames to forecast, for a Forecaster alone. Default: ``None`` . also
+        (tuple[str]): What follows the state, in this order: of ``context`` (as many tensors as the
+        state has entries) and ``seq_length``, for a Forecaster of ``targets`` and ``forced``; a
+        bare cell takes ``context``. Default: ``()`` . masks (dict): Masks of dropout and zoneout,
+        which are constants of the graph. Default: ``None`` . resume (bool): Whether a Forecaster
+        goes on from the state of an earlier call. Default: ``False`` .
 
     Inputs:
         - **x** (Tensor) - The input of `net`.
-        - **leaves** (Tensor) - The tensors of the state one by one, an LSTM's as h0, c0, h1, c1 ..., none at all for
-          zeros; then what ``also`` names.
+        - **leaves** (Tensor) - The tensors of the state one by one, an LSTM's as h0, c0, h1, c1
+          ..., none at all for zeros; then what ``also`` names.
 
-    Outputs:
-        A tuple of the output and the tensors of the final state; of a bare cell those of the new state alone.
+    Outputs: A tuple of the output and the tensors of the final state; of a bare cell those of the
+        new state alone.
 
     Raises:
         ValueError: If ``also`` names anything else.

@@ -18,8 +18,9 @@ def compute(
 ) -> Any:
     """The frames (steps, B, C, *S) and the final state, without checks, from a complete state.
 
-    ``parts``: encoder and decoder, each (layers, params) as ``loop.run`` takes them, the decoder perhaps None, and the
-    prepared readout. ``teaching``: (targets, forced, chance), each of which may be None.
+    ``parts``: encoder and decoder, each (layers, params) as ``loop.run`` takes them, the decoder
+    perhaps None, and the prepared readout. ``teaching``: (targets, forced, chance), each of which
+    may be None.
     """
     time, batch = x.shape[0], x.shape[1]
     targets, forced, chance = teaching
@@ -58,7 +59,9 @@ def _predict(
     given: Any,
     ahead: int,
 ) -> Any:
-    """Each prediction in turn: from the top states known already, then from what the network makes of the last frame."""
+    """Each prediction in turn: from the top states known already, then from what the network makes
+    of the last frame.
+    """
     targets, forced, masks = given
     frames = []
     for k in range(steps):

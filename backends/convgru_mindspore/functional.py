@@ -33,15 +33,15 @@ def run(
 ) -> Any:
     """Run a network on a sequence, by the equations of ``convgru.equations``.
 
-    Works in PyNative mode and, called from a construct or a jitted function, in graph mode, differentiably in both.
+    Works in PyNative mode and, called from a construct or a jitted function, in graph mode,
+    differentiably in both.
 
-    Args:
-        spec (NetworkSpec): The network.
-        arrays (dict): The parameters by canonical name, tensors of one dtype.
-        x (Tensor): The input (T, B, C, *S), of the parameters' dtype.
-        state (tuple): For each layer and direction h, or (h, c) of an LSTM, each (B, H, *S). Default: ``None``, zeros.
-        seq_length, context, masks, return_all_layers, last_only: As in the call of ``convgru.mindspore.ConvGRU``.
-        training (bool): Whether to draw masks of dropout and zoneout where none are given. Default: ``False``.
+    Args: spec (NetworkSpec): The network. arrays (dict): The parameters by canonical name, tensors
+        of one dtype. x (Tensor): The input (T, B, C, *S), of the parameters' dtype. state (tuple):
+        For each layer and direction h, or (h, c) of an LSTM, each (B, H, *S). Default: ``None``,
+        zeros. seq_length, context, masks, return_all_layers, last_only: As in the call of
+        ``convgru.mindspore.ConvGRU``. training (bool): Whether to draw masks of dropout and zoneout
+        where none are given. Default: ``False``.
 
     Returns:
         The output (T, B, H, *S) and the final state.
@@ -62,7 +62,8 @@ def step(
 ) -> Any:
     """Run a network on one frame x (B, C, *S): the output (B, H, *S) and the new state.
 
-    Args and errors as for ``run``; TypeError for a bidirectional network, which needs the whole sequence.
+    Args and errors as for ``run``; TypeError for a bidirectional network, which needs the whole
+    sequence.
     """
     dtype = ready_arrays(spec, arrays)
     state = ready_network(spec.title, spec, "BCS", None, dtype, x, state, None, context, masks)
@@ -74,7 +75,9 @@ def step(
 def compute(
     spec: Any, layers: Any, params: Any, x: Tensor, state: Any, extras: Any, every: bool, last: bool, training: bool
 ) -> Any:
-    """``run`` without its checks, on a complete state, through the cells ``layers`` or on prepared parameters."""
+    """``run`` without its checks, on a complete state, through the cells ``layers`` or on prepared
+    parameters.
+    """
     time, batch = x.shape[0], x.shape[1]
     if training and extras[2] is None:
         extras = (extras[0], extras[1], draw(spec, time, batch, x.shape[3:], x.dtype, None))
@@ -104,21 +107,18 @@ def forecast(
 ) -> Any:
     """Run a forecaster: frames x (T, B, C, *S) in, the ``steps`` frames that follow out.
 
-    Args:
-        spec (ForecasterSpec): The forecaster.
-        arrays (dict): The parameters by canonical name, tensors of one dtype.
-        x (Tensor): The frames, of the parameters' dtype.
-        steps (int): How many frames to forecast.
-        state, targets, forced, resume: As in the call of ``convgru.mindspore.Forecaster``.
-        teacher_forcing (Tensor): Where ``training``, the probability of reading a target. Default: ``None``, never.
-        training (bool): Whether to draw masks and teacher forcing. Default: ``False``.
+    Args: spec (ForecasterSpec): The forecaster. arrays (dict): The parameters by canonical name,
+        tensors of one dtype. x (Tensor): The frames, of the parameters' dtype. steps (int): How
+        many frames to forecast. state, targets, forced, resume: As in the call of
+        ``convgru.mindspore.Forecaster``. teacher_forcing (Tensor): Where ``training``, the
+        probability of reading a target. Default: ``None``, never. training (bool): Whether to draw
+        masks and teacher forcing. Default: ``False``.
 
-    Returns:
-        The frames (steps, B, C, *S), and the state, after the last frame that it read, of the network that predicted last.
+    Returns: The frames (steps, B, C, *S), and the state, after the last frame that it read, of the
+        network that predicted last.
 
-    Raises:
-        ValueError: If a shape or a name does not fit ``spec``, or ``steps`` is not a positive integer.
-        TypeError: If an argument is of the wrong kind or dtype.
+    Raises: ValueError: If a shape or a name does not fit ``spec``, or ``steps`` is not a positive
+        integer. TypeError: If an argument is of the wrong kind or dtype.
     """
     dtype = ready_arrays(spec, arrays)
     drawn = teacher_forcing is not None
@@ -133,7 +133,8 @@ def forecast(
 
 
 def detach(state: Any) -> Any:
-    """Cut a state from its past with ``ops.stop_gradient``, for truncated backpropagation through time.
+    """Cut a state from its past with ``ops.stop_gradient``, for truncated backpropagation through
+    time.
 
     Args:
         state: What a network, a forecaster or a cell returns: a tensor or tuples of them; or None.

@@ -18,9 +18,11 @@ class Direction(LayerParameters):
     Inputs:
         - **x** (Tensor) - The sequence (T, B, C, *S).
         - **state** (Union[Tensor, tuple]) - h, or (h, c).
-        - **valid**, **context**, **masks** - As ``convgru_mindspore.loop`` prepares them for each step.
+        - **valid**, **context**, **masks** - As ``convgru_mindspore.loop`` prepares them for each
+          step.
         - **reverse** (bool) - Whether time runs backward.
-        - **keep**, **pick** (bool) - Whether to return the outputs of all frames, of each sample's last frame.
+        - **keep**, **pick** (bool) - Whether to return the outputs of all frames, of each sample's
+          last frame.
 
     Outputs:
         The outputs (T, B, H, *S) or None, the final state, and the last outputs (B, H, *S) or None.

@@ -1,4 +1,6 @@
-"""The loops over layers, directions and time, on frames (T·B, C, *S) with time outermost; alike in both modes."""
+"""The loops over layers, directions and time, on frames (T·B, C, *S) with time outermost; alike in
+both modes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ Tensor = Any
 
 
 def prepare(spec: Any, arrays: Any, prefix: str, compute_dtype: Any) -> Any:
-    """The parameters of each step of each layer and direction in the form that the ops take, once a call: one flat list."""
+    """The parameters of each step of each layer and direction in the form that the ops take, once a
+    call: one flat list.
+    """
     params = []
     for index in range(len(spec.layers)):
         steps = spec.layers[index].steps
@@ -47,9 +51,10 @@ def run(
 ) -> Any:
     """The outputs of the top layer, or with ``every`` a list of all layers', and the final state.
 
-    Through the cells of ``layers``, called for each layer and direction; or if that is None, on the prepared ``params``.
-    ``extras`` is (seq_length, context, masks), each of which may be None. With ``last`` an output is that of each sample's
-    last frame, (B, H, *S), and the others of the top layer are not kept.
+    Through the cells of ``layers``, called for each layer and direction; or if that is None, on the
+    prepared ``params``. ``extras`` is (seq_length, context, masks), each of which may be None. With
+    ``last`` an output is that of each sample's last frame, (B, H, *S), and the others of the top
+    layer are not kept.
     """
     seq_length, context, masks = extras
     time, count, top = x.shape[0] // batch, len(spec.directions), len(spec.layers) - 1
@@ -94,7 +99,9 @@ def run(
 
 
 def validity(seq_length: Any, time: int, axes: int) -> Any:
-    """Which frames are valid: of all (T·B, 1, ...), of each step (B, 1, ...), and the lengths; None without lengths."""
+    """Which frames are valid: of all (T·B, 1, ...), of each step (B, 1, ...), and the lengths; None
+    without lengths.
+    """
     if seq_length is None:
         return None
     column = (-1,) + (1,) * (axes - 1)
@@ -107,9 +114,11 @@ def validity(seq_length: Any, time: int, axes: int) -> Any:
 
 
 def _frames(context: Any, entry: int, batch: int, axes: int, valid: Any) -> Any:
-    """The context of one layer and direction: None, one tensor for all steps, or a tuple with one for each.
+    """The context of one layer and direction: None, one tensor for all steps, or a tuple with one
+    for each.
 
-    What it holds in the padding is zeroed: a NaN there would be one in every gradient, though no output reads it.
+    What it holds in the padding is zeroed: a NaN there would be one in every gradient, though no
+    output reads it.
     """
     if context is None:
         return None
@@ -123,7 +132,8 @@ def _frames(context: Any, entry: int, batch: int, axes: int, valid: Any) -> Any:
 
 
 def _masks_of(spec: Any, masks: Any, entry: int, batch: int, dtype: Any) -> Any:
-    """What multiplies h where it enters U, and for each part of the state what zoneout keeps: a tuple with one mask for each step.
+    """What multiplies h where it enters U, and for each part of the state what zoneout keeps: a
+    tuple with one mask for each step.
 
     In evaluation zoneout keeps its mean.
     """
@@ -156,9 +166,11 @@ def run_direction(
     keep: bool,
     pick: bool,
 ) -> Any:
-    """One layer in one direction: its input convolutions over all frames at once, then the loop over time.
+    """One layer in one direction: its input convolutions over all frames at once, then the loop
+    over time.
 
-    Outputs of all frames if ``keep``, the final state, and if ``pick`` the output of each sample's last frame.
+    Outputs of all frames if ``keep``, the final state, and if ``pick`` the output of each sample's
+    last frame.
     """
     recurrent, zone = kept
     steps, gates = cell.steps, []
@@ -210,7 +222,9 @@ def _held(valid: Tensor, old: Any, new: Any) -> Any:
 
 
 def _first(valid: Any, t: int, h: Tensor, before: Any) -> Any:
-    """Going backward, each sample's last frame is the first that is valid; zeros where there is none."""
+    """Going backward, each sample's last frame is the first that is valid; zeros where there is
+    none.
+    """
     if valid is None:
         return h if before is None else before
     return mops.where(valid[2] == t + 1, h, mops.zeros_like(h) if before is None else before)

@@ -1,4 +1,6 @@
-"""Dropout, recurrent dropout and zoneout in training: masks drawn with MindSpore's own random numbers, once a call."""
+"""Dropout, recurrent dropout and zoneout in training: masks drawn with MindSpore's own random
+numbers, once a call.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ Tensor = Any
 
 
 def draw(spec: Any, time: int, batch: int, size: Any, dtype: Any, recurrent: Any = None) -> Any:
-    """The masks by name, as ``convgru.spec.shapes.mask_shapes`` lists them; None for a network that has none.
+    """The masks by name, as ``convgru.spec.shapes.mask_shapes`` lists them; None for a network that
+    has none.
 
-    Dropout's hold 0 or 1/(1−p), zoneout's 1 with probability p. ``recurrent``, if given, holds the recurrent masks to use again.
+    Dropout's hold 0 or 1/(1−p), zoneout's 1 with probability p. ``recurrent``, if given, holds the
+    recurrent masks to use again.
     """
     wanted = drawn(spec, time, batch, size)
     if len(wanted) == 0:

@@ -14,10 +14,11 @@ Tensor = Any
 
 
 def prepare(cell: Any, arrays: Any, prefix: str, compute_dtype: Any) -> Any:
-    """The parameters of one step, whose names begin with ``prefix``, in the form that the ops below take.
+    """The parameters of one step, whose names begin with ``prefix``, in the form that the ops below
+    take.
 
-    (weight, geometry) for each kernel, in ``compute_dtype`` unless that is None; (groups, ε, weight, bias) for each norm;
-    (weight,) for each elementwise peephole; vectors as they are.
+    (weight, geometry) for each kernel, in ``compute_dtype`` unless that is None; (groups, ε,
+    weight, bias) for each norm; (weight,) for each elementwise peephole; vectors as they are.
     """
     p = {}
     for name, use, array, rows, geometry, groups, eps in operands(cell):
@@ -36,7 +37,9 @@ def prepare(cell: Any, arrays: Any, prefix: str, compute_dtype: Any) -> Any:
 
 @constexpr
 def operands(cell: Any) -> Any:
-    """``CellSpec.operands`` as plain values: name, use, array, rows, geometry, groups and ε of each."""
+    """``CellSpec.operands`` as plain values: name, use, array, rows, geometry, groups and ε of
+    each.
+    """
     return tuple(
         (name, o.use, o.array, o.rows, () if o.convolution is None else plain(o.convolution), o.groups, o.eps)
         for name, o in cell.operands.items()
@@ -88,7 +91,9 @@ def peep(c: Tensor, p: Any, name: str) -> Tensor:
 
 
 def norm(a: Tensor, p: Any, part: str) -> Tensor:
-    """Group norm over space and the channels of each group, then weight and bias by channel; statistics in float32 at least."""
+    """Group norm over space and the channels of each group, then weight and bias by channel;
+    statistics in float32 at least.
+    """
     groups, eps, weight, bias = p["norm_" + part]
     cut = a.reshape((a.shape[0], groups, -1)).astype(wide(a.dtype))
     centred = cut - cut.mean(2, keep_dims=True)
@@ -138,7 +143,9 @@ def activation(name: str, a: Tensor) -> Tensor:
 
 
 def piecewise(name: str, a: Tensor) -> Tensor:
-    """The activations made of straight lines. Divisions, for MindSpore rounds a factor such as 0.01 to float32."""
+    """The activations made of straight lines. Divisions, for MindSpore rounds a factor such as 0.01
+    to float32.
+    """
     if name == "relu":
         return mops.relu(a)
     if name == "leaky_relu":

@@ -1,4 +1,6 @@
-"""The options of the public modules: the tables of ``convgru.spec.options``, and what MindSpore adds to them."""
+"""The options of the public modules: the tables of ``convgru.spec.options``, and what MindSpore
+adds to them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The parameters of a layer, under the canonical names; and the weights that a new module starts from."""
+"""The parameters of a layer, under the canonical names; and the weights that a new module starts
+from.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,14 @@ class StepParameters(nn.Cell):
 
 
 class LayerParameters(MixedPrecisionCell, StepParameters):
-    """The parameters of one layer in one direction; with ``updates`` those of each of them, in ``self.updates``."""
+    """The parameters of one layer in one direction; with ``updates`` those of each of them, in
+    ``self.updates``.
+    """
 
     def set_layer(self, cell: CellSpec, arrays: dict[str, np.ndarray]) -> None:
-        """Make the parameters of ``cell``; ``arrays`` by short name, ``updates.0.weight_ih`` for those of an update."""
+        """Make the parameters of ``cell``; ``arrays`` by short name, ``updates.0.weight_ih`` for
+        those of an update.
+        """
         self.cell_spec = cell
         self.set_arrays(arrays)
         self.repeated = len(cell.updates) > 0
@@ -74,10 +80,11 @@ class LayerParameters(MixedPrecisionCell, StepParameters):
 
 
 def starting_weights(spec: Spec, dtype: Any, weights: Weights | None) -> Weights:
-    """The given weights; else initial ones of ``convgru.init``, seeded from NumPy's generator, which ms.set_seed seeds too.
+    """The given weights; else initial ones of ``convgru.init``, seeded from NumPy's generator,
+    which ms.set_seed seeds too.
 
-    Raises UnsupportedError for bfloat16, TypeError for any other dtype that weights cannot have, ValueError for weights of
-    another network.
+    Raises UnsupportedError for bfloat16, TypeError for any other dtype that weights cannot have,
+    ValueError for weights of another network.
     """
     if weights is None:
         check_dtype(dtype)

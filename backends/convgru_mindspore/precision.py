@@ -1,8 +1,10 @@
-"""Mixed precision, by ``to_float`` and ``mindspore.amp``: convolutions in the low precision, all else in the parameters'.
+"""Mixed precision, by ``to_float`` and ``mindspore.amp``: convolutions in the low precision, all
+else in the parameters'.
 
-MindSpore would run every operation inside a cell in float16, and return a float16 state, which rounds at every step.
-The cells here take the request themselves: a convolution casts its input and its weight and casts its result back.
-Gates, state, norms and output stay in the dtype of the parameters, as they do under torch.autocast.
+MindSpore would run every operation inside a cell in float16, and return a float16 state, which
+rounds at every step. The cells here take the request themselves: a convolution casts its input and
+its weight and casts its result back. Gates, state, norms and output stay in the dtype of the
+parameters, as they do under torch.autocast.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ FLAGS = {"fp16": ms.float16, "fp32": ms.float32, "bf16": ms.bfloat16}
 
 
 class MixedPrecisionCell(nn.Cell):
-    """A cell that keeps its state in the parameters' dtype under ``to_float`` and ``mindspore.amp``."""
+    """A cell that keeps its state in the parameters' dtype under ``to_float`` and
+    ``mindspore.amp``.
+    """
 
     compute_dtype: Any = None
     """The dtype of the convolutions; None for that of the parameters."""

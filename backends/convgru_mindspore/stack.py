@@ -33,7 +33,9 @@ class Stack(MixedPrecisionCell):
         batch_first: bool = False,
         dtype: Any = ms.float32,
     ) -> Any:
-        """The network that ``spec`` describes, with these weights (their dtype then counts) or initial ones."""
+        """The network that ``spec`` describes, with these weights (their dtype then counts) or
+        initial ones.
+        """
         net = cls.__new__(cls)
         nn.Cell.__init__(net)
         net._set_spec(spec, weights, dtype, batch_first)
@@ -58,7 +60,9 @@ class Stack(MixedPrecisionCell):
         return self.layers[0].fwd.first().dtype
 
     def zero_state(self, batch: int, size: tuple[int, ...]) -> Any:
-        """The state that None stands for: zeros for ``batch`` sequences of frames of ``size`` pixels."""
+        """The state that None stands for: zeros for ``batch`` sequences of frames of ``size``
+        pixels.
+        """
         return arguments.zeros(state_shapes(self.spec, batch, size), self.dtype)
 
     def __call__(
@@ -116,10 +120,9 @@ class Stack(MixedPrecisionCell):
     def step(self, x: Any, state: Any = None, context: Any = None, masks: Any = None) -> Any:
         """One frame: what the sequence call gives frame by frame. Not for a bidirectional network.
 
-        Args:
-            x (Tensor): The frame (B, C, *S).
-            state, context, masks: As in the call; a context (B, G·H, *S) for each entry of the state. In training each step
-                draws masks of its own, unless those of one frame are given. Default: ``None`` .
+        Args: x (Tensor): The frame (B, C, *S). state, context, masks: As in the call; a context (B,
+            G·H, *S) for each entry of the state. In training each step draws masks of its own,
+            unless those of one frame are given. Default: ``None`` .
 
         Returns:
             The output (B, H, *S) and the new state.

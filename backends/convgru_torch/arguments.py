@@ -1,4 +1,6 @@
-"""The arguments of a call: checked by ``convgru.calls.Caller``, then time first, batched, in the parameters' dtype."""
+"""The arguments of a call: checked by ``convgru.calls.Caller``, then time first, batched, in the
+parameters' dtype.
+"""
 
 from __future__ import annotations
 
@@ -39,20 +41,18 @@ def parameters_precision(owner: str, spec: Spec, arrays: Arrays) -> Precision:
 
 
 class CheckedCall:
-    """A call whose input has been checked; its methods check and convert the other arguments, and give results their form.
+    """A call whose input has been checked; its methods check and convert the other arguments, and
+    give results their form.
 
-    Args:
-        owner: how errors call the network.
-        spec: what it computes.
-        precision: of its parameters.
-        x: the input, in the axes of ``layout`` (TBCS, BTCS, or BCS for one frame), or without its batch axis.
+    Args: owner: how errors call the network. spec: what it computes. precision: of its parameters.
+        x: the input, in the axes of ``layout`` (TBCS, BTCS, or BCS for one frame), or without its
+        batch axis.
 
-    Attributes:
-        x: the input, (T, B, C, *S).
-        batched: whether it came with a batch axis; without it neither have state, context, targets and results.
+    Attributes: x: the input, (T, B, C, *S). batched: whether it came with a batch axis; without it
+        neither have state, context, targets and results.
 
-    Raises:
-        ValueError, TypeError: for an argument that does not fit, naming it (``convgru.calls.Caller``).
+    Raises: ValueError, TypeError: for an argument that does not fit, naming it
+        (``convgru.calls.Caller``).
     """
 
     def __init__(self, owner: str, spec: Spec, precision: Precision, x: Any, layout: str) -> None:
@@ -78,7 +78,9 @@ class CheckedCall:
         return x.ndim == len(axes)
 
     def _with_batch(self, array: Any, axis: int | None = None) -> Any:
-        """Put in a batch axis of 1, by default where the layout has it; what is no tensor is left for the checks."""
+        """Put in a batch axis of 1, by default where the layout has it; what is no tensor is left
+        for the checks.
+        """
         if self.batched or not isinstance(array, Tensor):
             return array
         return array.unsqueeze(self.layout.index("B") if axis is None else axis)
@@ -91,7 +93,9 @@ class CheckedCall:
         return array.transpose(0, 1) if self.layout == "BTCS" else array
 
     def output(self, y: Tensor) -> Tensor:
-        """An output (T, B, …) in the layout of the call, without the batch axis if the input had none."""
+        """An output (T, B, …) in the layout of the call, without the batch axis if the input had
+        none.
+        """
         if not self.batched:
             y = y[:, 0]
             return y[0] if self.layout == "BCS" else y
@@ -175,7 +179,9 @@ class CheckedCall:
         self._caller.resume(resume, state, self.sizes)
 
     def teacher(self, targets: Any, forced: Any, teacher_forcing: Any, steps: int, training: bool) -> Teacher | None:
-        """For each step the true frame, and in which samples the next step reads it: as handed in, or drawn in training."""
+        """For each step the true frame, and in which samples the next step reads it: as handed in,
+        or drawn in training.
+        """
         number = isinstance(teacher_forcing, (int, float)) and not isinstance(teacher_forcing, bool)
         if not number or not 0 <= teacher_forcing <= 1:
             raise ValueError(f"{self.owner} expected teacher_forcing to be a probability, got {teacher_forcing!r}")

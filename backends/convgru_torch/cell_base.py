@@ -1,4 +1,6 @@
-"""Cell: what ConvGRUCell, ConvLSTMCell and ConvRNNCell do, whatever their equations: one layer, one frame a call."""
+"""Cell: what ConvGRUCell, ConvLSTMCell and ConvRNNCell do, whatever their equations: one layer, one
+frame a call.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +45,12 @@ class Cell(LayerModule):
         return self
 
     def forward(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> Any:
-        """Take one frame and return the new state and nothing else, as torch.nn.GRUCell and torch.nn.LSTMCell do.
+        """Take one frame and return the new state and nothing else, as torch.nn.GRUCell and
+        torch.nn.LSTMCell do.
 
-        So ``h = cell(x, h)`` for a GRU or RNN (``y, state = cell(x)`` would unpack the batch) and ``h, c = cell(x, (h, c))``
-        for an LSTM. ``step`` returns the pair (output, state), as the stacks do.
+        So ``h = cell(x, h)`` for a GRU or RNN (``y, state = cell(x)`` would unpack the batch) and
+        ``h, c = cell(x, (h, c))`` for an LSTM. ``step`` returns the pair (output, state), as the
+        stacks do.
 
         Args:
             x: (B, C, *S), or unbatched (C, *S).
@@ -69,7 +73,8 @@ class Cell(LayerModule):
         return new
 
     def step(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Take one frame and return the pair of output, which is h', and new state, to be handed to the next call.
+        """Take one frame and return the pair of output, which is h', and new state, to be handed to
+        the next call.
 
         Arguments and errors as in the call, whose hooks run too.
         """

@@ -26,38 +26,33 @@ class ConvGRUCell(Cell):
 
     * is cross-correlation, ∘ the elementwise product.
 
-    Args:
-        in_channels: channels C of a frame.
-        hidden_channels: channels H of the hidden state.
-        kernel_size: size of the kernel over the input, a number or one for each dimension; even sizes are supported.
-        ndim: number of spatial dimensions, 1, 2 or 3.
-        recurrent_kernel_size: size of the kernel over h; None means that of ``kernel_size``.
-        stride: of the convolution over the input; the state is smaller than the frame by it.
-        recurrent_stride: of the convolution over h, which keeps the state's size all the same.
-        dilation: of the convolution over the input.
-        recurrent_dilation: of the convolution over h; None means that of ``dilation``.
-        groups: number of groups of channels, within each gate.
-        padding: ``same``, ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a number
-            or a (low, high) pair for each dimension.
-        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
-        bias: if False, the layer has no bias.
-        reset: ``before`` or ``after`` the recurrent convolution.
-        activation: φ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``.
-        recurrent_activation: σ, one of the same.
-        norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple with one number for each
-            normalised tensor (r and z together, n), or a ``convgru.spec.Norm``.
-        updates: kernel sizes of several steps in a row on one state, instead of ``kernel_size``: ((1, 5), (5, 1)) is RAFT's
-            SepConvGRU.
-        device: of the parameters.
-        dtype: of the parameters.
+    Args: in_channels: channels C of a frame. hidden_channels: channels H of the hidden state.
+        kernel_size: size of the kernel over the input, a number or one for each dimension; even
+        sizes are supported. ndim: number of spatial dimensions, 1, 2 or 3. recurrent_kernel_size:
+        size of the kernel over h; None means that of ``kernel_size``. stride: of the convolution
+        over the input; the state is smaller than the frame by it. recurrent_stride: of the
+        convolution over h, which keeps the state's size all the same. dilation: of the convolution
+        over the input. recurrent_dilation: of the convolution over h; None means that of
+        ``dilation``. groups: number of groups of channels, within each gate. padding: ``same``,
+        ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a
+        number or a (low, high) pair for each dimension. padding_mode: ``zeros``, ``reflect``,
+        ``replicate`` or ``circular``. bias: if False, the layer has no bias. reset: ``before`` or
+        ``after`` the recurrent convolution. activation: φ: ``tanh``, ``relu``, ``leaky_relu``,
+        ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``. recurrent_activation: σ, one of the
+        same. norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple
+        with one number for each normalised tensor (r and z together, n), or a
+        ``convgru.spec.Norm``. updates: kernel sizes of several steps in a row on one state, instead
+        of ``kernel_size``: ((1, 5), (5, 1)) is RAFT's SepConvGRU. device: of the parameters. dtype:
+        of the parameters.
 
     Shape:
         - Input: (B, C, *S), or unbatched (C, *S).
         - State: h (B, H, *S'); S' is S unless stride or padding change it.
         - Output of the call: the new state. ``step`` returns the pair (h', new state).
 
-    Parameters: weight_ih (3H, C/groups, *k), weight_hh (3H, H/groups, *k), bias (3H), with ``reset="after"`` bias_hn (H);
-    with ``norm`` norm_weight and norm_bias (3H); with ``updates`` updates.0.weight_ih and so on; gates in the order r, z, n.
+    Parameters: weight_ih (3H, C/groups, *k), weight_hh (3H, H/groups, *k), bias (3H), with
+    ``reset="after"`` bias_hn (H); with ``norm`` norm_weight and norm_bias (3H); with ``updates``
+    updates.0.weight_ih and so on; gates in the order r, z, n.
 
     Raises:
         ValueError: for arguments that describe no cell, naming the argument.
@@ -94,41 +89,36 @@ class ConvLSTMCell(Cell):
 
     * is cross-correlation, ∘ the elementwise product.
 
-    Args:
-        in_channels: channels C of a frame.
-        hidden_channels: channels H of the hidden state.
-        kernel_size: size of the kernel over the input, a number or one for each dimension; even sizes are supported.
-        ndim: number of spatial dimensions, 1, 2 or 3.
-        recurrent_kernel_size: size of the kernel over h; None means that of ``kernel_size``.
-        stride: of the convolution over the input; the state is smaller than the frame by it.
-        recurrent_stride: of the convolution over h, which keeps the state's size all the same.
-        dilation: of the convolution over the input.
-        recurrent_dilation: of the convolution over h; None means that of ``dilation``.
-        groups: number of groups of channels, within each gate.
-        padding: ``same``, ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a number
-            or a (low, high) pair for each dimension.
-        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
-        bias: if False, the layer has no bias.
-        peephole: None; ``hadamard``, one weight for each channel, or with ``state_size`` for each pixel; ``conv``, a
-            convolution with the geometry of the recurrent one.
-        state_size: spatial size of the state that a ``hadamard`` peephole is tied to.
-        activation: φ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``.
-        recurrent_activation: σ, one of the same.
-        norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple with one number for each
-            normalised tensor (all four gates together), or a ``convgru.spec.Norm``.
-        updates: kernel sizes of several steps in a row on one state, instead of ``kernel_size``: ((1, 5), (5, 1)) is RAFT's
-            SepConvGRU.
-        device: of the parameters.
-        dtype: of the parameters.
+    Args: in_channels: channels C of a frame. hidden_channels: channels H of the hidden state.
+        kernel_size: size of the kernel over the input, a number or one for each dimension; even
+        sizes are supported. ndim: number of spatial dimensions, 1, 2 or 3. recurrent_kernel_size:
+        size of the kernel over h; None means that of ``kernel_size``. stride: of the convolution
+        over the input; the state is smaller than the frame by it. recurrent_stride: of the
+        convolution over h, which keeps the state's size all the same. dilation: of the convolution
+        over the input. recurrent_dilation: of the convolution over h; None means that of
+        ``dilation``. groups: number of groups of channels, within each gate. padding: ``same``,
+        ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a
+        number or a (low, high) pair for each dimension. padding_mode: ``zeros``, ``reflect``,
+        ``replicate`` or ``circular``. bias: if False, the layer has no bias. peephole: None;
+        ``hadamard``, one weight for each channel, or with ``state_size`` for each pixel; ``conv``,
+        a convolution with the geometry of the recurrent one. state_size: spatial size of the state
+        that a ``hadamard`` peephole is tied to. activation: φ: ``tanh``, ``relu``, ``leaky_relu``,
+        ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``. recurrent_activation: σ, one of the
+        same. norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple
+        with one number for each normalised tensor (all four gates together), or a
+        ``convgru.spec.Norm``. updates: kernel sizes of several steps in a row on one state, instead
+        of ``kernel_size``: ((1, 5), (5, 1)) is RAFT's SepConvGRU. device: of the parameters. dtype:
+        of the parameters.
 
     Shape:
         - Input: (B, C, *S), or unbatched (C, *S).
         - State: the pair (h, c), each (B, H, *S'); S' is S unless stride or padding change it.
         - Output of the call: the new state. ``step`` returns the pair (h', new state).
 
-    Parameters: weight_ih (4H, C/groups, *k), weight_hh (4H, H/groups, *k), bias (4H), with a peephole
-    peephole_i, peephole_f, peephole_o (H, *state_size), (H, 1, …) or (H, H/groups, *k);
-    with ``norm`` norm_weight and norm_bias (4H); with ``updates`` updates.0.weight_ih and so on; gates in the order i, f, g, o.
+    Parameters: weight_ih (4H, C/groups, *k), weight_hh (4H, H/groups, *k), bias (4H), with a
+    peephole peephole_i, peephole_f, peephole_o (H, *state_size), (H, 1, …) or (H, H/groups, *k);
+    with ``norm`` norm_weight and norm_bias (4H); with ``updates`` updates.0.weight_ih and so on;
+    gates in the order i, f, g, o.
 
     Raises:
         ValueError: for arguments that describe no cell, naming the argument.
@@ -164,29 +154,23 @@ class ConvRNNCell(Cell):
 
     * is cross-correlation, ∘ the elementwise product.
 
-    Args:
-        in_channels: channels C of a frame.
-        hidden_channels: channels H of the hidden state.
-        kernel_size: size of the kernel over the input, a number or one for each dimension; even sizes are supported.
-        ndim: number of spatial dimensions, 1, 2 or 3.
-        recurrent_kernel_size: size of the kernel over h; None means that of ``kernel_size``.
-        stride: of the convolution over the input; the state is smaller than the frame by it.
-        recurrent_stride: of the convolution over h, which keeps the state's size all the same.
-        dilation: of the convolution over the input.
-        recurrent_dilation: of the convolution over h; None means that of ``dilation``.
-        groups: number of groups of channels, within each gate.
-        padding: ``same``, ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a number
-            or a (low, high) pair for each dimension.
-        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
-        bias: if False, the layer has no bias.
-        activation: φ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``.
-        recurrent_activation: σ, one of the same.
-        norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple with one number for each
-            normalised tensor (the one there is), or a ``convgru.spec.Norm``.
-        updates: kernel sizes of several steps in a row on one state, instead of ``kernel_size``: ((1, 5), (5, 1)) is RAFT's
-            SepConvGRU.
-        device: of the parameters.
-        dtype: of the parameters.
+    Args: in_channels: channels C of a frame. hidden_channels: channels H of the hidden state.
+        kernel_size: size of the kernel over the input, a number or one for each dimension; even
+        sizes are supported. ndim: number of spatial dimensions, 1, 2 or 3. recurrent_kernel_size:
+        size of the kernel over h; None means that of ``kernel_size``. stride: of the convolution
+        over the input; the state is smaller than the frame by it. recurrent_stride: of the
+        convolution over h, which keeps the state's size all the same. dilation: of the convolution
+        over the input. recurrent_dilation: of the convolution over h; None means that of
+        ``dilation``. groups: number of groups of channels, within each gate. padding: ``same``,
+        ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a
+        number or a (low, high) pair for each dimension. padding_mode: ``zeros``, ``reflect``,
+        ``replicate`` or ``circular``. bias: if False, the layer has no bias. activation: φ:
+        ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``.
+        recurrent_activation: σ, one of the same. norm: group norm of the pre-activations: a number
+        of groups (1 is layer norm), a tuple with one number for each normalised tensor (the one
+        there is), or a ``convgru.spec.Norm``. updates: kernel sizes of several steps in a row on
+        one state, instead of ``kernel_size``: ((1, 5), (5, 1)) is RAFT's SepConvGRU. device: of the
+        parameters. dtype: of the parameters.
 
     Shape:
         - Input: (B, C, *S), or unbatched (C, *S).

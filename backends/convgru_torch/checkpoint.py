@@ -22,12 +22,13 @@ from convgru_torch.parameters import FORMAT, METADATA
 
 
 def contents(path: Path, file: BinaryIO | None = None) -> Contents:
-    """Read every tensor of a .pt file by flat name, and the specs in the metadata of its state dicts.
+    """Read every tensor of a .pt file by flat name, and the specs in the metadata of its state
+    dicts.
 
-    A state dict may be nested in what a trainer saved, under ``state_dict``, ``model`` or any other key, which
-    becomes a prefix only if there are several. Values that are not tensors are left out, and so is the state of
-    optimisers. Loaded with ``weights_only=True`` and in no other way. ``file`` is the file at ``path`` if it is open
-    already.
+    A state dict may be nested in what a trainer saved, under ``state_dict``, ``model`` or any other
+    key, which becomes a prefix only if there are several. Values that are not tensors are left out,
+    and so is the state of optimisers. Loaded with ``weights_only=True`` and in no other way.
+    ``file`` is the file at ``path`` if it is open already.
 
     Raises:
         WeightsError: whatever the bytes are.
@@ -68,7 +69,9 @@ def _specs(metadata: Any) -> Iterator[tuple[str, Spec]]:
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Write a .pt file that torch.load(weights_only=True) reads: the state dict of the module that ``build`` makes."""
+    """Write a .pt file that torch.load(weights_only=True) reads: the state dict of the module that
+    ``build`` makes.
+    """
     _save(build(weights).state_dict(), path)
 
 

@@ -1,4 +1,6 @@
-"""Tensors out of any .pt file: what trainers nest, what FSDP shards, and what must not be loaded at all."""
+"""Tensors out of any .pt file: what trainers nest, what FSDP shards, and what must not be loaded at
+all.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,18 @@ def load(path: Path, file: BinaryIO | None = None) -> Mapping[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """The message of torch.load without its colours and its advice to load the file in the unsafe way."""
+    """The message of torch.load without its colours and its advice to load the file in the unsafe
+    way.
+    """
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
     match = re.search(r"WeightsUnpickler error: (.*?)(?: Check the documentation|$)", text)
     return (match[1] if match else text)[:200]
 
 
 def state_dicts(state: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every mapping inside ``state`` that holds tensors, by its dotted path; one that is there twice comes once."""
+    """Every mapping inside ``state`` that holds tensors, by its dotted path; one that is there
+    twice comes once.
+    """
     return _state_dicts(state, "", {}, 0)
 
 
@@ -71,7 +77,8 @@ def _state_dicts(
 def array_of(name: str, tensor: Tensor) -> np.ndarray | None:
     """View a tensor of a file as an array, so that no small file asks for much memory.
 
-    Returns None for a dtype that NumPy does not have. Raises WeightsError for a tensor without its numbers.
+    Returns None for a dtype that NumPy does not have. Raises WeightsError for a tensor without its
+    numbers.
     """
     shape = tuple(tensor.shape)
     if hasattr(tensor, "full_tensor"):
@@ -87,7 +94,9 @@ def array_of(name: str, tensor: Tensor) -> np.ndarray | None:
 
 
 def _whole(name: str, tensor: Tensor) -> Tensor:
-    """The numbers of a DTensor (FSDP2) that was saved by a single process. Raises WeightsError for a shard."""
+    """The numbers of a DTensor (FSDP2) that was saved by a single process. Raises WeightsError for
+    a shard.
+    """
     try:
         local = local_of(tensor)
     except Exception as error:  # made from bytes chosen by others

@@ -1,4 +1,6 @@
-"""The convolution behind the ops: any padding and padding mode, and groups within each gate, on torch's own convolutions."""
+"""The convolution behind the ops: any padding and padding mode, and groups within each gate, on
+torch's own convolutions.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "c
 
 
 class Kernel(NamedTuple):
-    """A convolution's weights and its geometry for images of one size, in the form that torch takes."""
+    """A convolution's weights and its geometry for images of one size, in the form that torch
+    takes.
+    """
 
     weight: Tensor
     stride: tuple[int, ...]

@@ -1,4 +1,6 @@
-"""The forecast algorithm, an encoder, perhaps a decoder, and a readout: as a pure function, and on a forecaster's modules."""
+"""The forecast algorithm, an encoder, perhaps a decoder, and a readout: as a pure function, and on
+a forecaster's modules.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,16 @@ from convgru_torch.masks import draw, recurrent
 from convgru_torch.parameters import Precision
 
 NetworkCall = Callable[..., tuple[Any, State]]
-"""A stack, or the pure function of one: (x, state, masks=, last_only=) to output and state, time first."""
+"""A stack, or the pure function of one: (x, state, masks=, last_only=) to output and state, time
+first.
+"""
 
 
 @dataclass(frozen=True)
 class Networks:
-    """What a forecast calls: a forecaster's modules, or pure functions; ``readout`` maps (B, H, *S) to (B, C·∏patch, *S)."""
+    """What a forecast calls: a forecaster's modules, or pure functions; ``readout`` maps (B, H, *S)
+    to (B, C·∏patch, *S).
+    """
 
     encoder: NetworkCall
     decoder: NetworkCall | None
@@ -51,16 +57,17 @@ def forecast(
 ) -> tuple[Tensor, State]:
     """Predict the ``steps`` frames that follow ``x``; differentiable through all of them.
 
-    The encoder reads the given frames; the first prediction is ``convgru.equations.readout`` of its top hidden state and the
-    last frame; then the encoder reads each prediction in turn. With a decoder it is this that reads, from the last
-    given frame on, starting from the encoder's states. With ``resume`` the encoder reads nothing: the network that predicts goes
-    on from ``state`` and the one frame ``x``. Arguments, errors and layout as in ``run`` and in the
-    call of ``convgru.torch.Forecaster``, the parameters being those of a forecaster (``encoder.layers.0.fwd.weight_ih`` …,
-    ``readout.weight``, ``readout.bias``).
+    The encoder reads the given frames; the first prediction is ``convgru.equations.readout`` of its
+    top hidden state and the last frame; then the encoder reads each prediction in turn. With a
+    decoder it is this that reads, from the last given frame on, starting from the encoder's states.
+    With ``resume`` the encoder reads nothing: the network that predicts goes on from ``state`` and
+    the one frame ``x``. Arguments, errors and layout as in ``run`` and in the call of
+    ``convgru.torch.Forecaster``, the parameters being those of a forecaster
+    (``encoder.layers.0.fwd.weight_ih`` …, ``readout.weight``, ``readout.bias``).
 
-    Returns:
-        ``steps`` frames in the layout of ``x``, and the state, after the last frame that it read, of the network that read it;
-        for a single frame (layout ``BCS``) that is not resumed from, the encoder's.
+    Returns: ``steps`` frames in the layout of ``x``, and the state, after the last frame that it
+        read, of the network that read it; for a single frame (layout ``BCS``) that is not resumed
+        from, the encoder's.
     """
     owner = owner or spec.title
     precision = parameters_precision(owner, spec, arrays)
@@ -128,7 +135,9 @@ def predict(
 
 @dataclass
 class _Reader:
-    """A network that reads a sequence in several calls; in training with one recurrent mask for all of them."""
+    """A network that reads a sequence in several calls; in training with one recurrent mask for all
+    of them.
+    """
 
     call: CheckedCall
     spec: NetworkSpec
@@ -146,7 +155,9 @@ class _Reader:
 
 
 class _ReadoutOps:
-    """The ops that ``convgru.equations.readout`` takes, W*h + b being one call of a module or a function."""
+    """The ops that ``convgru.equations.readout`` takes, W*h + b being one call of a module or a
+    function.
+    """
 
     unpatch = staticmethod(ops.unpatch)
 
@@ -166,7 +177,8 @@ READOUT_OPS: Any = _ReadoutOps  # three of the ops; the others are for cells
 class _Predictor:
     """Makes the predictions: ``reader`` is the decoder, or the encoder where there is none.
 
-    In both methods ``tops`` holds the top hidden states that are there already, none or one; they return the final state.
+    In both methods ``tops`` holds the top hidden states that are there already, none or one; they
+    return the final state.
     """
 
     spec: ForecasterSpec
@@ -196,7 +208,9 @@ class _Predictor:
         return state
 
     def _predict(self, top: Tensor, frame: Tensor) -> Tensor:
-        """Append a prediction and return what the next starts from: itself, or the truth where the teacher says so."""
+        """Append a prediction and return what the next starts from: itself, or the truth where the
+        teacher says so.
+        """
         k = len(self.frames)
         self.frames.append(equations.readout(READOUT_OPS, self.spec, self.readout, top, frame))
         if self.teacher is None:

@@ -1,4 +1,6 @@
-"""What huggingface_hub's PyTorchModelHubMixin saves of a network: the arguments of its constructor, as JSON."""
+"""What huggingface_hub's PyTorchModelHubMixin saves of a network: the arguments of its constructor,
+as JSON.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from convgru.spec import Spec
 from convgru.spec.describe import json_arguments
 
 CONFIG = "_hub_mixin_config"
-"""Where the mixin keeps what it will write into config.json: the arguments that its ``__new__`` saw."""
+"""Where the mixin keeps what it will write into config.json: the arguments that its ``__new__``
+saw.
+"""
 
 
 def new(cls: Any, spec: Spec, **options: Any) -> Any:
@@ -21,8 +25,9 @@ def new(cls: Any, spec: Spec, **options: Any) -> Any:
 def keep_tuples(module: nn.Module, spec: Spec) -> None:
     """Write the arguments that the mixin recorded in the form that survives JSON.
 
-    There a tuple (for each dimension) becomes a list (for each layer): the network made again from it would be
-    another one, and may have the same shapes. A subclass with a constructor of its own names its own arguments.
+    There a tuple (for each dimension) becomes a list (for each layer): the network made again from
+    it would be another one, and may have the same shapes. A subclass with a constructor of its own
+    names its own arguments.
     """
     config = getattr(module, CONFIG, None)
     if isinstance(config, dict) and type(module).__init__.__module__.split(".")[0] == __package__:

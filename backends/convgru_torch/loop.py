@@ -18,15 +18,21 @@ from convgru_torch.export import check_time_is_fixed
 from convgru_torch.masks import Masks
 
 Parts = tuple[Tensor, ...]
-"""The state of one layer and direction as the equations take it: (h,) or (h, c). Users have h itself where it is alone."""
+"""The state of one layer and direction as the equations take it: (h,) or (h, c). Users have h
+itself where it is alone.
+"""
 LayerCall = Callable[..., tuple[Tensor, Any]]
-"""One layer in one direction over a sequence: a ``convgru_torch.layers.Layer``, or ``run_layer`` with its first arguments filled in."""
+"""One layer in one direction over a sequence: a ``convgru_torch.layers.Layer``, or ``run_layer``
+with its first arguments filled in.
+"""
 CHUNK = 8 << 20
 """How many bytes of input gates to compute at once on a CPU."""
 
 
 def functional_layers(spec: NetworkSpec, arrays: Mapping[str, Tensor], prefix: str = "") -> list[list[LayerCall]]:
-    """Make the layers, each in all its directions, that use the canonical ``arrays`` whose names begin with ``prefix``."""
+    """Make the layers, each in all its directions, that use the canonical ``arrays`` whose names
+    begin with ``prefix``.
+    """
 
     def layer(index: int, direction: str) -> LayerCall:
         cell, start = spec.layers[index], prefix + layer_prefix(index, direction)
@@ -48,10 +54,11 @@ def run_network(
     all_layers: bool = False,
     last_only: bool = False,
 ) -> tuple[list[Tensor], list[Any]]:
-    """Run the layers over x (T, B, C, *S): the output of the last layer, or of all of them, and the final state.
+    """Run the layers over x (T, B, C, *S): the output of the last layer, or of all of them, and the
+    final state.
 
-    Outputs are sequences, or with ``last_only`` each sample's last valid frame. ``valid`` (T, B, 1, …) says which frames
-    are no padding; ``context`` holds a tensor for each entry of the state.
+    Outputs are sequences, or with ``last_only`` each sample's last valid frame. ``valid`` (T, B, 1,
+    …) says which frames are no padding; ``context`` holds a tensor for each entry of the state.
     """
     check_time_is_fixed(spec.title, x)
     if spec.output_size is not None:
@@ -153,9 +160,11 @@ def run_layer(
     zoneout_masks: Sequence[Tensor] | None = None,
     last_only: bool = False,
 ) -> tuple[Tensor, Any]:
-    """Run one layer in one direction over x (T, B, C, *S), with its parameters by short name (``weight_ih`` …).
+    """Run one layer in one direction over x (T, B, C, *S), with its parameters by short name
+    (``weight_ih`` …).
 
-    Arguments and results as in ``convgru_torch.layers.Layer.forward``. Raises ValueError for a state of another shape.
+    Arguments and results as in ``convgru_torch.layers.Layer.forward``. Raises ValueError for a
+    state of another shape.
     """
     parts: Parts = tuple(state) if isinstance(state, (tuple, list)) else (state,)
     size, state_size = x.shape[3:], parts[0].shape[2:]
@@ -179,7 +188,9 @@ def _outputs(sweep: _Sweep, parts: Parts) -> tuple[Tensor, Parts]:
 
 
 def _last_output(sweep: _Sweep, parts: Parts) -> tuple[Tensor, Parts]:
-    """Each sample's output for its last valid frame, zeros where there is none, and the final state; no other output is kept."""
+    """Each sample's output for its last valid frame, zeros where there is none, and the final
+    state; no other output is kept.
+    """
     ends = None if sweep.valid is None else _ends(sweep.valid).unbind(0)
     y, final = torch.zeros_like(parts[0]), parts
     for t, final in _states(sweep, parts):
@@ -191,7 +202,9 @@ def _last_output(sweep: _Sweep, parts: Parts) -> tuple[Tensor, Parts]:
 
 
 def _states(sweep: _Sweep, parts: Parts) -> Iterator[tuple[int, Parts]]:
-    """Each time step and the state after it: the input convolutions of many frames at once, then the steps."""
+    """Each time step and the state after it: the input convolutions of many frames at once, then
+    the steps.
+    """
     dtype, x = parts[0].dtype, sweep.x
     valid = None if sweep.valid is None else sweep.valid.unbind(0)
     context = None if sweep.context is None else _frames(sweep.context, x)
@@ -204,7 +217,8 @@ def _states(sweep: _Sweep, parts: Parts) -> Iterator[tuple[int, Parts]]:
             for (step, cell, p), gates_x in zip(sweep.steps, gates, strict=True):
                 now = None if context is None else context[t]
                 new = step(ops, cell, p, gates_x[i], new, now, sweep.recurrent_mask)
-                # Without a bias, autocast would let the state fall to the convolution's own precision.
+                # Without a bias, autocast would let the state fall to the convolution's own
+                # precision.
                 new = tuple(part.to(dtype) for part in new)
             if sweep.zoneout:
                 masks = sweep.zoneout_masks
@@ -217,7 +231,9 @@ def _states(sweep: _Sweep, parts: Parts) -> Iterator[tuple[int, Parts]]:
 
 
 def _check_state(cell: CellSpec, gates: Tensor, parts: Parts) -> None:
-    """Raise ValueError for a state that does not fit, as a hook may leave it; torch would broadcast some such without a word."""
+    """Raise ValueError for a state that does not fit, as a hook may leave it; torch would broadcast
+    some such without a word.
+    """
     expected = (gates.shape[0], cell.hidden_channels, *gates.shape[2:])
     for name, part in zip(cell.state_names, parts, strict=True):
         if tuple(part.shape) != expected:
@@ -236,7 +252,9 @@ def _frames(context: Tensor, x: Tensor) -> Sequence[Tensor]:
 
 
 def _chunks(sweep: _Sweep, h: Tensor) -> list[tuple[int, Tensor]]:
-    """The input cut in time, each piece with the time step at which it starts, in the order in which they are read."""
+    """The input cut in time, each piece with the time step at which it starts, in the order in
+    which they are read.
+    """
     x, count = sweep.x, _frames_at_once(sweep, h)
     if count >= x.shape[0]:
         return [(0, x)]
@@ -245,7 +263,9 @@ def _chunks(sweep: _Sweep, h: Tensor) -> list[tuple[int, Tensor]]:
 
 
 def _frames_at_once(sweep: _Sweep, h: Tensor) -> int:
-    """How many frames to convolve at once: on a CPU large buffers cost more, in page faults, than they save."""
+    """How many frames to convolve at once: on a CPU large buffers cost more, in page faults, than
+    they save.
+    """
     x = sweep.x
     time = x.shape[0]
     if time == 1 or x.device.type != "cpu" or torch.compiler.is_compiling():

@@ -1,4 +1,6 @@
-"""Dropout, recurrent dropout and zoneout: masks drawn from torch's generator, by the names of ``mask_shapes``."""
+"""Dropout, recurrent dropout and zoneout: masks drawn from torch's generator, by the names of
+``mask_shapes``.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ Masks = Mapping[str, Tensor]
 def draw(
     spec: NetworkSpec, sizes: CallSizes, dtype: torch.dtype, device: torch.device, kept: Masks | None = None
 ) -> dict[str, Tensor]:
-    """Draw the masks of one call in training; those in ``kept`` stay as they are. Empty without dropout and zoneout."""
+    """Draw the masks of one call in training; those in ``kept`` stay as they are. Empty without
+    dropout and zoneout.
+    """
     if not (spec.dropout or spec.recurrent_dropout or spec.zoneout):
         return {}
     kept = kept or {}
@@ -29,7 +33,9 @@ def draw(
 
 
 def recurrent(masks: Masks) -> dict[str, Tensor]:
-    """The masks of recurrent dropout, which is the same in every step of a sequence, however many calls it takes."""
+    """The masks of recurrent dropout, which is the same in every step of a sequence, however many
+    calls it takes.
+    """
     return {name: mask for name, mask in masks.items() if name.startswith("recurrent.")}
 
 

@@ -20,7 +20,9 @@ POOLS: Sequence[Callable[..., Tensor]] = (F.adaptive_avg_pool1d, F.adaptive_avg_
 
 
 def _ramp(slope: float) -> Callable[[Tensor], Tensor]:
-    """slope·x + 0.5, clipped to [0, 1]. Not F.hardsigmoid, whose derivative is a float32 sixth in float64 too."""
+    """slope·x + 0.5, clipped to [0, 1]. Not F.hardsigmoid, whose derivative is a float32 sixth in
+    float64 too.
+    """
 
     def ramp(a: Tensor) -> Tensor:
         return F.hardtanh(slope * a + 0.5, 0.0, 1.0)
@@ -48,7 +50,9 @@ class NormPart(NamedTuple):
 
 
 class Params(NamedTuple):
-    """One plain cell's parameters: kernels by the names of ``conv`` and ``peep``, vectors by those of ``add_channel`` and ``peep``."""
+    """One plain cell's parameters: kernels by the names of ``conv`` and ``peep``, vectors by those
+    of ``add_channel`` and ``peep``.
+    """
 
     kernels: dict[str, Kernel]
     vectors: dict[str, Tensor]
@@ -58,7 +62,9 @@ class Params(NamedTuple):
 def prepare(
     spec: CellSpec, arrays: Mapping[str, Tensor], prefix: str, size: Sequence[int], state: Sequence[int]
 ) -> Params:
-    """Slice one plain cell's parameters, whose names begin with ``prefix``, for input and state of these sizes."""
+    """Slice one plain cell's parameters, whose names begin with ``prefix``, for input and state of
+    these sizes.
+    """
 
     def rows(name: str, operand: Operand) -> Tensor:
         array, (start, stop) = arrays[prefix + name], operand.rows
@@ -128,7 +134,9 @@ def activation(name: str, a: Tensor) -> Tensor:
 
 
 def patch(x: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Pixel unshuffle in any number of dimensions: (B, C, *S) to (B, C·∏p, *S/p), channels in the order (c, i, j)."""
+    """Pixel unshuffle in any number of dimensions: (B, C, *S) to (B, C·∏p, *S/p), channels in the
+    order (c, i, j).
+    """
     batch, channels, *size = x.shape
     ndim = len(sizes)
     cut = x.reshape(batch, channels, *(n for s, p in zip(size, sizes, strict=True) for n in (s // p, p)))

@@ -23,16 +23,19 @@ FORMAT = 1
 
 
 def leave_spec(module: nn.Module, state: object, prefix: str, metadata: MutableMapping[str, Any]) -> None:
-    """State-dict post hook: write the spec into the metadata, so that ``torch.save(net.state_dict(), f)`` is enough for convgru.read."""
+    """State-dict post hook: write the spec into the metadata, so that
+    ``torch.save(net.state_dict(), f)`` is enough for convgru.read.
+    """
     metadata[METADATA] = {"format": FORMAT, "spec": to_json(module.spec)}  # type: ignore[arg-type]
 
 
 class SpecModule(nn.Module):
     """A module that knows its spec.
 
-    Loading a state dict that was saved by a network of another spec raises RuntimeError, also with ``strict=False``: names and
-    shapes do not tell a dilation, a padding, or a reset gate without bias. Dropout may differ. A plain ``dict(state_dict)``
-    has no spec, and so loads whatever has the same names and shapes.
+    Loading a state dict that was saved by a network of another spec raises RuntimeError, also with
+    ``strict=False``: names and shapes do not tell a dilation, a padding, or a reset gate without
+    bias. Dropout may differ. A plain ``dict(state_dict)`` has no spec, and so loads whatever has
+    the same names and shapes.
     """
 
     spec: Any
@@ -62,12 +65,16 @@ class SpecModule(nn.Module):
         )
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
-        """Map canonical names to the tensors that a call would use, behind parametrizations and weight hooks too."""
+        """Map canonical names to the tensors that a call would use, behind parametrizations and
+        weight hooks too.
+        """
         raise NotImplementedError
 
 
 def _differences(prefix: str, spec: Spec, note: Any) -> list[str]:
-    """The error of a state dict whose metadata hold another spec than the module's; none if it is the same."""
+    """The error of a state dict whose metadata hold another spec than the module's; none if it is
+    the same.
+    """
     owner = f"{prefix.rstrip('.')}: " if prefix else ""
     try:
         if note["format"] != FORMAT:
@@ -84,9 +91,11 @@ def _differences(prefix: str, spec: Spec, note: Any) -> list[str]:
 
 
 class Update(nn.Module):
-    """The parameters of one of a layer's ``updates``: a plain cell, one of several that act in a row in each time step.
+    """The parameters of one of a layer's ``updates``: a plain cell, one of several that act in a
+    row in each time step.
 
-    Its call takes nothing and returns the parameters by name: calling it is what lets torch's hooks act on them.
+    Its call takes nothing and returns the parameters by name: calling it is what lets torch's hooks
+    act on them.
     """
 
     def __init__(self, cell: CellSpec, device: Any, dtype: torch.dtype | None) -> None:
@@ -108,7 +117,8 @@ class Update(nn.Module):
 
 
 class LayerModule(SpecModule):
-    """Holds the parameters of one layer in one direction; its ``spec`` is a network of that layer alone.
+    """Holds the parameters of one layer in one direction; its ``spec`` is a network of that layer
+    alone.
 
     The parameters stand here, or with ``updates`` in ``updates[u]``.
     """
@@ -127,20 +137,25 @@ class LayerModule(SpecModule):
     def reset_parameters(self) -> None:
         """Draw new initial values.
 
-        Each gate and group by itself: weight_ih Glorot uniform (Glorot and Bengio 2010), weight_hh orthogonal (Saxe et
-        al. 2013), bias zero but for the forget gate's, which is one (Jozefowicz et al. 2015); peepholes zero, norms one
-        and zero. The distributions of ``convgru.init``, with torch's random numbers.
+        Each gate and group by itself: weight_ih Glorot uniform (Glorot and Bengio 2010), weight_hh
+        orthogonal (Saxe et al. 2013), bias zero but for the forget gate's, which is one (Jozefowicz
+        et al. 2015); peepholes zero, norms one and zero. The distributions of ``convgru.init``,
+        with torch's random numbers.
         """
         initialise(self, self.spec.layers[0])
 
     def current(self) -> dict[str, Tensor]:
-        """Map short names (``weight_ih``, ``updates.0.weight_ih`` …) to the tensors to compute with in this call."""
+        """Map short names (``weight_ih``, ``updates.0.weight_ih`` …) to the tensors to compute with
+        in this call.
+        """
         if not self.spec.layers[0].updates:
             return {name: getattr(self, name) for name in self.shapes}
         return {f"updates.{u}.{name}": a for u, update in enumerate(self.updates) for name, a in update().items()}
 
     def arrays(self, prefix: str = layer_prefix(0)) -> dict[str, Tensor]:
-        """Map canonical names to the tensors that a call would use, behind parametrizations and weight hooks too."""
+        """Map canonical names to the tensors that a call would use, behind parametrizations and
+        weight hooks too.
+        """
         with evaluation(self):
             compute_hooked_weights(self)
         return {prefix + name: parameter(self, name) for name in self.shapes}
@@ -149,9 +164,11 @@ class LayerModule(SpecModule):
 def check_parameters(
     owner: str, shapes: Mapping[str, Shape], arrays: Mapping[str, Any], prefix: str = ""
 ) -> torch.dtype:
-    """Check the parameters of one layer, by short name, and return their dtype; ``prefix`` is what errors put before the name.
+    """Check the parameters of one layer, by short name, and return their dtype; ``prefix`` is what
+    errors put before the name.
 
-    Raises ValueError for what is not there or has another shape, TypeError for what is no tensor or of another dtype than the rest.
+    Raises ValueError for what is not there or has another shape, TypeError for what is no tensor or
+    of another dtype than the rest.
     """
     dtype: torch.dtype | None = None
     for name, shape in shapes.items():
@@ -173,13 +190,16 @@ class Precision(NamedTuple):
 
     dtype: torch.dtype
     sharded: bool = False
-    """Whether FSDP holds the parameters: its mixed precision casts parameters and inputs when a layer is called."""
+    """Whether FSDP holds the parameters: its mixed precision casts parameters and inputs when a
+    layer is called.
+    """
 
 
 def precision_of(module: nn.Module) -> Precision:
     """Look at a network's parameters, which its layers check when they are called.
 
-    Not at the attributes of its layers: what torch's older weight hooks leave there is as old as the last call.
+    Not at the attributes of its layers: what torch's older weight hooks leave there is as old as
+    the last call.
     """
     array = _a_parameter(module)
     return Precision(array.dtype, hasattr(array, "placements"))  # which DTensors have
@@ -188,7 +208,8 @@ def precision_of(module: nn.Module) -> Precision:
 def zero_state(module: SpecModule, batch: int, size: Sequence[int]) -> tuple[Any, ...]:
     """Zeros for each entry of a network's state, of the parameters' dtype and on their device.
 
-    Raises ValueError for a batch that is no integer >= 0, and for a size that is not one that the network can read.
+    Raises ValueError for a batch that is no integer >= 0, and for a size that is not one that the
+    network can read.
     """
     name = type(module).__name__
     if not isinstance(batch, int) or isinstance(batch, bool) or batch < 0:
@@ -217,13 +238,17 @@ def _register_parameters(module: nn.Module, cell: CellSpec, device: Any, dtype: 
 
 
 def parameter(module: nn.Module, name: str) -> Tensor:
-    """Look up a parameter by its short name (``updates.0.weight_ih``), or the tensor that stands in its place."""
+    """Look up a parameter by its short name (``updates.0.weight_ih``), or the tensor that stands in
+    its place.
+    """
     array: Tensor = reduce(getattr, name.split("."), module)  # type: ignore[assignment]
     return array
 
 
 def check_dtype_of_parameters(owner: str, dtype: object) -> None:
-    """Raise TypeError unless ``dtype`` is one that parameters may have, or None for torch's default."""
+    """Raise TypeError unless ``dtype`` is one that parameters may have, or None for torch's
+    default.
+    """
     allowed = (None, torch.float64, torch.float32, torch.float16, torch.bfloat16)
     if dtype not in allowed:
         raise TypeError(f"{owner} expected dtype float64, float32, float16 or bfloat16, got {dtype!r}")

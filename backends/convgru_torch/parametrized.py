@@ -1,4 +1,6 @@
-"""Weights computed by the hooks of torch.nn.utils or by parametrizations: compute them now, and as in evaluation."""
+"""Weights computed by the hooks of torch.nn.utils or by parametrizations: compute them now, and as
+in evaluation.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,11 @@ from torch import nn
 
 
 def compute_hooked_weights(net: nn.Module) -> None:
-    """Run the hooks of torch.nn.utils.weight_norm, spectral_norm and prune on every module of ``net``.
+    """Run the hooks of torch.nn.utils.weight_norm, spectral_norm and prune on every module of
+    ``net``.
 
-    They compute a weight when their module is called: after an optimiser's step it is out of date, and in
-    a module that only holds parameters it is always.
+    They compute a weight when their module is called: after an optimiser's step it is out of date,
+    and in a module that only holds parameters it is always.
     """
     for module in net.modules():
         for hook in module._forward_pre_hooks.values():
@@ -22,7 +25,9 @@ def compute_hooked_weights(net: nn.Module) -> None:
 
 @contextmanager
 def evaluation(net: nn.Module) -> Iterator[None]:
-    """Set every module of ``net`` to evaluation mode, then restore each: in training spectral_norm changes when it is read."""
+    """Set every module of ``net`` to evaluation mode, then restore each: in training spectral_norm
+    changes when it is read.
+    """
     modes = {module: module.training for module in net.modules()}
     try:
         for module in modes:

@@ -1,9 +1,10 @@
-"""Check a .pt file before torch loads it: run its pickle on stand-ins, and measure what torch would allocate.
+"""Check a .pt file before torch loads it: run its pickle on stand-ins, and measure what torch would
+allocate.
 
 ``torch.load(weights_only=True)`` runs no code from the file, but it inflates compressed entries and
-allocates whatever the pickle names: byte arrays of any length, storages of any length, tensors of any
-size. Here every global of the pickle is an inert stand-in, and each tensor must have its numbers in the
-file. Only public parts of Python are used: ``pickletools`` and ``pickle.Unpickler``.
+allocates whatever the pickle names: byte arrays of any length, storages of any length, tensors of
+any size. Here every global of the pickle is an inert stand-in, and each tensor must have its
+numbers in the file. Only public parts of Python are used: ``pickletools`` and ``pickle.Unpickler``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ ITEMSIZE = {
 TENSOR = re.compile(r"torch\.(?:\w+\.)*(?:\w*Tensor|\w*Storage|Parameter)")
 """Classes that a pickle may call, and that allocate as many items as their arguments say."""
 REFUSED = ("BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER", "EXT1", "EXT2", "EXT4")
-"""Operations that allocate by themselves or refer to data outside the pickle. torch.save never writes them."""
+"""Operations that allocate by themselves or refer to data outside the pickle. torch.save never
+writes them.
+"""
 MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 """Operations that store under an index; the C unpickler makes its memo that long."""
 MAX_PICKLE = 64 << 20
@@ -54,7 +57,8 @@ def check(file: BinaryIO, size: int) -> set[str]:
             data, entries = _read_archive(archive, size)
             _check_pickle(data, entries, size, names)
     elif start[:1] == b"\x80":
-        # Before 1.6 torch wrote a magic number, a version, and facts on the system, then the state dict.
+        # Before 1.6 torch wrote a magic number, a version, and facts on the system, then the state
+        # dict.
         for _ in range(4):
             _check_pickle(_next_pickle(file), None, size, names)
     else:
@@ -77,7 +81,9 @@ def _read_archive(archive: zipfile.ZipFile, size: int) -> tuple[bytes, dict[str,
 
 
 def _next_pickle(file: BinaryIO) -> bytes:
-    """Read the pickle that begins at the file's position, and no further: storages follow the last one."""
+    """Read the pickle that begins at the file's position, and no further: storages follow the last
+    one.
+    """
     begin = file.tell()
     deque(pickletools.genops(file), maxlen=0)
     end = file.tell()
@@ -86,7 +92,9 @@ def _next_pickle(file: BinaryIO) -> bytes:
 
 
 def _check_pickle(data: bytes, entries: Mapping[str, int] | None, size: int, names: set[str]) -> None:
-    """Check the operations of one pickle, then run it on stand-ins. ``entries`` is None for the format before 1.6."""
+    """Check the operations of one pickle, then run it on stand-ins. ``entries`` is None for the
+    format before 1.6.
+    """
     for count, (operation, argument, _) in enumerate(pickletools.genops(data)):
         if operation.name in REFUSED:
             raise ValueError(f"expected a pickle as torch.save writes it, got the operation {operation.name}")
@@ -103,7 +111,9 @@ class _Storage:
 
 
 class _StandIn:
-    """Stands for a global of the pickle. Calling it checks the arguments and returns an object that ignores everything."""
+    """Stands for a global of the pickle. Calling it checks the arguments and returns an object that
+    ignores everything.
+    """
 
     name = ""
 
@@ -193,7 +203,9 @@ CHECKS: Mapping[str, Any] = {
 
 
 class _StandInUnpickler(pickle.Unpickler):
-    """Run one pickle with stand-ins for its globals, and measure its storages against the entries of the archive."""
+    """Run one pickle with stand-ins for its globals, and measure its storages against the entries
+    of the archive.
+    """
 
     def __init__(self, data: bytes, entries: Mapping[str, int] | None, size: int, names: set[str]) -> None:
         super().__init__(io.BytesIO(data))

@@ -14,10 +14,12 @@ Switch = tuple[Callable[[], Any], Callable[[Any], Any], Any]
 
 
 def _switches() -> list[Switch]:
-    """Return (get, set, safe value) of each setting that lowers float32 precision or makes kernels nondeterministic.
+    """Return (get, set, safe value) of each setting that lowers float32 precision or makes kernels
+    nondeterministic.
 
-    Torch has two generations of these settings, and refuses to read the older one where it contradicts the newer: so
-    the older is set first, which changes the newer, and then the newer exactly.
+    Torch has two generations of these settings, and refuses to read the older one where it
+    contradicts the newer: so the older is set first, which changes the newer, and then the newer
+    exactly.
     """
     cudnn, mkldnn = BACKENDS.cudnn, BACKENDS.mkldnn
     precisions = (cudnn.conv, cudnn.rnn, BACKENDS.cuda.matmul, mkldnn.conv, mkldnn.matmul)
@@ -36,7 +38,8 @@ def _switches() -> list[Switch]:
 
 @contextmanager
 def precise() -> Iterator[None]:
-    """Turn TF32 off in cuDNN, cuBLAS and oneDNN and make cuDNN deterministic; restore every setting afterwards.
+    """Turn TF32 off in cuDNN, cuBLAS and oneDNN and make cuDNN deterministic; restore every setting
+    afterwards.
 
     Example:
         >>> with precise():

@@ -14,7 +14,9 @@ Lengths = Tensor | Sequence[int]
 
 
 class StackCall(Protocol):
-    """The forms of a stack's call: a tensor or a PackedSequence, one output or that of each layer, all frames or the last."""
+    """The forms of a stack's call: a tensor or a PackedSequence, one output or that of each layer,
+    all frames or the last.
+    """
 
     @overload
     def __call__(

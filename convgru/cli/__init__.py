@@ -1,7 +1,9 @@
-"""The command line: ``convgru inspect``, ``convert``, ``parity``, ``doctor``, ``demo``; documented in docs/command-line.md.
+"""The command line: ``convgru inspect``, ``convert``, ``parity``, ``doctor``, ``demo``; documented
+in docs/command-line.md.
 
-Exit codes: 0; 1 if a number is over budget, an input is bad or a file was kept; 2 on bad usage; 130 if interrupted.
-No command replaces a file that exists, whoever wrote it, unless ``--force`` says so.
+Exit codes: 0; 1 if a number is over budget, an input is bad or a file was kept; 2 on bad usage; 130
+if interrupted. No command replaces a file that exists, whoever wrote it, unless ``--force`` says
+so.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from convgru.weights import DTYPES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; a bad input is one message on stderr, never a traceback."""
+    """Run one command and return its exit code; a bad input is one message on stderr, never a
+    traceback.
+    """
     args = _parser().parse_args(argv)
     try:
         code = _command(args)

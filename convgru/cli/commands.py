@@ -35,7 +35,9 @@ def inspect(args: argparse.Namespace) -> int:
 
 
 def publish(args: argparse.Namespace, text: str) -> bool:
-    """Write JSON text to ``--output`` and print it if ``--json`` is given; return whether tables are still to be shown."""
+    """Write JSON text to ``--output`` and print it if ``--json`` is given; return whether tables
+    are still to be shown.
+    """
     if args.output is not None:
         with atomic.replacing(args.output, overwrite=args.force) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -45,7 +47,9 @@ def publish(args: argparse.Namespace, text: str) -> bool:
 
 
 def convert(args: argparse.Namespace) -> int:
-    """Convert a file, or every checkpoint below a folder; exit code 1 unless all of them were converted."""
+    """Convert a file, or every checkpoint below a folder; exit code 1 unless all of them were
+    converted.
+    """
     source = conversion.Source(args.layout, args.prefix, dict(args.hint))
     if not args.source.is_dir() or conversion.is_checkpoint(args.source):
         _print_result(conversion.convert(args.source, args.target, source, args.to, force=args.force))
@@ -145,7 +149,9 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def demo(args: argparse.Namespace) -> int:
-    """Train, forecast and compare; exit code 1 unless all frameworks agree and persistence is beaten."""
+    """Train, forecast and compare; exit code 1 unless all frameworks agree and persistence is
+    beaten.
+    """
     from convgru.cli import console
     from convgru.demo.run import run
 

@@ -101,7 +101,9 @@ def _options(layer: CellSpec) -> str:
 
 
 def show_report(report: Report) -> None:
-    """Print the worst row of each backend, dtype and quantity, the controls, what was not compared, and the verdict."""
+    """Print the worst row of each backend, dtype and quantity, the controls, what was not compared,
+    and the verdict.
+    """
     console = _console()
     console.print(", ".join(f"{name} {version}" for name, version in report.versions.items()))
     tf32 = ", TF32 on" if report.tf32 else ""

@@ -1,4 +1,6 @@
-"""Convert checkpoints: read, write a temporary file beside the target, read it back, run both, and only then rename it."""
+"""Convert checkpoints: read, write a temporary file beside the target, read it back, run both, and
+only then rename it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from convgru.weights import Weights
 
 @dataclass(frozen=True)
 class Target:
-    """What ``--to`` selects: the suffix of the files of a folder, their layout, and the framework that runs them."""
+    """What ``--to`` selects: the suffix of the files of a folder, their layout, and the framework
+    that runs them.
+    """
 
     suffix: str
     layout: str | None = None
@@ -39,7 +43,9 @@ TARGETS: dict[str, Target] = {
     **{name: Target(each.suffix, name) for name, each in importers.LAYOUTS.items() if each.can_export},
     **{name: Target(suffix, name) for name, suffix in importers.EXPORTS.items()},
 }
-"""Where a conversion may go: the four frameworks, and every other system whose files can be written."""
+"""Where a conversion may go: the four frameworks, and every other system whose files can be
+written.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,9 @@ class Source:
     hints: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, path: Path) -> tuple[Weights, Mapping[str, Any]]:
-        """Return the weights in a file, and the constructor arguments that were assumed. Raises WeightsError."""
+        """Return the weights in a file, and the constructor arguments that were assumed. Raises
+        WeightsError.
+        """
         survey = inspection.inspect(path, self.layout, prefix=self.prefix, **self.hints)
         if survey.weights is None:
             raise WeightsError(f"{path}: {survey.ambiguity}")
@@ -60,7 +68,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Result:
-    """Result of converting one file: its weights and what was verified, or the error, or that the target existed."""
+    """Result of converting one file: its weights and what was verified, or the error, or that the
+    target existed.
+    """
 
     source: Path
     target: Path
@@ -73,8 +83,8 @@ class Result:
 def convert(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Result:
     """Convert one file and verify it.
 
-    Raises WeightsError, leaving no file, if the result differs from the source, and FileExistsError, leaving the file as
-    it is, if the target exists, unless ``force``.
+    Raises WeightsError, leaving no file, if the result differs from the source, and
+    FileExistsError, leaving the file as it is, if the target exists, unless ``force``.
     """
     if to is None and target.name.lower().endswith(TARGETS["keras"].suffix):  # Keras' alone
         to = "keras"
@@ -99,7 +109,9 @@ def convert(source: Path, target: Path, how: Source, to: str | None = None, *, f
 
 
 def attempt(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Result:
-    """Convert one file of many: a failure is returned in ``error`` instead of raised, an existing target in ``kept``."""
+    """Convert one file of many: a failure is returned in ``error`` instead of raised, an existing
+    target in ``kept``.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         return convert(source, target, how, to, force=force)
@@ -110,10 +122,12 @@ def attempt(source: Path, target: Path, how: Source, to: str | None = None, *, f
 
 
 def pairs_in(source: Path, target: Path, to: str | None) -> list[tuple[Path, Path]]:
-    """Pair each checkpoint below a folder, other than those below ``target``, with the file that it is converted to.
+    """Pair each checkpoint below a folder, other than those below ``target``, with the file that it
+    is converted to.
 
-    Where two checkpoints of a folder have the same stem (``a.h5`` and ``a.keras``), their files keep the old suffix in
-    the name, so that no two conversions write the same file. Raises WeightsError if there is no checkpoint.
+    Where two checkpoints of a folder have the same stem (``a.h5`` and ``a.keras``), their files
+    keep the old suffix in the name, so that no two conversions write the same file. Raises
+    WeightsError if there is no checkpoint.
     """
     suffix = TARGETS[to].suffix if to else ".safetensors"
     inside = target.resolve() != source.resolve() and target.resolve().is_relative_to(source.resolve())
@@ -153,7 +167,9 @@ def _stem(path: Path) -> str:
 
 
 def _same_bytes(weights: Weights, back: Weights) -> str:
-    """Compare the arrays read back. Raises WeightsError unless they are equal, or within one rounding where sums were split."""
+    """Compare the arrays read back. Raises WeightsError unless they are equal, or within one
+    rounding where sums were split.
+    """
     if back.equal(weights):
         return "equal byte for byte"
     if back.spec != weights.spec or back.dtype != weights.dtype:

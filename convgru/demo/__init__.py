@@ -1,4 +1,6 @@
-"""The demo: a ConvGRU nowcaster trained in PyTorch on one radar day forecasts another day in every framework."""
+"""The demo: a ConvGRU nowcaster trained in PyTorch on one radar day forecasts another day in every
+framework.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The two radar days of the demo: where they are, and how reflectivity becomes the numbers that a network reads."""
+"""The two radar days of the demo: where they are, and how reflectivity becomes the numbers that a
+network reads.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ GIVEN, AHEAD = 6, 12
 
 
 def load(day: str) -> np.ndarray:
-    """Reflectivity of one day (T, H, W) in dBZ, float32; no echo, and echoes weaker than 0 dBZ, are 0.
+    """Reflectivity of one day (T, H, W) in dBZ, float32; no echo, and echoes weaker than 0 dBZ, are
+    0.
 
     Raises FileNotFoundError if neither the installed package nor the checkout has the file.
     """
@@ -33,7 +36,9 @@ def load(day: str) -> np.ndarray:
 
 
 def windows(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All overlapping windows of a day as batches (T, B, 1, H, W): the given frames, and the truth that follows."""
+    """All overlapping windows of a day as batches (T, B, 1, H, W): the given frames, and the truth
+    that follows.
+    """
     count = len(frames) - GIVEN - AHEAD + 1
     cut = np.stack([frames[start : start + GIVEN + AHEAD] for start in range(count)], axis=1)[:, :, None]
     return cut[:GIVEN], cut[GIVEN:]

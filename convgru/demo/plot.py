@@ -27,7 +27,8 @@ def draw(
 ) -> None:
     """Write one PNG.
 
-    ``last`` (H, W), ``truth`` and each forecast (H, W) at ``lead`` frames, in dBZ; ``errors`` are curves by lead time.
+    ``last`` (H, W), ``truth`` and each forecast (H, W) at ``lead`` frames, in dBZ; ``errors`` are
+    curves by lead time.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -48,7 +49,8 @@ def draw(
     axis = below.subplots()
     for index, (name, curve) in enumerate(errors.items()):
         times = MINUTES * np.arange(1, len(curve) + 1)
-        # The frameworks' curves lie on one another: thinner lines on thicker ones keep all of them in sight.
+        # The frameworks' curves lie on one another: thinner lines on thicker ones keep all of them
+        # in sight.
         style = {"color": "0.4", "ls": "--"} if name == "persistence" else {"lw": max(1.0, 9 - 2 * index)}
         axis.plot(times, curve, label=name, **style)
     axis.set(xlabel="lead time [min]", ylabel="mean squared error [dBZ²]", ylim=(0, None))

@@ -1,4 +1,6 @@
-"""How good a forecast is: mean squared error, and the critical success index at a threshold, by lead time."""
+"""How good a forecast is: mean squared error, and the critical success index at a threshold, by
+lead time.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ def mse(forecast: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def csi(forecast: np.ndarray, truth: np.ndarray, threshold: float) -> np.ndarray:
-    """Hits / (hits + misses + false alarms) for each lead time; NaN where nothing was seen or forecast."""
+    """Hits / (hits + misses + false alarms) for each lead time; NaN where nothing was seen or
+    forecast.
+    """
     seen, said = truth >= threshold, forecast >= threshold
     axes = (1, 2, 3, 4)
     hits, either = (seen & said).sum(axis=axes), (seen | said).sum(axis=axes)

@@ -1,4 +1,6 @@
-"""The contents of a file that anyone wrote: arrays by name, the networks that it declares, and constructor arguments."""
+"""The contents of a file that anyone wrote: arrays by name, the networks that it declares, and
+constructor arguments.
+"""
 
 from __future__ import annotations
 
@@ -16,33 +18,42 @@ from convgru.spec.shapes import layer_prefix
 from convgru.weights import Weights
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""What DataParallel, torch.compile, FSDP and activation checkpointing put into the names of what they wrap."""
+"""What DataParallel, torch.compile, FSDP and activation checkpointing put into the names of what
+they wrap.
+"""
 COUNTER = "n_averaged"
-"""How many states torch.optim.swa_utils.AveragedModel has averaged: an array of its own beside the module's."""
+"""How many states torch.optim.swa_utils.AveragedModel has averaged: an array of its own beside the
+module's.
+"""
 _WRAPPER = re.compile(rf"(?:(?<=\.)|^)(?:{'|'.join(WRAPPERS)})\.")
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The arrays of a file by flat name, with the networks and constructor arguments that the file itself declares.
+    """The arrays of a file by flat name, with the networks and constructor arguments that the file
+    itself declares.
 
-    ``specs``: prefix of names -> spec, for networks that convgru wrote. ``configs``: prefix of names -> constructor arguments
-    of another system's layer (Keras keeps them beside the weights).
+    ``specs``: prefix of names -> spec, for networks that convgru wrote. ``configs``: prefix of
+    names -> constructor arguments of another system's layer (Keras keeps them beside the weights).
     """
 
     arrays: Mapping[str, np.ndarray]
     specs: Mapping[str, Spec] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Prefix of names in the file itself -> the prefix that its layer has here, for Keras: the user's own name of the layer."""
+    """Prefix of names in the file itself -> the prefix that its layer has here, for Keras: the
+    user's own name of the layer.
+    """
     config: Spec | Mapping[str, Any] | None = None
-    """What a ``config.json`` beside the file says: the spec, or the constructor arguments, of the network."""
+    """What a ``config.json`` beside the file says: the spec, or the constructor arguments, of the
+    network.
+    """
 
     def unwrapped(self) -> Contents:
         """Undo what training tools do to a state dict.
 
-        Strips the wrapper prefixes (DataParallel, AveragedModel, torch.compile, FSDP) unless two names would
-        collide, and drops AveragedModel's counter.
+        Strips the wrapper prefixes (DataParallel, AveragedModel, torch.compile, FSDP) unless two
+        names would collide, and drops AveragedModel's counter.
         """
         arrays = {name: array for name, array in self.arrays.items() if not self._counts_averages(name)}
         names = {name: unwrapped(name) for name in arrays}
@@ -61,7 +72,9 @@ class Contents:
         return last == COUNTER and any(other.startswith(start) for other in self.arrays)
 
     def resolved(self, prefix: str | None) -> str | None:
-        """Return a prefix as the arrays are called here: without wrappers, and with the user's names of layers."""
+        """Return a prefix as the arrays are called here: without wrappers, and with the user's
+        names of layers.
+        """
         if not prefix:
             return prefix
         prefix = unwrapped(prefix)
@@ -77,7 +90,9 @@ class Contents:
         return next((stored for stored, name in self.aliases.items() if name == prefix), prefix)
 
     def network(self, prefix: str | None) -> Weights:
-        """Return the one network that the file declares, or the one below ``prefix``. Raises WeightsError if there is not one."""
+        """Return the one network that the file declares, or the one below ``prefix``. Raises
+        WeightsError if there is not one.
+        """
         matching = self._outermost(prefix)
         if len(matching) != 1:
             shown = ", ".join(repr(p) for p in sorted(matching or self._outermost(None)))
@@ -89,7 +104,9 @@ class Contents:
         return self._weights(matching[0])
 
     def networks(self, prefix: str | None = None) -> dict[str, Weights]:
-        """Return the networks that the file declares, or those below ``prefix``, by prefix; none that is inside another."""
+        """Return the networks that the file declares, or those below ``prefix``, by prefix; none
+        that is inside another.
+        """
         return {start: self._weights(start) for start in sorted(self._outermost(prefix))}
 
     def leads_elsewhere(self, prefix: str | None) -> bool:

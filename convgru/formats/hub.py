@@ -1,7 +1,9 @@
-"""Read what the ``config.json`` beside a checkpoint says of the network: a spec, or constructor arguments.
+"""Read what the ``config.json`` beside a checkpoint says of the network: a spec, or constructor
+arguments.
 
-Folders that ``save_pretrained`` writes (huggingface_hub's PyTorchModelHubMixin) hold ``config.json`` with the arguments of the
-class, and ``model.safetensors`` without convgru's metadata.
+Folders that ``save_pretrained`` writes (huggingface_hub's PyTorchModelHubMixin) hold
+``config.json`` with the arguments of the class, and ``model.safetensors`` without convgru's
+metadata.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from convgru.spec import Spec, from_json
 CONFIG = "config.json"
 MAX_CONFIG = 1 << 20
 KEY = "convgru"
-"""Under this key a config may hold a spec, as the metadata of convgru's own safetensors files do."""
+"""Under this key a config may hold a spec, as the metadata of convgru's own safetensors files do.
+"""
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _CALL = ("batch_first", "device", "dtype", "training")
 """Constructor arguments that are no part of a spec."""
@@ -30,10 +33,11 @@ def weights_file(folder: Path) -> Path | None:
 
 
 def config_beside(path: Path) -> Spec | Mapping[str, Any] | None:
-    """Return the spec, or the constructor arguments of a network, in the ``config.json`` beside a checkpoint.
+    """Return the spec, or the constructor arguments of a network, in the ``config.json`` beside a
+    checkpoint.
 
-    Returns None if there is no such file, or if it describes something else. Raises WeightsError if it is not sound JSON of at most
-    1 MiB, or holds a spec that this version cannot read.
+    Returns None if there is no such file, or if it describes something else. Raises WeightsError if
+    it is not sound JSON of at most 1 MiB, or holds a spec that this version cannot read.
     """
     config = path.with_name(CONFIG)
     if not config.is_file():

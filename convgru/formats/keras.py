@@ -1,4 +1,5 @@
-"""Read Keras' files as arrays, with the configs of their recurrent layers: .keras, .weights.h5 and the older .h5; write .weights.h5.
+"""Read Keras' files as arrays, with the configs of their recurrent layers: .keras, .weights.h5 and
+the older .h5; write .weights.h5.
 
 Nothing is passed to Keras' own load_model, which may run code from a file.
 """
@@ -24,7 +25,9 @@ from convgru.formats.checkpoint import Contents
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 WRITTEN = ".weights.h5"
-"""The suffix of the one kind of file that holds weights alone, and that ``load_weights`` of Keras 3 takes."""
+"""The suffix of the one kind of file that holds weights alone, and that ``load_weights`` of Keras 3
+takes.
+"""
 MAX_CONFIG = 64 << 20
 MAX_NAME = 1000
 MAX_DEPTH = 200
@@ -39,14 +42,18 @@ OPTIONS = (
 )
 """The constructor arguments that arrays do not determine, or should agree with."""
 Node = tuple[tuple[str, ...], str, Mapping[str, Any]]
-"""A recurrent layer in a model: names of the models and layers around it and its own, its path in the new format, its arguments."""
+"""A recurrent layer in a model: names of the models and layers around it and its own, its path in
+the new format, its arguments.
+"""
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:
-    """Return the arrays without those of optimisers, and the recurrent layers' arguments, by the names that the user gave the layers.
+    """Return the arrays without those of optimisers, and the recurrent layers' arguments, by the
+    names that the user gave the layers.
 
-    A ``.weights.h5`` holds no arguments. Raises WeightsError, and nothing else, whatever the bytes are; OSError if the file cannot be
-    opened; ImportError, with the command that mends it, without h5py.
+    A ``.weights.h5`` holds no arguments. Raises WeightsError, and nothing else, whatever the bytes
+    are; OSError if the file cannot be opened; ImportError, with the command that mends it, without
+    h5py.
     """
     hdf5.h5py()
     where = Path(path)
@@ -104,9 +111,11 @@ def _from_hdf5(file: Any, size: int) -> Contents:
 
 
 def _names_of_layers(file: Any, arrays: Mapping[str, Any]) -> dict[str, str]:
-    """The place of each layer in a file of Keras 3, ``layers/conv_lstm2d_1/``, and its place by the users' names, ``decoder/``.
+    """The place of each layer in a file of Keras 3, ``layers/conv_lstm2d_1/``, and its place by the
+    users' names, ``decoder/``.
 
-    A file keeps the name that the user gave a layer as the attribute ``name`` of the group ``vars`` below it.
+    A file keeps the name that the user gave a layer as the attribute ``name`` of the group ``vars``
+    below it.
     """
     places = {name[: hit.end()] for name in arrays for hit in _GROUP.finditer(name)}
     names: dict[str, str] = {}
@@ -120,13 +129,17 @@ def _names_of_layers(file: Any, arrays: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _longest(path: str, places: Mapping[str, str]) -> str:
-    """The longest of some places, which end with a slash, that a path begins with; empty if it begins with none."""
+    """The longest of some places, which end with a slash, that a path begins with; empty if it
+    begins with none.
+    """
     starts = (path[: hit.end()] for hit in reversed(list(re.finditer("/", path))))
     return next((start for start in starts if start in places), "")
 
 
 def _by_user_names(held: Contents, names: Mapping[str, str]) -> Contents:
-    """The contents with the layers' places replaced by the names that the user gave them, unless two would be the same."""
+    """The contents with the layers' places replaced by the names that the user gave them, unless
+    two would be the same.
+    """
 
     def renamed(path: str) -> str:
         place = _longest(path, names)
@@ -140,7 +153,9 @@ def _by_user_names(held: Contents, names: Mapping[str, str]) -> Contents:
 
 
 def _named_as_today(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of recurrent layers below ``conv_lstm_cell``, as Keras 3 writes them; older versions leave it out or number it."""
+    """The arrays of recurrent layers below ``conv_lstm_cell``, as Keras 3 writes them; older
+    versions leave it out or number it.
+    """
     cells = {
         name.removesuffix("/recurrent_kernel")
         for name, array in arrays.items()
@@ -170,8 +185,9 @@ def _present(configs: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str,
 def _layers(node: Any, path: str, names: tuple[str, ...], old: bool) -> Iterator[Node]:
     """Yield the recurrent layers of a model in the order of its config.
 
-    Keras 3 names the group of a layer after its class, with the number of layers of that class before it in the same model, and not
-    after the layer. The legacy format uses the names of layers.
+    Keras 3 names the group of a layer after its class, with the number of layers of that class
+    before it in the same model, and not after the layer. The legacy format uses the names of
+    layers.
     """
     config = node.get("config") if isinstance(node, dict) else None
     kind = node.get("class_name") if isinstance(config, dict) else None
@@ -217,7 +233,9 @@ def _options(config: Mapping[str, Any], old: bool) -> dict[str, Any]:
 
 
 def _legacy_prefix(names: tuple[str, ...], arrays: Mapping[str, Any]) -> str:
-    """The prefix of a layer in the older format: in the group of the outermost layer, up to the last part that is the layer's name."""
+    """The prefix of a layer in the older format: in the group of the outermost layer, up to the
+    last part that is the layer's name.
+    """
     outer, layer = names[min(1, len(names) - 1)], names[-1]
     for name in arrays:
         parts = name.split("/")
@@ -230,10 +248,10 @@ def _legacy_prefix(names: tuple[str, ...], arrays: Mapping[str, Any]) -> str:
 def write(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
     """Write a file that ``load_weights`` of Keras 3 takes, whole or not at all.
 
-    Args:
-        arrays: Those of one layer, ``cell/vars/0`` … or ``forward_layer/cell/vars/0`` … of both directions, at the layer's place
-            in a model (``layers/conv_lstm2d_1/cell/vars/0``). Without a place they are those of the model's first such layer.
-        path: The file. The layer's arguments are no part of it.
+    Args: arrays: Those of one layer, ``cell/vars/0`` … or ``forward_layer/cell/vars/0`` … of both
+        directions, at the layer's place in a model (``layers/conv_lstm2d_1/cell/vars/0``). Without
+        a place they are those of the model's first such layer. path: The file. The layer's
+        arguments are no part of it.
 
     Raises:
         WeightsError: Another suffix, other names, or bfloat16.

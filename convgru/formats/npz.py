@@ -22,11 +22,14 @@ _UNSOUND = (
     *(ValueError, KeyError, TypeError, SyntaxError, EOFError, OverflowError, MemoryError, RecursionError),
     *(NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError, OSError),
 )
-"""What zipfile and NumPy's header parser raise when bytes are not what they should be: OSError where an offset is absurd."""
+"""What zipfile and NumPy's header parser raise when bytes are not what they should be: OSError
+where an offset is absurd.
+"""
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
-    """Write arrays of any names as numpy.savez does, equal arrays as equal bytes, whole or not at all.
+    """Write arrays of any names as numpy.savez does, equal arrays as equal bytes, whole or not at
+    all.
 
     Raises WeightsError for bfloat16, which NumPy's format does not have.
     """
@@ -43,7 +46,8 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str])
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Return the numeric arrays of an .npz file; texts and objects are left unread.
 
-    Raises WeightsError, and nothing else, whatever the bytes are; OSError if the file cannot be opened.
+    Raises WeightsError, and nothing else, whatever the bytes are; OSError if the file cannot be
+    opened.
     """
     with _archive(path) as archive:
         arrays = {name: _array(archive, info) for name, info in _entries(archive)}
@@ -71,7 +75,9 @@ def _entries(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray | None:
-    """One array; None for what are no numbers. Nothing is allocated before the header's shape is found to fit the entry."""
+    """One array; None for what are no numbers. Nothing is allocated before the header's shape is
+    found to fit the entry.
+    """
     name = info.filename[:80]
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)

@@ -1,8 +1,9 @@
-"""Weights that torch saves in parts: weight norm, spectral norm and pruning, by parametrization or by hook.
+"""Weights that torch saves in parts: weight norm, spectral norm and pruning, by parametrization or
+by hook.
 
 A state dict holds the parts under derived names and not the weight that the network computes with.
-Where the names and shapes say how the weight is computed it is computed here, in float64 and rounded
-once; pruning is exact. Every other parametrization is code, which no state dict holds.
+Where the names and shapes say how the weight is computed it is computed here, in float64 and
+rounded once; pruning is exact. Every other parametrization is code, which no state dict holds.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ _PART = re.compile(r"(?P<owner>(?:.*\.)?)parametrizations\.(?P<weight>[^.]+)\.(?
 """How ``torch.nn.utils.parametrize`` names the parts of a weight of the module ``owner``."""
 MAX_DEPTH = 4
 MAX_SHARING = 4
-"""How often the same bytes of a file may be part of a weight, so that no small file asks for much memory."""
+"""How often the same bytes of a file may be part of a weight, so that no small file asks for much
+memory.
+"""
 
 
 def with_weights(arrays: Arrays) -> dict[str, np.ndarray]:
-    """Replace the parts of weight norm, spectral norm and pruning by the weight, under its own name.
+    """Replace the parts of weight norm, spectral norm and pruning by the weight, under its own
+    name.
 
     Parts that do not tell their weight stay as they are (``unknown`` lists them).
     """
@@ -60,7 +64,9 @@ def advice(weights: Mapping[str, list[str]]) -> str:
 
 
 def _parts(names: Collection[str]) -> dict[str, dict[str, str]]:
-    """Each weight that is saved in parts: what the parts are called in ``_weight``, and their names."""
+    """Each weight that is saved in parts: what the parts are called in ``_weight``, and their
+    names.
+    """
     parts: dict[str, dict[str, str]] = {}
     for name in names:
         match = _PART.fullmatch(name)
@@ -93,14 +99,18 @@ def _shares_memory(parts: list[np.ndarray]) -> bool:
 
 
 def _bounds(array: np.ndarray) -> tuple[int, int]:
-    """The addresses of the first byte and of the one after the last, for strides that are not negative."""
+    """The addresses of the first byte and of the one after the last, for strides that are not
+    negative.
+    """
     start = array.__array_interface__["data"][0]
     last = sum((size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True))
     return start, start + (last + array.itemsize if array.size else 0)
 
 
 def _weight_norm(magnitude: np.ndarray, direction: np.ndarray) -> np.ndarray | None:
-    """g·v/‖v‖ (Salimans and Kingma 2016, arXiv:1602.07868); the norm is over the axes that g has not."""
+    """g·v/‖v‖ (Salimans and Kingma 2016, arXiv:1602.07868); the norm is over the axes that g has
+    not.
+    """
     kept = [axis for axis, size in enumerate(magnitude.shape) if size > 1]
     sizes = (1,) * direction.ndim if magnitude.ndim == 0 else magnitude.shape
     if len(sizes) != direction.ndim or len(kept) > 1 or any(sizes[axis] != direction.shape[axis] for axis in kept):
@@ -114,8 +124,8 @@ def _weight_norm(magnitude: np.ndarray, direction: np.ndarray) -> np.ndarray | N
 def _spectral_norm(weight: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray | None:
     """W/(uᵀWv) (Miyato et al. 2018, arXiv:1802.05957), as in evaluation.
 
-    Which axis the rows of W are is not saved: it is the first unless the sizes, or u and W·v not pointing
-    the same way, say that it is not.
+    Which axis the rows of W are is not saved: it is the first unless the sizes, or u and W·v not
+    pointing the same way, say that it is not.
     """
     if u.ndim != 1 or v.ndim != 1 or weight.ndim < 2 or weight.shape[0] != u.size or weight.size != u.size * v.size:
         return None
@@ -133,7 +143,9 @@ def _pruned(weight: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
 
 
 _HOOKS = (("g", "v"), ("orig", "u", "v"), ("orig", "mask"))
-"""What the hooks of torch.nn.utils.weight_norm, spectral_norm and prune append to the name of a weight."""
+"""What the hooks of torch.nn.utils.weight_norm, spectral_norm and prune append to the name of a
+weight.
+"""
 _KNOWN: dict[frozenset[str], Callable[[Arrays], np.ndarray | None]] = {
     frozenset({"original0", "original1"}): lambda p: _weight_norm(p["original0"], p["original1"]),
     frozenset({"original", "0._u", "0._v"}): lambda p: _spectral_norm(p["original"], p["0._u"], p["0._v"]),

@@ -1,7 +1,9 @@
-"""Read and write weights in safetensors files: equal weights give equal bytes, and reading is strict.
+"""Read and write weights in safetensors files: equal weights give equal bytes, and reading is
+strict.
 
-The package safetensors writes the bytes and hands the arrays back. In between stands a check of our own, for its parser lets
-duplicate keys through: the header (https://huggingface.co/docs/safetensors) is held against the spec before anything is allocated.
+The package safetensors writes the bytes and hands the arrays back. In between stands a check of our
+own, for its parser lets duplicate keys through: the header
+(https://huggingface.co/docs/safetensors) is held against the spec before anything is allocated.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class Header:
-    """The header of a file: ``entries`` maps each name to its dtype code, shape, first and last byte."""
+    """The header of a file: ``entries`` maps each name to its dtype code, shape, first and last
+    byte.
+    """
 
     metadata: Mapping[str, str]
     entries: Mapping[str, tuple[str, tuple[int, ...], int, int]]
@@ -92,9 +96,9 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str])
 def contents(path: str | os.PathLike[str]) -> Contents:
     """Read the arrays of a file that anyone wrote, and the spec if convgru wrote it.
 
-    Of a file of convgru names, shapes and dtypes must be what the spec in the metadata demands, and all numbers finite;
-    in any file the arrays must fill it to its last byte. Raises WeightsError and nothing else whatever the bytes are,
-    OSError if there is no such file.
+    Of a file of convgru names, shapes and dtypes must be what the spec in the metadata demands, and
+    all numbers finite; in any file the arrays must fill it to its last byte. Raises WeightsError
+    and nothing else whatever the bytes are, OSError if there is no such file.
     """
     with _open(path) as file:
         header = _header(file, path)

@@ -1,4 +1,6 @@
-"""Limits on zip archives from an untrusted source: no duplicate entries, and a bound on the unpacked size."""
+"""Limits on zip archives from an untrusted source: no duplicate entries, and a bound on the
+unpacked size.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import zipfile
 
 FLOOR = 64 << 20
 RATIO = 16
-"""Weights hardly compress: sixteen times the size of the file is generous, and 64 MiB are harmless."""
+"""Weights hardly compress: sixteen times the size of the file is generous, and 64 MiB are harmless.
+"""
 
 
 def room(size: int) -> int:
@@ -15,9 +18,11 @@ def room(size: int) -> int:
 
 
 def check(archive: zipfile.ZipFile, size: int, *, compressed: bool = True) -> None:
-    """Raise ValueError for a duplicate or encrypted entry, or if the entries together are larger than allowed.
+    """Raise ValueError for a duplicate or encrypted entry, or if the entries together are larger
+    than allowed.
 
-    ``size`` is that of the file; with ``compressed=False`` the entries may not be compressed and may not take more.
+    ``size`` is that of the file; with ``compressed=False`` the entries may not be compressed and
+    may not take more.
     """
     entries = archive.infolist()
     if len({info.filename for info in entries}) != len(entries):

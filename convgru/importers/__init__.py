@@ -1,4 +1,6 @@
-"""Read weights from the arrays of other implementations, whose layout is recognised or named, and write them."""
+"""Read weights from the arrays of other implementations, whose layout is recognised or named, and
+write them.
+"""
 
 from __future__ import annotations
 
@@ -38,29 +40,30 @@ def adopt(
     configs: Configs | None = None,
     **hints: Any,
 ) -> Weights:
-    """Return the weights in a state dict of another implementation, recognised by the names and shapes of its arrays.
+    """Return the weights in a state dict of another implementation, recognised by the names and
+    shapes of its arrays.
 
-    Slices and signs are exact; where two biases become one, or a norm is folded, that is done in float64 and rounded
-    once. Groups that cut across the gates become dense weights, zeros filling the rest.
+    Slices and signs are exact; where two biases become one, or a norm is folded, that is done in
+    float64 and rounded once. Groups that cut across the gates become dense weights, zeros filling
+    the rest.
 
-    Where neither arrays nor hints say how the network is configured, the default of the original is assumed, and a
-    ``UserWarning`` names each assumed value; a hint of the same name silences it.
+    Where neither arrays nor hints say how the network is configured, the default of the original is
+    assumed, and a ``UserWarning`` names each assumed value; a hint of the same name silences it.
 
-    Args:
-        state_dict: Maps names to arrays: NumPy's, tensors of any framework, whatever NumPy can read. The arrays of a dict
-            inside it count as below its name (``params/cell/ih/kernel``). It may be that of a larger model: the network
-            is found in it, everything else is left alone.
-        layout: Whose arrays these are: one of ``convgru.importers.LAYOUTS``, the beginning of several up to a dot, or
-            ``"convgru"`` for arrays with convgru's own names. Default: recognised.
-        prefix: What the names of the network's arrays begin with, if there are several networks.
-        spec: The spec of the network, if it is known; the arrays must have its names and shapes, convgru's own or those of
-            ``layout``. No hints go with it.
-        configs: Hints that a file holds, by the prefix of the arrays that they are about.
-        **hints: Arguments of the original's constructor by their original names: what arrays cannot tell
-            (``nonlinearity``), or what they should agree with (``hidden_dim``).
+    Args: state_dict: Maps names to arrays: NumPy's, tensors of any framework, whatever NumPy can
+        read. The arrays of a dict inside it count as below its name (``params/cell/ih/kernel``). It
+        may be that of a larger model: the network is found in it, everything else is left alone.
+        layout: Whose arrays these are: one of ``convgru.importers.LAYOUTS``, the beginning of
+        several up to a dot, or ``"convgru"`` for arrays with convgru's own names. Default:
+        recognised. prefix: What the names of the network's arrays begin with, if there are several
+        networks. spec: The spec of the network, if it is known; the arrays must have its names and
+        shapes, convgru's own or those of ``layout``. No hints go with it. configs: Hints that a
+        file holds, by the prefix of the arrays that they are about. **hints: Arguments of the
+        original's constructor by their original names: what arrays cannot tell (``nonlinearity``),
+        or what they should agree with (``hidden_dim``).
 
-    Raises:
-        WeightsError: No layout fits, or more than one does, or there are several networks; the message says which, and why not.
+    Raises: WeightsError: No layout fits, or more than one does, or there are several networks; the
+        message says which, and why not.
 
     >>> import numpy as np
     >>> arrays = {"weight_ih_l0": np.ones((4, 1, 3)), "weight_hh_l0": np.ones((4, 1, 3))}
@@ -85,7 +88,8 @@ def adopt_with_assumptions(
     config: own.Config | None = None,
     hints: Mapping[str, Any],
 ) -> tuple[Weights, Mapping[str, Any]]:
-    """Return the weights as ``adopt`` does, and the arguments that had to be assumed, with their values.
+    """Return the weights as ``adopt`` does, and the arguments that had to be assumed, with their
+    values.
 
     ``config`` is what a ``config.json`` beside the file says of a network with convgru's own names.
     """
@@ -103,7 +107,9 @@ def adopt_with_assumptions(
 
 
 def weights_of(found: Match | own.OwnMatch, state_dict: Mapping[str, Any]) -> Weights:
-    """Return the weights of a match. Raises WeightsError for what are no arrays, or not of one dtype."""
+    """Return the weights of a match. Raises WeightsError for what are no arrays, or not of one
+    dtype.
+    """
     needed = {name: as_array(name, state_dict[name]) for name in found.claims}
     dtypes = {str(array.dtype) for array in needed.values()}
     if len(dtypes) > 1:
@@ -120,7 +126,8 @@ def survey(
     configs: Configs | None = None,
     **hints: Any,
 ) -> Findings:
-    """Return every network of another implementation among some arrays, and the names that belong to none of them.
+    """Return every network of another implementation among some arrays, and the names that belong
+    to none of them.
 
     Arguments as for ``adopt``.
 
@@ -138,7 +145,8 @@ def find(
 ) -> tuple[Mapping[str, Any], Findings]:
     """Return the arrays and the networks among them; arguments as for ``adopt``.
 
-    The arrays are as they came or, if that finds no network, with weight norm, spectral norm and pruning computed.
+    The arrays are as they came or, if that finds no network, with weight norm, spectral norm and
+    pruning computed.
     """
 
     def networks_in(arrays: Mapping[str, Any]) -> Findings:
@@ -162,9 +170,11 @@ def find_own(
     spec: Spec | None = None,
     config: own.Config | None = None,
 ) -> tuple[Mapping[str, Any], list[own.OwnMatch]]:
-    """Return the arrays, and the networks among them that have convgru's own names; arguments as for ``own.find``.
+    """Return the arrays, and the networks among them that have convgru's own names; arguments as
+    for ``own.find``.
 
-    Weight norm, spectral norm and pruning are computed. Raises WeightsError for other parametrizations of our parameters.
+    Weight norm, spectral norm and pruning are computed. Raises WeightsError for other
+    parametrizations of our parameters.
     """
     arrays = flattened(state_dict)
     if layout in (None, specless.LAYOUT) and any(map(specless.is_ours, parametrized.unknown(arrays))):
@@ -194,15 +204,15 @@ def _restore(
 
 
 def export(weights: Weights, layout: str, *, prefix: str | None = None) -> dict[str, np.ndarray]:
-    """Return the arrays of a state dict of another implementation: the inverse of ``adopt``, byte for byte.
+    """Return the arrays of a state dict of another implementation: the inverse of ``adopt``, byte
+    for byte.
 
     A bias that is the sum of two there is written as the first; the second is then -0.0.
 
-    Args:
-        weights: The weights.
-        layout: One of ``convgru.importers.LAYOUTS``, one of ``EXPORTS`` (which stands for all layouts of a system), or
-            ``"convgru"`` for convgru's own names.
-        prefix: The name of the module that the network is in a larger model; all names begin with it.
+    Args: weights: The weights. layout: One of ``convgru.importers.LAYOUTS``, one of ``EXPORTS``
+        (which stands for all layouts of a system), or ``"convgru"`` for convgru's own names.
+        prefix: The name of the module that the network is in a larger model; all names begin with
+        it.
 
     Raises:
         WeightsError: The other system has no such network, or there is no such layout.
@@ -222,7 +232,9 @@ def _below(prefix: str | None, separator: str) -> str:
 
 
 def _placed(spec: Any, layout: str) -> Match:
-    """Where a network stands in the first layout of that name that has it. Raises WeightsError if none has."""
+    """Where a network stands in the first layout of that name that has it. Raises WeightsError if
+    none has.
+    """
     reasons: list[str] = []
     candidates = _candidates(layout)
     for candidate in [each for each in candidates if each.cell == spec.recurrent.cell] or candidates:
@@ -243,7 +255,9 @@ def _candidates(name: str | None) -> list[Layout]:
 
 
 def only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Match:
-    """Return the one network among the findings. Raises WeightsError if there is none, or are several."""
+    """Return the one network among the findings. Raises WeightsError if there is none, or are
+    several.
+    """
     exact = [each for each in found.matches if prefix and each.prefix.rstrip("./") == prefix.rstrip("./")]
     matches = exact or list(found.matches)
     if len(matches) == 1 and (exact or not found.others):
@@ -261,7 +275,9 @@ def only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Matc
 
 
 def _several(matches: Sequence[Match]) -> str:
-    """The message on several networks: how one is chosen. Not by a hint, which says what a network is and not which."""
+    """The message on several networks: how one is chosen. Not by a hint, which says what a network
+    is and not which.
+    """
     if len({each.label for each in matches}) == 1:
         names = [f"{each.layout.name} ({each.layout.example})" for each in matches]
         return f"several layouts fit, choose one by layout=: {', '.join(names)}"

@@ -1,4 +1,6 @@
-"""Convert between a foreign layout and the canonical arrays: slices and signs exact, sums and folded norms rounded once."""
+"""Convert between a foreign layout and the canonical arrays: slices and signs exact, sums and
+folded norms rounded once.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,11 @@ def to_canonical(match: Match, arrays: Mapping[str, np.ndarray]) -> Weights:
 
 
 def to_foreign(weights: Weights, layout: Layout) -> dict[str, np.ndarray]:
-    """Return the arrays of a foreign checkpoint: what ``adopt`` turns back into these weights, byte for byte.
+    """Return the arrays of a foreign checkpoint: what ``adopt`` turns back into these weights, byte
+    for byte.
 
-    Where the original adds to a gate at run time, that is subtracted, and rounded once. Raises WeightsError if the original has no
-    such network.
+    Where the original adds to a gate at run time, that is subtracted, and rounded once. Raises
+    WeightsError if the original has no such network.
     """
     match = place_in(weights.spec, layout)
     # Adding -0.0, unlike 0.0, changes no bit of any number, -0.0 included.

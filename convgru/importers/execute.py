@@ -14,7 +14,9 @@ BATCH_NORM_EPS = 1e-5
 
 
 class Numbers(Protocol):
-    """The operations whose names differ between NumPy and the frameworks; slices, signs, sums and ``reshape`` do not."""
+    """The operations whose names differ between NumPy and the frameworks; slices, signs, sums and
+    ``reshape`` do not.
+    """
 
     def permute(self, array: Any, axes: Sequence[int]) -> Any:
         """Return the array with its axes in another order."""
@@ -60,7 +62,9 @@ NUMPY: Numbers = _NumPy()
 
 
 def canonical(plan: Plan, arrays: Mapping[str, Any], numbers: Numbers = NUMPY) -> dict[str, Any]:
-    """Return the canonical arrays of foreign ones; slices and signs are exact, everything else is rounded once."""
+    """Return the canonical arrays of foreign ones; slices and signs are exact, everything else is
+    rounded once.
+    """
     like = next(arrays[term.name] for blocks in plan.values() for block in blocks for term in block.terms if term.name)
     result: dict[str, Any] = {}
     for name, blocks in plan.items():
@@ -117,7 +121,9 @@ def _cut(term: Term, arrays: Mapping[str, Any], numbers: Numbers) -> Any:
 
 
 def dense(array: Any, groups: int, numbers: Numbers = NUMPY) -> Any:
-    """Return the weights of a grouped convolution, (rows, in / groups, *k), as those of one without groups: zeros fill the rest."""
+    """Return the weights of a grouped convolution, (rows, in / groups, *k), as those of one without
+    groups: zeros fill the rest.
+    """
     rows, columns = array.shape[0] // groups, array.shape[1]
     bands = []
     for group in range(groups):

@@ -1,4 +1,6 @@
-"""Hints, arguments of the original's constructor: what they add to a spec, and whether they agree with the arrays."""
+"""Hints, arguments of the original's constructor: what they add to a spec, and whether they agree
+with the arrays.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ class NoFitError(Exception):
 
 
 def spread(hints: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the hints with those inside a mapping (Keras' ``bidirectional``, OpenSTL's ``configs``) beside the others."""
+    """Return the hints with those inside a mapping (Keras' ``bidirectional``, OpenSTL's
+    ``configs``) beside the others.
+    """
     flat_hints: dict[str, Any] = {}
     for name, given in hints.items():
         value = given.tolist() if hasattr(given, "tolist") else given  # NumPy scalars and arrays
@@ -25,7 +29,9 @@ def spread(hints: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_of(layout: Layout, hints: Mapping[str, Any], backward: bool) -> dict[str, Any]:
-    """Return the arguments of ``spec.network`` besides sizes; ``backward`` if the arrays run both ways. A list is per dimension here."""
+    """Return the arguments of ``spec.network`` besides sizes; ``backward`` if the arrays run both
+    ways. A list is per dimension here.
+    """
     options = dict(layout.options)
     for name, arguments in layout.choices.items():
         if name in hints:
@@ -40,7 +46,9 @@ def options_of(layout: Layout, hints: Mapping[str, Any], backward: bool) -> dict
 
 
 def assumed_of(layout: Layout, spec: NetworkSpec, hints: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constructor arguments that change the output and that neither arrays nor hints give, with their defaults."""
+    """Return the constructor arguments that change the output and that neither arrays nor hints
+    give, with their defaults.
+    """
     first = spec.layers[0]
     assumed: dict[str, Any] = {}
     for name, arguments in layout.choices.items():
@@ -73,7 +81,9 @@ def forget_of(layout: Layout, hints: Mapping[str, Any]) -> float:
 
 
 def check_hints(layout: Layout, spec: NetworkSpec, bias: bool, hints: Mapping[str, Any], first: int = 0) -> None:
-    """Raise NoFitError for a hint that the layout does not have or the arrays contradict; ``bias`` if they hold one."""
+    """Raise NoFitError for a hint that the layout does not have or the arrays contradict; ``bias``
+    if they hold one.
+    """
     unknown = sorted(set(hints) - set(layout.hints))
     if unknown:
         raise NoFitError(f"it takes no hint {', '.join(map(repr, unknown))}, only {', '.join(layout.hints)}")
@@ -104,7 +114,8 @@ def _actual(spec: NetworkSpec, size: str) -> Any:
 def _agrees(value: Any, actual: Sequence[Any]) -> bool:
     """Whether a hint agrees with the arrays. A number stands for all dimensions.
 
-    JSON and the command line have no tuples, so that a list may be for each layer or for each dimension.
+    JSON and the command line have no tuples, so that a list may be for each layer or for each
+    dimension.
     """
     readings = [[value] * len(actual)]
     if isinstance(value, list):

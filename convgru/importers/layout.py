@@ -1,4 +1,6 @@
-"""Describe a foreign layout as data: which rows of which arrays are which gates of which canonical parameter."""
+"""Describe a foreign layout as data: which rows of which arrays are which gates of which canonical
+parameter.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +11,28 @@ from functools import cache
 from typing import Any
 
 FORMS = ("oik", "kio", "oi", "o", "1ok")
-"""Orders of an array's axes: output channels o, input channels i, spatial axes k; ``oi`` is a kernel of one pixel."""
+"""Orders of an array's axes: output channels o, input channels i, spatial axes k; ``oi`` is a
+kernel of one pixel.
+"""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A block of a foreign array that holds rows of one canonical parameter of one layer and direction.
+    """A block of a foreign array that holds rows of one canonical parameter of one layer and
+    direction.
 
-    ``key`` is the array's name, ``{layer}`` standing for the layer's number, ``{dir}`` for the direction's word and ``{any}`` for
-    any text; ``target`` the canonical short name. ``rows`` names the gates that the rows of this block hold, in the foreign
-    order, as ``spec.GATES`` calls them; ``first`` is how many gates stand above the block, ``total`` how many the whole
-    array holds. ``columns`` says which input channels the block takes of an array of a convolution of x and h together:
-    ``x``, ``h``, or both for an array of one of them (``""``). ``negative`` gates change their sign. ``norm`` is how the names of
-    a batch norm begin that multiplies the block by γ/√(var + ε) in inference; ``spectral`` names the vectors u and v of a
-    spectral norm, which divides the whole array W by uᵀWv. The ``optional`` arrays of a layout may be missing, all of them. ``form`` says how the axes stand
-    where the layout's own does not. Several pieces with one target and gate are summed, the first being where an export puts
-    the sum. A piece without key adds ``constant``: a forget bias that the original adds at run time.
+    ``key`` is the array's name, ``{layer}`` standing for the layer's number, ``{dir}`` for the
+    direction's word and ``{any}`` for any text; ``target`` the canonical short name. ``rows`` names
+    the gates that the rows of this block hold, in the foreign order, as ``spec.GATES`` calls them;
+    ``first`` is how many gates stand above the block, ``total`` how many the whole array holds.
+    ``columns`` says which input channels the block takes of an array of a convolution of x and h
+    together: ``x``, ``h``, or both for an array of one of them (``""``). ``negative`` gates change
+    their sign. ``norm`` is how the names of a batch norm begin that multiplies the block by γ/√(var
+    + ε) in inference; ``spectral`` names the vectors u and v of a spectral norm, which divides the
+    whole array W by uᵀWv. The ``optional`` arrays of a layout may be missing, all of them. ``form``
+    says how the axes stand where the layout's own does not. Several pieces with one target and gate
+    are summed, the first being where an export puts the sum. A piece without key adds ``constant``:
+    a forget bias that the original adds at run time.
     """
 
     key: str
@@ -78,11 +86,15 @@ class Layout:
     sizes: Mapping[str, str] = field(default_factory=dict)
     """Constructor arguments that the arrays determine: hint -> the size that it must agree with."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Constructor arguments that arrays do not determine: hint -> the arguments of ``spec.network`` that it sets."""
+    """Constructor arguments that arrays do not determine: hint -> the arguments of ``spec.network``
+    that it sets.
+    """
     words: Mapping[str, Any] = field(default_factory=dict)
     """Values of ``choices`` that have another name in ``spec.network``."""
     groups: str = ""
-    """The hint for the number of groups of its convolutions, which divide all rows and not those of each gate."""
+    """The hint for the number of groups of its convolutions, which divide all rows and not those of
+    each gate.
+    """
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Constructor arguments of which the original supports one value: hint -> that value."""
     ignored: tuple[str, ...] = ()
@@ -92,7 +104,9 @@ class Layout:
     strays: tuple[str, ...] = ()
     """Patterns of keys in such files that do not belong to the network."""
     padding: str | None = "same"
-    """Its padding with a stride (without one it is ``same``). None: as ``options`` and ``choices`` say."""
+    """Its padding with a stride (without one it is ``same``). None: as ``options`` and ``choices``
+    say.
+    """
     peephole: str | None = None
     """The kind of its peephole, if the arrays of one are present."""
     norm_channels: int = 0
@@ -101,7 +115,9 @@ class Layout:
     """Whether the original cannot run with even kernels, since its padding is kernel // 2."""
     ndims: tuple[int, ...] = (1, 2, 3)
     named: bool = False
-    """Whether it is read only if the caller names it: its arrays have the names that many systems use."""
+    """Whether it is read only if the caller names it: its arrays have the names that many systems
+    use.
+    """
     ends: str = "./"
     """The characters that may separate the name of a module from the names of its arrays."""
     inside: str = ""
@@ -109,7 +125,8 @@ class Layout:
     suffix: str = ".pt"
     """The suffix of the files in which people who use it keep their weights."""
     separate: bool = False
-    """Whether each layer is a network by itself, because the original has other modules in between."""
+    """Whether each layer is a network by itself, because the original has other modules in between.
+    """
 
     @property
     def hints(self) -> list[str]:
@@ -121,12 +138,16 @@ class Layout:
 
     @property
     def family(self) -> str:
-        """The name that stands for all layouts of the same system: ``torch.nn`` for ``torch.nn.gru``."""
+        """The name that stands for all layouts of the same system: ``torch.nn`` for
+        ``torch.nn.gru``.
+        """
         return "torch.nn" if self.name.startswith("torch.nn.") else self.name.partition(".")[0]
 
     @property
     def can_export(self) -> bool:
-        """Whether a network can be written in it: a batch norm or spectral norm that was folded cannot be unfolded."""
+        """Whether a network can be written in it: a batch norm or spectral norm that was folded
+        cannot be unfolded.
+        """
         return not any(piece.norm or piece.spectral for piece in self.pieces)
 
     @property
@@ -161,7 +182,9 @@ class Refusal:
 
 @cache
 def pattern(key: str, directions: tuple[str, ...], ends: str) -> re.Pattern[str]:
-    """Return a pattern for a piece's key after any prefix: groups ``prefix``, and ``layer``, ``dir``, ``any`` if the key has them."""
+    """Return a pattern for a piece's key after any prefix: groups ``prefix``, and ``layer``,
+    ``dir``, ``any`` if the key has them.
+    """
     parts = [rf"(?P<prefix>(?:.*[{ends}])?)"]
     for part in re.split(r"(\{.*?\})", key):
         if part == "{dir}":

@@ -18,7 +18,9 @@ Where = tuple[int, int]
 
 @dataclass(frozen=True)
 class Place:
-    """Where one piece of one layer and direction is: the foreign array ``name``, and the canonical parameter ``target``."""
+    """Where one piece of one layer and direction is: the foreign array ``name``, and the canonical
+    parameter ``target``.
+    """
 
     name: str
     target: str
@@ -39,7 +41,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Match:
-    """A network found in a layout: its spec, the pieces of the layout that are present, and where they are."""
+    """A network found in a layout: its spec, the pieces of the layout that are present, and where
+    they are.
+    """
 
     layout: Layout
     prefix: str
@@ -53,7 +57,9 @@ class Match:
     words: Mapping[Where, str] = field(default_factory=dict)
     """The text that ``{any}`` matched, by layer and direction."""
     assumed: Mapping[str, Any] = field(default_factory=dict)
-    """Constructor arguments that neither arrays nor hints give, each with the original's default, which was assumed."""
+    """Constructor arguments that neither arrays nor hints give, each with the original's default,
+    which was assumed.
+    """
 
     @classmethod
     def of(cls, layout: Layout, spec: NetworkSpec, groups: int | None = None) -> Match:
@@ -86,7 +92,9 @@ class Match:
                     yield Place(fill(piece.key), target, fill(piece.norm), spectral, cell, piece)
 
     def filler(self, layer: int, direction: int) -> Callable[[str], str]:
-        """Return a function from a piece's key to the array's name; ``layer`` as the original counts."""
+        """Return a function from a piece's key to the array's name; ``layer`` as the original
+        counts.
+        """
         words = {"layer": layer, "dir": self.layout.directions[direction]}
         words["any"] = self.words.get((layer, direction), "conv_lstm")
         return lambda key: key and self.prefix + key.format(**words)
@@ -110,9 +118,11 @@ def match_layout(
     hints: Mapping[str, Any],
     words: Mapping[Where, str] | None = None,
 ) -> Match:
-    """Return the network of one layout below one prefix. Raises NoFitError, which says what does not fit.
+    """Return the network of one layout below one prefix. Raises NoFitError, which says what does
+    not fit.
 
-    ``parts`` maps layer and direction to the pieces whose names were seen there, ``words`` to the text that ``{any}`` matched.
+    ``parts`` maps layer and direction to the pieces whose names were seen there, ``words`` to the
+    text that ``{any}`` matched.
     """
     present = {piece for pieces in parts.values() for piece in pieces}
     stored = any(piece.is_bias for piece in present)
@@ -139,7 +149,9 @@ _NO_SPEC = network("rnn", 1, 1)
 
 
 def _derive(draft: Match, layers: int, shapes: Mapping[str, Shape], options: dict[str, Any]) -> NetworkSpec:
-    """Derive the spec from the recurrent weights and the first input weights; the other arrays are then compared with it."""
+    """Derive the spec from the recurrent weights and the first input weights; the other arrays are
+    then compared with it.
+    """
     layout = draft.layout
     recurrent = [piece for piece in draft.pieces if piece.target.endswith("weight_hh")]
     inputs = next(piece for piece in draft.pieces if piece.target.endswith("weight_ih"))
@@ -184,7 +196,9 @@ def _oriented(draft: Match, piece: Piece, layer: int, shapes: Mapping[str, Shape
 
 
 def _peephole(draft: Match, shapes: Mapping[str, Shape]) -> dict[str, Any]:
-    """The kind of peephole that the arrays imply, and the image size that elementwise ones are tied to."""
+    """The kind of peephole that the arrays imply, and the image size that elementwise ones are tied
+    to.
+    """
     piece = next((p for p in draft.pieces if p.target.startswith("peephole_")), None)
     if piece is None or draft.layout.peephole is None:
         return {}
@@ -194,7 +208,9 @@ def _peephole(draft: Match, shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
 
 def norm_of(layout: Layout, pieces: Sequence[Piece], hidden: Sequence[int]) -> dict[str, Any]:
-    """Return the group norm that the arrays imply. Raises NoFitError if a group would be split by the canonical order of gates."""
+    """Return the group norm that the arrays imply. Raises NoFitError if a group would be split by
+    the canonical order of gates.
+    """
     norms = [piece for piece in pieces if piece.target == "norm_weight"]
     if not norms:
         return {}

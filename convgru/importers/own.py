@@ -15,12 +15,15 @@ from convgru.spec.shapes import parameter_shapes
 from convgru.weights import Weights
 
 Config = Spec | Mapping[str, Any]
-"""What a ``config.json`` beside the file says of the network: its spec, or constructor arguments."""
+"""What a ``config.json`` beside the file says of the network: its spec, or constructor arguments.
+"""
 
 
 @dataclass(frozen=True)
 class OwnMatch:
-    """A network in convgru's own layout: the prefix of its arrays, its spec, and the arguments that had to be assumed."""
+    """A network in convgru's own layout: the prefix of its arrays, its spec, and the arguments that
+    had to be assumed.
+    """
 
     prefix: str
     spec: Spec
@@ -43,8 +46,8 @@ def find(
 ) -> list[OwnMatch]:
     """Return the networks whose arrays have convgru's names, below ``prefix`` if it is given.
 
-    The list is empty if the arrays are another layout's. Raises WeightsError if nothing gives their spec: neither ``spec`` nor
-    ``config`` nor ``layout="convgru"``.
+    The list is empty if the arrays are another layout's. Raises WeightsError if nothing gives their
+    spec: neither ``spec`` nor ``config`` nor ``layout="convgru"``.
     """
     if spec is not None:
         if not isinstance(spec, (NetworkSpec, ForecasterSpec)):
@@ -82,7 +85,8 @@ def _derived(shapes: specless.Shapes, start: str, hints: Mapping[str, Any], conf
             raise WeightsError(f"the config.json beside the file holds the spec, got hints {', '.join(sorted(hints))}")
         return OwnMatch(start, config, names)
     inner = {name[len(start) :]: shapes[name] for name in names}
-    # The arguments in a config are those of the outermost module: of a network inside it they say nothing.
+    # The arguments in a config are those of the outermost module: of a network inside it they say
+    # nothing.
     arguments = {name: value for name, value in config.items() if name not in hints} if config and not start else {}
     known = specless.hints_in(arguments, inner) if arguments else {}
     spec, assumed = specless.spec_of(inner, {**known, **hints})
@@ -90,7 +94,9 @@ def _derived(shapes: specless.Shapes, start: str, hints: Mapping[str, Any], conf
 
 
 def _start_of(names: Iterable[str], spec: Spec, prefix: str | None) -> str:
-    """The one prefix below which most arrays of a known spec are. Raises WeightsError if there is not one."""
+    """The one prefix below which most arrays of a known spec are. Raises WeightsError if there is
+    not one.
+    """
     names, expected = set(names), list(parameter_shapes(spec))
     ending = [name for name in names if name.endswith(tuple(expected))]
     starts = {name.removesuffix(each) for name in ending for each in expected if name.endswith(each)}

@@ -30,7 +30,9 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Findings:
-    """The networks among some arrays, the arrays that belong to none, and why other names that look like a network are not one."""
+    """The networks among some arrays, the arrays that belong to none, and why other names that look
+    like a network are not one.
+    """
 
     matches: tuple[Match, ...]
     left: tuple[str, ...]
@@ -48,7 +50,9 @@ def search(
     *,
     named: bool = False,
 ) -> Findings:
-    """Return every network in one of the layouts below ``prefix``; ``named`` if the caller named the layout."""
+    """Return every network in one of the layouts below ``prefix``; ``named`` if the caller named
+    the layout.
+    """
     names, hints = sorted(shapes), spread(hints)
     wanted = [name for name in names if begins(name, prefix)]
     fitting: list[Match] = []
@@ -90,7 +94,9 @@ def _fit(
     names: Sequence[str],
     hints: Mapping[str, Any],
 ) -> Match:
-    """Return the network of a sighting. Raises NoFitError; ``names`` are those of all arrays, sorted."""
+    """Return the network of a sighting. Raises NoFitError; ``names`` are those of all arrays,
+    sorted.
+    """
     match = match_layout(layout, start, sighting.parts, shapes, hints, sighting.words)
     check_unclaimed(match, names)
     return match
@@ -102,7 +108,9 @@ def _choosing(layout: Layout, hints: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_shorter(layout: Layout, sighting: Sighting) -> bool:
-    """Whether a whole update of the state is absent: then it is a layout with one update (torchvision's small RAFT)."""
+    """Whether a whole update of the state is absent: then it is a layout with one update
+    (torchvision's small RAFT).
+    """
     there = {piece.target.rpartition(".")[0] for pieces in sighting.parts.values() for piece in pieces}
     return there != {piece.target.rpartition(".")[0] for piece in layout.pieces}
 
@@ -163,7 +171,8 @@ def _config(configs: Configs, start: str, layout: Layout) -> dict[str, Any]:
 
 
 def _is_part(match: Match, broken: Mapping[str, Sequence[frozenset[str]]]) -> bool:
-    """Whether its arrays are part of a larger network that is incomplete: then they are not read as a smaller one.
+    """Whether its arrays are part of a larger network that is incomplete: then they are not read as
+    a smaller one.
 
     ``broken`` maps the prefixes of incomplete networks to their names.
     """
@@ -172,7 +181,9 @@ def _is_part(match: Match, broken: Mapping[str, Sequence[frozenset[str]]]) -> bo
 
 
 def _largest(matches: Sequence[Match]) -> Iterator[Match]:
-    """Yield, of matches that read the same arrays, the one that reads most of them and explains most of their names."""
+    """Yield, of matches that read the same arrays, the one that reads most of them and explains
+    most of their names.
+    """
     by_name: dict[str, list[Match]] = defaultdict(list)
     claims = {id(match): match.claims for match in matches}
     for match in matches:

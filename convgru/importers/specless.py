@@ -1,7 +1,7 @@
 """Read convgru's own arrays without the spec that belongs to them.
 
-Names and shapes give most of the spec, hints (arguments of ``convgru.network`` or ``convgru.forecaster``) the rest. What neither
-gives is assumed to be the default, and reported.
+Names and shapes give most of the spec, hints (arguments of ``convgru.network`` or
+``convgru.forecaster``) the rest. What neither gives is assumed to be the default, and reported.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def is_ours(name: str) -> bool:
 
 
 def prefixes(names: Iterable[str]) -> list[str]:
-    """Return the prefixes below which arrays have convgru's names, a forecaster's for its encoder, decoder and readout together."""
+    """Return the prefixes below which arrays have convgru's names, a forecaster's for its encoder,
+    decoder and readout together.
+    """
     names = set(names)
     found: set[str] = set()
     for match in filter(None, map(_ARRAY.fullmatch, names)):
@@ -67,7 +69,9 @@ def prefixes(names: Iterable[str]) -> list[str]:
 
 
 def of_network(names: Iterable[str], prefix: str) -> list[str]:
-    """Return those of ``names`` that belong to the network at ``prefix``; what else a module holds is left out."""
+    """Return those of ``names`` that belong to the network at ``prefix``; what else a module holds
+    is left out.
+    """
     below = [name for name in names if name.startswith(prefix)]
     whole = any(name.startswith(f"{prefix}encoder.layers.") for name in below)
     roots = ("encoder.layers.", "decoder.layers.", "readout.") if whole else ("layers.",)
@@ -83,12 +87,11 @@ def sentence(assumed: Mapping[str, Any]) -> str:
 def spec_of(shapes: Shapes, hints: Mapping[str, Any]) -> tuple[Spec, dict[str, Any]]:
     """Derive the spec of a network from the shapes of its arrays.
 
-    Args:
-        shapes: Shape of each array by its canonical name.
-        hints: Arguments of ``convgru.network``, or of ``convgru.forecaster`` where there is a ``readout``.
+    Args: shapes: Shape of each array by its canonical name. hints: Arguments of
+        ``convgru.network``, or of ``convgru.forecaster`` where there is a ``readout``.
 
-    Returns:
-        The spec, and the arguments that neither shapes nor hints gave, each with the default that was assumed.
+    Returns: The spec, and the arguments that neither shapes nor hints gave, each with the default
+        that was assumed.
 
     Raises:
         WeightsError: An array is missing, or no network has these shapes and hints.
@@ -107,10 +110,12 @@ def spec_of(shapes: Shapes, hints: Mapping[str, Any]) -> tuple[Spec, dict[str, A
 
 
 def hints_in(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
-    """Return the constructor arguments of a ``config.json`` as hints, for a network whose arrays have these shapes.
+    """Return the constructor arguments of a ``config.json`` as hints, for a network whose arrays
+    have these shapes.
 
-    JSON has no tuples, so that a list is for each layer or for each dimension, whichever its length says. Raises WeightsError
-    where it may be either. What the shapes say better, and what no spec knows, is left out.
+    JSON has no tuples, so that a list is for each layer or for each dimension, whichever its length
+    says. Raises WeightsError where it may be either. What the shapes say better, and what no spec
+    knows, is left out.
     """
     start = "encoder." if _is_forecaster(shapes) else ""
     layers = 1 + max(int(hit[1]) for name in shapes if (hit := re.match(rf"{start}layers\.(\d+)\.", name)))
@@ -174,7 +179,9 @@ def _forecaster(shapes: Shapes, hints: Mapping[str, Any]) -> tuple[ForecasterSpe
 
 
 def assumed(spec: NetworkSpec, given: Container[str]) -> dict[str, Any]:
-    """Return the arguments of ``convgru.network`` that change what a spec computes and are not in ``given``."""
+    """Return the arguments of ``convgru.network`` that change what a spec computes and are not in
+    ``given``.
+    """
     first, layers = spec.layers[0], spec.layers
     values: dict[str, Any] = {
         "groups": [layer.groups for layer in layers],

@@ -1,4 +1,6 @@
-"""Reject a match if the modules that hold the network also hold arrays that the layout does not account for."""
+"""Reject a match if the modules that hold the network also hold arrays that the layout does not
+account for.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from convgru.importers.match import Match, some
 
 
 def check_unclaimed(match: Match, names: Sequence[str]) -> None:
-    """Raise NoFitError if the modules that hold the cells hold arrays that the layout has no place for.
+    """Raise NoFitError if the modules that hold the cells hold arrays that the layout has no place
+    for.
 
     ``names`` are those of all arrays, sorted. Arrays of other modules are ignored.
     """
@@ -31,7 +34,9 @@ def check_unclaimed(match: Match, names: Sequence[str]) -> None:
 
 
 def _homes(match: Match) -> set[tuple[str, bool]]:
-    """The prefixes of the modules that hold the cells, and whether everything below them belongs to the cell."""
+    """The prefixes of the modules that hold the cells, and whether everything below them belongs to
+    the cell.
+    """
     homes: set[tuple[str, bool]] = set()
     for layer in range(len(match.spec.layers)):
         for direction in range(len(match.spec.directions)):

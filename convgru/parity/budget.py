@@ -31,8 +31,10 @@ HALF = {"float16": (4.0, 16.0), "bfloat16": (4.0, 16.0)}
 """Dtypes with a fixed budget, in eps: forward, gradient."""
 KINKED = ("relu", "leaky_relu", "hard_sigmoid", "hard_sigmoid_0.2")
 KINK = 4.0
-"""Factor on the gradient's budget in half precision for ReLUs and clipped lines: a number that rounds
-across the kink turns a derivative on or off (measured: up to 34 eps; smooth cells stay below 16)."""
+"""Factor on the gradient's budget in half precision for ReLUs and clipped lines: a number that
+rounds across the kink turns a derivative on or off (measured: up to 34 eps; smooth cells stay below
+16).
+"""
 
 
 @dataclass(frozen=True)

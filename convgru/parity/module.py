@@ -22,26 +22,25 @@ TENSORS = ("numpy", "torch", "jax")
 class Module:
     """A user's network: ``run(spec, arrays, x, state, **call) -> (output, state)``.
 
-    Args:
-        given: the function ``run``, an object with this method, or a class of such objects that takes
-            no arguments.
-        name: what the report calls it; the name of the function or class if None.
+    Args: given: the function ``run``, an object with this method, or a class of such objects that
+        takes no arguments. name: what the report calls it; the name of the function or class if
+        None.
 
     ``run`` is called once for each case:
 
     - ``spec`` describes the network, ``arrays`` are its weights by canonical name.
-    - ``x`` is (T, B, C, *S). ``state`` has one entry for each layer and direction, h or (h, c), of shape
-      (B, H, *S); None is zeros. Output and final state have the same forms.
+    - ``x`` is (T, B, C, *S). ``state`` has one entry for each layer and direction, h or (h, c), of
+      shape (B, H, *S); None is zeros. Output and final state have the same forms.
     - ``call`` holds the optional arguments of the case, as ``convgru.reference.run`` takes them. A
       function without a parameter for one of them declines the case.
     - It raises ``convgru.UnsupportedError`` to decline a case.
 
     Two attributes, of the function or the object, are optional:
 
-    - ``tensors``: "numpy" (the default), "torch" or "jax", the arrays that ``run`` takes and returns.
-      With torch and JAX its gradients are compared too.
-    - ``gradients(spec, arrays, x, state, cotangents, **call)`` returns gradients by name, for a ``run``
-      in NumPy. Without it only outputs and states are compared.
+    - ``tensors``: "numpy" (the default), "torch" or "jax", the arrays that ``run`` takes and
+      returns. With torch and JAX its gradients are compared too.
+    - ``gradients(spec, arrays, x, state, cotangents, **call)`` returns gradients by name, for a
+      ``run`` in NumPy. Without it only outputs and states are compared.
     """
 
     def __init__(self, given: Any, name: str | None = None) -> None:

@@ -1,4 +1,6 @@
-"""Which cases there are: each option on the cells it matters to, and the pairs of options that interact."""
+"""Which cases there are: each option on the cells it matters to, and the pairs of options that
+interact.
+"""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ def compare_solution(settings: Settings, solution: Solution) -> Report:
 def compare_faults(settings: Settings, cases: Sequence[Case], dtype: str) -> Report:
     """Plant each fault once on every backend and record whether the comparison catches it.
 
-    Backends run the case that ``CONTROLS`` names; a user's module the first of ``cases`` that it computes.
+    Backends run the case that ``CONTROLS`` names; a user's module the first of ``cases`` that it
+    computes.
     """
     runners, report = _begin(settings)
     table = {case.name: case for case in case_table.table()}

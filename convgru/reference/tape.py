@@ -1,4 +1,5 @@
-"""Reverse-mode differentiation of NumPy code: a ``Tensor`` records its operands, ``backward`` visits them.
+"""Reverse-mode differentiation of NumPy code: a ``Tensor`` records its operands, ``backward``
+visits them.
 
 An adjoint is a sum of terms, and computers round each addition. So besides its value an ``Adjoint``
 may carry the number of its terms and the sum of their squares, which tell
@@ -206,7 +207,8 @@ FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
 
 
 def backward(results: Iterable[tuple[Tensor, Array]], rounding: Rounding | None = None) -> dict[Tensor, Array]:
-    """Derivatives of the sum of results times cotangents with respect to every tensor without operands.
+    """Derivatives of the sum of results times cotangents with respect to every tensor without
+    operands.
 
     With ``rounding`` every adjoint is disturbed as rounding would disturb it.
     """

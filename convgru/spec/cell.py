@@ -21,10 +21,11 @@ NORMED: Mapping[str, tuple[str, ...]] = {"gru": ("rz", "n"), "lstm": ("ifgo",), 
 
 @dataclass(frozen=True)
 class Norm:
-    """Group norm of the pre-activations (Wu and He 2018): how many groups in each normalised tensor, and ε.
+    """Group norm of the pre-activations (Wu and He 2018): how many groups in each normalised
+    tensor, and ε.
 
-    An LSTM normalises its four gates as one tensor, a GRU r with z and n by itself, an RNN its one; one group is layer norm
-    (Ba et al. 2016).
+    An LSTM normalises its four gates as one tensor, a GRU r with z and n by itself, an RNN its one;
+    one group is layer norm (Ba et al. 2016).
     """
 
     groups: tuple[int, ...]
@@ -35,11 +36,10 @@ class Norm:
 class Operand:
     """Which rows of which array a step of ``convgru.equations`` uses under one name, and for what.
 
-    Attributes:
-        use: ``convolve`` with the geometry ``convolution``; ``scale`` elementwise; ``add`` along the channels; ``norm``, the
-            same rows of norm_weight and norm_bias, after a group norm of ``groups`` and ``eps``.
-        array: the short name of the array; of a norm, norm_weight.
-        rows: the first row and the last plus one.
+    Attributes: use: ``convolve`` with the geometry ``convolution``; ``scale`` elementwise; ``add``
+        along the channels; ``norm``, the same rows of norm_weight and norm_bias, after a group norm
+        of ``groups`` and ``eps``. array: the short name of the array; of a norm, norm_weight. rows:
+        the first row and the last plus one.
     """
 
     use: Literal["convolve", "scale", "add", "norm"]
@@ -52,13 +52,16 @@ class Operand:
 
 @dataclass(frozen=True, repr=False)
 class CellSpec:
-    """One layer. Sizes are full tuples, one number for each spatial dimension; ``network`` expands shorter forms.
+    """One layer. Sizes are full tuples, one number for each spatial dimension; ``network`` expands
+    shorter forms.
 
-    The recurrent convolution always pads to keep the size of the state (``preserve``). ``groups`` divide each gate by
-    itself. ``reset`` is ``before`` or ``after`` for a GRU and None for the other cells. ``peephole`` (LSTM) is None,
-    ``hadamard``, one weight for each channel or, with ``state_size``, for each pixel, or ``conv``, with the recurrent convolution's
-    geometry. ``updates`` lists the kernel sizes of several steps in a row on one state, each with weights of its own
-    (RAFT's SepConvGRU). Raises ValueError or TypeError, naming the field, for anything that is not a network.
+    The recurrent convolution always pads to keep the size of the state (``preserve``). ``groups``
+    divide each gate by itself. ``reset`` is ``before`` or ``after`` for a GRU and None for the
+    other cells. ``peephole`` (LSTM) is None, ``hadamard``, one weight for each channel or, with
+    ``state_size``, for each pixel, or ``conv``, with the recurrent convolution's geometry.
+    ``updates`` lists the kernel sizes of several steps in a row on one state, each with weights of
+    its own (RAFT's SepConvGRU). Raises ValueError or TypeError, naming the field, for anything that
+    is not a network.
     """
 
     cell: str
@@ -184,14 +187,18 @@ class CellSpec:
 
     @property
     def steps(self) -> tuple[CellSpec, ...]:
-        """The plain cells that act in a row on one state in each time step: itself, or one for each of ``updates``."""
+        """The plain cells that act in a row on one state in each time step: itself, or one for each
+        of ``updates``.
+        """
         if not self.updates:
             return (self,)
         return tuple(replace(self, kernel_size=k, recurrent_kernel_size=k, updates=()) for k in self.updates)
 
     @property
     def operands(self) -> dict[str, Operand]:
-        """What a step's ops are called with, by the names that ``convgru.equations`` uses; of one of ``steps``."""
+        """What a step's ops are called with, by the names that ``convgru.equations`` uses; of one
+        of ``steps``.
+        """
         hidden, rows = self.hidden_channels, self.gates * self.hidden_channels
         operands = {"ih": Operand("convolve", "weight_ih", (0, rows), self.input_convolution)}
         if self.reset == "before":

@@ -1,4 +1,6 @@
-"""The geometry of a convolution, padding above all: one definition of where its zeros go, for every backend."""
+"""The geometry of a convolution, padding above all: one definition of where its zeros go, for every
+backend.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from dataclasses import dataclass
 
 Pads = tuple[tuple[int, int], ...]
 Padding = str | Pads
-"""``"same"``, ``"valid"``, ``"preserve"``, or one ``(low, high)`` pair for each spatial dimension."""
+"""``"same"``, ``"valid"``, ``"preserve"``, or one ``(low, high)`` pair for each spatial dimension.
+"""
 
 MODES = ("same", "valid", "preserve")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -17,7 +20,8 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 class Convolution:
     """Everything about one convolution but its weights.
 
-    ``gates`` is how many gates its output rows hold: ``groups`` divide each gate by itself, see ``row_order``.
+    ``gates`` is how many gates its output rows hold: ``groups`` divide each gate by itself, see
+    ``row_order``.
     """
 
     kernel_size: tuple[int, ...]
@@ -29,10 +33,12 @@ class Convolution:
     gates: int = 1
 
     def pads(self, size: Sequence[int]) -> Pads:
-        """What is added ``(low, high)`` to each dimension of an image of ``size``; the smaller half first.
+        """What is added ``(low, high)`` to each dimension of an image of ``size``; the smaller half
+        first.
 
-        ``same`` gives ⌈n/s⌉ outputs: max((⌈n/s⌉−1)·s + d·(k−1) + 1 − n, 0) in total. ``preserve`` gives n outputs at any
-        stride: (s−1)·(n−1) + d·(k−1) in total. ``valid`` adds nothing; explicit pairs are returned unchanged.
+        ``same`` gives ⌈n/s⌉ outputs: max((⌈n/s⌉−1)·s + d·(k−1) + 1 − n, 0) in total. ``preserve``
+        gives n outputs at any stride: (s−1)·(n−1) + d·(k−1) in total. ``valid`` adds nothing;
+        explicit pairs are returned unchanged.
         """
         if not isinstance(self.padding, str):
             return self.padding
@@ -41,7 +47,8 @@ class Convolution:
     def _totals(self, size: Sequence[int]) -> list[int]:
         steps = list(zip(size, self.kernel_size, self.stride, self.dilation, strict=True))
         if self.padding == "same":
-            # At stride 1 this is d·(k−1) whatever the size, so that a size that is not known yet may stand here.
+            # At stride 1 this is d·(k−1) whatever the size, so that a size that is not known yet
+            # may stand here.
             return [
                 d * (k - 1) if s == 1 else max(((n + s - 1) // s - 1) * s + d * (k - 1) + 1 - n, 0)
                 for n, k, s, d in steps
@@ -75,10 +82,11 @@ class Convolution:
                 )
 
     def row_order(self, rows: int) -> tuple[int, ...]:
-        """In which order a framework's grouped convolution wants the rows of the weight, (gates, groups, …) being ours.
+        """In which order a framework's grouped convolution wants the rows of the weight, (gates,
+        groups, …) being ours.
 
-        A grouped convolution gives its first group's inputs to the first rows: there the rows must stand as
-        (groups, gates, …). The output then stands so too: ``restore_order`` puts it back.
+        A grouped convolution gives its first group's inputs to the first rows: there the rows must
+        stand as (groups, gates, …). The output then stands so too: ``restore_order`` puts it back.
         """
         part = rows // (self.gates * self.groups)
         return tuple(
@@ -89,7 +97,9 @@ class Convolution:
         )
 
     def restore_order(self, rows: int) -> tuple[int, ...]:
-        """The inverse of ``row_order``: where each of our rows stands in the grouped convolution's output."""
+        """The inverse of ``row_order``: where each of our rows stands in the grouped convolution's
+        output.
+        """
         order = self.row_order(rows)
         return tuple(sorted(range(rows), key=order.__getitem__))
 
@@ -104,6 +114,8 @@ def _halves(total: int) -> tuple[int, int]:
 
 
 def pool_matrix(n: int, m: int) -> tuple[tuple[float, ...], ...]:
-    """What pools n pixels to m as a matrix product (n, m): output i is the mean of inputs ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉ − 1."""
+    """What pools n pixels to m as a matrix product (n, m): output i is the mean of inputs ⌊i·n/m⌋
+    to ⌈(i+1)·n/m⌉ − 1.
+    """
     spans = [(i * n // m, -((-(i + 1) * n) // m)) for i in range(m)]
     return tuple(tuple(1 / (stop - start) if start <= j < stop else 0.0 for start, stop in spans) for j in range(n))

@@ -20,7 +20,9 @@ FOLLOWS = {"recurrent_kernel_size": "kernel_size", "recurrent_dilation": "dilati
 
 
 def describe(spec: NetworkSpec) -> dict[str, Any]:
-    """The arguments, other than channels, with which a user would write this network: only those that are not the defaults."""
+    """The arguments, other than channels, with which a user would write this network: only those
+    that are not the defaults.
+    """
     layers, first = spec.layers, spec.layers[0]
     shown: dict[str, Any] = {"kernel_size": _collapse([layer.kernel_size for layer in layers])}
     if first.updates:
@@ -69,10 +71,11 @@ def forecaster_arguments(spec: ForecasterSpec, **options: Any) -> str:
 
 
 def json_arguments(spec: Spec) -> dict[str, Any]:
-    """The arguments of the constructor that make this spec, as JSON can hold them; those that are the defaults left out.
+    """The arguments of the constructor that make this spec, as JSON can hold them; those that are
+    the defaults left out.
 
-    JSON turns a tuple (for each dimension) into a list (for each layer), so that here a tuple stands once for each
-    layer, in a list, within which ``network`` takes a list for a tuple.
+    JSON turns a tuple (for each dimension) into a list (for each layer), so that here a tuple
+    stands once for each layer, in a list, within which ``network`` takes a list for a tuple.
 
     >>> network(cell, **json.loads(json.dumps(json_arguments(spec)))) == spec  # doctest: +SKIP
     True
@@ -122,7 +125,9 @@ def cell_text(cell: CellSpec) -> str:
 
 
 def computed(spec: Spec) -> Spec:
-    """The spec without what acts in training alone: two that compute the same in evaluation are equal then."""
+    """The spec without what acts in training alone: two that compute the same in evaluation are
+    equal then.
+    """
     if isinstance(spec, ForecasterSpec):
         decoder = None if spec.decoder is None else _undropped(spec.decoder)
         return replace(spec, encoder=_undropped(spec.encoder), decoder=decoder)

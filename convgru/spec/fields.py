@@ -43,7 +43,9 @@ def probability(name: str, value: object) -> None:
 
 
 def name_differences(expected: Collection[str], given: Collection[str]) -> str:
-    """Which names are missing and which are unexpected, as a message says it; empty where the names are the same."""
+    """Which names are missing and which are unexpected, as a message says it; empty where the names
+    are the same.
+    """
     sides = {"missing": set(expected) - set(given), "unexpected": set(given) - set(expected)}
     return "; ".join(f"{side} {_listed(names)}" for side, names in sides.items() if names)
 

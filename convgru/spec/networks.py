@@ -16,11 +16,12 @@ MERGES = ("concat", "sum", "mean", "mul")
 class NetworkSpec:
     """A stack of layers of the same cell and ndim, each reading the output of the one before.
 
-    ``bidirectional``: None; ``layer``: each layer runs both ways and the next sees both (torch.nn.GRU); ``stack``: a whole
-    stack forward, a whole stack backward, merged at the top. ``merge`` says how two directions become one output.
-    ``dropout`` acts between layers, ``recurrent_dropout`` on h where it enters U, with one mask for all steps (Gal and Ghahramani
-    2016), ``zoneout`` keeps old state (Krueger et al. 2017): all three are probabilities. ``output_size`` pools the input to a fixed
-    size (adaptive average).
+    ``bidirectional``: None; ``layer``: each layer runs both ways and the next sees both
+    (torch.nn.GRU); ``stack``: a whole stack forward, a whole stack backward, merged at the top.
+    ``merge`` says how two directions become one output. ``dropout`` acts between layers,
+    ``recurrent_dropout`` on h where it enters U, with one mask for all steps (Gal and Ghahramani
+    2016), ``zoneout`` keeps old state (Krueger et al. 2017): all three are probabilities.
+    ``output_size`` pools the input to a fixed size (adaptive average).
     """
 
     layers: tuple[CellSpec, ...]
@@ -104,11 +105,12 @@ class NetworkSpec:
 
 @dataclass(frozen=True, repr=False)
 class ForecasterSpec:
-    """Frames in, the frames that follow out: pixel unshuffle by ``patch``, ``encoder``, 1x1 readout, pixel shuffle.
+    """Frames in, the frames that follow out: pixel unshuffle by ``patch``, ``encoder``, 1x1
+    readout, pixel shuffle.
 
-    After the last given frame the forecaster feeds on its own predictions; without ``feedback`` on zeros (Srivastava et al.
-    2015). With a ``decoder``, another network that starts from the encoder's states takes over there. A ``residual`` forecaster
-    predicts the change of the frame.
+    After the last given frame the forecaster feeds on its own predictions; without ``feedback`` on
+    zeros (Srivastava et al. 2015). With a ``decoder``, another network that starts from the
+    encoder's states takes over there. A ``residual`` forecaster predicts the change of the frame.
     """
 
     encoder: NetworkSpec
@@ -135,7 +137,9 @@ class ForecasterSpec:
             self._check_decoder(self.decoder)
 
     def _check_decoder(self, decoder: NetworkSpec) -> None:
-        """The decoder reads what the encoder reads, and starts from states of the encoder's kinds and channels."""
+        """The decoder reads what the encoder reads, and starts from states of the encoder's kinds
+        and channels.
+        """
         wanted = (
             self.encoder.cell,
             self.ndim,
@@ -157,7 +161,9 @@ class ForecasterSpec:
 
     @property
     def recurrent(self) -> NetworkSpec:
-        """The layers whose state a call takes and returns: the encoder (a decoder's states look the same)."""
+        """The layers whose state a call takes and returns: the encoder (a decoder's states look the
+        same).
+        """
         return self.encoder
 
     @property
@@ -174,7 +180,9 @@ class ForecasterSpec:
 
 
 def _check_inside(name: str, network: NetworkSpec) -> None:
-    """A forecaster's networks run forward and keep the image size, or their predictions could not be fed back."""
+    """A forecaster's networks run forward and keep the image size, or their predictions could not
+    be fed back.
+    """
     if network.bidirectional is not None or network.output_size is not None:
         raise ValueError(
             f"Forecaster {name} expected neither bidirectional nor output_size, got {network.bidirectional!r}, {network.output_size!r}"

@@ -1,4 +1,6 @@
-"""The options of every native module, once: their types for editors and type checkers, and the signatures they are shown with."""
+"""The options of every native module, once: their types for editors and type checkers, and the
+signatures they are shown with.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ Merge = Literal["concat", "sum", "mean", "mul"]
 
 
 class CellOptions(TypedDict, total=False):
-    """What every cell has; each framework adds its own word for ``bias``, and where parameters live."""
+    """What every cell has; each framework adds its own word for ``bias``, and where parameters
+    live.
+    """
 
     recurrent_kernel_size: Ints | list[Ints] | None
     stride: Ints | list[Ints]
@@ -70,12 +74,11 @@ Class = TypeVar("Class", bound=type)
 def explicit(options: type, defaults: Mapping[str, Any]) -> Callable[[Class], Class]:
     """Class decorator: the signature of ``__init__`` lists every option instead of ``**options``.
 
-    It stands on ``__init__`` itself, which the class must define, so that a subclass with a constructor of its own shows
-    its own.
+    It stands on ``__init__`` itself, which the class must define, so that a subclass with a
+    constructor of its own shows its own.
 
-    Args:
-        options: a TypedDict, the table of the class's options.
-        defaults: those of the options that ``convgru.network`` does not have, or has under another name.
+    Args: options: a TypedDict, the table of the class's options. defaults: those of the options
+        that ``convgru.network`` does not have, or has under another name.
     """
 
     def decorate(cls: Class) -> Class:

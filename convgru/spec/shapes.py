@@ -51,7 +51,9 @@ def _step_shapes(cell: CellSpec) -> dict[str, Shape]:
 
 
 def parameter_shapes(spec: Spec) -> dict[str, Shape]:
-    """Shape of each parameter, by its canonical name, in the order in which files and modules list them."""
+    """Shape of each parameter, by its canonical name, in the order in which files and modules list
+    them.
+    """
     if isinstance(spec, ForecasterSpec):
         shapes = {f"encoder.{name}": shape for name, shape in parameter_shapes(spec.encoder).items()}
         if spec.decoder is not None:
@@ -70,9 +72,8 @@ def parameter_shapes(spec: Spec) -> dict[str, Shape]:
 def layer_sizes(spec: NetworkSpec, size: Sequence[int]) -> list[Shape]:
     """Spatial size of each layer's state for an input of spatial ``size``.
 
-    Raises:
-        ValueError: if a layer's output would be empty, if the image is too small for the padding mode, or if a peephole is
-            tied to another size.
+    Raises: ValueError: if a layer's output would be empty, if the image is too small for the
+        padding mode, or if a peephole is tied to another size.
     """
     if len(size) != spec.ndim:
         raise ValueError(f"{spec.title} expected {spec.ndim} spatial sizes, got {len(size)}: {tuple(size)}")
@@ -101,7 +102,9 @@ def layer_sizes(spec: NetworkSpec, size: Sequence[int]) -> list[Shape]:
 
 
 def fitting_size(spec: Spec, pixels: int) -> Shape:
-    """The smallest spatial size of at least ``pixels`` in each dimension (before patching) that the network accepts."""
+    """The smallest spatial size of at least ``pixels`` in each dimension (before patching) that the
+    network accepts.
+    """
     if isinstance(spec, ForecasterSpec):
         return tuple(pixels * p for p in spec.patch)
     tied = spec.layers[0].state_size
@@ -138,7 +141,9 @@ def state_shapes(spec: Spec, batch: int, size: Sequence[int]) -> tuple[Any, ...]
 
 
 def context_shapes(spec: NetworkSpec, batch: int, size: Sequence[int]) -> tuple[Shape, ...]:
-    """Shapes (B, G·H, *S) of the context, one for each layer and direction; a context may also have time in front."""
+    """Shapes (B, G·H, *S) of the context, one for each layer and direction; a context may also have
+    time in front.
+    """
     return tuple(
         (batch, layer.gates * layer.hidden_channels, *pixels)
         for layer, pixels in zip(spec.layers, layer_sizes(spec, size), strict=True)
@@ -149,9 +154,10 @@ def context_shapes(spec: NetworkSpec, batch: int, size: Sequence[int]) -> tuple[
 def mask_shapes(spec: NetworkSpec, time: int, batch: int, size: Sequence[int]) -> dict[str, Shape]:
     """Name and shape of every mask that a network of this spec draws in training.
 
-    ``dropout.{l}`` (T, B, C, *S) multiplies the output of layer l. ``recurrent.{i}`` (B, H, *S) multiplies h where it
-    enters U, i counting layers and directions as in a state. ``zoneout.{i}.h`` and ``.c`` (T, B, H, *S) keep the old state
-    where they are 1. Masks are applied as given: a dropout mask includes the factor 1/(1−p).
+    ``dropout.{l}`` (T, B, C, *S) multiplies the output of layer l. ``recurrent.{i}`` (B, H, *S)
+    multiplies h where it enters U, i counting layers and directions as in a state.
+    ``zoneout.{i}.h`` and ``.c`` (T, B, H, *S) keep the old state where they are 1. Masks are
+    applied as given: a dropout mask includes the factor 1/(1−p).
     """
     shapes: dict[str, Shape] = {}
     sizes = layer_sizes(spec, size)
@@ -171,12 +177,16 @@ def mask_shapes(spec: NetworkSpec, time: int, batch: int, size: Sequence[int]) -
 
 
 def dropout_mask(spec: NetworkSpec, layer: int, direction: str) -> str:
-    """Name of the dropout mask behind a layer: one mask, or with two whole stacks one for each direction."""
+    """Name of the dropout mask behind a layer: one mask, or with two whole stacks one for each
+    direction.
+    """
     return f"dropout.{layer}.{direction}" if spec.bidirectional == "stack" else f"dropout.{layer}"
 
 
 def patched_size(spec: ForecasterSpec, size: Sequence[int]) -> Shape:
-    """Spatial size inside a forecaster. Raises ValueError if ``size`` is not a multiple of the patch."""
+    """Spatial size inside a forecaster. Raises ValueError if ``size`` is not a multiple of the
+    patch.
+    """
     if len(size) != spec.ndim:
         raise ValueError(f"Forecaster expected {spec.ndim} spatial sizes, got {len(size)}: {tuple(size)}")
     for dimension, (n, p) in enumerate(zip(size, spec.patch, strict=True)):
@@ -188,7 +198,9 @@ def patched_size(spec: ForecasterSpec, size: Sequence[int]) -> Shape:
 
 
 def state_leaves(spec: Spec, state: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Each array of a state with its name: ``state.0.h``, ``state.0.c``, counting layers and directions."""
+    """Each array of a state with its name: ``state.0.h``, ``state.0.c``, counting layers and
+    directions.
+    """
     for index, (names, entry) in enumerate(zip(_entry_names(spec), state, strict=True)):
         for name, array in zip(names, entry if len(names) > 1 else (entry,), strict=True):
             yield f"state.{index}.{name}", array

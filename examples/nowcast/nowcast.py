@@ -1,4 +1,6 @@
-"""Train a nowcaster in PyTorch, write it to a file, forecast with that file in other frameworks: one page to start from."""
+"""Train a nowcaster in PyTorch, write it to a file, forecast with that file in other frameworks:
+one page to start from.
+"""
 
 import argparse
 

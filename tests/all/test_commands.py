@@ -1,4 +1,6 @@
-"""Commands that need frameworks: conversions to each framework's own file, parity of a file, doctor."""
+"""Commands that need frameworks: conversions to each framework's own file, parity of a file,
+doctor.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One mistake, one exception and one sentence in every framework: a table of wrong calls, made of each."""
+"""One mistake, one exception and one sentence in every framework: a table of wrong calls, made of
+each.
+"""
 
 from __future__ import annotations
 

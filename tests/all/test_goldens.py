@@ -1,4 +1,6 @@
-"""What other implementations computed, reproduced by the reference and by every backend that is installed."""
+"""What other implementations computed, reproduced by the reference and by every backend that is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def test_biconvgru(execute):
 
 
 def test_bidirectional_conv_lstm(execute):
-    """With its batch norm folded; that its backward half is in reversed time, and its states side by side, is its own."""
+    """With its batch norm folded; that its backward half is in reversed time, and its states side
+    by side, is its own.
+    """
     meta, state_dict, arrays = load_golden("bidirectional_conv_lstm")
     y, state = execute(convgru.adopt(state_dict, **meta["args"]), arrays["x"].swapaxes(0, 1))
     y, half = y.swapaxes(0, 1), y.shape[2] // 2

@@ -1,4 +1,6 @@
-"""What the older systems of everybody computed, reproduced from their checkpoints by the reference and by every backend."""
+"""What the older systems of everybody computed, reproduced from their checkpoints by the reference
+and by every backend.
+"""
 
 from __future__ import annotations
 

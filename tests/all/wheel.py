@@ -1,4 +1,6 @@
-"""Run by tox in another folder, with python -I: the wheel alone gives the four imports, typed, with the demo's data."""
+"""Run by tox in another folder, with python -I: the wheel alone gives the four imports, typed, with
+the demo's data.
+"""
 
 from __future__ import annotations
 

@@ -224,7 +224,9 @@ def test_inspect_reads_what_read_reads(tmp_path):
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_any_shapes_and_hints_are_a_network_or_a_weights_error(data):
-    """Arrays of a stranger under our names: nothing but WeightsError, whatever their shapes and whatever a config says."""
+    """Arrays of a stranger under our names: nothing but WeightsError, whatever their shapes and
+    whatever a config says.
+    """
     spec = data.draw(st.sampled_from([each for each, _ in LOST.values()]))
     arrays = dict(convgru.init(spec).arrays)
     for name in data.draw(st.lists(st.sampled_from(list(arrays)), max_size=2, unique=True)):

@@ -106,7 +106,9 @@ def test_inspect_lists_several_networks_and_what_is_left(convgru_cli, tmp_path):
 
 
 def test_inspect_says_what_it_assumed_of_each_network(convgru_cli, tmp_path):
-    """Of several networks each has its own sentence, with the network's prefix; JSON holds the same."""
+    """Of several networks each has its own sentence, with the network's prefix; JSON holds the
+    same.
+    """
     arrays = {
         f"{start}.{name}": array
         for start in ("first", "second")

@@ -1,4 +1,6 @@
-"""Every layout out and in again, at its place in a larger model; and the one list of what can be written."""
+"""Every layout out and in again, at its place in a larger model; and the one list of what can be
+written.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def networks_of(name):
 
 @pytest.mark.parametrize("name", ORIGINALS)
 def test_what_was_adopted_goes_back_to_its_place(name):
-    """Under the names of the checkpoint it came from, and no others: byte for byte, or rounded once where sums are taken apart."""
+    """Under the names of the checkpoint it came from, and no others: byte for byte, or rounded once
+    where sums are taken apart.
+    """
     found = list(networks_of(name))
     if not found:
         with pytest.raises(convgru.WeightsError):
@@ -99,7 +103,9 @@ def test_every_system_in_the_list_takes_some_network(tmp_path, family):
 
 
 def test_the_documented_list_is_the_table():
-    """Every system that can be written stands in docs/coming-from.md, with the suffix of its files, and no other."""
+    """Every system that can be written stands in docs/coming-from.md, with the suffix of its files,
+    and no other.
+    """
     rows = re.findall(r"^\| `([\w.]+)` \| `(\.[\w.]+)` \|", DOCS.read_text(), re.MULTILINE)
     assert dict(rows) == dict(importers.EXPORTS)
     assert [name for name, _ in rows] == sorted(importers.EXPORTS)

@@ -1,4 +1,6 @@
-"""Keras' own files give Keras' own numbers: the goldens were computed by Keras 3 and are held against the float64 reference."""
+"""Keras' own files give Keras' own numbers: the goldens were computed by Keras 3 and are held
+against the float64 reference.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ NAMES = {
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_go_by_the_names_that_the_user_gave_them(name, suffix, recwarn):
-    """The file may call them by class and number: that place is accepted too, and returned for whoever writes there."""
+    """The file may call them by class and number: that place is accepted too, and returned for
+    whoever writes there.
+    """
     path = FOREIGN / f"{name}{suffix}"
     found = convgru.inspect(path)
     assert {each.prefix.strip("/") for each in found.networks} == set(NAMES[name])

@@ -1,4 +1,6 @@
-"""Files of Keras that nobody should trust: WeightsError whatever the bytes are, and never more memory than they are worth."""
+"""Files of Keras that nobody should trust: WeightsError whatever the bytes are, and never more
+memory than they are worth.
+"""
 
 from __future__ import annotations
 

@@ -69,7 +69,9 @@ def test_biconvgru_gives_the_originals_numbers():
 
 
 def test_bidirectional_conv_lstm_gives_the_originals_numbers():
-    """But for its quirks: there the backward half is in reversed time, and states stand side by side along the width."""
+    """But for its quirks: there the backward half is in reversed time, and states stand side by
+    side along the width.
+    """
     meta, state_dict, arrays = load_golden("bidirectional_conv_lstm")
     weights = convgru.adopt(state_dict, **meta["args"])
     assert weights.spec == convgru.network("lstm", 2, 4, bidirectional=True)
@@ -97,7 +99,9 @@ def test_a_batch_norm_is_folded_in_float64_and_rounded_once():
 
 @pytest.mark.parametrize("ndim", [1, 2])
 def test_groups_that_cut_across_gates_become_dense(ndim):
-    """The original's convolution divides all rows in groups, which is a group convolution of one gate, here."""
+    """The original's convolution divides all rows in groups, which is a group convolution of one
+    gate, here.
+    """
     rng, kernel = np.random.default_rng(2), (3, 2)[:ndim]
     foreign = {
         "weight_ih_l0": rng.standard_normal((12, 3, *kernel)),

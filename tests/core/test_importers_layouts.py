@@ -14,7 +14,9 @@ from convgru.importers.tables import LAYOUTS
 
 
 def by_hand(spec, names, order, *, kio=False, hx=False, negative=""):
-    """Weights, and the arrays that an original would hold that joins or separates its convolutions as ``names`` say."""
+    """Weights, and the arrays that an original would hold that joins or separates its convolutions
+    as ``names`` say.
+    """
     weights = random_weights(spec)
     own = {name.removeprefix("layers.0.fwd."): array for name, array in weights.arrays.items()}
     gates = {"gru": "rzn", "lstm": "ifgo", "rnn": "h"}[spec.cell]

@@ -24,7 +24,9 @@ READABLE = [path for path in GOLDENS if path.stem not in REFUSED]
 
 @pytest.mark.parametrize("path", READABLE, ids=lambda path: path.stem)
 def test_the_originals_constructor_arguments_are_hints(path):
-    """As our users write them, and as JSON has them: lists for tuples, dicts for the arguments of what is around."""
+    """As our users write them, and as JSON has them: lists for tuples, dicts for the arguments of
+    what is around.
+    """
     meta, arrays, _ = load_golden(f"foreign/{path.stem}")
     hints = {"prefix": meta["prefix"], **meta["args"], **SEVERAL.get(path.stem, {})}
     told = convgru.adopt(arrays, **hints)

@@ -1,4 +1,6 @@
-"""The table of cases on somebody's own network: what it is given, what it may decline, and what is not let pass."""
+"""The table of cases on somebody's own network: what it is given, what it may decline, and what is
+not let pass.
+"""
 
 import sys
 

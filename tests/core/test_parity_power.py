@@ -1,8 +1,10 @@
-"""What the budgets catch: small errors planted in the results of single convolutions, over the whole table.
+"""What the budgets catch: small errors planted in the results of single convolutions, over the
+whole table.
 
-The backend is the float64 reference itself with one convolution disturbed: each number of its results is off by 100 eps of
-the dtype, up or down at random. Every convolution call of every case has its turn, and every kernel at all steps at once.
-Results that are all zero (frames past the lengths, the input of a forecaster without feedback) cannot be off and do not count.
+The backend is the float64 reference itself with one convolution disturbed: each number of its
+results is off by 100 eps of the dtype, up or down at random. Every convolution call of every case
+has its turn, and every kernel at all steps at once. Results that are all zero (frames past the
+lengths, the input of a forecaster without feedback) cannot be off and do not count.
 """
 
 import numpy as np
@@ -19,7 +21,9 @@ SIZE = 100
 
 
 class Calls(TapedOps):
-    """Notes for each call of a convolution which kernel it reads: where the kernel's numbers lie in memory."""
+    """Notes for each call of a convolution which kernel it reads: where the kernel's numbers lie in
+    memory.
+    """
 
     def __init__(self):
         super().__init__()
@@ -52,7 +56,9 @@ class Planted(TapedOps):
 
 
 def ratios(case, dtype):
-    """Worst ratio of error to budget of the case, for every call, and for every kernel at all its calls."""
+    """Worst ratio of error to budget of the case, for every call, and for every kernel at all its
+    calls.
+    """
     problem = cases.problem(case, dtype)
     solution = solve(case.name, problem, case.steps)
     noted = Calls()

@@ -1,4 +1,6 @@
-"""Parity without any framework: a stand-in backend shows what the comparison sees and what it does not let pass."""
+"""Parity without any framework: a stand-in backend shows what the comparison sees and what it does
+not let pass.
+"""
 
 import contextlib
 import json

@@ -1,4 +1,6 @@
-"""The float64 reference against things that it was not made from: naive loops, finite differences, algebra."""
+"""The float64 reference against things that it was not made from: naive loops, finite differences,
+algebra.
+"""
 
 import itertools
 
@@ -29,7 +31,9 @@ def source_of(mode, i, n):
 
 
 def naive_convolution(x, weight, geometry):
-    """Cross-correlation of (B, C, *S) with (gates · groups · O, C / groups, *k), one number at a time."""
+    """Cross-correlation of (B, C, *S) with (gates · groups · O, C / groups, *k), one number at a
+    time.
+    """
     inside = x.shape[2:]
     pads, size = geometry.pads(inside), geometry.output_size(inside)
     columns, rows = weight.shape[1], weight.shape[0] // geometry.gates // geometry.groups
@@ -193,7 +197,9 @@ def test_gradient_against_complex_step(network):
 
 @pytest.mark.parametrize("case", case_table.table(), ids=lambda case: case.name)
 def test_gradient_against_complex_step_on_the_table(case):
-    """Along a random direction of every leaf: ReLU and clipped lines, norms, lengths, context and forecasts among them."""
+    """Along a random direction of every leaf: ReLU and clipped lines, norms, lengths, context and
+    forecasts among them.
+    """
     made = problem(case, "float64")
     call = {"steps": case.steps, "extras": made.extras}
     slopes = reference.gradient(made.weights, made.x, made.state, made.cotangents, **call)
@@ -205,7 +211,9 @@ def test_gradient_against_complex_step_on_the_table(case):
 
 
 def test_rounding_of_a_sum_is_a_random_walk():
-    """The error of float32 sums, one term after the other, against ``Rounding.sum``'s deviation of √n/5 eps."""
+    """The error of float32 sums, one term after the other, against ``Rounding.sum``'s deviation of
+    √n/5 eps.
+    """
     terms = RNG.standard_normal((20_000, 400)).astype(np.float32)
     for n in (4, 40, 400):
         off = np.cumsum(terms[:, :n], axis=1)[:, -1] - terms[:, :n].astype(np.float64).sum(axis=1)

@@ -1,4 +1,6 @@
-"""The backend protocol: byte-equal ports, gradients against the reference's complex step, devices, checkpoints."""
+"""The backend protocol: byte-equal ports, gradients against the reference's complex step, devices,
+checkpoints.
+"""
 
 import re
 
@@ -149,7 +151,9 @@ def test_execute_is_the_reference(name, dtype):
 
 @pytest.mark.parametrize("name", ["gru", "forecaster"])
 def test_execute_runs_the_programs_that_jax_has_compiled(name, caplog):
-    """What differs is the layout of the call, and transposes stand outside of the compiled function."""
+    """What differs is the layout of the call, and transposes stand outside of the compiled
+    function.
+    """
     steps = 2 if name == "forecaster" else None
     given = problem(Case(name, SPECS[name], (6, 8), steps=steps), "float32")
     call = {"steps": steps, "cotangents": given.cotangents}

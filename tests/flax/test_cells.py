@@ -1,4 +1,6 @@
-"""The cells inside flax's own nnx.RNN and nnx.Bidirectional, and against flax's own cells where the equations coincide."""
+"""The cells inside flax's own nnx.RNN and nnx.Bidirectional, and against flax's own cells where the
+equations coincide.
+"""
 
 import flax.linen
 import jax
@@ -224,7 +226,9 @@ def test_one_pixel_is_flax(name):
 
 
 def test_linen_conv_lstm():
-    """flax.linen.ConvLSTMCell: gates i, g, f, o, the forget bias of one added at run time, two biases, carry (c, h)."""
+    """flax.linen.ConvLSTMCell: gates i, g, f, o, the forget bias of one added at run time, two
+    biases, carry (c, h).
+    """
     hidden = 3
     cell = flax.linen.ConvLSTMCell(hidden, kernel_size=(3, 2))
     x = np.random.default_rng(3).standard_normal((2, 4, 5, 6, 2)).astype("float32")

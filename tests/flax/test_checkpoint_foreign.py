@@ -1,4 +1,6 @@
-"""Anybody's checkpoints of Flax: the goldens' msgpack files, orbax' folders, and bytes that nobody should trust."""
+"""Anybody's checkpoints of Flax: the goldens' msgpack files, orbax' folders, and bytes that nobody
+should trust.
+"""
 
 import json
 import os

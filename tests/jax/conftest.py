@@ -1,4 +1,6 @@
-"""What the JAX tests share: random problems with biases that are not zero, channels last, and one measure of error."""
+"""What the JAX tests share: random problems with biases that are not zero, channels last, and one
+measure of error.
+"""
 
 import jax
 import numpy as np
@@ -10,7 +12,9 @@ from convgru.spec.shapes import nest_state, state_leaves
 
 
 class Net:
-    """A network in JAX's layout: spec, params, x (T, B, *S, C), state, and the problem in the neutral one."""
+    """A network in JAX's layout: spec, params, x (T, B, *S, C), state, and the problem in the
+    neutral one.
+    """
 
     def __init__(self, spec, size, dtype="float32", **options):
         self.spec = spec
@@ -27,7 +31,9 @@ def last(spec, state):
 
 
 def _error(got, want):
-    """Largest error over all leaves of two trees, relative to each wanted leaf's largest number, or to one."""
+    """Largest error over all leaves of two trees, relative to each wanted leaf's largest number, or
+    to one.
+    """
     got, want = jax.tree.leaves(got), jax.tree.leaves(want)
     assert [np.shape(a) for a in got] == [np.shape(a) for a in want]
     return max(_one(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(got, want, strict=True))

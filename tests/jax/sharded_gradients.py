@@ -1,4 +1,5 @@
-"""Prints, for every case below, by how much a gradient on four devices differs from that on one; run by test_sharding.py.
+"""Prints, for every case below, by how much a gradient on four devices differs from that on one;
+run by test_sharding.py.
 
 A process of its own: how many devices a host has is said before JAX starts.
 """
@@ -63,7 +64,9 @@ def mesh_of(kind, *sizes):
 
 
 def shard_mapped():
-    """Gradients inside shard_map: those of replicated parameters are summed over the devices, those of x stay apart."""
+    """Gradients inside shard_map: those of replicated parameters are summed over the devices, those
+    of x stay apart.
+    """
     for name, spec in KINDS.items():
         params, x = problem(spec, (8,))
         slopes = jax.grad(lambda params, x, spec=spec: loss(spec, params, x), (0, 1))
@@ -75,7 +78,9 @@ def shard_mapped():
 
 
 def in_space():
-    """Meshes that XLA or JAX itself divides the arrays over; along one axis of (2, 2) they may be replicated."""
+    """Meshes that XLA or JAX itself divides the arrays over; along one axis of (2, 2) they may be
+    replicated.
+    """
     for name, (spec, method, size) in IMAGES.items():
         params, x = problem(spec, size)
         slopes = jax.grad(lambda params, x, spec=spec, method=method: loss(spec, params, x, method=method), (0, 1))
@@ -90,7 +95,9 @@ def in_space():
 
 
 def results_in_space():
-    """On an explicit mesh the output, the state and a context are sharded as the input is, where their size allows it."""
+    """On an explicit mesh the output, the state and a context are sharded as the input is, where
+    their size allows it.
+    """
     spec = network("gru", 2, 3)
     params, x = problem(spec, (8, 3))
     mesh = mesh_of(AxisType.Explicit, 2, 2)

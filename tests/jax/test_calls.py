@@ -1,4 +1,6 @@
-"""What a call may bring: lengths, context, masks, keys; what it may ask for; streaming, truncation, teacher forcing."""
+"""What a call may bring: lengths, context, masks, keys; what it may ask for; streaming, truncation,
+teacher forcing.
+"""
 
 import jax
 import numpy as np
@@ -70,7 +72,9 @@ def test_a_key_draws_the_masks_and_no_key_is_evaluation(net, error):
 
 
 def test_dropout_is_right_in_the_mean(net):
-    """Where everything is linear: h' = relu(W*x), far from zero, dropped and read by a layer that copies."""
+    """Where everything is linear: h' = relu(W*x), far from zero, dropped and read by a layer that
+    copies.
+    """
     spec = network("rnn", 1, [1, 1], 1, dropout=0.5, activation="relu", **SMALL)
     params = {
         name: jnp.ones_like(a) if "weight_ih" in name else jnp.zeros_like(a)
@@ -87,7 +91,9 @@ SPECS = {"one-way": ONE_WAY, "both": BOTH, "stack": STACK, "pooled": network("gr
 
 @pytest.mark.parametrize("name", SPECS)
 def test_lengths_are_each_sample_alone(name, net, error):
-    """Traced lengths are concrete ones, NaN in the padding does nothing, and every sample is what it is without padding."""
+    """Traced lengths are concrete ones, NaN in the padding does nothing, and every sample is what
+    it is without padding.
+    """
     one = net(SPECS[name], (7,), time=5, batch=3)
     past = np.arange(5)[:, None] >= LENGTHS
     one.x = np.where(past[..., None, None], np.nan, one.x).astype("float32")
@@ -147,7 +153,9 @@ def test_last_frame_and_all_layers(name, lengths, net, error):
 
 @pytest.mark.parametrize("name", ["one-way", "both"])
 def test_last_only_keeps_no_other_frames(name, net):
-    """No array of the program has the shape of the top layer's outputs, or with both directions of their parts."""
+    """No array of the program has the shape of the top layer's outputs, or with both directions of
+    their parts.
+    """
     one = net(SPECS[name], (7,), time=6)
     programs = {
         last: str(jax.make_jaxpr(lambda p, last=last: face.apply(one.spec, p, one.x, last_only=last))(one.params))

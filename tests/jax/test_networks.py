@@ -1,4 +1,6 @@
-"""Networks on JAX against the float64 reference, Flax linen, and themselves: transformations, streaming, dtypes."""
+"""Networks on JAX against the float64 reference, Flax linen, and themselves: transformations,
+streaming, dtypes.
+"""
 
 import jax
 import numpy as np
@@ -108,7 +110,9 @@ def test_vmap_over_networks_is_a_loop_over_them(net, error):
 
 
 def test_an_explicit_mesh_shards_the_batch(net, error):
-    """The mesh that jax.make_mesh makes: shardings are part of types there, and every operation must say what comes of them."""
+    """The mesh that jax.make_mesh makes: shardings are part of types there, and every operation
+    must say what comes of them.
+    """
     one = net(network("lstm", 2, [3, 2], bidirectional=True), (5, 4))
 
     @jax.jit
@@ -129,7 +133,9 @@ def test_an_explicit_mesh_shards_the_batch(net, error):
 
 @pytest.mark.usefixtures("x64")
 def test_second_order(net, error):
-    """A Hessian-vector product, reverse over reverse, against forward over reverse of the plain method."""
+    """A Hessian-vector product, reverse over reverse, against forward over reverse of the plain
+    method.
+    """
     one = net(*SPECS["lstm"], dtype="float64")
     direction = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), one.params)
 

@@ -1,4 +1,6 @@
-"""Gradients on several devices are those on one: shard_map, explicit meshes, and XLA's own partitioner."""
+"""Gradients on several devices are those on one: shard_map, explicit meshes, and XLA's own
+partitioner.
+"""
 
 import json
 import os

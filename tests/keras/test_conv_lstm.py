@@ -1,4 +1,6 @@
-"""Keras' own ConvLSTM1D, 2D and 3D (torch backend), against ours with their weights: the reference and PyTorch."""
+"""Keras' own ConvLSTM1D, 2D and 3D (torch backend), against ours with their weights: the reference
+and PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,9 @@ def test_keras_conv_lstm(ndim, padding, strides, activation, more, run):
 
 
 def test_keras_unit_forget_bias_is_stored_as_ours_is():
-    """What a fresh Keras layer holds is what convgru.init gives: one on the forget gate, nothing added at run time."""
+    """What a fresh Keras layer holds is what convgru.init gives: one on the forget gate, nothing
+    added at run time.
+    """
     layer = keras.layers.ConvLSTM2D(2, 3)
     layer.build((1, 1, 5, 5, 1))
     bias = converted(layer, padding="valid").arrays["layers.0.fwd.bias"]

@@ -40,7 +40,9 @@ def layer_of(spec):
 
 
 def loaded(layer, x, arrays, prefixes=("",)):
-    """The layer with the exported arrays, every one of them: those of one direction after those of the other."""
+    """The layer with the exported arrays, every one of them: those of one direction after those of
+    the other.
+    """
     layer.build(channels_last(x).shape)
     paths = [f"{prefix}cell/vars/{index}" for prefix in prefixes for index in range(len(arrays) // len(prefixes))]
     assert set(paths) == set(arrays)

@@ -1,4 +1,6 @@
-"""What the MindSpore tests share: networks with biases that are not zero, both modes, the error that counts."""
+"""What the MindSpore tests share: networks with biases that are not zero, both modes, the error
+that counts.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def named(request: pytest.FixtureRequest) -> Callable[..., Made]:
 
 @pytest.fixture(params=[*(f"pynative {name}" for name in SPECS), "graph gru-after", "graph forecaster-lstm-3d"])
 def called(request: pytest.FixtureRequest) -> Iterator[Callable[..., Made]]:
-    """The same, in PyNative mode; and two of them in graph mode, where each takes seconds to compile."""
+    """The same, in PyNative mode; and two of them in graph mode, where each takes seconds to
+    compile.
+    """
     mode, name = request.param.split()
     for _ in _set_mode(mode):
         yield _named(name)
@@ -79,7 +83,9 @@ def _named(name: str) -> Callable[..., Made]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in an empty folder: where a graph does not compile, MindSpore leaves its analysis in the current one."""
+    """Run in an empty folder: where a graph does not compile, MindSpore leaves its analysis in the
+    current one.
+    """
     monkeypatch.chdir(tmp_path_factory.mktemp("rank"))
 
 

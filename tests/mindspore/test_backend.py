@@ -1,4 +1,6 @@
-"""The backend: execute against the float64 reference in both modes, build, extract, load, and what it says of itself."""
+"""The backend: execute against the float64 reference in both modes, build, extract, load, and what
+it says of itself.
+"""
 
 from __future__ import annotations
 

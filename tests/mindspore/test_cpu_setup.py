@@ -1,4 +1,6 @@
-"""The CPU setup: quiet, in time, of MindSpore's own library alone, off on demand, and beside the other frameworks in any order."""
+"""The CPU setup: quiet, in time, of MindSpore's own library alone, off on demand, and beside the
+other frameworks in any order.
+"""
 
 from __future__ import annotations
 

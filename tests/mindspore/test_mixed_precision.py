@@ -1,4 +1,6 @@
-"""``to_float`` and ``mindspore.amp`` in both modes: convolutions in float16, everything else in the parameters' dtype."""
+"""``to_float`` and ``mindspore.amp`` in both modes: convolutions in float16, everything else in the
+parameters' dtype.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""With a kernel of 1 on an image of 1x1 the numbers are those of mindspore.nn.GRU, LSTM and RNN, lengths and both directions included."""
+"""With a kernel of 1 on an image of 1x1 the numbers are those of mindspore.nn.GRU, LSTM and RNN,
+lengths and both directions included.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def test_a_convolution_of_one_pixel_is_mindspores_own_network(cell: str, mode: s
 
 
 def fill(net: Any, arrays: Any) -> None:
-    """Give MindSpore's own network the weights: matrices, our bias for the input, bias_hn for the hidden state."""
+    """Give MindSpore's own network the weights: matrices, our bias for the input, bias_hn for the
+    hidden state.
+    """
     own = {parameter.name: parameter for parameter in net.get_parameters()}
     for layer in range(2):
         prefix = f"layers.{layer}.fwd."

@@ -11,7 +11,9 @@ from convgru_mindspore import ops
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])
 def test_accurate_activations_beat_the_native_ones(name: str, mode: str) -> None:
-    """Rounded once: half an eps. The native float32 kernels are off by far more, and so are their gradients."""
+    """Rounded once: half an eps. The native float32 kernels are off by far more, and so are their
+    gradients.
+    """
     at = np.linspace(-8, 8, 4001).astype(np.float32)
     exact = {"sigmoid": 1 / (1 + np.exp(-at.astype(np.float64))), "tanh": np.tanh(at.astype(np.float64))}[name]
     slope = exact * (1 - exact) if name == "sigmoid" else 1 - exact**2

@@ -1,4 +1,6 @@
-"""The stacks against the float64 reference: layouts, streaming, lengths, state, options; layers as cells."""
+"""The stacks against the float64 reference: layouts, streaming, lengths, state, options; layers as
+cells.
+"""
 
 from __future__ import annotations
 

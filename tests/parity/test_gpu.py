@@ -1,4 +1,6 @@
-"""The same table on a GPU, for the frameworks that see one: float32 with TF32 off, float64, and TF32 with its own eps."""
+"""The same table on a GPU, for the frameworks that see one: float32 with TF32 off, float64, and
+TF32 with its own eps.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""Every case of the table on every installed backend: the same problems and budgets as ``convgru parity``."""
+"""Every case of the table on every installed backend: the same problems and budgets as ``convgru
+parity``.
+"""
 
 from functools import cache
 
@@ -30,7 +32,8 @@ def check(backend: str, name: str, dtype: str, device: str) -> None:
         assert row.ok, f"{backend} {row.quantity} ({row.leaf}) error {row.error:.3g} over {row.budget:.3g}"
 
 
-# JAX and Flax run the same compiled programs, so a case runs on both of them in one process, one after the other.
+# JAX and Flax run the same compiled programs, so a case runs on both of them in one process, one
+# after the other.
 GROUPS = [[name for name in group if name in INSTALLED] for group in (["torch"], ["jax", "flax"], ["mindspore"])]
 
 

@@ -1,4 +1,6 @@
-"""A network of arrays, run by each installed backend: compiled once for each spec and shape where the framework compiles."""
+"""A network of arrays, run by each installed backend: compiled once for each spec and shape where
+the framework compiles.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ COMPILING = ("jax", "flax")
 
 
 def run(name: str, weights: Weights, x: np.ndarray, state: Any = None, **options: Any) -> tuple[np.ndarray, Any]:
-    """Output and final state, (T, B, C, *S) and (B, H, *S), of the public module or function; options: ``lengths``, ``context``."""
+    """Output and final state, (T, B, C, *S) and (B, H, *S), of the public module or function;
+    options: ``lengths``, ``context``.
+    """
     backend = registry.get(name)
     with backend.precise():
         if name in COMPILING:

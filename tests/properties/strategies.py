@@ -110,7 +110,9 @@ specs = st.one_of(networks(), networks(), forecasters())
 
 @dataclass(frozen=True)
 class Call:
-    """Weights in float64, x (T, B, C, *S), a state, and the other arguments of the reference's ``run``."""
+    """Weights in float64, x (T, B, C, *S), a state, and the other arguments of the reference's
+    ``run``.
+    """
 
     weights: Weights
     x: np.ndarray
@@ -134,7 +136,9 @@ class Call:
 
 
 def fitted(spec: convgru.NetworkSpec, size: tuple[int, ...]) -> tuple[convgru.NetworkSpec, tuple[int, ...]]:
-    """The size if the network can read it, else one that it can; a peephole of one layer is then tied to the image."""
+    """The size if the network can read it, else one that it can; a peephole of one layer is then
+    tied to the image.
+    """
     try:
         layer_sizes(spec, size)
     except ValueError:
@@ -171,7 +175,9 @@ def calls(
     time: int | None = None,
     batch: int | None = None,
 ) -> Call:
-    """A network with input and state, perhaps with lengths (NaN in the padding) and context; what is None is drawn."""
+    """A network with input and state, perhaps with lengths (NaN in the padding) and context; what
+    is None is drawn.
+    """
     found = draw(networks() if spec is None else spec)
     found, size = fitted(found, _sizes(draw, found.ndim, 3, 7) if size is None else (size,) * found.ndim)
     seed = draw(st.integers(0, 99))

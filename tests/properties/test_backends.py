@@ -1,7 +1,9 @@
-"""Random networks in every backend that is installed: byte for byte through it, and what holds of the reference (``test_core``) holds of it.
+"""Random networks in every backend that is installed: byte for byte through it, and what holds of
+the reference (``test_core``) holds of it.
 
-JAX and Flax compile each network for each shape of a call: there the networks are few and their shapes fixed, while numbers, state, lengths,
-order and the place of a split are new in each example. MindSpore takes a second for a call, op by op: there examples are few.
+JAX and Flax compile each network for each shape of a call: there the networks are few and their
+shapes fixed, while numbers, state, lengths, order and the place of a split are new in each example.
+MindSpore takes a second for a call, op by op: there examples are few.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ TORUS = {**WHOLE, "padding_mode": "circular", "stride": 1}
 
 
 def calls_for(name, size=5, lengths=False, **fixed):
-    """Calls of random networks; of few ones where they are compiled, and every other of those has a context."""
+    """Calls of random networks; of few ones where they are compiled, and every other of those has a
+    context.
+    """
     if name not in COMPILING:
         return calls(networks(**fixed), lengths=lengths, time=TIME).filter(rounds_as_told)
     found = pool(networks(**fixed), NETWORKS)
@@ -45,7 +49,9 @@ def examples(name):
 
 
 def rounds_as_told(call):
-    """Not where a norm is of one pixel: of a group of one number the reference makes a constant, where a framework's formula rounds."""
+    """Not where a norm is of one pixel: of a group of one number the reference makes a constant,
+    where a framework's formula rounds.
+    """
     sizes = layer_sizes(call.spec, call.x.shape[3:])
     return all(layer.norm is None or np.prod(size) > 1 for layer, size in zip(call.spec.layers, sizes, strict=True))
 

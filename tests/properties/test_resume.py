@@ -1,4 +1,6 @@
-"""A forecaster that goes on from the state of a call before gives what one long call gives, in the reference and in every backend."""
+"""A forecaster that goes on from the state of a call before gives what one long call gives, in the
+reference and in every backend.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Shared by the tests of every folder: goldens, random networks and calls, one comparison of numbers.
+"""Shared by the tests of every folder: goldens, random networks and calls, one comparison of
+numbers.
 
 ``tests/conftest.py`` makes this folder importable as the package ``support``.
 """

@@ -12,8 +12,8 @@ import numpy as np
 def relative_error(got: Any, want: Any) -> float:
     """Return max|got − want| / max(1, max|want|), the largest over the leaves of two trees.
 
-    Trees are tuples, lists and mappings of arrays of NumPy, torch, JAX or MindSpore. Fails if structures or shapes
-    differ, or if a result is not finite where the wanted number is.
+    Trees are tuples, lists and mappings of arrays of NumPy, torch, JAX or MindSpore. Fails if
+    structures or shapes differ, or if a result is not finite where the wanted number is.
     """
     return max((error for _, error in _errors(got, want, "")), default=0.0)
 
@@ -21,12 +21,11 @@ def relative_error(got: Any, want: Any) -> float:
 def assert_close(got: Any, want: Any, *, eps: float | None = None, budget: float | None = None, what: Any = "") -> None:
     """Assert that the relative error of every leaf is within a bound.
 
-    Args:
-        got: An array, or a tree of arrays (see ``relative_error``).
-        want: The same tree of wanted values.
-        eps: The bound in units of the machine epsilon of the coarser dtype of the two leaves. Default: 64.
-        budget: The bound as a number (for example that of ``convgru.parity.budget``), instead of ``eps``.
-        what: Named in the message if the assertion fails.
+    Args: got: An array, or a tree of arrays (see ``relative_error``). want: The same tree of wanted
+        values. eps: The bound in units of the machine epsilon of the coarser dtype of the two
+        leaves. Default: 64. budget: The bound as a number (for example that of
+        ``convgru.parity.budget``), instead of ``eps``. what: Named in the message if the assertion
+        fails.
     """
     assert eps is None or budget is None, "either eps or budget"
     units = 64.0 if eps is None else eps

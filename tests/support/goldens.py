@@ -1,4 +1,6 @@
-"""Load the goldens: weights, inputs and outputs of other implementations, as tests/goldens/README.md describes them."""
+"""Load the goldens: weights, inputs and outputs of other implementations, as
+tests/goldens/README.md describes them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ _STATE_DICT = "state_dict/"
 
 
 def load_golden(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return metadata, state dict, and inputs and outputs of a golden; ``name`` is its path below tests/goldens.
+    """Return metadata, state dict, and inputs and outputs of a golden; ``name`` is its path below
+    tests/goldens.
 
     The caller may change what it gets: each call returns arrays of its own.
     """

@@ -1,4 +1,6 @@
-"""What the tests of the PyTorch room share; where torch is not installed they are left out, and the first line says so."""
+"""What the tests of the PyTorch room share; where torch is not installed they are left out, and the
+first line says so.
+"""
 
 import json
 from importlib.util import find_spec

@@ -1,4 +1,6 @@
-"""The .pt files: what goes in comes out, what torch saves is read, and hostile bytes are a WeightsError."""
+"""The .pt files: what goes in comes out, what torch saves is read, and hostile bytes are a
+WeightsError.
+"""
 
 import io
 import os

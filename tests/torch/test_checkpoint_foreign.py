@@ -1,4 +1,6 @@
-"""Anybody's .pt files: what trainers nest and wrappers rename is found, and what would cost memory is refused before it does."""
+"""Anybody's .pt files: what trainers nest and wrappers rename is found, and what would cost memory
+is refused before it does.
+"""
 
 from collections import Counter, OrderedDict
 

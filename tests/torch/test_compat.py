@@ -1,4 +1,6 @@
-"""The drop-ins for pytorch_convgru, BiConvGRU and ConvLSTM_pytorch: the originals' numbers, calls, and quirks, without their crashes."""
+"""The drop-ins for pytorch_convgru, BiConvGRU and ConvLSTM_pytorch: the originals' numbers, calls,
+and quirks, without their crashes.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,6 @@
-"""The drop-in for seyongk's bidirectional ConvLSTM: the original's numbers, its training in plain torch, quirks and correction."""
+"""The drop-in for seyongk's bidirectional ConvLSTM: the original's numbers, its training in plain
+torch, quirks and correction.
+"""
 
 import copy
 import pickle

@@ -1,4 +1,6 @@
-"""Training the drop-ins for pytorch_convgru, BiConvGRU and ConvLSTM_pytorch, against their equations written out in plain torch."""
+"""Training the drop-ins for pytorch_convgru, BiConvGRU and ConvLSTM_pytorch, against their
+equations written out in plain torch.
+"""
 
 import copy
 import io

@@ -1,4 +1,6 @@
-"""Bad lengths, context, masks and teachers: what the message says, in the form 'owner expected ..., got ...'."""
+"""Bad lengths, context, masks and teachers: what the message says, in the form 'owner expected ...,
+got ...'.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,6 @@
-"""A network, or a layer of one, wrapped by torch.compile, DataParallel and the like is still the network."""
+"""A network, or a layer of one, wrapped by torch.compile, DataParallel and the like is still the
+network.
+"""
 
 import pytest
 import torch

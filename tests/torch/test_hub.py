@@ -1,4 +1,6 @@
-"""huggingface_hub's mixin: what save_pretrained writes makes the same network again, whichever way it was made."""
+"""huggingface_hub's mixin: what save_pretrained writes makes the same network again, whichever way
+it was made.
+"""
 
 import json
 

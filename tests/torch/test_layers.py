@@ -1,4 +1,6 @@
-"""A layer of a stack is a module: hooks, weight hooks, parametrizations, sharding, checkpointing and summaries act on it."""
+"""A layer of a stack is a module: hooks, weight hooks, parametrizations, sharding, checkpointing
+and summaries act on it.
+"""
 
 import copy
 import pickle
@@ -116,9 +118,11 @@ def test_a_layer_by_itself_gives_what_it_gives_in_the_stack(name):
 @pytest.mark.parametrize("hook", WEIGHT_HOOKS)
 @pytest.mark.parametrize("name", NETS)
 def test_weight_hooks_act(name, hook):
-    """The older hooks replace a weight by a plain tensor before each call: what is computed is the network of that weight.
+    """The older hooks replace a weight by a plain tensor before each call: what is computed is the
+    network of that weight.
 
-    Over two steps of an optimiser: each call computes the weight anew, and each backward pass reaches what it is made of.
+    Over two steps of an optimiser: each call computes the weight anew, and each backward pass
+    reaches what it is made of.
     """
     net, plain, x = NETS[name](), NETS[name](), x_of()
     for layer in layers_of(net):
@@ -245,7 +249,9 @@ def mesh():
 
 @pytest.mark.parametrize("name", NETS)
 def test_fully_shard_acts_on_a_layer(name, mesh):
-    """FSDP2: parameters gathered before a layer's call and freed after it; the same numbers and gradients."""
+    """FSDP2: parameters gathered before a layer's call and freed after it; the same numbers and
+    gradients.
+    """
     net, x = NETS[name](), x_of()
     want, slopes = backward(copy.deepcopy(net), x)
     for layer in layers_of(net):
@@ -275,7 +281,9 @@ def test_fully_shard_in_mixed_precision(mesh):
 
 @pytest.mark.parametrize("name", NETS)
 def test_deferred_initialisation(name):
-    """FSDP's way from the meta device: to_empty, then reset_parameters of every module that holds parameters itself."""
+    """FSDP's way from the meta device: to_empty, then reset_parameters of every module that holds
+    parameters itself.
+    """
     with torch.device("meta"):
         net = NETS[name]()
     net.to_empty(device="cpu")
@@ -292,7 +300,9 @@ def test_deferred_initialisation(name):
 @pytest.mark.parametrize("reentrant", [False, True], ids=["non-reentrant", "reentrant"])
 @pytest.mark.parametrize("name", NETS)
 def test_activation_checkpointing_of_layers(name, reentrant):
-    """torch.utils.checkpoint around each layer: the same numbers and gradients, random masks included."""
+    """torch.utils.checkpoint around each layer: the same numbers and gradients, random masks
+    included.
+    """
     if reentrant and "lstm" in repr(NETS[name]()).lower():
         pytest.skip(
             "reentrant checkpointing loses the gradients of nested outputs, the (h, c) of an LSTM: torch says so"

@@ -1,4 +1,6 @@
-"""Exports loaded where they are meant for: torch.nn's own GRU, LSTM and RNN, and the drop-ins for older systems."""
+"""Exports loaded where they are meant for: torch.nn's own GRU, LSTM and RNN, and the drop-ins for
+older systems.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def test_biconvgru() -> None:
 
 
 class SmallUpdateBlock(torch.nn.Module):
-    """A model around a ConvGRU as RAFT's small one: h' = (1 - z) * h + z * q on [h, x], and something else."""
+    """A model around a ConvGRU as RAFT's small one: h' = (1 - z) * h + z * q on [h, x], and
+    something else.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""State dicts of another network whose names and shapes are the same: refused, with both networks named."""
+"""State dicts of another network whose names and shapes are the same: refused, with both networks
+named.
+"""
 
 import copy
 

@@ -141,7 +141,9 @@ def test_forecaster_streams():
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 10])
 def test_frames_convolved_at_once_change_nothing(frames, monkeypatch):
-    """Chunks of the input convolution that do and do not divide the sequence; the same numbers, gradients included."""
+    """Chunks of the input convolution that do and do not divide the sequence; the same numbers,
+    gradients included.
+    """
     net, x = NETS["gru-valid"](dtype=torch.float64), torch.randn(7, 2, 2, 6, 5, dtype=torch.float64)
     want = torch.autograd.grad(net(x)[0].square().sum(), list(net.parameters()))
     seen = []
@@ -168,7 +170,9 @@ def test_patch_is_torchs_pixel_unshuffle():
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_dtypes_follow_input_and_parameters(ndim, dtype):
-    """Against the float64 reference on the rounded numbers, even kernels included; nothing is cast on the way."""
+    """Against the float64 reference on the rounded numbers, even kernels included; nothing is cast
+    on the way.
+    """
     spec = convgru.network("gru", 2, [3, 2], kernel_size=[2, 3], ndim=ndim)
     weights = convgru.init(spec, 1, dtype)
     x = np.random.default_rng(0).standard_normal((3, 2, 2, *(5, 4, 6)[:ndim])).astype(weights.dtype)

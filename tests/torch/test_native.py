@@ -1,4 +1,6 @@
-"""With a kernel of 1 on an image of 1x1 the numbers are those of torch.nn.GRU, torch.nn.LSTM and torch.nn.RNN."""
+"""With a kernel of 1 on an image of 1x1 the numbers are those of torch.nn.GRU, torch.nn.LSTM and
+torch.nn.RNN.
+"""
 
 import pytest
 import torch
@@ -16,7 +18,9 @@ PAIRS = {
 
 
 def make(kind, layers, bias):
-    """The two networks in float64, ours with the weights of torch's; torch's two biases are one, but for GRU's b_hn."""
+    """The two networks in float64, ours with the weights of torch's; torch's two biases are one,
+    but for GRU's b_hn.
+    """
     ours, options, theirs, their_options = PAIRS[kind]
     net = ours(C, H, 1, num_layers=layers, bias=bias, dtype=torch.float64, **options)
     native = theirs(C, H, num_layers=layers, bias=bias, dtype=torch.float64, **their_options)

@@ -1,4 +1,6 @@
-"""State dicts behind weight norm, spectral norm, pruning, AveragedModel and FSDP2: read as what the network computes with."""
+"""State dicts behind weight norm, spectral norm, pruning, AveragedModel and FSDP2: read as what the
+network computes with.
+"""
 
 import subprocess
 import sys
@@ -49,7 +51,8 @@ def pruned_and_normed(cell, name):
     prune.random_unstructured(cell.parametrizations[name], "original1", 0.3)
 
 
-# What is done to a weight, and by how many eps of the weight's dtype the result may differ from torch's.
+# What is done to a weight, and by how many eps of the weight's dtype the result may differ from
+# torch's.
 KINDS = {
     "weight_norm": (normed, 4),
     "weight_norm of the whole": (normed_as_a_whole, 8),

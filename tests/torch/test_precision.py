@@ -1,4 +1,6 @@
-"""precise(): TF32 off and put back, whichever generation of torch's settings the user has touched; devices; CUDA."""
+"""precise(): TF32 off and put back, whichever generation of torch's settings the user has touched;
+devices; CUDA.
+"""
 
 import subprocess
 import sys

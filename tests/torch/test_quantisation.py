@@ -1,4 +1,6 @@
-"""What docs/torch.md says of quantisation: PyTorch's default ways change nothing, and raise nothing."""
+"""What docs/torch.md says of quantisation: PyTorch's default ways change nothing, and raise
+nothing.
+"""
 
 import copy
 import warnings

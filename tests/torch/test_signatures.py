@@ -9,7 +9,9 @@ from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN,
 
 
 def test_signatures_show_every_option():
-    """What help() and editors show: the arguments of convgru.spec.network with their defaults, and torch's own."""
+    """What help() and editors show: the arguments of convgru.spec.network with their defaults, and
+    torch's own.
+    """
     core = inspect.signature(convgru.network).parameters
     own = {"batch_first", "device", "dtype"}
     for kind, missing in (

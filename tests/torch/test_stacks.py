@@ -1,4 +1,6 @@
-"""Whole networks as users call them: both directions, lengths, last frames, all layers, streaming with context, detached states, printing."""
+"""Whole networks as users call them: both directions, lengths, last frames, all layers, streaming
+with context, detached states, printing.
+"""
 
 import pytest
 import torch
@@ -36,7 +38,9 @@ def close(got, want):
 
 @pytest.mark.parametrize("name", BOTH)
 def test_backward_outputs_belong_to_their_frames(name):
-    """A change in the last frame reaches every output; a network with swapped directions reads the sequence turned round."""
+    """A change in the last frame reaches every output; a network with swapped directions reads the
+    sequence turned round.
+    """
     net = NETS[name](**DOUBLE)
     x = x_of(net).requires_grad_()
     y, _ = net(x)
@@ -93,7 +97,9 @@ def test_last_only_keeps_no_other_outputs():
 
 @pytest.mark.parametrize("name", NETS)
 def test_padding_is_not_read(name):
-    """NaN and infinity there change nothing, gradients included; each sample is what it is by itself."""
+    """NaN and infinity there change nothing, gradients included; each sample is what it is by
+    itself.
+    """
     net, lengths = NETS[name](**DOUBLE), [4, 0, 2]
     x = x_of(net)
     context = [torch.randn(5, *s, **DOUBLE) for s in context_shapes(net.spec, 3, (6, 5))]
@@ -165,7 +171,9 @@ def test_context_follows_the_layout_of_the_input():
 
 
 def test_a_sequence_in_two_calls():
-    """State handed from call to call: the same numbers; detached, the second call's gradient ends where it begins."""
+    """State handed from call to call: the same numbers; detached, the second call's gradient ends
+    where it begins.
+    """
     for name in FORWARD:
         net = NETS[name](**DOUBLE)
         x = x_of(net).requires_grad_()
@@ -245,7 +253,9 @@ def test_groups_and_gates_are_initialised_each_by_itself():
 
 
 def test_decoder_streams_on_the_encoder():
-    """``step`` hands on the encoder's state: frame by frame it ends with the prediction of the whole call."""
+    """``step`` hands on the encoder's state: frame by frame it ends with the prediction of the
+    whole call.
+    """
     net = Forecaster("gru", 1, [3, 2], patch=2, decoder=True, **DOUBLE)
     x, state = torch.randn(4, 2, 1, 6, 4, **DOUBLE), None
     for frame in x:

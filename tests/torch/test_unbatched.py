@@ -1,4 +1,6 @@
-"""Unbatched input, as torch.nn.GRU takes it: no batch axis in input, state, context, targets and results."""
+"""Unbatched input, as torch.nn.GRU takes it: no batch axis in input, state, context, targets and
+results.
+"""
 
 from functools import partial
 

@@ -1,4 +1,6 @@
-"""The importers' plan in MindSpore: the canonical tensors of an older system's parameters, in both modes, with gradients."""
+"""The importers' plan in MindSpore: the canonical tensors of an older system's parameters, in both
+modes, with gradients.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,14 @@ import mindspore.ops as mops
 from convgru.importers.plan import Block, Plan
 
 Move = tuple[str, int, int, int, int, bool]
-"""Foreign name, rows from and to, columns from and to (both 0: there are no columns), and whether the sign turns."""
+"""Foreign name, rows from and to, columns from and to (both 0: there are no columns), and whether
+the sign turns.
+"""
 
 
 def moves(plan: Plan) -> tuple[tuple[str, tuple[Move, ...]], ...]:
-    """A plan of slices and signs as constants that a graph can hold: canonical name -> a move for each of its blocks.
+    """A plan of slices and signs as constants that a graph can hold: canonical name -> a move for
+    each of its blocks.
 
     Raises ValueError for a plan with sums, folded norms or permutations, which no drop-in here has.
     """

@@ -1,4 +1,6 @@
-"""A drop-in for the MindSpore ports of jacobkimmel/pytorch_convgru: one call is one frame, through all layers."""
+"""A drop-in for the MindSpore ports of jacobkimmel/pytorch_convgru: one call is one frame, through
+all layers.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,14 @@ from convgru_mindspore.parameters import check_dtype
 LAYOUT = "mindspore_convgru"
 PREFIX = layer_prefix(0)
 HEAD = "cell_0."
-"""How the names of a network's first cell begin in the table of layouts: the cell here is described as that."""
+"""How the names of a network's first cell begin in the table of layouts: the cell here is described
+as that.
+"""
 
 
 class ConvGRUCell(nn.Cell):
-    """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution (``convgru.equations.gru_before``).
+    """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution
+    (``convgru.equations.gru_before``).
 
     Args:
         input_size: channels C of the input.
@@ -35,8 +40,9 @@ class ConvGRUCell(nn.Cell):
         dtype: of parameters, input and state: mindspore.float32, float64 or float16.
         corrected: accepted as in the other drop-ins; nothing is wrong with this system's numbers.
 
-    Parameters: ``reset_gate``, ``update_gate``, ``out_gate``, each with ``.weight`` (H, C+H, k, k), orthogonal at first, and with
-    ``has_bias`` ``.bias`` (H), zero at first. The update gate has the original's sign: z is how much of the new value is taken.
+    Parameters: ``reset_gate``, ``update_gate``, ``out_gate``, each with ``.weight`` (H, C+H, k, k),
+    orthogonal at first, and with ``has_bias`` ``.bias`` (H), zero at first. The update gate has the
+    original's sign: z is how much of the new value is taken.
 
     Raises:
         ValueError, TypeError: for arguments that describe no cell, or a dtype that it cannot have.
@@ -82,9 +88,11 @@ class ConvGRUCell(nn.Cell):
     def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, input_: Any, prev_state: Any = None, checked: bool = False
     ) -> Any:
-        """The new state (B, H, H, W) after the frame (B, C, H, W) and the state before it, None for zeros.
+        """The new state (B, H, H, W) after the frame (B, C, H, W) and the state before it, None for
+        zeros.
 
-        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters'.
+        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the
+        parameters'.
         """
         state: Any = None if prev_state is None else (prev_state,)
         if not checked:
@@ -115,22 +123,22 @@ class ConvGRUCell(nn.Cell):
 
 
 class ConvGRU(nn.Cell):
-    """The original's network: layers of ``ConvGRUCell``, each reading the new state of the one before.
+    """The original's network: layers of ``ConvGRUCell``, each reading the new state of the one
+    before.
 
-    Args:
-        input_size: channels of the input.
-        hidden_sizes: channels of the states, a number, or a list with one for each layer.
-        kernel_sizes: a number, or a list with one for each layer; even ones work too.
-        n_layers: how many layers.
-        has_bias, dtype, corrected: as in ``ConvGRUCell``.
-        torch_names: call the layers ``ConvGRUCell_00`` …, as the PyTorch original does, for checkpoints with those names.
+    Args: input_size: channels of the input. hidden_sizes: channels of the states, a number, or a
+        list with one for each layer. kernel_sizes: a number, or a list with one for each layer;
+        even ones work too. n_layers: how many layers. has_bias, dtype, corrected: as in
+        ``ConvGRUCell``. torch_names: call the layers ``ConvGRUCell_00`` …, as the PyTorch original
+        does, for checkpoints with those names.
 
-    Parameters: those of the cells ``cell_0``, ``cell_1`` …, in that order: ``mindspore.load_param_into_net`` reads such files, whatever
-    stands before ``cell_0`` in all of their names. Kept from the original: a call takes one frame, and returns the states of all
+    Parameters: those of the cells ``cell_0``, ``cell_1`` …, in that order:
+    ``mindspore.load_param_into_net`` reads such files, whatever stands before ``cell_0`` in all of
+    their names. Kept from the original: a call takes one frame, and returns the states of all
     layers in a list. No longer broken: see docs/compat/mindspore_pytorch_convgru.md.
 
-    Raises:
-        ValueError, TypeError: for arguments that describe no network; a list that has not ``n_layers`` entries.
+    Raises: ValueError, TypeError: for arguments that describe no network; a list that has not
+        ``n_layers`` entries.
 
     Source: github.com/jacobkimmel/pytorch_convgru; Ballas et al. 2015, arXiv:1511.06432.
 
@@ -176,10 +184,12 @@ class ConvGRU(nn.Cell):
     def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, x: Any, hidden: Any = None, checked: bool = False
     ) -> Any:
-        """The list of new states after the frame x (B, C, H, W); its last entry is the network's output.
+        """The list of new states after the frame x (B, C, H, W); its last entry is the network's
+        output.
 
-        ``hidden`` is what the last call returned: a list with (B, H, H, W) for each layer; None or an empty list for zeros.
-        Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a dtype that is not the parameters'.
+        ``hidden`` is what the last call returned: a list with (B, H, H, W) for each layer; None or
+        an empty list for zeros. Raises ValueError for a shape, or a number of states, that does not
+        fit, TypeError for a dtype that is not the parameters'.
         """
         state: Any = None if hidden is None or len(hidden) == 0 else hidden
         if not checked:

@@ -1,4 +1,6 @@
-"""Base class of the drop-ins: holds another system's parameters and computes the canonical tensors from them."""
+"""Base class of the drop-ins: holds another system's parameters and computes the canonical tensors
+from them.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,11 @@ Init = TypeVar("Init", bound=Callable[..., None])
 
 
 class DropIn(nn.Module):
-    """A module with the parameter names of another system, and the spec of the network that they describe.
+    """A module with the parameter names of another system, and the spec of the network that they
+    describe.
 
-    ``arrays()`` computes the canonical tensors from the parameters at each call, so that gradients reach them.
-    The state dict holds the original's keys and nothing else.
+    ``arrays()`` computes the canonical tensors from the parameters at each call, so that gradients
+    reach them. The state dict holds the original's keys and nothing else.
     """
 
     spec: NetworkSpec
@@ -37,19 +40,20 @@ class DropIn(nn.Module):
     _head: str
 
     def _read_as(self, layout: str, spec: NetworkSpec, *, head: str = "", groups: int | None = None) -> None:
-        """Set the spec, and the layout (``convgru.importers.LAYOUTS``) that maps the parameters to it.
+        """Set the spec, and the layout (``convgru.importers.LAYOUTS``) that maps the parameters to
+        it.
 
-        Args:
-            layout: name of the layout.
-            spec: the network.
-            head: prefix of the layout's names above this module, if it is one cell of what the layout describes.
-            groups: groups of the original, if its convolutions are grouped across the gates.
+        Args: layout: name of the layout. spec: the network. head: prefix of the layout's names
+            above this module, if it is one cell of what the layout describes. groups: groups of the
+            original, if its convolutions are grouped across the gates.
         """
         self.spec, self._head = spec, head
         self._plan = plan(Match.of(LAYOUTS[layout], spec, groups))
 
     def _foreign(self) -> dict[str, Tensor]:
-        """Map the layout's names to the parameters as used now, behind parametrizations and functional_call too."""
+        """Map the layout's names to the parameters as used now, behind parametrizations and
+        functional_call too.
+        """
         compute_hooked_weights(self)
         names = {name for blocks in self._plan.values() for block in blocks for name in block.names}
         return {name: parameter(self, name.removeprefix(self._head)) for name in sorted(names)}
@@ -59,7 +63,9 @@ class DropIn(nn.Module):
         return canonical(self._plan, self._foreign(), TORCH)
 
     def exact_arrays(self) -> dict[str, np.ndarray]:
-        """Compute the canonical arrays in float64, rounded once, as ``convgru.adopt(self.state_dict())`` does."""
+        """Compute the canonical arrays in float64, rounded once, as
+        ``convgru.adopt(self.state_dict())`` does.
+        """
         return canonical(self._plan, {name: to_numpy(tensor) for name, tensor in self._foreign().items()})
 
     def _run(self, x: Tensor, state: Any, **options: Any) -> tuple[Any, Any]:
@@ -69,13 +75,16 @@ class DropIn(nn.Module):
 
 
 def convolution(inputs: int, outputs: int, kernel: Sequence[int], bias: bool = True) -> nn.Conv2d:
-    """Make the original's nn.Conv2d, initial values included. It holds the parameters and is never called."""
+    """Make the original's nn.Conv2d, initial values included. It holds the parameters and is never
+    called.
+    """
     height, width = kernel
     return nn.Conv2d(inputs, outputs, (height, width), padding=(height // 2, width // 2), bias=bias)
 
 
 def arguments_of(constructor: Callable[..., None], *, without: str = "") -> Callable[[Init], Init]:
-    """Decorate an ``__init__(self, ..., *rest, **options)``: ``help`` shows the arguments of another one instead.
+    """Decorate an ``__init__(self, ..., *rest, **options)``: ``help`` shows the arguments of
+    another one instead.
 
     Those that the decorated one names itself come first; ``without`` is left out.
     """
@@ -92,7 +101,9 @@ def arguments_of(constructor: Callable[..., None], *, without: str = "") -> Call
 
 
 def per_layer(owner: str, name: str, value: Any, count: int) -> list[Any]:
-    """Return a list with one value for each layer, inner lists as tuples. Raises ValueError for a list of another length."""
+    """Return a list with one value for each layer, inner lists as tuples. Raises ValueError for a
+    list of another length.
+    """
     if not isinstance(value, list):
         return [value] * count
     if len(value) != count:
@@ -101,7 +112,9 @@ def per_layer(owner: str, name: str, value: Any, count: int) -> list[Any]:
 
 
 def states(owner: str, name: str, given: Any, count: int) -> list[Any]:
-    """Return the initial state of each layer, None for zeros. Raises ValueError for another number of states."""
+    """Return the initial state of each layer, None for zeros. Raises ValueError for another number
+    of states.
+    """
     if given is not None and not isinstance(given, (list, tuple, Tensor)):
         raise TypeError(f"{owner} {name} expected a list of states, got {type(given).__name__}")
     each = [*(() if given is None else given)] or [None] * count
@@ -113,7 +126,8 @@ def states(owner: str, name: str, given: Any, count: int) -> list[Any]:
 def check_sequence(owner: str, spec: NetworkSpec, x: Any, layout: str) -> None:
     """Raise TypeError unless x is a tensor, ValueError unless its shape fits the spec.
 
-    An input without a batch axis, which the networks of ``convgru.torch`` take, is refused: the originals have none.
+    An input without a batch axis, which the networks of ``convgru.torch`` take, is refused: the
+    originals have none.
     """
     axes = layout.replace("S", "DHW"[-spec.ndim :])
     if isinstance(x, Tensor) and x.ndim != len(axes):

@@ -1,4 +1,6 @@
-"""Drop-in for TopDianyou/BiConvGRU: a stack of layers forward, another backward, concatenated at the top."""
+"""Drop-in for TopDianyou/BiConvGRU: a stack of layers forward, another backward, concatenated at
+the top.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ Size = tuple[int, ...]
 
 
 class ConvGRUCell(DropIn):
-    """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution (``convgru.equations.gru_before``).
+    """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution
+    (``convgru.equations.gru_before``).
 
     Args:
         input_size: height and width, used by ``init_hidden``; the cell takes frames of any size.
@@ -27,8 +30,8 @@ class ConvGRUCell(DropIn):
         kernel_size: kernel size of both convolutions; even sizes are supported.
         bias: if False, the convolutions have no bias.
 
-    Parameters: ``conv_gates.weight`` (2H, C+H, kh, kw), the rows of r above those of z, and ``.bias``; ``conv_candidate.weight``
-    (H, C+H, kh, kw) and ``.bias``; at first as nn.Conv2d's.
+    Parameters: ``conv_gates.weight`` (2H, C+H, kh, kw), the rows of r above those of z, and
+    ``.bias``; ``conv_candidate.weight`` (H, C+H, kh, kw) and ``.bias``; at first as nn.Conv2d's.
 
     Raises:
         ValueError, TypeError: if the arguments describe no cell.
@@ -51,20 +54,26 @@ class ConvGRUCell(DropIn):
         self.conv_candidate = convolution(input_dim + hidden_dim, hidden_dim, kernel, bias)
 
     def init_hidden(self, batch_size: int, device: Any = None) -> Tensor:
-        """Return a state of zeros of the constructor's ``input_size``, in the dtype of the parameters."""
+        """Return a state of zeros of the constructor's ``input_size``, in the dtype of the
+        parameters.
+        """
         shape = (batch_size, self.hidden_dim, self.height, self.width)
         return self.conv_gates.weight.new_zeros(shape, device=device)
 
     def forward(self, x: Tensor, h_prev: Tensor | None = None) -> Tensor:
-        """Take one frame (B, C, H, W) and the state (B, hidden_dim, H, W), or None for zeros; returns the new state.
+        """Take one frame (B, C, H, W) and the state (B, hidden_dim, H, W), or None for zeros;
+        returns the new state.
 
-        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters'.
+        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the
+        parameters'.
         """
         h: Tensor = self._run(x, None if h_prev is None else (h_prev,), layout="BCS")[0]
         return h
 
     def sequence(self, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Run over all frames (B, T, C, H, W) in one call; returns contiguous outputs (B, T, H, ...) and the final state."""
+        """Run over all frames (B, T, C, H, W) in one call; returns contiguous outputs (B, T, H,
+        ...) and the final state.
+        """
         y, (final,) = self._run(x, None if h is None else (h,), layout="BTCS")
         return y.contiguous(), final
 
@@ -72,27 +81,27 @@ class ConvGRUCell(DropIn):
 class ConvGRU(DropIn):
     """The original's stack of layers in one direction.
 
-    Args:
-        input_size: height and width; frames of any size are accepted.
-        input_dim: number of channels of the input (of a list, the first entry).
-        hidden_dim: number of channels of the states, or a list with one for each layer.
-        kernel_size: a number or a pair, or a list with one for each layer; even sizes are supported.
-        num_layers: number of layers.
-        batch_first: if True, the input is (B, T, C, H, W) instead of (T, B, C, H, W).
-        bias: if False, the convolutions have no bias.
-        return_all_layers: if True, outputs and states of all layers are returned instead of the last layer's.
-        dropout: probability of dropout in training.
-        output_size: unless it is ``input_size``, each frame is pooled to this size first (adaptive average).
-        corrected: keyword only; if True, the quirks listed here are corrected.
+    Args: input_size: height and width; frames of any size are accepted. input_dim: number of
+        channels of the input (of a list, the first entry). hidden_dim: number of channels of the
+        states, or a list with one for each layer. kernel_size: a number or a pair, or a list with
+        one for each layer; even sizes are supported. num_layers: number of layers. batch_first: if
+        True, the input is (B, T, C, H, W) instead of (T, B, C, H, W). bias: if False, the
+        convolutions have no bias. return_all_layers: if True, outputs and states of all layers are
+        returned instead of the last layer's. dropout: probability of dropout in training.
+        output_size: unless it is ``input_size``, each frame is pooled to this size first (adaptive
+        average). corrected: keyword only; if True, the quirks listed here are corrected.
 
     Kept from the original unless ``corrected``:
-        - dropout falls on the output of every layer, the last included; ``corrected``: only on what another layer reads;
-        - the outputs are (B, T, H, ...) even when the input is time first; ``corrected``: they have the axes of the input.
+        - dropout falls on the output of every layer, the last included; ``corrected``: only on what
+          another layer reads;
+        - the outputs are (B, T, H, ...) even when the input is time first; ``corrected``: they have
+          the axes of the input.
 
-    No longer broken: see docs/compat/biconvgru.md. Parameters: ``cells.L.`` and those of ``ConvGRUCell``, layer by layer.
+    No longer broken: see docs/compat/biconvgru.md. Parameters: ``cells.L.`` and those of
+    ``ConvGRUCell``, layer by layer.
 
-    Raises:
-        ValueError, TypeError: if the arguments describe no network, or a list does not have ``num_layers`` entries.
+    Raises: ValueError, TypeError: if the arguments describe no network, or a list does not have
+        ``num_layers`` entries.
 
     Source: github.com/TopDianyou/BiConvGRU; Ballas et al. 2015, arXiv:1511.06432.
 
@@ -140,10 +149,11 @@ class ConvGRU(DropIn):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Run over a sequence, (B, T, C, H, W), or (T, B, C, H, W) without ``batch_first``.
 
-        ``hidden_state`` holds (B, H, ...) for each layer, None for zeros. Returns the list of outputs, each (B, T, H, ...), and the
-        list of final states: of the last layer, or of all.
+        ``hidden_state`` holds (B, H, ...) for each layer, None for zeros. Returns the list of
+        outputs, each (B, T, H, ...), and the list of final states: of the last layer, or of all.
 
-        Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a dtype that is not the parameters'.
+        Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a
+        dtype that is not the parameters'.
         """
         given = states("ConvGRU", "hidden_state", hidden_state, self.num_layers)
         check_sequence("ConvGRU", self.spec, x, "BTCS" if self.batch_first else "TBCS")
@@ -163,25 +173,28 @@ class ConvGRU(DropIn):
 
 
 class BiConvGRU(DropIn):
-    """The original's network: a ``ConvGRU`` over the frames, another over the frames in reverse, their outputs concatenated.
+    """The original's network: a ``ConvGRU`` over the frames, another over the frames in reverse,
+    their outputs concatenated.
 
-    Args:
-        bidirectional: if False, there is the forward direction alone.
-        corrected: keyword only; if True, the quirks listed here are corrected.
-        input_size, input_dim, hidden_dim, kernel_size, num_layers, batch_first, bias, return_all_layers, dropout,
-            output_size: as for ``ConvGRU``, of each direction.
+    Args: bidirectional: if False, there is the forward direction alone. corrected: keyword only; if
+        True, the quirks listed here are corrected. input_size, input_dim, hidden_dim, kernel_size,
+        num_layers, batch_first, bias, return_all_layers, dropout, output_size: as for ``ConvGRU``,
+        of each direction.
 
     Kept from the original unless ``corrected``:
-        - ``return_sequence=False`` returns the frame T−1 of both halves, where the backward half has read one frame;
-          ``corrected``: the frame 0 of the backward half, where it has read all;
-        - ``batch_first=False`` exchanges the first two axes twice, so that the network runs over the samples of each frame and not
-          over the frames; with two directions this takes as many samples as frames. ``corrected``: it runs over the frames;
+        - ``return_sequence=False`` returns the frame T−1 of both halves, where the backward half
+          has read one frame; ``corrected``: the frame 0 of the backward half, where it has read
+          all;
+        - ``batch_first=False`` exchanges the first two axes twice, so that the network runs over
+          the samples of each frame and not over the frames; with two directions this takes as many
+          samples as frames. ``corrected``: it runs over the frames;
         - what ``ConvGRU`` lists.
 
-    No longer broken: see docs/compat/biconvgru.md. Parameters: ``forward_gru.`` and ``reverse_gru.``, each with those of ``ConvGRU``.
+    No longer broken: see docs/compat/biconvgru.md. Parameters: ``forward_gru.`` and
+    ``reverse_gru.``, each with those of ``ConvGRU``.
 
-    Raises:
-        ValueError, TypeError: if the arguments describe no network, or a list does not have ``num_layers`` entries.
+    Raises: ValueError, TypeError: if the arguments describe no network, or a list does not have
+        ``num_layers`` entries.
 
     Source: github.com/TopDianyou/BiConvGRU; Ballas et al. 2015, arXiv:1511.06432.
 
@@ -217,10 +230,12 @@ class BiConvGRU(DropIn):
     ) -> tuple[list[Tensor], tuple[list[Tensor], ...]]:
         """Run over a sequence, (B, T, C, H, W), or (T, B, C, H, W) without ``batch_first``.
 
-        ``hidden_state`` holds for each direction what ``ConvGRU`` takes, None for zeros. Returns the list of outputs, each
-        (B, T, 2H, ...), or one frame (B, 2H, ...) of each without ``return_sequence``; and the final states, a list for each direction.
+        ``hidden_state`` holds for each direction what ``ConvGRU`` takes, None for zeros. Returns
+        the list of outputs, each (B, T, 2H, ...), or one frame (B, 2H, ...) of each without
+        ``return_sequence``; and the final states, a list for each direction.
 
-        Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a dtype that is not the parameters'.
+        Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a
+        dtype that is not the parameters'.
         """
         check_sequence("BiConvGRU", self.spec, x, "BTCS" if self.forward_gru.batch_first else "TBCS")
         begin = (None, None) if hidden_state is None else tuple(hidden_state)

@@ -1,4 +1,6 @@
-"""Drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch: the gates with their batch norm, the base class, the cell."""
+"""Drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch: the gates with their batch norm, the base
+class, the cell.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ State = tuple[Tensor, Tensor]
 
 
 class ConvGate(nn.Module):
-    """Holds ``conv_x``, ``conv_h`` and ``bn2d``, the batch norm of their sum, as the original makes them."""
+    """Holds ``conv_x``, ``conv_h`` and ``bn2d``, the batch norm of their sum, as the original makes
+    them.
+    """
 
     def __init__(self, in_channels: int, hidden_channels: int, kernel_size: Ints, padding: Any, bias: bool) -> None:
         super().__init__()
@@ -37,7 +41,9 @@ class ConvGate(nn.Module):
 
 
 class BatchNormed:
-    """``convgru_torch.ops`` with a batch norm for ``norm``, which updates its running statistics in training."""
+    """``convgru_torch.ops`` with a batch norm for ``norm``, which updates its running statistics in
+    training.
+    """
 
     conv, add_channel, peep = staticmethod(ops.conv), staticmethod(ops.add_channel), staticmethod(ops.peep)
     split, split_rz_n, concat = staticmethod(ops.split), staticmethod(ops.split_rz_n), staticmethod(ops.concat)
@@ -53,14 +59,18 @@ class BatchNormed:
 
 
 class Gated(DropIn):
-    """Base of network and cell: in evaluation the batch norm is folded into the convolutions, in training it runs each step."""
+    """Base of network and cell: in evaluation the batch norm is folded into the convolutions, in
+    training it runs each step.
+    """
 
     _plain: Plan
     """The convolutions alone, without their batch norm."""
     _plain_spec: NetworkSpec
 
     def _describe(self, spec: NetworkSpec, bias: bool, head: str = "") -> None:
-        """Read the parameters by the layout table, once with the batch norm folded in and once without it."""
+        """Read the parameters by the layout table, once with the batch norm folded in and once
+        without it.
+        """
         pieces = [piece for piece in LAYOUT.pieces if bias or not piece.optional]
         self.spec, self._head, self._plan = spec, head, plan(Match(LAYOUT, "", spec, tuple(pieces)))
         convolutions = tuple(replace(piece, norm="") for piece in pieces if "bn2d" not in piece.key)
@@ -72,7 +82,9 @@ class Gated(DropIn):
         return [module for module in self.modules() if isinstance(module, ConvGate)]
 
     def _outputs(self, x: Tensor, state: Any, layout: str) -> tuple[Tensor, tuple[State, ...]]:
-        """Return outputs, both directions concatenated, output[t] belonging to frame t, and the final (h, c) of each direction."""
+        """Return outputs, both directions concatenated, output[t] belonging to frame t, and the
+        final (h, c) of each direction.
+        """
         if any(gate.bn2d.training for gate in self._gates()):
             return self._trained(x, state, layout)
         result: tuple[Tensor, tuple[State, ...]] = self._run(x, state, layout=layout)
@@ -104,7 +116,8 @@ class Gated(DropIn):
 
 
 class ConvLSTMCell(Gated):
-    """The original's cell: an LSTM whose four gates are batch-normalised together (``convgru.equations.lstm``).
+    """The original's cell: an LSTM whose four gates are batch-normalised together
+    (``convgru.equations.lstm``).
 
     a = norm(W*x + b_x + U*h + b_h) is cut into i, f, g, o, in this order.
 
@@ -117,13 +130,14 @@ class ConvLSTMCell(Gated):
         bias: if False, the convolutions have no bias b_x, b_h.
         corrected: accepted as in ``ConvLSTM``, without effect: the cell has no quirks.
 
-    Parameters: ``gates.0.conv_x.weight`` (4H, C, kh, kw), ``gates.0.conv_h.weight`` (4H, H, kh, kw), their ``.bias`` (4H), and those of
-    ``gates.0.bn2d``, an nn.BatchNorm2d(4H).
+    Parameters: ``gates.0.conv_x.weight`` (4H, C, kh, kw), ``gates.0.conv_h.weight`` (4H, H, kh,
+    kw), their ``.bias`` (4H), and those of ``gates.0.bn2d``, an nn.BatchNorm2d(4H).
 
     Raises:
         ValueError, TypeError: if the arguments describe no cell.
 
-    Source: github.com/seyongk/Bidirectional-Conv-LSTM-pytorch; Ioffe and Szegedy 2015, arXiv:1502.03167.
+    Source: github.com/seyongk/Bidirectional-Conv-LSTM-pytorch; Ioffe and Szegedy 2015,
+    arXiv:1502.03167.
 
     Example:
         >>> cell = ConvLSTMCell(1, 64, 3, padding=1, stride=1, bias=True)
@@ -148,10 +162,11 @@ class ConvLSTMCell(Gated):
         self.gates = nn.ModuleList([ConvGate(in_channels, hidden_channels, kernel_size, padding, bias)])
 
     def forward(self, x: Tensor, hidden_state: Tensor | None = None, cell_state: Tensor | None = None) -> State:
-        """Take one frame (B, C, H, W) and h and c, each (B, hidden_channels, H, W), or (1, ...) for all samples; None is zeros.
+        """Take one frame (B, C, H, W) and h and c, each (B, hidden_channels, H, W), or (1, ...) for
+        all samples; None is zeros.
 
-        Returns the new (h, c). Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters', or
-        for h without c.
+        Returns the new (h, c). Raises ValueError for a shape that does not fit, TypeError for a
+        dtype that is not the parameters', or for h without c.
         """
         if (hidden_state is None) != (cell_state is None):
             raise TypeError("ConvLSTMCell expected hidden_state and cell_state together")

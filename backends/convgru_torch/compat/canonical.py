@@ -11,7 +11,9 @@ from convgru.importers.execute import Numbers
 
 
 class _Torch:
-    """Implements ``convgru.importers.execute.Numbers``; sums and folded norms are computed in the parameters' dtype."""
+    """Implements ``convgru.importers.execute.Numbers``; sums and folded norms are computed in the
+    parameters' dtype.
+    """
 
     def permute(self, array: Tensor, axes: Sequence[int]) -> Tensor:
         return array.permute(*axes)

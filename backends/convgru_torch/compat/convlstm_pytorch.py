@@ -1,4 +1,6 @@
-"""Drop-in for ndrplz/ConvLSTM_pytorch: whole sequences; outputs and states of the last or of all layers in lists."""
+"""Drop-in for ndrplz/ConvLSTM_pytorch: whole sequences; outputs and states of the last or of all
+layers in lists.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ class ConvLSTMCell(DropIn):
         bias: if False, the convolution has no bias.
         corrected: accepted as in ``ConvLSTM``, without effect: the cell has no quirks.
 
-    Parameters: ``conv.weight`` (4H, C+H, kh, kw), its rows in the order i, f, o, g, and ``conv.bias`` (4H); at first as nn.Conv2d's.
+    Parameters: ``conv.weight`` (4H, C+H, kh, kw), its rows in the order i, f, o, g, and
+    ``conv.bias`` (4H); at first as nn.Conv2d's.
 
     Raises:
         ValueError, TypeError: if the arguments describe no cell.
@@ -48,9 +51,11 @@ class ConvLSTMCell(DropIn):
         self.conv = convolution(input_dim + hidden_dim, 4 * hidden_dim, self.kernel_size, bias)
 
     def forward(self, input_tensor: Tensor, cur_state: Sequence[Tensor] | None = None) -> State:
-        """Take one frame (B, C, H, W) and (h, c), each (B, hidden_dim, H, W), or None for zeros; returns the new (h, c).
+        """Take one frame (B, C, H, W) and (h, c), each (B, hidden_dim, H, W), or None for zeros;
+        returns the new (h, c).
 
-        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters'.
+        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the
+        parameters'.
         """
         given = None if cur_state is None else (tuple(cur_state),)
         state: State = self._run(input_tensor, given, layout="BCS")[1][0]
@@ -66,23 +71,22 @@ class ConvLSTMCell(DropIn):
 class ConvLSTM(DropIn):
     """The original's network: layers of ``ConvLSTMCell`` over a sequence.
 
-    Args:
-        input_dim: number of channels of the input.
-        hidden_dim: number of channels of the states, or a list with one for each layer.
-        kernel_size: a pair or a number, or a list with one for each layer; even sizes are supported.
-        num_layers: number of layers.
-        batch_first: if True, the input is (B, T, C, H, W) instead of (T, B, C, H, W).
-        bias: if False, the convolutions have no bias.
-        return_all_layers: if True, outputs and states of all layers are returned instead of the last layer's.
-        corrected: keyword only; if True, the quirk listed here is corrected.
+    Args: input_dim: number of channels of the input. hidden_dim: number of channels of the states,
+        or a list with one for each layer. kernel_size: a pair or a number, or a list with one for
+        each layer; even sizes are supported. num_layers: number of layers. batch_first: if True,
+        the input is (B, T, C, H, W) instead of (T, B, C, H, W). bias: if False, the convolutions
+        have no bias. return_all_layers: if True, outputs and states of all layers are returned
+        instead of the last layer's. corrected: keyword only; if True, the quirk listed here is
+        corrected.
 
-    Kept from the original unless ``corrected``: the outputs are (B, T, H, ...) even when the input is time first; ``corrected`` gives
-    them the axes of the input. States stay lists [h, c]. No longer broken: see docs/compat/convlstm_pytorch.md.
+    Kept from the original unless ``corrected``: the outputs are (B, T, H, ...) even when the input
+    is time first; ``corrected`` gives them the axes of the input. States stay lists [h, c]. No
+    longer broken: see docs/compat/convlstm_pytorch.md.
 
     Parameters: ``cell_list.L.conv.weight`` and ``.bias``, layer by layer.
 
-    Raises:
-        ValueError, TypeError: if the arguments describe no network, or a list does not have ``num_layers`` entries.
+    Raises: ValueError, TypeError: if the arguments describe no network, or a list does not have
+        ``num_layers`` entries.
 
     Source: github.com/ndrplz/ConvLSTM_pytorch; Shi et al. 2015, arXiv:1506.04214.
 
@@ -121,10 +125,12 @@ class ConvLSTM(DropIn):
     ) -> tuple[list[Tensor], list[list[Tensor]]]:
         """Run over a sequence, (T, B, C, H, W), or (B, T, C, H, W) with ``batch_first``.
 
-        ``hidden_state`` holds (h, c) for each layer, each (B, hidden_dim, H, W), None for zeros. Returns the list of outputs, each
-        (B, T, hidden_dim, H, W), and the list of final states [h, c]: of the last layer, or of all.
+        ``hidden_state`` holds (h, c) for each layer, each (B, hidden_dim, H, W), None for zeros.
+        Returns the list of outputs, each (B, T, hidden_dim, H, W), and the list of final states [h,
+        c]: of the last layer, or of all.
 
-        Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a dtype that is not the parameters'.
+        Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a
+        dtype that is not the parameters'.
         """
         layout = "BTCS" if self.batch_first else "TBCS"
         check_sequence("ConvLSTM", self.spec, input_tensor, layout)
@@ -144,5 +150,7 @@ class ConvLSTM(DropIn):
         return tuple(tuple(each) if isinstance(each, list) else each for each in filled)
 
     def _init_hidden(self, batch_size: int, image_size: Sequence[int]) -> list[State]:
-        """Return a state of zeros for each layer. Underscored in the original, and called by its users."""
+        """Return a state of zeros for each layer. Underscored in the original, and called by its
+        users.
+        """
         return [cell.init_hidden(batch_size, image_size) for cell in self.cell_list]  # type: ignore[operator]

@@ -22,12 +22,15 @@ Sizes = Ints | list[int]
 
 
 class Recurrent(DropIn):
-    """Arguments and parameters of the original's networks and cells; equations: ``convgru.equations``, reset after.
+    """Arguments and parameters of the original's networks and cells; equations:
+    ``convgru.equations``, reset after.
 
-    Parameters: ``weight_ih`` (G·H, C/groups, *k), ``weight_hh`` (G·H, H/groups, *k), ``bias_ih`` and ``bias_hh`` (G·H), the gates in
-    the order i, f, g, o or r, z, n, and ``weight_pi``, ``weight_pf``, ``weight_po`` (H, H/groups, *k) of peepholes; uniform in
-    ±1/√H at first. All convolutions share kernel, stride and dilation, and keep the size of the image at any stride. The
-    ``groups`` cut across the gates: the first rows, whatever their gate, read the first channels.
+    Parameters: ``weight_ih`` (G·H, C/groups, *k), ``weight_hh`` (G·H, H/groups, *k), ``bias_ih``
+    and ``bias_hh`` (G·H), the gates in the order i, f, g, o or r, z, n, and ``weight_pi``,
+    ``weight_pf``, ``weight_po`` (H, H/groups, *k) of peepholes; uniform in ±1/√H at first. All
+    convolutions share kernel, stride and dilation, and keep the size of the image at any stride.
+    The ``groups`` cut across the gates: the first rows, whatever their gate, read the first
+    channels.
     """
 
     kind: ClassVar[str]
@@ -44,7 +47,9 @@ class Recurrent(DropIn):
         bidirectional: bool = False,
         **choices: Any,
     ) -> None:
-        """``sizes`` are input channels, output channels, kernel size and number of layers; ``choices`` the layout's."""
+        """``sizes`` are input channels, output channels, kernel size and number of layers;
+        ``choices`` the layout's.
+        """
         super().__init__()
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"{type(self).__name__} nonlinearity expected 'tanh' or 'relu', got {nonlinearity!r}")
@@ -79,7 +84,9 @@ class Recurrent(DropIn):
         self.reset_parameters()
 
     def _grouped(self, names: list[str]) -> list[list[str]]:
-        """Return the parameters of each layer and direction, in the order in which the original creates and initialises them."""
+        """Return the parameters of each layer and direction, in the order in which the original
+        creates and initialises them.
+        """
         return [names]
 
     @torch.no_grad()
@@ -110,7 +117,9 @@ class Recurrent(DropIn):
 
 
 class Stack(Recurrent):
-    """Layers over a sequence: the call, the states, the order of the parameters; ``Network`` and ``RNN`` document it."""
+    """Layers over a sequence: the call, the states, the order of the parameters; ``Network`` and
+    ``RNN`` document it.
+    """
 
     def __init__(
         self,
@@ -145,13 +154,16 @@ class Stack(Recurrent):
         return [[getattr(self, name) for name in names] for names in self._names]
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
-        """Run over a sequence: (T, B, C, *S), (B, T, C, *S) with ``batch_first``, or a PackedSequence of (T, B, C, *S).
+        """Run over a sequence: (T, B, C, *S), (B, T, C, *S) with ``batch_first``, or a
+        PackedSequence of (T, B, C, *S).
 
-        ``hx`` is (L·D, B, H, *S), layer by layer, forward before backward, a pair (h, c) of them for an LSTM; None means zeros. Returns
-        the output, with H channels or twice as many, packed if the input is; and the final state, of the form of ``hx``. With a
-        PackedSequence the state is each sample's own last, in the order in which the samples were given.
+        ``hx`` is (L·D, B, H, *S), layer by layer, forward before backward, a pair (h, c) of them
+        for an LSTM; None means zeros. Returns the output, with H channels or twice as many, packed
+        if the input is; and the final state, of the form of ``hx``. With a PackedSequence the state
+        is each sample's own last, in the order in which the samples were given.
 
-        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters'.
+        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the
+        parameters'.
         """
         if not isinstance(input, PackedSequence):
             y, final = self._run(input, self._entries(hx), layout="BTCS" if self.batch_first else "TBCS")
@@ -188,27 +200,25 @@ class Stack(Recurrent):
 class Network(Stack):
     """Layers over a sequence.
 
-    Args:
-        in_channels: number of channels C of the input.
-        out_channels: number of channels H of the state of every layer.
-        kernel_size: a number, or one for each spatial dimension; even sizes are supported.
-        num_layers: number of layers.
-        bias: if False, the convolutions have no bias.
-        batch_first: if True, input and output are (B, T, C, *S) instead of (T, B, C, *S); no effect on a PackedSequence
-            or the states.
-        dropout: probability of dropout on the output of each layer but the last, in training.
-        bidirectional: if True, each layer runs both ways, and the next reads both.
-        stride: of all convolutions, a number, or one for each spatial dimension.
-        dilation: of all convolutions, a number, or one for each spatial dimension.
-        groups: of all convolutions; they cut across the gates.
+    Args: in_channels: number of channels C of the input. out_channels: number of channels H of the
+        state of every layer. kernel_size: a number, or one for each spatial dimension; even sizes
+        are supported. num_layers: number of layers. bias: if False, the convolutions have no bias.
+        batch_first: if True, input and output are (B, T, C, *S) instead of (T, B, C, *S); no effect
+        on a PackedSequence or the states. dropout: probability of dropout on the output of each
+        layer but the last, in training. bidirectional: if True, each layer runs both ways, and the
+        next reads both. stride: of all convolutions, a number, or one for each spatial dimension.
+        dilation: of all convolutions, a number, or one for each spatial dimension. groups: of all
+        convolutions; they cut across the gates.
 
-    Parameters: those of ``Recurrent`` with the ending ``_l0``, ``_l0_reverse``, ``_l1`` and so on. The original has no quirks, and so
-    this no ``corrected``. What is no longer broken: docs/compat/convolutional_rnn.md.
+    Parameters: those of ``Recurrent`` with the ending ``_l0``, ``_l0_reverse``, ``_l1`` and so on.
+    The original has no quirks, and so this no ``corrected``. What is no longer broken:
+    docs/compat/convolutional_rnn.md.
 
     Raises:
         ValueError, TypeError: if the arguments describe no network.
 
-    Source: github.com/kamo-naoyuki/pytorch_convolutional_rnn; Shi et al. 2015, arXiv:1506.04214; Cho et al. 2014, arXiv:1406.1078v1.
+    Source: github.com/kamo-naoyuki/pytorch_convolutional_rnn; Shi et al. 2015, arXiv:1506.04214;
+    Cho et al. 2014, arXiv:1406.1078v1.
 
     Example:
         >>> net = Conv2dGRU(in_channels=2, out_channels=5, kernel_size=3, num_layers=2, bidirectional=True)
@@ -221,6 +231,8 @@ class Network(Stack):
 
 
 class RNN(Stack):
-    """Layers of h' = φ(W*x + U*h + b), φ being ``nonlinearity`` (``tanh`` or ``relu``); otherwise as ``Network``."""
+    """Layers of h' = φ(W*x + U*h + b), φ being ``nonlinearity`` (``tanh`` or ``relu``); otherwise
+    as ``Network``.
+    """
 
     kind = "rnn"

@@ -30,9 +30,11 @@ class Bare(Recurrent):
         super().__init__(sizes, bias, groups, nonlinearity, stride=stride, dilation=dilation)
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
-        """Take one frame (B, C, *S) and the state (B, H, *S), a pair (h, c) for an LSTM, None for zeros; returns the new state.
+        """Take one frame (B, C, *S) and the state (B, H, *S), a pair (h, c) for an LSTM, None for
+        zeros; returns the new state.
 
-        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters'.
+        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the
+        parameters'.
         """
         given = None if hx is None else (tuple(hx) if self.spec.cell == "lstm" else hx,)
         return self._run(input, given, layout="BCS")[1][0]
@@ -50,7 +52,8 @@ class Cell(Bare):
         dilation: of all convolutions, a number, or one for each spatial dimension.
         groups: of all convolutions; they cut across the gates.
 
-    Parameters: those of ``Recurrent``, with no ending. The original has no quirks, and so this no ``corrected``.
+    Parameters: those of ``Recurrent``, with no ending. The original has no quirks, and so this no
+    ``corrected``.
 
     Raises:
         ValueError, TypeError: if the arguments describe no cell.
@@ -69,87 +72,113 @@ class Cell(Bare):
 
 
 class RNNCell(Bare):
-    """h' = φ(W*x + U*h + b), φ being ``nonlinearity`` (``tanh`` or ``relu``); otherwise as ``Cell``."""
+    """h' = φ(W*x + U*h + b), φ being ``nonlinearity`` (``tanh`` or ``relu``); otherwise as
+    ``Cell``.
+    """
 
     kind = "rnn"
 
 
 class Conv1dRNNCell(RNNCell):
-    """A convolutional Elman cell (``convgru.equations.rnn``) in one dimension; arguments as ``RNNCell``."""
+    """A convolutional Elman cell (``convgru.equations.rnn``) in one dimension; arguments as
+    ``RNNCell``.
+    """
 
     convndim = 1
 
 
 class Conv1dLSTMCell(Cell):
-    """A convolutional LSTM cell without peepholes (``convgru.equations.lstm``) in one dimension; arguments as ``Cell``."""
+    """A convolutional LSTM cell without peepholes (``convgru.equations.lstm``) in one dimension;
+    arguments as ``Cell``.
+    """
 
     kind = "lstm"
     convndim = 1
 
 
 class Conv1dPeepholeLSTMCell(Cell):
-    """A convolutional LSTM cell whose peepholes are convolutions (``convgru.equations.lstm``) in one dimension; arguments as ``Cell``."""
+    """A convolutional LSTM cell whose peepholes are convolutions (``convgru.equations.lstm``) in
+    one dimension; arguments as ``Cell``.
+    """
 
     kind = "peephole"
     convndim = 1
 
 
 class Conv1dGRUCell(Cell):
-    """A convolutional GRU cell, the reset gate after the convolution (``convgru.equations.gru_after``) in one dimension; arguments as ``Cell``."""
+    """A convolutional GRU cell, the reset gate after the convolution
+    (``convgru.equations.gru_after``) in one dimension; arguments as ``Cell``.
+    """
 
     kind = "gru"
     convndim = 1
 
 
 class Conv2dRNNCell(RNNCell):
-    """A convolutional Elman cell (``convgru.equations.rnn``) in two dimensions; arguments as ``RNNCell``."""
+    """A convolutional Elman cell (``convgru.equations.rnn``) in two dimensions; arguments as
+    ``RNNCell``.
+    """
 
     convndim = 2
 
 
 class Conv2dLSTMCell(Cell):
-    """A convolutional LSTM cell without peepholes (``convgru.equations.lstm``) in two dimensions; arguments as ``Cell``."""
+    """A convolutional LSTM cell without peepholes (``convgru.equations.lstm``) in two dimensions;
+    arguments as ``Cell``.
+    """
 
     kind = "lstm"
     convndim = 2
 
 
 class Conv2dPeepholeLSTMCell(Cell):
-    """A convolutional LSTM cell whose peepholes are convolutions (``convgru.equations.lstm``) in two dimensions; arguments as ``Cell``."""
+    """A convolutional LSTM cell whose peepholes are convolutions (``convgru.equations.lstm``) in
+    two dimensions; arguments as ``Cell``.
+    """
 
     kind = "peephole"
     convndim = 2
 
 
 class Conv2dGRUCell(Cell):
-    """A convolutional GRU cell, the reset gate after the convolution (``convgru.equations.gru_after``) in two dimensions; arguments as ``Cell``."""
+    """A convolutional GRU cell, the reset gate after the convolution
+    (``convgru.equations.gru_after``) in two dimensions; arguments as ``Cell``.
+    """
 
     kind = "gru"
     convndim = 2
 
 
 class Conv3dRNNCell(RNNCell):
-    """A convolutional Elman cell (``convgru.equations.rnn``) in three dimensions; arguments as ``RNNCell``."""
+    """A convolutional Elman cell (``convgru.equations.rnn``) in three dimensions; arguments as
+    ``RNNCell``.
+    """
 
     convndim = 3
 
 
 class Conv3dLSTMCell(Cell):
-    """A convolutional LSTM cell without peepholes (``convgru.equations.lstm``) in three dimensions; arguments as ``Cell``."""
+    """A convolutional LSTM cell without peepholes (``convgru.equations.lstm``) in three dimensions;
+    arguments as ``Cell``.
+    """
 
     kind = "lstm"
     convndim = 3
 
 
 class Conv3dPeepholeLSTMCell(Cell):
-    """A convolutional LSTM cell whose peepholes are convolutions (``convgru.equations.lstm``) in three dimensions; arguments as ``Cell``."""
+    """A convolutional LSTM cell whose peepholes are convolutions (``convgru.equations.lstm``) in
+    three dimensions; arguments as ``Cell``.
+    """
 
     kind = "peephole"
     convndim = 3
 
 
 class Conv3dGRUCell(Cell):
-    """A convolutional GRU cell, the reset gate after the convolution (``convgru.equations.gru_after``) in three dimensions; arguments as ``Cell``."""
+    """A convolutional GRU cell, the reset gate after the convolution
+    (``convgru.equations.gru_after``) in three dimensions; arguments as ``Cell``.
+    """
 
     kind = "gru"
     convndim = 3

@@ -14,7 +14,8 @@ LAYOUT = "pytorch_convgru"
 
 
 class ConvGRUCell(DropIn):
-    """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution (``convgru.equations.gru_before``).
+    """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution
+    (``convgru.equations.gru_before``).
 
     Args:
         input_size: number of channels C of the input.
@@ -22,8 +23,9 @@ class ConvGRUCell(DropIn):
         kernel_size: kernel size of all three convolutions; even sizes are supported.
         corrected: accepted as in the other drop-ins, without effect: this system has no quirks.
 
-    Parameters: ``reset_gate``, ``update_gate``, ``out_gate``, each with ``.weight`` (H, C+H, k, k), orthogonal at first, and ``.bias``
-    (H), zero at first. The update gate has the original's sign: z is how much of the new value is taken.
+    Parameters: ``reset_gate``, ``update_gate``, ``out_gate``, each with ``.weight`` (H, C+H, k, k),
+    orthogonal at first, and ``.bias`` (H), zero at first. The update gate has the original's sign:
+    z is how much of the new value is taken.
 
     Raises:
         ValueError, TypeError: if the arguments describe no cell.
@@ -47,16 +49,19 @@ class ConvGRUCell(DropIn):
             nn.init.constant_(conv.bias, 0.0)  # type: ignore[arg-type] # there is one
 
     def forward(self, input_: Tensor, prev_state: Tensor | None = None) -> Tensor:
-        """Take one frame (B, C, H, W) and the state (B, hidden_size, H, W), or None for zeros; returns the new state.
+        """Take one frame (B, C, H, W) and the state (B, hidden_size, H, W), or None for zeros;
+        returns the new state.
 
-        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the parameters'.
+        Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the
+        parameters'.
         """
         h: Tensor = self._run(input_, None if prev_state is None else (prev_state,), layout="BCS")[0]
         return h
 
 
 class ConvGRU(DropIn):
-    """The original's network: layers of ``ConvGRUCell``, each reading the new state of the one before.
+    """The original's network: layers of ``ConvGRUCell``, each reading the new state of the one
+    before.
 
     Args:
         input_size: number of channels of the input.
@@ -65,11 +70,12 @@ class ConvGRU(DropIn):
         n_layers: number of layers.
         corrected: accepted as in the other drop-ins, without effect: this system has no quirks.
 
-    Parameters: those of the cells ``ConvGRUCell_00``, ``ConvGRUCell_01`` …, in that order. Kept from the original: a call takes one
-    frame, and returns the states of all layers in a list. No longer broken: see docs/compat/pytorch_convgru.md.
+    Parameters: those of the cells ``ConvGRUCell_00``, ``ConvGRUCell_01`` …, in that order. Kept
+    from the original: a call takes one frame, and returns the states of all layers in a list. No
+    longer broken: see docs/compat/pytorch_convgru.md.
 
-    Raises:
-        ValueError, TypeError: if the arguments describe no network, or a list does not have ``n_layers`` entries.
+    Raises: ValueError, TypeError: if the arguments describe no network, or a list does not have
+        ``n_layers`` entries.
 
     Source: github.com/jacobkimmel/pytorch_convgru; Ballas et al. 2015, arXiv:1511.06432.
 
@@ -106,10 +112,12 @@ class ConvGRU(DropIn):
     def forward(self, x: Tensor, hidden: Sequence[Tensor | None] | None = None) -> list[Tensor]:
         """Take one frame (B, C, H, W).
 
-        ``hidden`` is what the last call returned: a list with (B, H, H, W) for each layer, None for zeros there; None or an empty list
-        for zeros everywhere. Returns the list of new states; its last entry is the network's output.
+        ``hidden`` is what the last call returned: a list with (B, H, H, W) for each layer, None for
+        zeros there; None or an empty list for zeros everywhere. Returns the list of new states; its
+        last entry is the network's output.
 
-        Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a dtype that is not the parameters'.
+        Raises ValueError for a shape, or a number of states, that does not fit, TypeError for a
+        dtype that is not the parameters'.
         """
         new: list[Tensor] = []
         for cell, h in zip(self.cells, states("ConvGRU", "hidden", hidden, self.n_layers), strict=True):

@@ -1,4 +1,6 @@
-"""The foreign layouts that convgru reads and writes, as data; tests/goldens holds what the originals computed."""
+"""The foreign layouts that convgru reads and writes, as data; tests/goldens holds what the
+originals computed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Keras, Flax linen, Haiku, Sonnet and TensorFlow 1: kernels with the channels last, four gates as one tensor."""
+"""Keras, Flax linen, Haiku, Sonnet and TensorFlow 1: kernels with the channels last, four gates as
+one tensor.
+"""
 
 from __future__ import annotations
 

@@ -66,7 +66,9 @@ RVM = Layout(
 
 
 def _dgmr(name: str, weight: str, u: str, v: str) -> Layout:
-    """Spectral norm, divided out by the file's own vectors u and v, as the original does in evaluation."""
+    """Spectral norm, divided out by the file's own vectors u and v, as the original does in
+    evaluation.
+    """
     pieces: list[Piece] = []
     for key, gate in (("cell.read_gate_conv", "r"), ("cell.update_gate_conv", "z"), ("cell.output_conv", "n")):
         spectral = f"{key}.{u}", f"{key}.{v}"
@@ -130,7 +132,8 @@ JHHUANG_GRU = Layout(
     name="jhhuang96.gru",
     title="jhhuang96/ConvLSTM-PyTorch",
     cell="gru",
-    # The norm stands between the convolution and the sign, so that the norm's own arrays turn theirs.
+    # The norm stands between the convolution and the sign, so that the norm's own arrays turn
+    # theirs.
     pieces=(
         *joined("conv1.0", "zr"),
         Piece("conv1.1.weight", "norm_weight", "zr", negative="z"),
