@@ -16,7 +16,7 @@ import numpy as np
 from convgru import registry
 from convgru.errors import WeightsError
 from convgru.formats import hub, keras, npz, safetensors
-from convgru.formats.checkpoint import Contents
+from convgru.formats.contents import Contents
 from convgru.importers import adopt_with_assumptions, export, specless
 from convgru.spec import Spec
 from convgru.weights import Weights

@@ -12,7 +12,7 @@ import numpy as np
 
 from convgru import files, importers
 from convgru.errors import WeightsError
-from convgru.formats.checkpoint import Contents
+from convgru.formats.contents import Contents
 from convgru.importers import specless
 from convgru.spec import Spec
 from convgru.weights import Weights

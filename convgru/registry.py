@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from convgru.calls import Extras
-    from convgru.formats.checkpoint import Contents
+    from convgru.formats.contents import Contents
     from convgru.weights import Weights
 
 ROOMS = {

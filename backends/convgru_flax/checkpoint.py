@@ -13,7 +13,7 @@ from flax import serialization, traverse_util
 
 from convgru.errors import WeightsError
 from convgru.formats import atomic
-from convgru.formats.checkpoint import Contents
+from convgru.formats.contents import Contents
 from convgru.spec import from_json, to_json
 from convgru.weights import Weights
 from convgru_flax import checkpoint_foreign

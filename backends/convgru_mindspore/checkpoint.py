@@ -16,7 +16,7 @@ from mindspore.train import checkpoint_pb2
 
 from convgru.errors import UnsupportedError, WeightsError
 from convgru.formats import atomic
-from convgru.formats.checkpoint import Contents
+from convgru.formats.contents import Contents
 from convgru.spec import from_json, to_json
 from convgru.spec.shapes import parameter_shapes
 from convgru.weights import DTYPES, Weights

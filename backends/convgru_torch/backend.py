@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from convgru.calls import Extras
 from convgru.errors import UnsupportedError, WeightsError
-from convgru.formats.checkpoint import unwrapped as name_inside
+from convgru.formats.contents import unwrapped as name_inside
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.shapes import layer_prefix, nest_state, state_leaves
 from convgru.weights import Weights

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convgru.errors import WeightsError
 from convgru.formats.atomic import replacing
-from convgru.formats.checkpoint import Contents
+from convgru.formats.contents import Contents
 from convgru.spec import Spec, from_json
 from convgru.weights import Weights
 from convgru_torch.backend import build

@@ -21,7 +21,7 @@ import numpy as np
 from convgru import strict_json
 from convgru.errors import WeightsError
 from convgru.formats import atomic, hdf5, zip_limits
-from convgru.formats.checkpoint import Contents
+from convgru.formats.contents import Contents
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 WRITTEN = ".weights.h5"

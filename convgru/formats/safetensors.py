@@ -25,7 +25,7 @@ import safetensors.numpy
 from convgru import strict_json
 from convgru.errors import WeightsError
 from convgru.formats import atomic
-from convgru.formats.checkpoint import Contents
+from convgru.formats.contents import Contents
 from convgru.spec import Spec, from_json, to_json
 from convgru.spec.fields import name_differences
 from convgru.spec.shapes import parameter_shapes

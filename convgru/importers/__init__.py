@@ -14,7 +14,7 @@ from convgru.errors import WeightsError
 from convgru.formats import parametrized
 from convgru.importers import own, specless
 from convgru.importers.arrays import as_array, examples, flattened, shapes_of, with_weights
-from convgru.importers.convert import place_in, to_canonical, to_foreign
+from convgru.importers.between_layouts import place_in, to_canonical, to_foreign
 from convgru.importers.layout import Layout
 from convgru.importers.match import Match
 from convgru.importers.search import Configs, Findings, begins, search
