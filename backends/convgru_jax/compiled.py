@@ -48,9 +48,9 @@ def run(
     def network(arrays: Arrays, x: jax.Array, state: State | None, extras: Extras, key: jax.Array | None) -> Any:
         extras = _drawn(spec, x, extras, key)
         params = loop.prepare(spec, arrays, options.method)
-        every, last = options.return_all_layers, options.last_only
         begin = _begin(spec, x, state)
-        outputs, final = loop.run(spec, params, x, begin, extras, every=every, last=last)
+        every, last = options.return_all_layers, options.last_only
+        outputs, final = loop.run(spec, params, x, begin, extras, return_all_layers=every, last_only=last)
         return (tuple(outputs) if every else outputs[-1]), final
 
     result: tuple[Any, State] = _on_devices(network, spec, arrays, x, state, extras, key)

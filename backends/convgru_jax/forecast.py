@@ -57,7 +57,7 @@ def run(
     drawn = _masks(spec.encoder, inside, time + more, keys[0])
     encoder = horizon.params if spec.decoder is None else loop.prepare(spec.encoder, arrays, method, "encoder.")
     extras = Extras(masks=masks.at(drawn, 0, time))
-    (top,), state = loop.run(spec.encoder, encoder, inside, state, extras, last=True)
+    (top,), state = loop.run(spec.encoder, encoder, inside, state, extras, last_only=True)
     if spec.decoder is None:
         drawn = masks.at(drawn, time, time + more)
         frames, state = horizon.from_encoder(top, x[-1], state, steps, (targets, forced), drawn)

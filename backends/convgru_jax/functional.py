@@ -32,12 +32,19 @@ LSTM.
 def init(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> Params:
     """Make initial parameters of ``spec``, drawn with JAX's random numbers.
 
-    Each gate by itself: weight_ih Glorot uniform (Glorot and Bengio 2010), weight_hh orthogonal
-    (Saxe et al. 2013), biases zero but for the forget gate's, which is one (Jozefowicz et al.
-    2015). For the same numbers in every framework see convgru.init.
+    Each gate and group by itself: weight_ih and a readout Glorot uniform (Glorot and Bengio 2010),
+    weight_hh orthogonal (Saxe et al. 2013), biases zero but for a forget gate's, which is one
+    (Jozefowicz et al. 2015). ``convgru.init`` draws from the same distributions the same numbers
+    for every framework.
 
-    Raises WeightsError for a dtype that weights cannot have, convgru.UnsupportedError for float64
-    while JAX has it off.
+    Args:
+        spec: a network or a forecaster.
+        key: of jax.random.
+        dtype: float32, float16, bfloat16, or float64 if JAX has it switched on.
+
+    Raises:
+        convgru.WeightsError: a dtype that weights cannot have.
+        convgru.UnsupportedError: float64 while JAX has it switched off.
 
     >>> spec = convgru.network("gru", 3, 8)
     >>> params = convgru.jax.init(spec, jax.random.key(0))
@@ -61,29 +68,31 @@ def apply(
     time_major: bool = True,
     method: str = "fast",
 ) -> tuple[Any, State]:
-    """Run a network on a sequence: x (T, B, *S, C) to (output (T, B, *S, H), final state).
+    """Run a network on a sequence x (T, B, *S, C): output (T, B, *S, H) and final state.
 
     The equations are those of convgru.equations: ConvGRU (Ballas et al. 2015, arXiv:1511.06432),
     ConvLSTM (Shi et al. 2015, arXiv:1506.04214), ConvRNN. ``spec`` is hashable: pass it as a static
     argument of jax.jit, or close over it.
 
-    Args: spec: what convgru.network makes. params: by canonical name, as ``init`` makes them. x:
-        the frames (T, B, *S, C). state: None for zeros, else one entry for each layer and direction
-        (forward first): h (B, *S, H), or (h, c) for an LSTM. lengths: (B,), how many frames of each
-        sample are valid; it may be traced. Past the end the output is zero, the final state is the
-        one after the last valid frame, and nothing that stands in the padding matters, NaN
-        included. context: for each layer and direction (B, *S, G·H) or (T, B, *S, G·H), added to
-        the pre-activations of all gates. masks: those of dropout and zoneout, as ``draw_masks``
-        makes them; ``key`` then draws nothing. key: given, this is training: the masks are drawn
-        from it, as ``draw_masks`` would. None is evaluation: no dropout, and zoneout takes its
-        mean. return_all_layers: a tuple of every layer's output instead of the top one's.
-        last_only: the output of each sample's last valid frame alone, (B, *S, H); the top layer's
-        others are not kept. method: ``fast`` has gradients of every order in reverse mode;
-        ``plain`` is slower to differentiate and knows forward mode (jax.jvp) too.
+    Args: spec: the network, as ``convgru.network`` makes it. params: by canonical name, as ``init``
+        makes them. x: the frames (T, B, *S, C). state: the initial state, None for zeros; else one
+        entry for each layer and direction (forward first): h (B, *S, H), or (h, c) for an LSTM.
+        lengths: (B,), the number of valid frames of each sample; it may be traced. Past the end the
+        output is zero, the final state is the one after the last valid frame, and nothing that
+        stands in the padding matters, NaN included. context: for each layer and direction (B, *S,
+        G·H) or (T, B, *S, G·H), added to the pre-activations of all gates. masks: of dropout and
+        zoneout by name, as ``draw_masks`` makes them; ``key`` then draws nothing. key: if given,
+        the network trains: masks are drawn from it, as ``draw_masks`` does. Use a new key for every
+        call. None is evaluation: no dropout, and zoneout takes its mean. return_all_layers: return
+        a tuple of every layer's output instead of the top layer's. last_only: return the output of
+        each sample's last valid frame alone, (B, *S, H); the top layer's others are not kept.
+        time_major: if False, x, output and a context with time are (B, T, …). Masks have their time
+        first always. method: ``fast`` has gradients of every order in reverse mode; ``plain`` is
+        slower to differentiate and knows forward mode (jax.jvp) too.
 
-    Raises: ValueError, TypeError: something is not what the network expects; the message names it.
-        Of traced lengths the values are not looked at. convgru.UnsupportedError: float64 while JAX
-        has it switched off.
+    Raises: ValueError: an argument of a wrong size; the message names it, what was expected and
+        what came. Values of traced lengths are not checked. TypeError: an argument of a wrong kind
+        or dtype. convgru.UnsupportedError: float64 while JAX has it switched off.
 
     >>> y, state = convgru.jax.apply(spec, params, x)
     >>> loss = lambda params: (convgru.jax.apply(spec, params, x)[0] ** 2).mean()
@@ -121,11 +130,21 @@ def step(
     key: jax.Array | None = None,
     method: str = "fast",
 ) -> tuple[jax.Array, State]:
-    """Run a network on one frame: x (B, *S, C) to (output (B, *S, H), next state): ``apply``, frame
-    by frame.
+    """Run a network on one frame x (B, *S, C): output (B, *S, H) and next state. Frame by frame
+    this is ``apply``.
 
-    Equations, arguments and errors as in ``apply``; masks are those of one frame. A network with a
-    backward direction has no steps: ValueError.
+    Args:
+        spec: the network, without a backward direction.
+        params: by canonical name.
+        x: the frame (B, *S, C).
+        state: the state that the step before returned, None for zeros.
+        context: for each layer (B, *S, G·H), added to the pre-activations of all gates.
+        masks: those of one frame, with their axis of time.
+        key: if given, the network trains, with masks of its own for this frame.
+        method: as in ``apply``.
+
+    Raises: ValueError, convgru.UnsupportedError: as in ``apply``. TypeError: as in ``apply``, and
+        for a network with a backward direction, which needs the whole sequence.
 
     >>> state = None
     >>> for frame in x:
@@ -161,21 +180,32 @@ def forecast(
     time_major: bool = True,
     method: str = "fast",
 ) -> tuple[jax.Array, State]:
-    """Predict the ``steps`` frames that follow x (T, B, *S, C): (frames (steps, B, *S, C), last
-    state).
+    """Predict the ``steps`` frames that follow x (T, B, *S, C): frames (steps, B, *S, C) and last
+    state.
 
-    The forecaster feeds on its own predictions after the last given frame (equation:
-    convgru.equations.readout), with ``feedback=False`` on zeros; a decoder, if there is one, goes
-    on from the encoder's state. ``steps`` is static. The state returned is that of the network that
-    made the last frame. ``resume``, which is static, goes on from there as if that call had been
-    given more steps: x is then its last frame alone, (1, B, *S, C) (the true one where that was
-    forced), and the encoder reads nothing; with a ``key`` recurrent dropout draws its masks afresh.
+    After the last given frame the forecaster reads its own predictions
+    (``convgru.equations.readout``), or zeros with ``feedback=False``; a decoder, if there is one,
+    goes on from the encoder's state. Teacher forcing (Williams and Zipser 1989) lets it read the
+    true frames instead.
 
-    Teacher forcing (Williams and Zipser 1989): with ``targets`` (steps, B, *S, C), the frames that
-    came true, the next step reads them instead of the prediction where ``forced`` (steps, B) is
-    true, or, drawn from ``key``, with the probability ``teacher_forcing``, which may be traced. A
-    ``key`` means training, as in ``apply``. State, method and errors as there; ValueError too for
-    ``resume`` without a state, or from other than one frame.
+    Args: spec: the forecaster, as ``convgru.forecaster`` makes it. params: by canonical name, as
+        ``init`` makes them. x: the frames that are given (T, B, *S, C). steps: how many frames to
+        predict; static. state: the encoder's initial state, None for zeros; with ``resume`` the
+        state that the earlier call returned. targets: the true frames (steps, B, *S, C), for
+        teacher forcing. forced: booleans (steps, B); where true, the next step reads the target.
+        teacher_forcing: instead of ``forced``, the probability with which the next step reads the
+        target, drawn from ``key``; it may be traced. resume: go on as if the earlier call had been
+        given more steps; static. x is then its last frame alone, (1, B, *S, C), the true one where
+        that was forced, and the encoder reads nothing. With a ``key`` recurrent dropout draws its
+        masks afresh. key: if given, the forecaster trains, as in ``apply``. time_major: if False,
+        x, targets, forced and the frames returned are (B, T, …). method: as in ``apply``.
+
+    Returns:
+        The frames, and the state of the network that made the last of them.
+
+    Raises: ValueError: as in ``apply``; for ``resume`` without a state, or from other than one
+        frame. TypeError: as in ``apply``; for targets without ``forced`` or ``teacher_forcing``,
+        and the reverse. convgru.UnsupportedError: float64 while JAX has it switched off.
 
     >>> spec = convgru.forecaster("gru", channels=1, hidden_channels=16, patch=4)
     >>> params = convgru.jax.init(spec, jax.random.key(0))
@@ -213,12 +243,17 @@ def run_forecast(
 def draw_masks(
     spec: NetworkSpec, key: jax.Array, time: int, batch: int, size: tuple[int, ...], dtype: Any = jnp.float32
 ) -> dict[str, jax.Array]:
-    """The masks that ``apply`` draws in training from this key for an input (time, batch, *size,
-    C).
+    """Draw the masks that ``apply`` draws in training from this key for an input (time, batch,
+    *size, C).
 
-    Names and meaning are those of convgru.spec.shapes.mask_shapes, channels last: inverted dropout
-    between layers (Srivastava et al. 2014), one mask of recurrent dropout for all frames (Gal and
-    Ghahramani 2016), zoneout (Krueger et al. 2017).
+    Names are those of ``convgru.spec.shapes.mask_shapes``, arrays channels last:
+
+    - ``dropout.{layer}`` (T, B, *S, C): inverted dropout between layers (Srivastava et al. 2014), 0
+      or 1 / (1 − p); with ``bidirectional="stack"`` one for each direction, ``dropout.{layer}.fwd``
+      and ``.bwd``.
+    - ``recurrent.{entry}`` (B, *S, H): the same on h where it enters its convolution, in all frames
+      (Gal and Ghahramani 2016).
+    - ``zoneout.{entry}.h`` and ``.c`` (T, B, *S, H): 1 keeps the old number (Krueger et al. 2017).
 
     >>> spec = convgru.network("gru", 3, [8, 8], dropout=0.2)
     >>> masks = convgru.jax.draw_masks(spec, jax.random.key(0), 10, 4, (64, 64))
@@ -228,8 +263,8 @@ def draw_masks(
 
 
 def detach(state: Any) -> Any:
-    """The state without its past: no gradient passes (lax.stop_gradient). For truncated
-    backpropagation through time.
+    """Return the state without its past (lax.stop_gradient), for truncated backpropagation through
+    time.
 
     >>> y, state = convgru.jax.apply(spec, params, chunk, convgru.jax.detach(state))
     """

@@ -13,7 +13,7 @@ from jax import numpy as jnp
 
 from convgru import equations
 from convgru.spec import CellSpec, NetworkSpec
-from convgru.spec.shapes import cell_parameter_shapes, layer_prefix, step_prefixes
+from convgru.spec.shapes import cell_parameter_shapes, dropout_mask, layer_prefix, step_prefixes
 from convgru_jax import ops
 
 Arrays = Mapping[str, jax.Array]
@@ -58,9 +58,9 @@ def prepare(spec: NetworkSpec, arrays: Mapping[str, jax.Array], method: str, pre
 
 def prepare_cell(cell: CellSpec, arrays: Mapping[str, jax.Array], method: str, prefix: str = "") -> list[ops.Params]:
     """The parameters of each of a cell's steps."""
-    own = {name: arrays[prefix + name] for name in cell_parameter_shapes(cell)}
+    layer = {name: arrays[prefix + name] for name in cell_parameter_shapes(cell)}
     return [
-        ops.prepare(step, {name[len(inner) :]: a for name, a in own.items() if name.startswith(inner)}, method)
+        ops.prepare(step, {name[len(inner) :]: a for name, a in layer.items() if name.startswith(inner)}, method)
         for inner, step in zip(step_prefixes(cell), cell.steps, strict=True)
     ]
 
@@ -72,13 +72,13 @@ def run(
     state: State,
     extras: Extras,
     *,
-    every: bool = False,
-    last: bool = False,
+    return_all_layers: bool = False,
+    last_only: bool = False,
 ) -> tuple[list[jax.Array], State]:
-    """The outputs (T, B, *S, H) of the top layer, or with ``every`` of all, and the final state.
+    """The outputs (T, B, *S, H) of the top layer, or of all, and the final state.
 
-    With ``last`` the outputs are those of the last valid frame, (B, *S, H), and the top layer keeps
-    no others.
+    With ``last_only`` the outputs are those of the last valid frame, (B, *S, H), and the top layer
+    keeps no others.
     """
     valid = None
     if extras.lengths is not None:
@@ -87,7 +87,7 @@ def run(
         extras = extras._replace(context=_valid_context(extras.context, valid))
     if spec.output_size is not None:
         x = ops.pool(x, spec.output_size)
-    heads = dict.fromkeys(spec.directions, x)
+    sequences = dict.fromkeys(spec.directions, x)
     outputs: list[jax.Array] = []
     final: list[Any] = []
     for index, cell in enumerate(spec.layers):
@@ -95,16 +95,16 @@ def run(
         for d, direction in enumerate(spec.directions):
             i = index * len(spec.directions) + d
             scan = _Scan(spec, cell, params[i], i, extras, valid, reverse=direction == "bwd")
-            heads[direction], parts = scan(heads[direction], _parts(state[i]), keep=not (top and last))
+            sequences[direction], parts = scan(sequences[direction], _parts(state[i]), keep=not (top and last_only))
             final.append(entry_of(parts))
-        if every or top or spec.bidirectional == "layer":
-            whole = _merged(spec, heads)
-            outputs.append(last_frame(whole, extras.lengths) if last and not top else whole)
+        if return_all_layers or top or spec.bidirectional == "layer":
+            whole = _merged(spec, sequences)
+            outputs.append(last_frame(whole, extras.lengths) if last_only and not top else whole)
             if spec.bidirectional == "layer":
-                heads = dict.fromkeys(spec.directions, whole)
+                sequences = dict.fromkeys(spec.directions, whole)
         if not top:
-            heads = {d: _dropped(spec, index, d, head, extras.masks) for d, head in heads.items()}
-    return (outputs if every else outputs[-1:]), tuple(final)
+            sequences = {d: _dropped(spec, index, d, a, extras.masks) for d, a in sequences.items()}
+    return (outputs if return_all_layers else outputs[-1:]), tuple(final)
 
 
 def _valid_context(context: tuple[jax.Array, ...] | None, valid: jax.Array) -> tuple[jax.Array, ...] | None:
@@ -114,18 +114,18 @@ def _valid_context(context: tuple[jax.Array, ...] | None, valid: jax.Array) -> t
     return context and tuple(jnp.where(valid, a, 0) if a.ndim == valid.ndim else a for a in context)
 
 
-def _merged(spec: NetworkSpec, heads: Mapping[str, jax.Array]) -> jax.Array:
+def _merged(spec: NetworkSpec, sequences: Mapping[str, jax.Array]) -> jax.Array:
     """One output for each frame: output[t] belongs to frame t in both directions."""
     if spec.bidirectional is None:
-        return heads["fwd"]
-    merged: jax.Array = equations.merge(ops, spec.merge, heads["fwd"], heads["bwd"])
+        return sequences["fwd"]
+    merged: jax.Array = equations.merge(ops, spec.merge, sequences["fwd"], sequences["bwd"])
     return merged
 
 
 def _dropped(
     spec: NetworkSpec, index: int, direction: str, x: jax.Array, masks: Mapping[str, jax.Array] | None
 ) -> jax.Array:
-    mask = (masks or {}).get(f"dropout.{index}" + (f".{direction}" if spec.bidirectional == "stack" else ""))
+    mask = (masks or {}).get(dropout_mask(spec, index, direction))
     return x if mask is None else x * mask
 
 

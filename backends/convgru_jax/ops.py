@@ -9,7 +9,8 @@ from math import prod
 import jax
 from jax import numpy as jnp
 
-from convgru.spec import NORMED, CellSpec, ForecasterSpec
+from convgru.spec import CellSpec, ForecasterSpec
+from convgru.spec.cell import Operand
 from convgru.spec.convolution import Convolution, pool_matrix
 from convgru_jax.convolution import convolve, grouped_rows
 
@@ -42,34 +43,17 @@ def prepare(spec: CellSpec, arrays: Mapping[str, jax.Array], method: str) -> Par
     """The parameters of one plain cell, given by their short names, in the form that the functions
     below take.
     """
-    p: dict[str, Kernel | NormPart | jax.Array] = {"ih": _kernel(arrays["weight_ih"], spec.input_convolution, method)}
-    if spec.reset == "before":
-        cut = 2 * spec.hidden_channels
-        p["hh_rz"] = _kernel(arrays["weight_hh"][:cut], spec.recurrent_convolution(2), method)
-        p["hh_n"] = _kernel(arrays["weight_hh"][cut:], spec.recurrent_convolution(1), method)
-    else:
-        p["hh"] = _kernel(arrays["weight_hh"], spec.recurrent_convolution(spec.gates), method)
-    for name in ("bias", "bias_hn"):
-        if name in arrays:
-            p[name] = arrays[name]
-    for name in ("peephole_i", "peephole_f", "peephole_o") if spec.peephole is not None else ():
-        if spec.peephole == "conv":
-            p[name] = _kernel(arrays[name], spec.recurrent_convolution(1), method)
-        else:
-            p[name] = jnp.moveaxis(arrays[name], 0, -1)
-    return p | _norms(spec, arrays)
+    return {name: _operand(operand, arrays, method) for name, operand in spec.operands.items()}
 
 
-def _norms(spec: CellSpec, arrays: Mapping[str, jax.Array]) -> dict[str, NormPart]:
-    if spec.norm is None:
-        return {}
-    parts, start = {}, 0
-    for part, groups in zip(NORMED[spec.cell], spec.norm.groups, strict=True):
-        stop = start + len(part) * spec.hidden_channels
-        weight, bias = (arrays[f"norm_{kind}"][start:stop] for kind in ("weight", "bias"))
-        parts["norm_" + part] = NormPart(groups, spec.norm.eps, weight, bias)
-        start = stop
-    return parts
+def _operand(operand: Operand, arrays: Mapping[str, jax.Array], method: str) -> Kernel | NormPart | jax.Array:
+    rows = slice(*operand.rows)
+    array = arrays[operand.array][rows]
+    if operand.use == "norm":
+        return NormPart(operand.groups, operand.eps, array, arrays["norm_bias"][rows])
+    if operand.convolution is not None:
+        return _kernel(array, operand.convolution, method)
+    return array if operand.use == "add" else jnp.moveaxis(array, 0, -1)
 
 
 def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, jax.Array], method: str) -> Params:
@@ -100,14 +84,14 @@ def norm(a: jax.Array, p: Params, part: str) -> jax.Array:
     """Group norm over space and the channels of each group, then weight and bias by channel;
     statistics in float32 at least.
     """
-    own = p["norm_" + part]
-    assert isinstance(own, NormPart)
-    cut = a.reshape(*a.shape[:-1], own.groups, -1).astype(jnp.promote_types(a.dtype, jnp.float32))
+    normed = p["norm_" + part]
+    assert isinstance(normed, NormPart)
+    cut = a.reshape(*a.shape[:-1], normed.groups, -1).astype(jnp.promote_types(a.dtype, jnp.float32))
     axes = (*range(1, a.ndim - 1), a.ndim)
     centred = cut - cut.mean(axes, keepdims=True)
     # Not rsqrt, which XLA:CPU approximates: its gradients were off by five times as much.
-    scaled = centred / jnp.sqrt((centred * centred).mean(axes, keepdims=True) + own.eps)
-    return scaled.reshape(a.shape).astype(a.dtype) * own.weight + own.bias
+    scaled = centred / jnp.sqrt((centred * centred).mean(axes, keepdims=True) + normed.eps)
+    return scaled.reshape(a.shape).astype(a.dtype) * normed.weight + normed.bias
 
 
 def add_channel(a: jax.Array, p: Params, name: str) -> jax.Array:

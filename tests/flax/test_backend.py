@@ -15,7 +15,7 @@ import convgru
 import convgru.flax as cf
 from convgru import registry
 from convgru.errors import UnsupportedError, WeightsError
-from convgru.parity.cases import Case, problem
+from convgru.parity.cases import Case, make_problem, problem
 from convgru.reference import gradient, run
 from convgru.spec import Norm, forecaster, network
 from convgru.spec.shapes import nest_state, parameter_shapes, state_leaves
@@ -287,3 +287,24 @@ def test_names_and_round_trips(name, weights, tmp_path):
     assert nnx.clone(net).spec == net.spec
     checkpoint.write(given, tmp_path / "net.msgpack")
     assert convgru.read(tmp_path / "net.msgpack").equal(given)
+
+
+@pytest.mark.parametrize(
+    "spec", [network("lstm", 2, 3, ndim=1), forecaster("gru", 1, 2, ndim=1)], ids=["network", "forecaster"]
+)
+def test_execute_runs_the_programs_that_convgru_jax_compiled(spec, caplog):
+    """Forward and backward: only the transposes to and from (B, T, …) are Flax's own."""
+    steps = 2 if spec.title == "Forecaster" else None
+    given = make_problem(convgru.init(spec, 5), (4,), "float32", steps=steps)
+    compiled = {}
+    for room in ("jax", "flax"):
+        caplog.clear()
+        with jax.log_compiles(), caplog.at_level("WARNING"):
+            registry.get(room).execute(given.weights, given.x, given.state, steps=steps, cotangents=given.cotangents)
+        found = [
+            re.match(r"Finished XLA compilation of jit\((\w+)\)", record.getMessage()) for record in caplog.records
+        ]
+        compiled[room] = [match[1] for match in found if match]
+    name = "run" if steps is None else "forecast"
+    assert compiled["jax"].count(name) == 2
+    assert name not in compiled["flax"]

@@ -5,6 +5,7 @@ measure of error.
 import jax
 import numpy as np
 import pytest
+from support import relative_error
 
 from convgru.initialization import init
 from convgru.parity.cases import make_problem, noisy
@@ -30,20 +31,6 @@ def last(spec, state):
     return nest_state(spec, {name: np.moveaxis(np.asarray(leaf), 1, -1) for name, leaf in leaves.items()})
 
 
-def _error(got, want):
-    """Largest error over all leaves of two trees, relative to each wanted leaf's largest number, or
-    to one.
-    """
-    got, want = jax.tree.leaves(got), jax.tree.leaves(want)
-    assert [np.shape(a) for a in got] == [np.shape(a) for a in want]
-    return max(_one(np.asarray(a, np.float64), np.asarray(b, np.float64)) for a, b in zip(got, want, strict=True))
-
-
-def _one(got, want):
-    assert np.isfinite(got).all()
-    return np.abs(got - want).max() / max(1.0, np.abs(want).max())
-
-
 @pytest.fixture
 def net():
     """A function (spec, size, dtype, **options of make_problem) -> Net."""
@@ -58,8 +45,10 @@ def channels_last():
 
 @pytest.fixture
 def error():
-    """A function of two trees of arrays: max|got − want| / max(1, max|want|) over all leaves."""
-    return _error
+    """``support.relative_error``: of two trees of arrays, max|got − want| / max(1, max|want|) over
+    all leaves.
+    """
+    return relative_error
 
 
 @pytest.fixture
