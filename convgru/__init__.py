@@ -1,6 +1,4 @@
-"""convgru: convolutional recurrent networks, defined once, native in PyTorch, JAX, Flax and
-MindSpore.
-"""
+"""Convolutional recurrent networks, defined once, native in PyTorch, JAX, Flax and MindSpore."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Every check of a call, once for all frameworks: it sees shapes and names of dtypes only, so
-traced arrays pass too.
+"""Validate the arguments of a call, once for all frameworks.
+
+The checks see shapes and names of dtypes only, so that traced arrays pass too.
 """
 
 from __future__ import annotations
@@ -27,14 +28,17 @@ AXES = {"T": "time", "B": "batch", "C": "channels"}
 
 
 class ArrayInfo(NamedTuple):
-    """What the checks see of an array: its shape and the name of its dtype, ``float32``."""
+    """Shape of an array and the name of its dtype, ``float32``."""
 
     shape: tuple[Any, ...]
     dtype: str
 
 
 class CallSizes(NamedTuple):
-    """Sizes of one call: frames (1 for a single frame), samples, pixels; and the parameters' dtype."""
+    """Sizes of one call: ``time`` and ``batch``, the spatial ``size``, and the parameters' dtype.
+
+    ``time`` is 1 for a single frame.
+    """
 
     time: Any
     batch: Any
@@ -44,15 +48,20 @@ class CallSizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Extras:
-    """The optional arguments of a call in NumPy, time first, channels first; what backends run in a
-    comparison.
+    """The optional arguments of a call in NumPy, time first, channels first.
 
-    Attributes: lengths: (B,), the valid frames of each sample. context: for each layer and
-        direction (B, G·H, *S) or (T, B, G·H, *S), added to the pre-activations. masks: of dropout
-        and zoneout, named as ``convgru.spec.shapes.mask_shapes`` says; None in evaluation. targets:
-        (steps, B, C, *S), a forecaster's true frames. forced: (steps, B) of bool; where true, the
-        next step reads the target, not the prediction (teacher forcing). resume: whether a
-        forecaster continues from the state that an earlier call returned.
+    Backends take them when their results are compared with the reference.
+
+    Attributes:
+        lengths: (B,), the valid frames of each sample.
+        context: For each layer and direction (B, G·H, *S) or (T, B, G·H, *S), added to the
+            pre-activations.
+        masks: Of dropout and zoneout, named as ``convgru.spec.shapes.mask_shapes`` says; None in
+            evaluation.
+        targets: (steps, B, C, *S), a forecaster's true frames.
+        forced: (steps, B) of bool; where true, the next step reads the target, not the prediction
+            (teacher forcing).
+        resume: Whether a forecaster continues from the state that an earlier call returned.
     """
 
     lengths: np.ndarray | None = None
@@ -75,19 +84,22 @@ class Extras:
 
 @dataclass(frozen=True)
 class Caller:
-    """The network that is called, as its framework shows it; the methods check one argument each.
+    """Checks one call of a network; holds how the framework describes its arrays and names them.
 
-    Every method raises TypeError for a value of the wrong kind or dtype and ValueError for one of
-    the wrong size; the message names the network, the argument, what was expected and what came.
+    Each method checks one argument. It raises TypeError for a value of the wrong kind or dtype and
+    ValueError for one of the wrong size; the message names the network, the argument, what was
+    expected and what came.
 
-    Attributes: name: what errors call the network: ``ConvGRU``, ``ConvGRUCell``, the user's
-        subclass. spec: what it computes. layout: the axes of its input, S standing for the spatial
-        ones: TBCS, BTCS or BCS (one frame); TBSC, BTSC or BSC with channels last. States and
-        contexts follow its channel axis, contexts and targets its order of time and batch; masks
-        are time first always. describe: shape and dtype of an array of the framework; None for
-        anything else. kind: what the framework calls its arrays: ``a torch.Tensor``. accepts:
-        whether an array of the second dtype will do where the parameters have the first; torch's
-        autocast widens it.
+    Attributes:
+        name: What errors call the network: ``ConvGRU``, ``ConvGRUCell``, the user's subclass.
+        spec: What it computes.
+        layout: The axes of its input, S standing for the spatial ones: TBCS, BTCS or BCS (one
+            frame); TBSC, BTSC or BSC with channels last. States and contexts follow its channel
+            axis, contexts and targets its order of time and batch; masks are time first always.
+        describe: Shape and dtype of an array of the framework; None for anything else.
+        kind: What the framework calls its arrays: ``a torch.Tensor``.
+        accepts: Whether an array of the second dtype will do where the parameters have the first;
+            torch's autocast widens it.
     """
 
     name: str
@@ -98,7 +110,7 @@ class Caller:
     accepts: Callable[[str, str], bool] = operator.eq
 
     def parameters(self, arrays: Mapping[str, Any]) -> str:
-        """Check names, shapes and dtypes of the parameters; the dtype that they share."""
+        """Check names, shapes and dtypes of the parameters; return the dtype that they share."""
         if not isinstance(arrays, Mapping):
             raise TypeError(f"{self.name} expected parameters by canonical name, got {type(arrays).__name__}")
         shapes = parameter_shapes(self.spec)
@@ -117,7 +129,7 @@ class Caller:
         return dtype
 
     def input(self, x: Any, dtype: str) -> CallSizes:
-        """Check the input against the layout and the parameters' dtype; the sizes of the call."""
+        """Check axes, channels and dtype of the input; return the sizes of the call."""
         info = self._array("x", x)
         shape, ndim, axes = info.shape, self.spec.ndim, self.layout.replace("S", "DHW"[-self.spec.ndim :])
         if len(shape) != len(axes):
@@ -147,9 +159,7 @@ class Caller:
         return CallSizes(time, shape[axes.index("B")], size, dtype)
 
     def state(self, state: Any, sizes: CallSizes) -> tuple[Any, ...]:
-        """Check an initial state, which may be None; the shapes that it has, or would have,
-        channels first.
-        """
+        """Check an initial state (None: zeros); return the shapes of a state, channels first."""
         shapes = state_shapes(self.spec, sizes.batch, sizes.size)
         if state is None:
             return shapes
@@ -172,8 +182,9 @@ class Caller:
         return shapes
 
     def lengths(self, lengths: Any, sizes: CallSizes) -> None:
-        """Check kind and shape of lengths, and their values where they are a list, a tuple or a
-        NumPy array.
+        """Check number and dtype of lengths, and their values where Python can see them.
+
+        It sees those of a list, a tuple or a NumPy array; ``length_values`` checks other arrays.
         """
         info = self.describe(lengths)
         if info is None or isinstance(lengths, np.ndarray):
@@ -190,8 +201,9 @@ class Caller:
             self.length_values(values, sizes)
 
     def length_values(self, values: np.ndarray, sizes: CallSizes) -> None:
-        """Check the values of lengths that ``lengths`` could not see, where a framework can show
-        them.
+        """Check that lengths are from 0 to the number of frames.
+
+        For frameworks that can show the values of their arrays.
         """
         if values.size and (values.min() < 0 or values.max() > sizes.time):
             raise ValueError(
@@ -234,8 +246,9 @@ class Caller:
             )
 
     def targets(self, targets: Any, forced: Any, sizes: CallSizes, steps: int, *, drawn: bool = False) -> None:
-        """Check teacher forcing; with ``drawn`` the framework draws what ``forced`` would say,
-        which then is None.
+        """Check the arguments of teacher forcing: ``targets`` and ``forced`` go together.
+
+        With ``drawn`` the framework draws at random where to read targets, and ``forced`` is None.
         """
         if targets is None and forced is None and not drawn:
             return
@@ -251,9 +264,7 @@ class Caller:
                 raise TypeError(f"{self.name} expected forced of dtype bool, got {info.dtype}")
 
     def resume(self, resume: Any, state: Any, sizes: CallSizes) -> None:
-        """Check that a forecaster can continue: from the last frame alone and the state that the
-        earlier call returned.
-        """
+        """Check that a forecaster can continue: it needs one frame, the last one, and a state."""
         if not isinstance(resume, bool):
             raise TypeError(f"{self.name} expected resume to be True or False, got {resume!r}")
         if resume and sizes.time != 1:

@@ -28,26 +28,25 @@ class Ops(Protocol):
     """What a backend's module of ops provides."""
 
     def conv(self, x: Array, p: Params, name: str) -> Array:
-        """Cross-correlate ``x`` with the kernel ``name``: ``ih`` or ``readout``; ``hh`` (all gates
-        of weight_hh), or its rows ``hh_rz`` and ``hh_n``.
+        """Cross-correlate ``x`` with the kernel called ``name``.
+
+        ``ih`` and ``readout`` are whole kernels; ``hh`` is all gates of weight_hh, ``hh_rz`` and
+        ``hh_n`` are its rows for these gates.
         """
         ...
 
     def add_channel(self, a: Array, p: Params, name: str) -> Array:
-        """Add the vector ``name`` (``bias``, ``bias_hn``, ``readout_bias``) along the channels of
-        ``a``.
-        """
+        """Add the vector ``name`` along the channels: ``bias``, ``bias_hn``, ``readout_bias``."""
         ...
 
     def peep(self, c: Array, p: Params, name: str) -> Array:
-        """P·c for the peephole ``name`` (``peephole_i`` …): elementwise, or a convolution without
-        bias.
-        """
+        """P·c for a peephole (``peephole_i`` …): elementwise, or a convolution without bias."""
         ...
 
     def norm(self, a: Array, p: Params, part: str) -> Array:
-        """Group norm of ``a``, which holds the gates ``part`` (one of ``convgru.spec.NORMED``),
-        then weight and bias by channel.
+        """Group norm of ``a``, then weight and bias by channel.
+
+        ``part`` names the gates that ``a`` holds, one of ``convgru.spec.NORMED``.
         """
         ...
 
@@ -68,9 +67,7 @@ class Ops(Protocol):
         ...
 
     def unpatch(self, a: Array, patch: tuple[int, ...]) -> Array:
-        """Move channels back to pixels: the inverse of the pixel unshuffle, (c, i, j) being the
-        order of the channels.
-        """
+        """Move channels to pixels: the inverse of the pixel unshuffle; channels are (c, i, j)."""
         ...
 
 
@@ -81,14 +78,13 @@ def input_gates(ops: Ops, spec: CellSpec, p: Params, x: Array) -> Array:
 
 
 def _pre(ops: Ops, spec: CellSpec, p: Params, part: str, a: Array, context: Array) -> Array:
-    """The pre-activation of the gates ``part``: norm(a) + context, either of which may be absent."""
+    """Pre-activation of the gates ``part``: norm(a) + context, each of which may be absent."""
     a = ops.norm(a, p, part) if spec.norm is not None else a
     return a if context is None else a + context
 
 
 def gru_before(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State, context: Array, mask: Array) -> State:
-    """ConvGRU whose reset gate acts before the recurrent convolution (Ballas et al. 2015,
-    arXiv:1511.06432).
+    """ConvGRU, reset gate before the recurrent convolution (Ballas et al. 2015, arXiv:1511.06432).
 
     r = σ(W_r*x + U_r*h + b_r)    z = σ(W_z*x + U_z*h + b_z)
     n = φ(W_n*x + b_n + U_n*(r∘h))    h' = z∘h + (1−z)∘n
@@ -104,8 +100,9 @@ def gru_before(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State
 
 
 def gru_after(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State, context: Array, mask: Array) -> State:
-    """ConvGRU whose reset gate acts after the recurrent convolution (cuDNN, torch.nn.GRU; Cho et
-    al. 2014, arXiv:1406.1078v1).
+    """ConvGRU, reset gate after the recurrent convolution (Cho et al. 2014, arXiv:1406.1078v1).
+
+    cuDNN and torch.nn.GRU do the same.
 
     r = σ(W_r*x + U_r*h + b_r)    z = σ(W_z*x + U_z*h + b_z)
     n = φ(W_n*x + b_n + r∘(U_n*h + b_hn))    h' = z∘h + (1−z)∘n
@@ -126,8 +123,9 @@ def gru_after(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State,
 def lstm(ops: Ops, spec: CellSpec, p: Params, gates_x: Array, state: State, context: Array, mask: Array) -> State:
     """ConvLSTM (Shi et al. 2015, arXiv:1506.04214); P is absent, elementwise or a convolution.
 
-    i = σ(W_i*x + U_i*h + P_i·c + b_i)    f = σ(W_f*x + U_f*h + P_f·c + b_f)    g = φ(W_g*x + U_g*h + b_g)
-    c' = f∘c + i∘g    o = σ(W_o*x + U_o*h + P_o·c' + b_o)    h' = o∘φ(c')
+    i = σ(W_i*x + U_i*h + P_i·c + b_i)    f = σ(W_f*x + U_f*h + P_f·c + b_f)
+    g = φ(W_g*x + U_g*h + b_g)    c' = f∘c + i∘g
+    o = σ(W_o*x + U_o*h + P_o·c' + b_o)    h' = o∘φ(c')
     """
     h, c = state
     u = h if mask is None else h * mask
@@ -152,15 +150,16 @@ Step = Callable[[Ops, "CellSpec", Params, Array, State, Array, Array], State]
 
 
 def step_of(spec: CellSpec) -> Step:
-    """The step that a cell takes."""
+    """The step function of a cell: one of the four above."""
     if spec.cell == "gru":
         return gru_before if spec.reset == "before" else gru_after
     return {"lstm": lstm, "rnn": rnn}[spec.cell]
 
 
 def zoneout(mask: Array, old: State, new: State) -> State:
-    """Zoneout (Krueger et al. 2017, arXiv:1606.01305) of each part of the state; in evaluation a
-    mask is its mean.
+    """Zoneout of each part of the state (Krueger et al. 2017, arXiv:1606.01305).
+
+    In evaluation a mask is its mean.
     """
     return tuple(kept(m, a, b) for m, a, b in zip(mask, old, new, strict=True))
 
@@ -181,8 +180,7 @@ def merge(ops: Ops, name: str, forward: Array, backward: Array) -> Array:
 
 
 def readout(ops: Ops, spec: ForecasterSpec, p: Params, h: Array, frame: Array) -> Array:
-    """The next frame that a forecaster predicts from its top hidden state ``h`` and the frame it
-    has just seen.
+    """The forecaster's next frame, from its top hidden state ``h`` and the frame just seen.
 
     unpatch(W*h + b), with a kernel of 1; a residual forecaster adds the frame.
     """

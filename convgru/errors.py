@@ -1,4 +1,4 @@
-"""The exceptions of convgru's own."""
+"""The exceptions that convgru defines."""
 
 
 class WeightsError(ValueError):
@@ -6,6 +6,4 @@ class WeightsError(ValueError):
 
 
 class UnsupportedError(TypeError):
-    """A framework cannot compute this, on this device, in this dtype; the message says what and
-    why.
-    """
+    """A framework cannot compute this on this device in this dtype; the message says why."""

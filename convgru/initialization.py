@@ -1,5 +1,6 @@
-"""Initial weights from a seed, the same for every framework; and the recipe that native
-constructors follow too.
+"""Initial weights from a seed, the same for every framework.
+
+``recipe`` says how each parameter starts; native constructors follow it too.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from convgru.weights import Weights, dtype_of
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one parameter starts.
+    """The initial value of one parameter.
 
-    Attributes: kind: ``glorot`` (uniform, Glorot and Bengio 2010), ``orthogonal`` (Saxe et al.
-        2013) or ``constant``. blocks: into how many equal blocks of rows it is cut, each drawn by
-        itself: gates times groups. value: the constant. ones: first and last-plus-one row of what
-        is one instead: an LSTM's forget bias (Jozefowicz et al. 2015).
+    Attributes:
+        kind: ``glorot`` (uniform, Glorot and Bengio 2010), ``orthogonal`` (Saxe et al. 2013) or
+            ``constant``.
+        blocks: Number of equal blocks of rows, each drawn by itself: gates times groups.
+        value: The constant.
+        ones: First and last-plus-one of the rows that are one instead: an LSTM's forget bias
+            (Jozefowicz et al. 2015).
     """
 
     kind: Literal["glorot", "orthogonal", "constant"]
@@ -32,7 +36,7 @@ class Recipe:
 
 
 def recipe(spec: Spec, name: str) -> Recipe:
-    """How the parameter of this canonical name starts.
+    """Return the recipe for the parameter of this canonical name.
 
     weight_ih and a readout are Glorot uniform with fans C·∏k and H·∏k, weight_hh is orthogonal as a
     matrix (H, H·∏k); biases and peepholes are zero, a forget gate's bias and the weights of norms
@@ -45,7 +49,7 @@ def recipe(spec: Spec, name: str) -> Recipe:
 
 
 def cell_recipe(cell: CellSpec, part: str) -> Recipe:
-    """The same for a parameter of one layer by the last part of its name."""
+    """Return the recipe for a parameter of one layer by its short name, ``weight_ih``."""
     if part in ("weight_ih", "weight_hh"):
         return Recipe("glorot" if part == "weight_ih" else "orthogonal", cell.gates * cell.groups)
     if part == "bias" and cell.cell == "lstm":
@@ -96,8 +100,9 @@ def glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def orthogonal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Rows orthonormal as vectors of the rest of ``shape``; uniform over such matrices, R's
-    diagonal being positive.
+    """Orthonormal rows, seen as vectors of the rest of ``shape``, of uniform distribution.
+
+    It is the Q of a random matrix; the diagonal of R is made positive.
     """
     q, r = np.linalg.qr(rng.standard_normal((prod(shape[1:]), shape[0])))
     return np.ascontiguousarray((q * np.sign(np.diagonal(r))).T).reshape(shape)

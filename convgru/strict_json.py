@@ -12,8 +12,9 @@ _BRACKET = re.compile(r"[\[\]{}]")
 
 
 def loads(text: str, what: str, max_length: int, max_depth: int = MAX_DEPTH) -> Any:
-    """Parse ``text``; ``what`` names it in errors. Raises ValueError for anything but plain JSON
-    within the bounds.
+    """Parse ``text``, which errors call ``what``. Raises ValueError unless it is plain JSON.
+
+    Plain is what has no duplicate keys, no NaN or Infinity, and keeps the bounds.
     """
     if len(text) > max_length:
         raise ValueError(f"{what} expected at most {max_length} characters, got {len(text)}")

@@ -24,7 +24,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 
 def dtype_of(name: str | np.dtype[Any]) -> np.dtype[Any]:
-    """The NumPy dtype called ``name``. Raises WeightsError unless it is one that weights may have."""
+    """The NumPy dtype called ``name``. Raises WeightsError unless weights may have it."""
     known = DTYPES.get(str(name))
     if known is None:
         raise WeightsError(f"dtype expected one of {', '.join(DTYPES)}, got {name}")
@@ -33,7 +33,7 @@ def dtype_of(name: str | np.dtype[Any]) -> np.dtype[Any]:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """A network's spec and its arrays, by canonical name (design: ``layers.{l}.fwd.weight_ih`` …).
+    """A network's spec and its arrays, by canonical name (``layers.{l}.fwd.weight_ih`` …).
 
     Names and shapes must be exactly ``parameter_shapes(spec)``, in one dtype (float64, float32,
     float16 or bfloat16), all numbers finite; else WeightsError, which lists what is wrong. The
@@ -99,8 +99,9 @@ class Weights:
             spec: The module's spec. Dropout, which acts in training alone, may differ.
             parameters: Shape and dtype of each parameter by canonical name.
 
-        Raises: WeightsError: The specs, the names of the arrays, their shapes or dtypes differ; the
-            message says in what.
+        Raises:
+            WeightsError: The specs, the names of the arrays, their shapes or dtypes differ; the
+                message says in what.
         """
         if computed(spec) != computed(self.spec):
             raise WeightsError(

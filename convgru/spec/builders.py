@@ -47,18 +47,18 @@ def network(
     zoneout: float = 0.0,
     output_size: Ints | None = None,
 ) -> NetworkSpec:
-    """Describe a network as users write it: a tuple is per dimension, a list per layer, a number
-    for all.
+    """Describe a network; a tuple is per dimension, a list per layer, a number for all.
 
     A list of ``hidden_channels``, or ``num_layers``, says how many layers there are; any other list
     must have one entry for each. The recurrent kernel size and dilation default to the input's.
-    ``updates`` have kernel sizes of their own: neither kernel size goes with them. ``padding`` is
+    ``updates`` are kernel sizes themselves: neither kernel size goes with them. ``padding`` is
     ``same``, ``valid``, ``preserve``, a number, or a tuple with a number or a (low, high) pair for
     each dimension. ``reset`` defaults to ``before`` for a GRU. ``norm`` is a number of groups (1:
     layer norm), a tuple with one for each normalised tensor, or a ``Norm``. ``bidirectional`` True
-    means ``layer``. The other arguments are those of ``CellSpec`` and ``NetworkSpec``. JSON has no
-    tuples: a list within a list, and a list where nothing is for each layer, is taken for one
-    (``describe.json_arguments`` writes them so). Raises ValueError or TypeError, naming the
+    means ``layer``. The other arguments are those of ``CellSpec`` and ``NetworkSpec``.
+
+    JSON has no tuples: a list within a list, and a list where nothing is for each layer, is read as
+    a tuple (``describe.json_arguments`` writes them so). Raises ValueError or TypeError, naming the
     argument.
     """
     one_of("cell", cell, tuple(GATES))
@@ -134,11 +134,11 @@ def forecaster(
     feedback: bool = True,
     **options: Any,
 ) -> ForecasterSpec:
-    """Describe a forecaster of frames with ``channels`` channels; the other arguments are those of
-    ``network``.
+    """Describe a forecaster of frames with ``channels`` channels.
 
-    ``decoder`` True makes one like the encoder, with weights of its own; it may also be a spec, or
-    the arguments of one. Raises ValueError or TypeError, naming the argument.
+    The arguments that are not listed are those of ``network``. ``decoder`` True makes one like the
+    encoder, with separate weights; it may also be a spec, or the arguments of one. Raises
+    ValueError or TypeError, naming the argument.
     """
     if isinstance(decoder, Mapping):
         decoder = network(**decoder)
@@ -158,9 +158,7 @@ def forecaster(
 
 
 def per_dimension(value: Any, ndim: int) -> Any:
-    """Spread a number over the dimensions; whatever is not a number is left for validation to
-    refuse.
-    """
+    """Repeat a number for each dimension; any other value is returned for validation to refuse."""
     return (value,) * ndim if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -179,14 +177,12 @@ def _padding(title: str, value: Any, ndim: int) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A value for each layer, if it is a list: what JSON made of a tuple is a list within the list."""
+    """Convert a value from JSON: a list is per layer, and a list within it stands for a tuple."""
     return [*map(_frozen, value)] if isinstance(value, list) else _frozen(value)
 
 
 def _frozen(value: Any) -> Any:
-    """Lists as tuples and NumPy's integers as Python's: a spec must hash and print as what it
-    means.
-    """
+    """Convert lists to tuples and NumPy's integers to int, so that a spec can be hashed."""
     if isinstance(value, (tuple, list)):
         return (*map(_frozen, value),)
     return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value

@@ -1,4 +1,8 @@
-"""One layer: a frozen, hashable, validated description that every backend reads."""
+"""Specify one layer: a frozen, hashable, validated description that every backend reads.
+
+A step of a cell is one update of its state. A step of a call (``steps`` of a forecaster) is one
+predicted frame: how many there are is the forecast horizon.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,12 @@ ACTIVATIONS = ("tanh", "relu", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_si
 RESETS = ("before", "after")
 PEEPHOLES = ("hadamard", "conv")
 NORMED: Mapping[str, tuple[str, ...]] = {"gru": ("rz", "n"), "lstm": ("ifgo",), "rnn": ("h",)}
-"""Which gates are normalised together, cell by cell."""
+"""The gates of each cell that are normalised together as one tensor."""
 
 
 @dataclass(frozen=True)
 class Norm:
-    """Group norm of the pre-activations (Wu and He 2018): how many groups in each normalised
-    tensor, and ε.
+    """Group norm of the pre-activations (Wu and He 2018): groups of each normalised tensor, and ε.
 
     An LSTM normalises its four gates as one tensor, a GRU r with z and n by itself, an RNN its one;
     one group is layer norm (Ba et al. 2016).
@@ -34,12 +37,17 @@ class Norm:
 
 @dataclass(frozen=True)
 class Operand:
-    """Which rows of which array a step of ``convgru.equations`` uses under one name, and for what.
+    """One named parameter slice that an op of ``convgru.equations`` takes.
 
-    Attributes: use: ``convolve`` with the geometry ``convolution``; ``scale`` elementwise; ``add``
-        along the channels; ``norm``, the same rows of norm_weight and norm_bias, after a group norm
-        of ``groups`` and ``eps``. array: the short name of the array; of a norm, norm_weight. rows:
-        the first row and the last plus one.
+    Attributes:
+        use: ``convolve`` with the geometry ``convolution``; ``scale`` elementwise; ``add`` along
+            the channels; ``norm``, the same rows of norm_weight and norm_bias, after a group norm
+            of ``groups`` and ``eps``.
+        array: The short name of the array; of a norm, norm_weight.
+        rows: The first row and the last plus one.
+        convolution: Geometry, of ``convolve`` alone.
+        groups: Of ``norm``.
+        eps: Of ``norm``.
     """
 
     use: Literal["convolve", "scale", "add", "norm"]
@@ -52,16 +60,15 @@ class Operand:
 
 @dataclass(frozen=True, repr=False)
 class CellSpec:
-    """One layer. Sizes are full tuples, one number for each spatial dimension; ``network`` expands
-    shorter forms.
+    """One layer; sizes are full tuples, one number for each spatial dimension.
 
-    The recurrent convolution always pads to keep the size of the state (``preserve``). ``groups``
-    divide each gate by itself. ``reset`` is ``before`` or ``after`` for a GRU and None for the
-    other cells. ``peephole`` (LSTM) is None, ``hadamard``, one weight for each channel or, with
-    ``state_size``, for each pixel, or ``conv``, with the recurrent convolution's geometry.
-    ``updates`` lists the kernel sizes of several steps in a row on one state, each with weights of
-    its own (RAFT's SepConvGRU). Raises ValueError or TypeError, naming the field, for anything that
-    is not a network.
+    ``convgru.network`` expands shorter forms. The recurrent convolution always pads to keep the
+    size of the state (``preserve``). ``groups`` divide each gate by itself. ``reset`` is ``before``
+    or ``after`` for a GRU and None for the other cells. ``peephole`` (LSTM) is None, ``hadamard``,
+    one weight for each channel or, with ``state_size``, for each pixel, or ``conv``, with the
+    recurrent convolution's geometry. ``updates`` lists the kernel sizes of several steps in a row
+    on one state, each with separate weights (RAFT's SepConvGRU). Raises ValueError or TypeError,
+    naming the field, for anything that is not a layer.
     """
 
     cell: str
@@ -187,17 +194,16 @@ class CellSpec:
 
     @property
     def steps(self) -> tuple[CellSpec, ...]:
-        """The plain cells that act in a row on one state in each time step: itself, or one for each
-        of ``updates``.
-        """
+        """The cells that update the state in turn at each frame: itself, or one per update."""
         if not self.updates:
             return (self,)
         return tuple(replace(self, kernel_size=k, recurrent_kernel_size=k, updates=()) for k in self.updates)
 
     @property
     def operands(self) -> dict[str, Operand]:
-        """What a step's ops are called with, by the names that ``convgru.equations`` uses; of one
-        of ``steps``.
+        """The parameter slices of one step, by the names that ``convgru.equations`` gives them.
+
+        For a cell with ``updates``, ask each of ``steps``.
         """
         hidden, rows = self.hidden_channels, self.gates * self.hidden_channels
         operands = {"ih": Operand("convolve", "weight_ih", (0, rows), self.input_convolution)}
@@ -234,6 +240,6 @@ class CellSpec:
         )
 
     def recurrent_convolution(self, gates: int) -> Convolution:
-        """Geometry of U*h for so many of the gates; with one also that of a peephole."""
+        """Geometry of U*h for this many gates; for one gate also that of a peephole."""
         kernel, stride, dilation = self.recurrent_kernel_size, self.recurrent_stride, self.recurrent_dilation
         return Convolution(kernel, stride, dilation, self.groups, "preserve", self.padding_mode, gates)

@@ -1,6 +1,4 @@
-"""The geometry of a convolution, padding above all: one definition of where its zeros go, for every
-backend.
-"""
+"""The geometry of a convolution, defined once for every backend: padding, sizes, row order."""
 
 from __future__ import annotations
 
@@ -9,8 +7,7 @@ from dataclasses import dataclass
 
 Pads = tuple[tuple[int, int], ...]
 Padding = str | Pads
-"""``"same"``, ``"valid"``, ``"preserve"``, or one ``(low, high)`` pair for each spatial dimension.
-"""
+"""``"same"``, ``"valid"``, ``"preserve"``, or one ``(low, high)`` pair per dimension."""
 
 MODES = ("same", "valid", "preserve")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -18,7 +15,7 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 @dataclass(frozen=True)
 class Convolution:
-    """Everything about one convolution but its weights.
+    """The geometry of one convolution: everything but its weights.
 
     ``gates`` is how many gates its output rows hold: ``groups`` divide each gate by itself, see
     ``row_order``.
@@ -33,12 +30,11 @@ class Convolution:
     gates: int = 1
 
     def pads(self, size: Sequence[int]) -> Pads:
-        """What is added ``(low, high)`` to each dimension of an image of ``size``; the smaller half
-        first.
+        """Return the padding ``(low, high)`` of each dimension of an image of ``size``.
 
         ``same`` gives ⌈n/s⌉ outputs: max((⌈n/s⌉−1)·s + d·(k−1) + 1 − n, 0) in total. ``preserve``
-        gives n outputs at any stride: (s−1)·(n−1) + d·(k−1) in total. ``valid`` adds nothing;
-        explicit pairs are returned unchanged.
+        gives n outputs at any stride: (s−1)·(n−1) + d·(k−1) in total; of both, the smaller half
+        comes first. ``valid`` adds nothing; explicit pairs are returned unchanged.
         """
         if not isinstance(self.padding, str):
             return self.padding
@@ -82,11 +78,11 @@ class Convolution:
                 )
 
     def row_order(self, rows: int) -> tuple[int, ...]:
-        """In which order a framework's grouped convolution wants the rows of the weight, (gates,
-        groups, …) being ours.
+        """Order of the weight's rows, stored as (gates, groups, …), for a grouped convolution.
 
-        A grouped convolution gives its first group's inputs to the first rows: there the rows must
-        stand as (groups, gates, …). The output then stands so too: ``restore_order`` puts it back.
+        A framework's grouped convolution gives its first group's inputs to the first rows: there
+        the rows must stand as (groups, gates, …). So does its output: ``restore_order`` puts it
+        back.
         """
         part = rows // (self.gates * self.groups)
         return tuple(
@@ -97,9 +93,7 @@ class Convolution:
         )
 
     def restore_order(self, rows: int) -> tuple[int, ...]:
-        """The inverse of ``row_order``: where each of our rows stands in the grouped convolution's
-        output.
-        """
+        """The inverse of ``row_order``: where each row is in the grouped convolution's output."""
         order = self.row_order(rows)
         return tuple(sorted(range(rows), key=order.__getitem__))
 
@@ -114,8 +108,9 @@ def _halves(total: int) -> tuple[int, int]:
 
 
 def pool_matrix(n: int, m: int) -> tuple[tuple[float, ...], ...]:
-    """What pools n pixels to m as a matrix product (n, m): output i is the mean of inputs ⌊i·n/m⌋
-    to ⌈(i+1)·n/m⌉ − 1.
+    """Matrix (n, m) of adaptive average pooling from n pixels to m.
+
+    Column i averages the inputs ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉ − 1.
     """
     spans = [(i * n // m, -((-(i + 1) * n) // m)) for i in range(m)]
     return tuple(tuple(1 / (stop - start) if start <= j < stop else 0.0 for start, stop in spans) for j in range(n))

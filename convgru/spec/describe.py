@@ -1,4 +1,4 @@
-"""Specs as users would write them: what the modules print, and what errors say of a spec."""
+"""Write specs as a user would: for the repr of modules, and for errors about a spec."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ PER_LAYER = (
     *("kernel_size", "recurrent_kernel_size", "stride", "recurrent_stride", "dilation", "recurrent_dilation"),
     *("groups", "padding", "state_size"),
 )
-"""The arguments that a list gives for each layer."""
+"""The arguments of which a list holds one value for each layer."""
 STEPS = ("stride", "recurrent_stride", "dilation", "recurrent_dilation")
-"""Those that are 1 in every dimension where nothing is said."""
+"""Those of them whose default is 1 in every dimension."""
 FOLLOWS = {"recurrent_kernel_size": "kernel_size", "recurrent_dilation": "dilation"}
-"""What stands for what is not given."""
+"""Argument -> the argument whose value is its default."""
 
 
 def describe(spec: NetworkSpec) -> dict[str, Any]:
-    """The arguments, other than channels, with which a user would write this network: only those
-    that are not the defaults.
-    """
+    """The arguments of ``network``, other than channels, that are not the defaults."""
     layers, first = spec.layers, spec.layers[0]
     shown: dict[str, Any] = {"kernel_size": _collapse([layer.kernel_size for layer in layers])}
     if first.updates:
@@ -53,7 +51,7 @@ def describe(spec: NetworkSpec) -> dict[str, Any]:
 
 
 def arguments(channels: int, spec: NetworkSpec, **options: Any) -> str:
-    """The text of ``describe`` as it stands in a call."""
+    """The arguments of a network as text: ``3, 16, kernel_size=3``."""
     shown = {**describe(spec), **options}
     hidden = _collapse([layer.hidden_channels for layer in spec.layers])
     return ", ".join([repr(channels), repr(hidden), *(f"{name}={value!r}" for name, value in shown.items())])
@@ -71,11 +69,10 @@ def forecaster_arguments(spec: ForecasterSpec, **options: Any) -> str:
 
 
 def json_arguments(spec: Spec) -> dict[str, Any]:
-    """The arguments of the constructor that make this spec, as JSON can hold them; those that are
-    the defaults left out.
+    """The arguments of the constructor that makes this spec, for JSON, without the defaults.
 
-    JSON turns a tuple (for each dimension) into a list (for each layer), so that here a tuple
-    stands once for each layer, in a list, within which ``network`` takes a list for a tuple.
+    JSON turns a tuple (for each dimension) into a list (for each layer). So a tuple is written here
+    once for each layer, in a list; ``network`` reads a list within a list as a tuple.
 
     >>> network(cell, **json.loads(json.dumps(json_arguments(spec)))) == spec  # doctest: +SKIP
     True
@@ -103,7 +100,7 @@ def _jsonable(value: Any) -> Any:
 
 
 def title(spec: Spec) -> str:
-    """The whole call."""
+    """E.g. ``ConvGRU(3, 16, kernel_size=3)``."""
     if isinstance(spec, ForecasterSpec):
         return f"{spec.title}({forecaster_arguments(spec)})"
     return f"{spec.title}({arguments(spec.in_channels, spec)})"
@@ -125,9 +122,7 @@ def cell_text(cell: CellSpec) -> str:
 
 
 def computed(spec: Spec) -> Spec:
-    """The spec without what acts in training alone: two that compute the same in evaluation are
-    equal then.
-    """
+    """The spec without dropout: equal for two networks that compute the same in evaluation."""
     if isinstance(spec, ForecasterSpec):
         decoder = None if spec.decoder is None else _undropped(spec.decoder)
         return replace(spec, encoder=_undropped(spec.encoder), decoder=decoder)
@@ -154,13 +149,13 @@ def _undropped(spec: NetworkSpec) -> NetworkSpec:
 
 
 def _norm(norm: Norm) -> Any:
-    """A number of groups, a tuple of them, or the whole."""
+    """A norm as ``network`` takes it: a number of groups, a tuple of them, or a Norm."""
     if norm.eps != Norm(norm.groups).eps:
         return norm
     return norm.groups[0] if len(set(norm.groups)) == 1 else norm.groups
 
 
 def _collapse(values: list[Any]) -> Any:
-    """One value for all layers where they agree, one number for all dimensions where those agree."""
+    """One value for all layers if they agree, one number for all dimensions if those agree."""
     short = [v[0] if isinstance(v, tuple) and len(set(v)) == 1 and isinstance(v[0], int) else v for v in values]
     return short[0] if all(value == short[0] for value in short) else short

@@ -1,4 +1,4 @@
-"""Checks of single fields: what was expected, what came."""
+"""Check single fields of a spec; an error says what was expected and what came."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def probability(name: str, value: object) -> None:
 
 
 def name_differences(expected: Collection[str], given: Collection[str]) -> str:
-    """Which names are missing and which are unexpected, as a message says it; empty where the names
-    are the same.
-    """
+    """Say which names are missing and which unexpected; empty if the names are the same."""
     sides = {"missing": set(expected) - set(given), "unexpected": set(given) - set(expected)}
     return "; ".join(f"{side} {_listed(names)}" for side, names in sides.items() if names)
 

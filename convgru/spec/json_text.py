@@ -23,9 +23,7 @@ def to_json(spec: Spec) -> str:
 
 
 def from_json(text: str) -> Spec:
-    """The spec that ``to_json`` wrote. Raises ValueError for anything else, unknown fields
-    included.
-    """
+    """Return the spec that ``to_json`` wrote. Raises ValueError for any other text."""
     data = strict_json.loads(text, "spec", MAX_LENGTH)
     if not isinstance(data, dict) or data.get("kind") not in ("network", "forecaster"):
         raise ValueError(f"spec expected an object with kind 'network' or 'forecaster', got {text[:60]!r}")

@@ -68,7 +68,7 @@ class NetworkSpec:
 
     @property
     def recurrent(self) -> NetworkSpec:
-        """The layers with a state: itself."""
+        """The NetworkSpec that owns the state: this one (a forecaster's is its encoder)."""
         return self
 
     @property
@@ -105,12 +105,11 @@ class NetworkSpec:
 
 @dataclass(frozen=True, repr=False)
 class ForecasterSpec:
-    """Frames in, the frames that follow out: pixel unshuffle by ``patch``, ``encoder``, 1x1
-    readout, pixel shuffle.
+    """Predict the frames that follow: pixel unshuffle, encoder, 1x1 readout, pixel shuffle.
 
-    After the last given frame the forecaster feeds on its own predictions; without ``feedback`` on
-    zeros (Srivastava et al. 2015). With a ``decoder``, another network that starts from the
-    encoder's states takes over there. A ``residual`` forecaster predicts the change of the frame.
+    After the last given frame the forecaster's input is its last prediction; without ``feedback``
+    it is zeros (Srivastava et al. 2015). With a ``decoder``, another network takes over there,
+    starting from the encoder's states. A ``residual`` forecaster predicts the change of the frame.
     """
 
     encoder: NetworkSpec
@@ -137,9 +136,7 @@ class ForecasterSpec:
             self._check_decoder(self.decoder)
 
     def _check_decoder(self, decoder: NetworkSpec) -> None:
-        """The decoder reads what the encoder reads, and starts from states of the encoder's kinds
-        and channels.
-        """
+        """Check that the decoder reads the encoder's input and can start from its states."""
         wanted = (
             self.encoder.cell,
             self.ndim,
@@ -161,9 +158,7 @@ class ForecasterSpec:
 
     @property
     def recurrent(self) -> NetworkSpec:
-        """The layers whose state a call takes and returns: the encoder (a decoder's states look the
-        same).
-        """
+        """The NetworkSpec that owns the state: the encoder (a decoder's has the same shapes)."""
         return self.encoder
 
     @property
@@ -180,9 +175,7 @@ class ForecasterSpec:
 
 
 def _check_inside(name: str, network: NetworkSpec) -> None:
-    """A forecaster's networks run forward and keep the image size, or their predictions could not
-    be fed back.
-    """
+    """Check that a network can feed on its output: it runs forward and keeps the image size."""
     if network.bidirectional is not None or network.output_size is not None:
         raise ValueError(
             f"Forecaster {name} expected neither bidirectional nor output_size, got {network.bidirectional!r}, {network.output_size!r}"

@@ -1,6 +1,4 @@
-"""The options of every native module, once: their types for editors and type checkers, and the
-signatures they are shown with.
-"""
+"""The options of every native module: types for editors and checkers, and signatures."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ Merge = Literal["concat", "sum", "mean", "mul"]
 
 
 class CellOptions(TypedDict, total=False):
-    """What every cell has; each framework adds its own word for ``bias``, and where parameters
-    live.
-    """
+    """Options of every cell; each framework adds its name for ``bias``, its dtype and device."""
 
     recurrent_kernel_size: Ints | list[Ints] | None
     stride: Ints | list[Ints]
@@ -40,20 +36,20 @@ class CellOptions(TypedDict, total=False):
 
 
 class GRUOptions(TypedDict, total=False):
-    """What a ConvGRU's cell has besides."""
+    """Options of a ConvGRU's cell besides ``CellOptions``."""
 
     reset: Reset
 
 
 class LSTMOptions(TypedDict, total=False):
-    """What a ConvLSTM's cell has besides."""
+    """Options of a ConvLSTM's cell besides ``CellOptions``."""
 
     peephole: Peephole | None
     state_size: Ints | list[Ints] | None
 
 
 class MaskOptions(TypedDict, total=False):
-    """What draws masks in training."""
+    """Probabilities of the masks that are drawn in training."""
 
     dropout: float
     recurrent_dropout: float
@@ -61,7 +57,7 @@ class MaskOptions(TypedDict, total=False):
 
 
 class StackOptions(MaskOptions, total=False):
-    """What a stack has besides its layers."""
+    """Options of a stack besides those of its layers."""
 
     bidirectional: Bidirectional
     merge: Merge

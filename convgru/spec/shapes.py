@@ -51,9 +51,7 @@ def _step_shapes(cell: CellSpec) -> dict[str, Shape]:
 
 
 def parameter_shapes(spec: Spec) -> dict[str, Shape]:
-    """Shape of each parameter, by its canonical name, in the order in which files and modules list
-    them.
-    """
+    """Shape of each parameter by canonical name, in the order of files and modules."""
     if isinstance(spec, ForecasterSpec):
         shapes = {f"encoder.{name}": shape for name, shape in parameter_shapes(spec.encoder).items()}
         if spec.decoder is not None:
@@ -72,8 +70,9 @@ def parameter_shapes(spec: Spec) -> dict[str, Shape]:
 def layer_sizes(spec: NetworkSpec, size: Sequence[int]) -> list[Shape]:
     """Spatial size of each layer's state for an input of spatial ``size``.
 
-    Raises: ValueError: if a layer's output would be empty, if the image is too small for the
-        padding mode, or if a peephole is tied to another size.
+    Raises:
+        ValueError: if a layer's output would be empty, if the image is too small for the padding
+            mode, or if a peephole is tied to another size.
     """
     if len(size) != spec.ndim:
         raise ValueError(f"{spec.title} expected {spec.ndim} spatial sizes, got {len(size)}: {tuple(size)}")
@@ -102,8 +101,9 @@ def layer_sizes(spec: NetworkSpec, size: Sequence[int]) -> list[Shape]:
 
 
 def fitting_size(spec: Spec, pixels: int) -> Shape:
-    """The smallest spatial size of at least ``pixels`` in each dimension (before patching) that the
-    network accepts.
+    """The smallest spatial size, of at least ``pixels`` per dimension, that the network accepts.
+
+    Of a forecaster, ``pixels`` counts patches.
     """
     if isinstance(spec, ForecasterSpec):
         return tuple(pixels * p for p in spec.patch)
@@ -120,7 +120,7 @@ def fitting_size(spec: Spec, pixels: int) -> Shape:
 
 
 def _grows(cell: CellSpec, dimension: int) -> bool:
-    """Whether an output is never empty, whatever the size, which then may be a symbol."""
+    """Whether the output cannot be empty, so that the size may be unknown (symbolic)."""
     if isinstance(cell.padding, str):
         return cell.padding != "valid"
     return sum(cell.padding[dimension]) >= cell.dilation[dimension] * (cell.kernel_size[dimension] - 1)
@@ -141,9 +141,7 @@ def state_shapes(spec: Spec, batch: int, size: Sequence[int]) -> tuple[Any, ...]
 
 
 def context_shapes(spec: NetworkSpec, batch: int, size: Sequence[int]) -> tuple[Shape, ...]:
-    """Shapes (B, G·H, *S) of the context, one for each layer and direction; a context may also have
-    time in front.
-    """
+    """Shapes (B, G·H, *S) of a context without time, one for each layer and direction."""
     return tuple(
         (batch, layer.gates * layer.hidden_channels, *pixels)
         for layer, pixels in zip(spec.layers, layer_sizes(spec, size), strict=True)
@@ -177,16 +175,15 @@ def mask_shapes(spec: NetworkSpec, time: int, batch: int, size: Sequence[int]) -
 
 
 def dropout_mask(spec: NetworkSpec, layer: int, direction: str) -> str:
-    """Name of the dropout mask behind a layer: one mask, or with two whole stacks one for each
-    direction.
+    """Name of the dropout mask behind a layer.
+
+    Two directions share it, unless they are two whole stacks.
     """
     return f"dropout.{layer}.{direction}" if spec.bidirectional == "stack" else f"dropout.{layer}"
 
 
 def patched_size(spec: ForecasterSpec, size: Sequence[int]) -> Shape:
-    """Spatial size inside a forecaster. Raises ValueError if ``size`` is not a multiple of the
-    patch.
-    """
+    """Spatial size inside a forecaster. Raises ValueError unless the patch divides ``size``."""
     if len(size) != spec.ndim:
         raise ValueError(f"Forecaster expected {spec.ndim} spatial sizes, got {len(size)}: {tuple(size)}")
     for dimension, (n, p) in enumerate(zip(size, spec.patch, strict=True)):
@@ -198,8 +195,9 @@ def patched_size(spec: ForecasterSpec, size: Sequence[int]) -> Shape:
 
 
 def state_leaves(spec: Spec, state: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Each array of a state with its name: ``state.0.h``, ``state.0.c``, counting layers and
-    directions.
+    """Yield each array of a state with its name: ``state.0.h``, ``state.0.c``.
+
+    The number counts layers and directions.
     """
     for index, (names, entry) in enumerate(zip(_entry_names(spec), state, strict=True)):
         for name, array in zip(names, entry if len(names) > 1 else (entry,), strict=True):
@@ -207,7 +205,7 @@ def state_leaves(spec: Spec, state: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def nest_state(spec: Spec, leaves: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The state whose arrays ``state_leaves`` named."""
+    """The inverse of ``state_leaves``: the state with these arrays."""
     entries: list[Any] = []
     for index, names in enumerate(_entry_names(spec)):
         parts = tuple(leaves[f"state.{index}.{name}"] for name in names)
