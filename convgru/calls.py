@@ -35,10 +35,7 @@ class ArrayInfo(NamedTuple):
 
 
 class CallSizes(NamedTuple):
-    """Sizes of one call: ``time`` and ``batch``, the spatial ``size``, and the parameters' dtype.
-
-    ``time`` is 1 for a single frame.
-    """
+    """Sizes of one call, and the parameters' dtype; ``time`` is 1 for a single frame."""
 
     time: Any
     batch: Any
@@ -48,9 +45,7 @@ class CallSizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Extras:
-    """The optional arguments of a call in NumPy, time first, channels first.
-
-    Backends take them when their results are compared with the reference.
+    """The optional arguments of a call in NumPy, for comparisons; time first, channels first.
 
     Attributes:
         lengths: (B,), the valid frames of each sample.
@@ -201,10 +196,7 @@ class Caller:
             self.length_values(values, sizes)
 
     def length_values(self, values: np.ndarray, sizes: CallSizes) -> None:
-        """Check that lengths are from 0 to the number of frames.
-
-        For frameworks that can show the values of their arrays.
-        """
+        """Check that lengths are from 0 to the number of frames."""
         if values.size and (values.min() < 0 or values.max() > sizes.time):
             raise ValueError(
                 f"{self.name} expected lengths from 0 to {sizes.time} (the time steps of the input), got {values.tolist()}"
@@ -246,10 +238,7 @@ class Caller:
             )
 
     def targets(self, targets: Any, forced: Any, sizes: CallSizes, steps: int, *, drawn: bool = False) -> None:
-        """Check the arguments of teacher forcing: ``targets`` and ``forced`` go together.
-
-        With ``drawn`` the framework draws at random where to read targets, and ``forced`` is None.
-        """
+        """Check the arguments of teacher forcing; ``forced`` is None if ``drawn`` at random."""
         if targets is None and forced is None and not drawn:
             return
         if targets is None or (forced is None and not drawn):

@@ -1,5 +1,6 @@
-"""Read and write files: the suffix chooses the format and, where two frameworks share one, the
-first bytes.
+"""Read and write files; the suffix chooses the format.
+
+Where two frameworks share a suffix, the first bytes of the file tell them apart.
 """
 
 from __future__ import annotations
@@ -25,24 +26,19 @@ OURS = {".safetensors": "convgru's own format"}
 FRAMEWORKS = {".pt": "torch", ".pth": "torch", ".msgpack": "flax", ".ckpt": "mindspore"}
 """Suffix of a framework's own checkpoints -> its backend."""
 READ_ONLY = {".npz": "numpy", ".bin": "torch", ".tar": "torch", **dict.fromkeys(keras.SUFFIXES, "keras")}
-"""What others write, and convgru only reads: NumPy's archives, pytorch_model.bin, model.pth.tar,
-Keras' files.
-"""
+"""Files that are read and not written: NumPy's archives, two names of PyTorch's, Keras'."""
 SUFFIXES = (*OURS, *FRAMEWORKS, *READ_ONLY)
 ORBAX = ("_METADATA", "_CHECKPOINT_METADATA", "checkpoint")
-"""One of these files is in every folder that is an orbax checkpoint."""
+"""Files of which a folder holds one if it is an orbax checkpoint."""
 TORCH = (b"PK\x03\x04", b"\x80")
-"""First bytes of PyTorch Lightning's .ckpt, as opposed to MindSpore's: a zip archive or, before
-1.6, a pickle.
-"""
+"""First bytes of PyTorch's .ckpt (MindSpore's differ): a zip archive or, before 1.6, a pickle."""
 
 
 def backend_of(path: str | os.PathLike[str], layout: str | None = None) -> str | None:
-    """Return the backend that writes such a file, None if the core does. Raises WeightsError if
-    nobody does.
+    """Return the backend that writes such a file; None if the core does.
 
     With another system's ``layout`` a file may also be an .npz archive or, for Keras, a
-    .weights.h5.
+    .weights.h5. Raises WeightsError if the suffix is unknown.
     """
     name = Path(path).name.lower()
     foreign = ((".npz",) if layout else ()) + ((keras.WRITTEN,) if layout and layout.startswith("keras") else ())
@@ -63,8 +59,7 @@ def read(
     spec: Spec | None = None,
     **hints: Any,
 ) -> Weights:
-    """Read the weights in a file: one that ``write`` wrote, or a checkpoint of another
-    implementation.
+    """Read weights from a file of convgru, or from a checkpoint of another implementation.
 
     The suffix says how the arrays are stored: safetensors, .npz, PyTorch's (.pt, .pth, .bin, .tar,
     Lightning's .ckpt), Flax's .msgpack, MindSpore's .ckpt, Keras' .keras, .weights.h5 and .h5; a
@@ -87,9 +82,10 @@ def read(
     Returns:
         The weights, in the dtype of the file.
 
-    Raises: WeightsError: The bytes are not sound, or are not one network, whatever they are.
-        OSError: The file cannot be opened. ImportError: The framework is missing that the suffix
-        means; the message holds the command that installs it.
+    Raises:
+        WeightsError: The bytes are not sound, or are not one network, whatever they are. OSError:
+            The file cannot be opened. ImportError: The framework is missing that the suffix means;
+            the message holds the command that installs it.
 
     >>> weights = convgru.read("model.safetensors")  # doctest: +SKIP
     """
@@ -106,7 +102,7 @@ def read(
 def weights_in(
     held: Contents, layout: str | None, prefix: str | None, spec: Spec | None, hints: Mapping[str, Any]
 ) -> tuple[Weights, Mapping[str, Any]]:
-    """Return the weights of the one network among a file's contents, and what was assumed of it.
+    """Return the weights of the one network in a file's contents, and what was assumed of it.
 
     Arguments and errors as for ``read``.
     """
@@ -120,8 +116,10 @@ def weights_in(
 
 
 def declared_in(held: Contents, layout: str | None, prefix: str | None, hints: Mapping[str, Any]) -> Contents | None:
-    """Return the contents of a file that declares the specs of its networks; None if others are
-    asked for, or it does not.
+    """Return the contents if the file declares specs; None if the call asks for other arrays.
+
+    Other arrays are those of another layout, or below a prefix without a spec. Raises WeightsError
+    for hints, and for a prefix in the file of one network: neither is needed.
     """
     if not held.specs or layout not in (None, specless.LAYOUT) or held.leads_elsewhere(prefix):
         return None
@@ -132,10 +130,9 @@ def declared_in(held: Contents, layout: str | None, prefix: str | None, hints: M
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:
-    """Return all arrays of a file by flat name, whoever wrote it, and the networks that it
-    declares. Raises as ``read``.
+    """Return all arrays of a file by flat name, and the networks that it declares.
 
-    The file is opened once.
+    The file may be anyone's, and is opened once. Raises as ``read``.
     """
     where = Path(path)
     if where.is_dir() and (inside := hub.weights_file(where)) is not None:
@@ -175,27 +172,35 @@ def _arrays_in(path: Path) -> Contents:
 def write(
     weights: Weights, path: str | os.PathLike[str], layout: str | None = None, *, prefix: str | None = None
 ) -> None:
-    """Write weights to a file whose suffix says how: ``.safetensors``, or a framework's own
-    ``.pt``, ``.msgpack``, ``.ckpt``.
+    """Write weights to a file; the suffix chooses the format.
 
-    A file that exists is replaced, as numpy.save does (the command line keeps it). The write is
-    atomic: a failure leaves what was there.
+    ``.safetensors``, or a framework's own: ``.pt``, ``.msgpack``, ``.ckpt``. A file that exists is
+    replaced, as numpy.save does (the command line keeps it). The write is atomic: a failure leaves
+    what was there.
 
-    Args: weights: A spec and its arrays. path: Where to write. layout: One of
-        ``convgru.importers.LAYOUTS`` or ``EXPORTS``: write a file of that system, which it loads as
-        its own, and which holds no spec: a state dict (``.pt``), Flax linen's parameters
-        (``.msgpack``), Keras' ``.weights.h5``, or plain arrays (``.npz``, ``.safetensors``).
-        ``"convgru"`` stands for convgru's own names. prefix: With a layout: the name of the module
-        that the network is in a larger model. The file holds the arrays of that module and no
-        others; ``model.load_state_dict(..., strict=False)`` takes them.
+    Args:
+        weights: A spec and its arrays.
+        path: Where to write.
+        layout: One of ``convgru.importers.LAYOUTS`` or ``EXPORTS``: write a file of that system,
+            which it loads as its own, and which holds no spec: a state dict (``.pt``), Flax linen's
+            parameters (``.msgpack``), Keras' ``.weights.h5``, or plain arrays (``.npz``,
+            ``.safetensors``). ``"convgru"`` stands for convgru's own names.
+        prefix: With a layout: the name of the module that the network is in a larger model. The
+            file holds the arrays of that module and no others; ``model.load_state_dict(...,
+            strict=False)`` takes them.
 
-    Raises: TypeError: ``weights`` is not convgru.Weights. ValueError: A prefix without a layout.
-        WeightsError: The suffix is unknown, or the other system has no such network. OSError: The
-        file cannot be written. ImportError: The framework of the suffix is missing; the message
-        gives the command that installs it.
+    Raises:
+        TypeError: ``weights`` is not convgru.Weights.
+        ValueError: A prefix without a layout.
+        WeightsError: The suffix is unknown, or the other system has no such network.
+        OSError: The file cannot be written.
+        ImportError: The framework of the suffix is missing; the message gives the command that
+            installs it.
 
     >>> convgru.write(weights, "model.safetensors")  # doctest: +SKIP
-    >>> convgru.write(weights, "gru.pt", layout="raft_sep", prefix="module.update_block.gru")  # doctest: +SKIP
+    >>> convgru.write(  # doctest: +SKIP
+    ...     weights, "gru.pt", layout="raft_sep", prefix="module.update_block.gru"
+    ... )
     """
     if not isinstance(weights, Weights):
         raise TypeError(f"write expected convgru.Weights, got {type(weights).__name__}; extract(net) makes them")
@@ -211,9 +216,7 @@ def write(
 
 
 def _write_arrays(arrays: Mapping[str, np.ndarray], path: Path, backend: str | None) -> None:
-    """Write arrays under the names that another system gives them, in the format that the suffix
-    says.
-    """
+    """Write arrays, named as another system names them, in the format of the suffix."""
     if backend is not None:
         registry.checkpoints(backend).write_arrays(arrays, path)
     elif path.suffix.lower() == ".npz":
@@ -225,7 +228,5 @@ def _write_arrays(arrays: Mapping[str, np.ndarray], path: Path, backend: str | N
 
 
 def numbers(held: Contents) -> dict[str, np.ndarray]:
-    """Return the arrays of a file without the counters that norms and trainers keep beside the
-    weights.
-    """
+    """Return the arrays of a file without the counters of norms and trainers."""
     return {name: array for name, array in held.arrays.items() if array.ndim or array.dtype.kind not in "iub"}

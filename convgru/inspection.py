@@ -30,19 +30,16 @@ class Network:
     layout: str
     spec: Spec
     assumed: Mapping[str, Any] = field(default_factory=dict)
-    """Constructor arguments that neither the file nor a hint gives, each with the original's
-    default, which was assumed.
-    """
+    """Constructor arguments that nothing gives, each with the original's default, assumed here."""
     stored_at: str = ""
-    """The prefix in the file itself, where ``prefix`` is made of the names that the user of Keras
-    gave the layers.
-    """
+    """The prefix in the file itself, if ``prefix`` has the user's names of Keras layers."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The networks in a file, the arrays that belong to none, and what looks like a network but is
-    not, with the reason.
+    """The networks in a file, the arrays that belong to none, and rejected candidates.
+
+    A candidate has names that look like a network's, and comes with the reason why it is not one.
     """
 
     path: Path
@@ -67,12 +64,9 @@ def inspect(
     spec: Spec | None = None,
     **hints: Any,
 ) -> Survey:
-    """List the networks in a file. Arguments and errors are those of ``convgru.read``; several
-    networks are no error.
+    """List the networks in a file.
 
-    The file is opened once, and the layout of its arrays recognised once.
-
-    >>> convgru.inspect("model.pt").networks  # doctest: +SKIP
+    Arguments and errors are those of ``convgru.read``, except that several networks are no error.
     """
     where, held = Path(path), files.contents(path)
     try:
@@ -125,9 +119,7 @@ def _own_networks(
     prefix: str | None,
     hints: Mapping[str, Any],
 ) -> tuple[tuple[Network, ...], Weights | None, dict[str, np.ndarray]]:
-    """The networks in convgru's own layout, the weights if there is one, and the arrays that belong
-    to none of them.
-    """
+    """The networks in convgru's own layout, the weights if there is one, and other arrays."""
     if (declared := files.declared_in(held, layout, prefix, hints)) is not None:
         found = declared.networks(prefix)
         networks = tuple(Network(at, repr(at), OWN, each.spec) for at, each in found.items())

@@ -1,6 +1,4 @@
-"""Make native networks from weights, fill them, take the weights out, and port networks between
-frameworks.
-"""
+"""Build native networks from weights, load, extract, and port between frameworks."""
 
 from __future__ import annotations
 
@@ -16,7 +14,7 @@ from convgru.weights import Weights
 
 
 def build(weights: Weights, backend: str, **options: Any) -> Any:
-    """Make the network of ``weights`` as a native module of one framework; imports no other.
+    """Build the network of ``weights`` as a native module of one framework; imports no other.
 
     The parameters get the weights' dtype and bytes. The module is in its framework's usual mode
     after construction.
@@ -49,8 +47,9 @@ def build(weights: Weights, backend: str, **options: Any) -> Any:
 
 
 def _check_options(backend: str, make: Callable[..., Any], given: Mapping[str, Any]) -> None:
-    """Raise TypeError for an option that a backend's ``build`` does not have, unless it sorts them
-    itself.
+    """Raise TypeError for an option that a backend's ``build`` does not have.
+
+    A ``build`` that takes ``**options`` checks them itself.
     """
     parameters = inspect.signature(make).parameters.values()
     if not any(each.kind is each.VAR_KEYWORD for each in parameters):
@@ -71,19 +70,7 @@ def extract(net: Any) -> Weights:
 
 
 def load(module: Any, weights: Weights) -> None:
-    """Copy weights into a module that stands in your own model, in place: into all of its
-    parameters, or none.
-
-    ``module`` is a cell, layer, network or forecaster of convgru.torch, convgru.flax or
-    convgru.mindspore, for example ``model.update_block.gru``. Optimizers and wrappers that hold its
-    parameters keep them. The inverse is ``extract(module)``.
-
-    Raises: TypeError: ``weights`` is not convgru.Weights, or ``module`` is not such a module; JAX
-        has none, and ``build(weights, "jax")`` gives new params. WeightsError: The module has
-        another spec, dtype or shape; the message says what differs.
-
-    >>> convgru.load(model.update_block.gru, convgru.read("raft.pth"))  # doctest: +SKIP
-    """
+    """Copy weights into a module of your own model, in place: all of them, or none."""
     if not isinstance(weights, Weights):
         raise TypeError(
             f"load expected convgru.Weights, got {type(weights).__name__}; convgru.read or extract make them"
@@ -102,8 +89,9 @@ def load(module: Any, weights: Weights) -> None:
 
 
 def _owner_of(net: Any) -> str:
-    """Return the name of the backend that a network belongs to, importing no framework. Raises
-    TypeError.
+    """Return the name of the backend that a network belongs to, importing no framework.
+
+    Raises TypeError if it belongs to none.
     """
     for name, package in registry.ROOMS.items():
         if package in sys.modules:  # whoever holds a network of a framework has imported its room

@@ -1,4 +1,7 @@
-"""The four backends by name, each imported on demand, and the protocols that they implement."""
+"""The four backends by name, each imported on demand, and the protocols that they implement.
+
+A room is one backend's package, ``convgru_torch`` for example: the code of one framework.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,7 @@ class Backend(Protocol):
         ...
 
     def notes(self) -> list[str]:
-        """Return lines for ``convgru doctor`` on what would run here: implementation, precision,
-        setup.
-        """
+        """Return lines for ``convgru doctor``: implementation, precision and setup used here."""
         ...
 
     def owns(self, net: object) -> bool:
@@ -51,8 +52,9 @@ class Backend(Protocol):
         ...
 
     def build(self, weights: Weights, **options: Any) -> Any:
-        """Make the native module (for JAX: spec and params) with these weights; options as in the
-        native constructor.
+        """Make the native module (for JAX: spec and params) with these weights.
+
+        The options are those of the native constructor.
         """
         ...
 
@@ -61,9 +63,7 @@ class Backend(Protocol):
         ...
 
     def load(self, net: Any, weights: Weights) -> None:
-        """Copy weights into the parameters of a module in place, all of them or none. JAX has no
-        module, nor this.
-        """
+        """Copy weights into a module's parameters in place, all or none. JAX has no modules."""
         ...
 
     def execute(
@@ -88,28 +88,24 @@ class Backend(Protocol):
         ...
 
     def precise(self) -> Any:
-        """Return a context manager that turns TF32 off and deterministic kernels on, and restores
-        the settings after.
-        """
+        """Return a context manager that turns TF32 off and deterministic kernels on."""
         ...
 
 
 class Checkpoints(Protocol):
-    """What the module ``checkpoint`` of a room provides: the framework's own files. JAX has none."""
+    """The module ``checkpoint`` of each room, except JAX's: the framework's own files."""
 
     def contents(self, path: Path, file: BinaryIO | None = None) -> Contents:
-        """Read every array of a checkpoint written by anyone with the framework, by flat name, and
-        convgru's specs.
+        """Read every array of a checkpoint by flat name, and the specs of convgru's networks.
 
-        ``file`` is the file at ``path`` if it is open already. Values that are not arrays, and the
-        state of optimisers, are left out. Raises WeightsError.
+        ``file`` is the file at ``path`` if it is open already, and anyone may have written it with
+        the framework. Values that are not arrays, and the state of optimisers, are left out. Raises
+        WeightsError.
         """
         ...
 
     def write(self, weights: Weights, path: Path) -> None:
-        """Write weights and their spec as a checkpoint that the framework's own loader reads.
-        Atomic.
-        """
+        """Write weights and their spec for the framework's loader, atomically."""
         ...
 
     def write_arrays(self, arrays: Mapping[str, np.ndarray], path: Path) -> None:
@@ -118,8 +114,9 @@ class Checkpoints(Protocol):
 
 
 def get(name: str) -> Backend:
-    """Return the backend called ``name``. Raises ValueError if it is unknown, ImportError if its
-    framework is missing.
+    """Return the backend called ``name``.
+
+    Raises ValueError if it is unknown, ImportError if its framework is missing.
     """
     if name not in ROOMS:
         raise ValueError(f"backend expected one of {', '.join(map(repr, ROOMS))}, got {name!r}")
@@ -127,15 +124,17 @@ def get(name: str) -> Backend:
 
 
 def checkpoints(name: str) -> Checkpoints:
-    """Return the reader and writer of a framework's own files. Raises ImportError if the framework
-    is missing.
+    """Return the module that reads and writes a framework's own files.
+
+    Raises ImportError if the framework is missing.
     """
     return cast("Checkpoints", room(name, "checkpoint"))
 
 
 def room(name: str, module: str) -> Any:
-    """Import a module of a backend's package. Raises ImportError with the command that installs
-    what is missing.
+    """Import a module of a backend's package.
+
+    Raises ImportError, with the command that installs what is missing.
     """
     try:
         return importlib.import_module(f"{ROOMS[name]}.{module}")
@@ -154,9 +153,7 @@ def explain(name: str, error: ModuleNotFoundError) -> ImportError:
 
 
 def available() -> dict[str, Backend | str]:
-    """Map each backend name to its module, or to the reason why it could not be imported. Imports
-    all of them.
-    """
+    """Import all backends; map each name to its module, or to the reason why it is missing."""
     return {name: _get_or_reason(name) for name in ROOMS}
 
 

@@ -1,9 +1,6 @@
-"""The command line: ``convgru inspect``, ``convert``, ``parity``, ``doctor``, ``demo``; documented
-in docs/command-line.md.
+"""The command line: ``convgru inspect``, ``convert``, ``parity``, ``doctor``, ``demo``.
 
-Exit codes: 0; 1 if a number is over budget, an input is bad or a file was kept; 2 on bad usage; 130
-if interrupted. No command replaces a file that exists, whoever wrote it, unless ``--force`` says
-so.
+docs/command-line.md documents them.
 """
 
 from __future__ import annotations
@@ -25,9 +22,7 @@ from convgru.weights import DTYPES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; a bad input is one message on stderr, never a
-    traceback.
-    """
+    """Run one command and return its exit code; bad input is one line on stderr, no traceback."""
     args = _parser().parse_args(argv)
     try:
         code = _command(args)
@@ -54,7 +49,7 @@ def _command(args: argparse.Namespace) -> int:
 
 
 def require_writable(path: Path, *, force: bool) -> None:
-    """Refuse, before any work is done, a file that exists or whose folder does not. Raises OSError."""
+    """Raise OSError, before any work is done, if a file exists or its folder does not."""
     if not force and os.path.lexists(path):
         raise FileExistsError(f"{path} exists: --force replaces it")
     if path.is_dir():
@@ -112,7 +107,7 @@ def _add_convert(commands: Any) -> None:
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
-    """How a command gives its results to other programs."""
+    """Add the options that give the results to other programs."""
     parser.add_argument("--json", action="store_true", help="print JSON to stdout, and nothing else there")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the same JSON to FILE")
     _add_force(parser)

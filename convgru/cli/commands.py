@@ -35,9 +35,7 @@ def inspect(args: argparse.Namespace) -> int:
 
 
 def publish(args: argparse.Namespace, text: str) -> bool:
-    """Write JSON text to ``--output`` and print it if ``--json`` is given; return whether tables
-    are still to be shown.
-    """
+    """Write JSON to ``--output``, print it with ``--json``; return whether to show tables."""
     if args.output is not None:
         with atomic.replacing(args.output, overwrite=args.force) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -47,9 +45,7 @@ def publish(args: argparse.Namespace, text: str) -> bool:
 
 
 def convert(args: argparse.Namespace) -> int:
-    """Convert a file, or every checkpoint below a folder; exit code 1 unless all of them were
-    converted.
-    """
+    """Convert a file, or every checkpoint below a folder; exit code 1 if any failed or was kept."""
     source = conversion.Source(args.layout, args.prefix, dict(args.hint))
     if not args.source.is_dir() or conversion.is_checkpoint(args.source):
         _print_result(conversion.convert(args.source, args.target, source, args.to, force=args.force))
@@ -149,9 +145,7 @@ def doctor(args: argparse.Namespace) -> int:
 
 
 def demo(args: argparse.Namespace) -> int:
-    """Train, forecast and compare; exit code 1 unless all frameworks agree and persistence is
-    beaten.
-    """
+    """Train, forecast, compare; exit code 1 unless frameworks agree and persistence is beaten."""
     from convgru.cli import console
     from convgru.demo.run import run
 

@@ -25,7 +25,7 @@ except ModuleNotFoundError as error:  # a checkout that is not installed
 
 @contextmanager
 def progress() -> Iterator[Callback]:
-    """A progress bar on stderr; yields the function that moves it: (done, total, what)."""
+    """Show a progress bar on stderr; yield the function that moves it: (done, total, what)."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
@@ -101,8 +101,9 @@ def _options(layer: CellSpec) -> str:
 
 
 def show_report(report: Report) -> None:
-    """Print the worst row of each backend, dtype and quantity, the controls, what was not compared,
-    and the verdict.
+    """Print the worst rows of a report, its controls, what was not compared, and the verdict.
+
+    There is a row for each backend, dtype and quantity.
     """
     console = _console()
     console.print(", ".join(f"{name} {version}" for name, version in report.versions.items()))

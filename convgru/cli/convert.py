@@ -1,5 +1,6 @@
-"""Convert checkpoints: read, write a temporary file beside the target, read it back, run both, and
-only then rename it.
+"""Convert checkpoints, and verify the result before it takes its name.
+
+The target is a temporary file until it was read back, and source and target ran alike.
 """
 
 from __future__ import annotations
@@ -25,9 +26,7 @@ from convgru.weights import Weights
 
 @dataclass(frozen=True)
 class Target:
-    """What ``--to`` selects: the suffix of the files of a folder, their layout, and the framework
-    that runs them.
-    """
+    """What ``--to`` selects: suffix of the files, their layout, the framework that runs them."""
 
     suffix: str
     layout: str | None = None
@@ -43,23 +42,19 @@ TARGETS: dict[str, Target] = {
     **{name: Target(each.suffix, name) for name, each in importers.LAYOUTS.items() if each.can_export},
     **{name: Target(suffix, name) for name, suffix in importers.EXPORTS.items()},
 }
-"""Where a conversion may go: the four frameworks, and every other system whose files can be
-written.
-"""
+"""Targets by name: the four frameworks, and every other system that can be written."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """How a file is to be read (see ``convgru.read``)."""
+    """How a file is read: arguments of ``convgru.read``."""
 
     layout: str | None = None
     prefix: str | None = None
     hints: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self, path: Path) -> tuple[Weights, Mapping[str, Any]]:
-        """Return the weights in a file, and the constructor arguments that were assumed. Raises
-        WeightsError.
-        """
+        """Return the weights in a file, and the assumed arguments. Raises WeightsError."""
         survey = inspection.inspect(path, self.layout, prefix=self.prefix, **self.hints)
         if survey.weights is None:
             raise WeightsError(f"{path}: {survey.ambiguity}")
@@ -68,8 +63,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Result:
-    """Result of converting one file: its weights and what was verified, or the error, or that the
-    target existed.
+    """Result of converting one file: weights and verification, or the error, or "kept".
+
+    It is kept if the target existed.
     """
 
     source: Path
@@ -109,9 +105,7 @@ def convert(source: Path, target: Path, how: Source, to: str | None = None, *, f
 
 
 def attempt(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Result:
-    """Convert one file of many: a failure is returned in ``error`` instead of raised, an existing
-    target in ``kept``.
-    """
+    """Convert one file of many: return a failure in ``error``, an existing target in ``kept``."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         return convert(source, target, how, to, force=force)
@@ -122,12 +116,9 @@ def attempt(source: Path, target: Path, how: Source, to: str | None = None, *, f
 
 
 def pairs_in(source: Path, target: Path, to: str | None) -> list[tuple[Path, Path]]:
-    """Pair each checkpoint below a folder, other than those below ``target``, with the file that it
-    is converted to.
+    """Pair each checkpoint below a folder with the file that it is converted to.
 
-    Where two checkpoints of a folder have the same stem (``a.h5`` and ``a.keras``), their files
-    keep the old suffix in the name, so that no two conversions write the same file. Raises
-    WeightsError if there is no checkpoint.
+    Checkpoints below ``target`` are left out.
     """
     suffix = TARGETS[to].suffix if to else ".safetensors"
     inside = target.resolve() != source.resolve() and target.resolve().is_relative_to(source.resolve())
@@ -167,8 +158,9 @@ def _stem(path: Path) -> str:
 
 
 def _same_bytes(weights: Weights, back: Weights) -> str:
-    """Compare the arrays read back. Raises WeightsError unless they are equal, or within one
-    rounding where sums were split.
+    """Compare the arrays read back with those written; return how they agree.
+
+    Raises WeightsError unless they are equal, or within one rounding where sums were split.
     """
     if back.equal(weights):
         return "equal byte for byte"
@@ -198,7 +190,7 @@ def _run_both(weights: Weights, back: Weights) -> list[str]:
 
 
 def _problem(weights: Weights, x: np.ndarray) -> Problem:
-    """What a budget is measured on; no gradients are asked for."""
+    """The problem that source and target run, without gradients."""
     return Problem(weights, x.astype(weights.dtype), None, (np.zeros(0), ()))
 
 

@@ -1,5 +1,6 @@
-"""The demo: a ConvGRU nowcaster trained in PyTorch on one radar day forecasts another day in every
-framework.
+"""The demo: train a ConvGRU nowcaster in PyTorch, forecast with it in every framework.
+
+It is trained on one radar day and forecasts another.
 """
 
 from __future__ import annotations

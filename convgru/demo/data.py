@@ -1,6 +1,4 @@
-"""The two radar days of the demo: where they are, and how reflectivity becomes the numbers that a
-network reads.
-"""
+"""The two radar days of the demo: where their files are, and how to scale reflectivity."""
 
 from __future__ import annotations
 
@@ -11,18 +9,17 @@ import numpy as np
 TRAINING_DAY, TEST_DAY = "20160928", "20170509"
 CREDIT = "Radar: Finnish Meteorological Institute open data, composite, 2016-09-28 / 2017-05-09; cropped (CC BY 4.0)"
 MINUTES = 5
-"""Between two frames."""
+"""Minutes between two frames."""
 SCALE = 40.0
-"""dBZ that become 1.0."""
+"""Reflectivity in dBZ that becomes 1.0."""
 GIVEN, AHEAD = 6, 12
 """Frames that a forecast starts from, and frames that it predicts: half an hour, and an hour."""
 
 
 def load(day: str) -> np.ndarray:
-    """Reflectivity of one day (T, H, W) in dBZ, float32; no echo, and echoes weaker than 0 dBZ, are
-    0.
+    """Return the reflectivity of one day (T, H, W) in dBZ, float32.
 
-    Raises FileNotFoundError if neither the installed package nor the checkout has the file.
+    No echo, and echoes weaker than 0 dBZ, are 0.
     """
     name = f"fmi_{day}.npz"
     here = Path(__file__).resolve()
@@ -36,9 +33,7 @@ def load(day: str) -> np.ndarray:
 
 
 def windows(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All overlapping windows of a day as batches (T, B, 1, H, W): the given frames, and the truth
-    that follows.
-    """
+    """Cut a day into overlapping windows (T, B, 1, H, W): given frames, and those that follow."""
     count = len(frames) - GIVEN - AHEAD + 1
     cut = np.stack([frames[start : start + GIVEN + AHEAD] for start in range(count)], axis=1)[:, :, None]
     return cut[:GIVEN], cut[GIVEN:]

@@ -26,17 +26,13 @@ FACTOR = 0.7
 
 
 def nowcaster() -> ForecasterSpec:
-    """The demo's network: pixels in patches of 4x4, two ConvGRU layers of 24 channels, the change
-    of the frame read out.
-    """
+    """The demo's network: patches of 4x4 pixels, two ConvGRU layers of 24 channels, residual."""
     return forecaster("gru", channels=1, hidden_channels=[24, 24], kernel_size=3, patch=4)
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Skill of the forecasts of one day, as curves by lead time, and the largest difference between
-    two frameworks.
-    """
+    """Skill of the forecasts by lead time, and the largest difference between two frameworks."""
 
     errors: dict[str, np.ndarray]
     csi: dict[float, dict[str, np.ndarray]]
@@ -57,13 +53,9 @@ class Verification:
 def run(
     console: Console, folder: Path, *, seconds: float, seed: int, force: bool = False
 ) -> tuple[bool, dict[str, Any]]:
-    """Train in PyTorch, forecast in every framework, print skill and agreement, write the weights
-    and a picture.
+    """Train in PyTorch, forecast in every framework, print skill and agreement.
 
-    Returns whether every framework is within budget of the reference and persistence is beaten, and
-    the figures as plain data. Without matplotlib there is no picture, and the output says so.
-    Raises FileExistsError, before anything is computed, if a file that would be written exists,
-    unless ``force``.
+    The weights and a picture are written.
     """
     path, picture = folder / "nowcaster.safetensors", folder / "nowcast.png"
     for each in (path, picture):
@@ -100,7 +92,7 @@ def run(
 
 
 def missing() -> dict[str, str]:
-    """Map each framework that cannot be imported to the reason, with the command that installs it."""
+    """Map each framework that cannot be imported to the reason and the install command."""
     return {name: backend for name, backend in registry.available().items() if isinstance(backend, str)}
 
 

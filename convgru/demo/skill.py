@@ -1,6 +1,4 @@
-"""How good a forecast is: mean squared error, and the critical success index at a threshold, by
-lead time.
-"""
+"""Skill of a forecast by lead time: mean squared error, and critical success index."""
 
 from __future__ import annotations
 
@@ -16,9 +14,7 @@ def mse(forecast: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def csi(forecast: np.ndarray, truth: np.ndarray, threshold: float) -> np.ndarray:
-    """Hits / (hits + misses + false alarms) for each lead time; NaN where nothing was seen or
-    forecast.
-    """
+    """Hits / (hits + misses + false alarms) for each lead time; NaN where all of them are zero."""
     seen, said = truth >= threshold, forecast >= threshold
     axes = (1, 2, 3, 4)
     hits, either = (seen & said).sum(axis=axes), (seen | said).sum(axis=axes)

@@ -1,6 +1,4 @@
-"""The contents of a file that anyone wrote: arrays by name, the networks that it declares, and
-constructor arguments.
-"""
+"""What a file contains: arrays by name, declared networks, constructor arguments."""
 
 from __future__ import annotations
 
@@ -18,36 +16,30 @@ from convgru.spec.shapes import layer_prefix
 from convgru.weights import Weights
 
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""What DataParallel, torch.compile, FSDP and activation checkpointing put into the names of what
-they wrap.
-"""
+"""Parts of names from DataParallel, torch.compile, FSDP and activation checkpointing."""
 COUNTER = "n_averaged"
-"""How many states torch.optim.swa_utils.AveragedModel has averaged: an array of its own beside the
-module's.
-"""
+"""Array in which torch.optim.swa_utils.AveragedModel counts the averaged states."""
 _WRAPPER = re.compile(rf"(?:(?<=\.)|^)(?:{'|'.join(WRAPPERS)})\.")
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The arrays of a file by flat name, with the networks and constructor arguments that the file
-    itself declares.
+    """The arrays of a file by flat name, and the networks and arguments that it declares.
 
-    ``specs``: prefix of names -> spec, for networks that convgru wrote. ``configs``: prefix of
-    names -> constructor arguments of another system's layer (Keras keeps them beside the weights).
+    Attributes:
+        arrays: Flat name -> array.
+        specs: Prefix of names -> spec, for networks that convgru wrote.
+        configs: Prefix of names -> constructor arguments of another system's layer (Keras keeps
+            them beside the weights).
+        aliases: Prefix in the file itself -> prefix here, for Keras: the user's name of the layer.
+        config: The spec, or the constructor arguments, in a ``config.json`` beside the file.
     """
 
     arrays: Mapping[str, np.ndarray]
     specs: Mapping[str, Spec] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Prefix of names in the file itself -> the prefix that its layer has here, for Keras: the
-    user's own name of the layer.
-    """
     config: Spec | Mapping[str, Any] | None = None
-    """What a ``config.json`` beside the file says: the spec, or the constructor arguments, of the
-    network.
-    """
 
     def unwrapped(self) -> Contents:
         """Undo what training tools do to a state dict.
@@ -72,9 +64,7 @@ class Contents:
         return last == COUNTER and any(other.startswith(start) for other in self.arrays)
 
     def resolved(self, prefix: str | None) -> str | None:
-        """Return a prefix as the arrays are called here: without wrappers, and with the user's
-        names of layers.
-        """
+        """Return a prefix as the arrays have it here: no wrappers, the user's names of layers."""
         if not prefix:
             return prefix
         prefix = unwrapped(prefix)
@@ -90,8 +80,9 @@ class Contents:
         return next((stored for stored, name in self.aliases.items() if name == prefix), prefix)
 
     def network(self, prefix: str | None) -> Weights:
-        """Return the one network that the file declares, or the one below ``prefix``. Raises
-        WeightsError if there is not one.
+        """Return the one network that the file declares, or the one below ``prefix``.
+
+        Raises WeightsError if there is none, or if there are several.
         """
         matching = self._outermost(prefix)
         if len(matching) != 1:
@@ -104,13 +95,14 @@ class Contents:
         return self._weights(matching[0])
 
     def networks(self, prefix: str | None = None) -> dict[str, Weights]:
-        """Return the networks that the file declares, or those below ``prefix``, by prefix; none
-        that is inside another.
+        """Return by prefix the networks that the file declares, or those below ``prefix``.
+
+        A network inside another one, such as a forecaster's encoder, is not listed.
         """
         return {start: self._weights(start) for start in sorted(self._outermost(prefix))}
 
     def leads_elsewhere(self, prefix: str | None) -> bool:
-        """Whether a prefix leads to arrays that belong to no network that the file declares."""
+        """Whether the arrays below a prefix belong to no network that the file declares."""
         starts = tuple(f"{(prefix or '').rstrip('./')}{end}" for end in "./")
         return bool(prefix) and any(
             name.startswith(starts) and not name.startswith(tuple(self.specs)) for name in self.arrays
@@ -133,5 +125,5 @@ class Contents:
 
 
 def unwrapped(name: str) -> str:
-    """Return a name, or a prefix of names, without the parts that wrappers put in."""
+    """Return a name, or a prefix of names, without the parts that wrappers add."""
     return _WRAPPER.sub("", name)

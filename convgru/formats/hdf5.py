@@ -1,5 +1,6 @@
-"""Read arrays and attributes of an HDF5 file with h5py, if they are stored in the file itself and
-have the size they claim.
+"""Read arrays and attributes of an HDF5 file with h5py.
+
+Refused are arrays that are not stored in the file itself or do not have the size they claim.
 """
 
 from __future__ import annotations
@@ -29,11 +30,9 @@ def h5py() -> Any:
 
 
 def arrays(file: Any, size: int, skip: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """Return the numeric arrays in an open file of ``size`` bytes by path, without top-level groups
-    whose names begin with ``skip``.
+    """Return the numeric arrays in an open file of ``size`` bytes by path.
 
-    Texts and other kinds are left out. Raises WeightsError for links out of the file, arrays that
-    are made from others, or that claim more than the file can hold.
+    Top-level groups whose names begin with ``skip`` are left out.
     """
     datasets = {path: dataset for path, dataset in _datasets(file, "", {}) if not path.startswith(skip)}
     kinds = {path: _dtype(dataset) for path, dataset in datasets.items()}
@@ -45,8 +44,9 @@ def arrays(file: Any, size: int, skip: tuple[str, ...] = ()) -> dict[str, np.nda
 
 
 def text(group: Any, name: str, most: int) -> str | None:
-    """Return an attribute that is one text; None if there is none. Raises WeightsError for anything
-    else.
+    """Return an attribute that is one text; None if there is none.
+
+    Raises WeightsError for anything else.
     """
     if name not in group.attrs:
         return None
@@ -61,8 +61,9 @@ def text(group: Any, name: str, most: int) -> str | None:
 
 
 def _datasets(group: Any, path: str, seen: dict[Any, str]) -> Iterator[tuple[str, Any]]:
-    """Yield every dataset below a group with its path. Raises WeightsError for a group that
-    contains itself.
+    """Yield every dataset below a group with its path.
+
+    Raises WeightsError for a group that contains itself.
     """
     if path.count("/") > MAX_DEPTH:
         raise WeightsError(f"expected groups at most {MAX_DEPTH} deep, got {path[:80]!r}")

@@ -1,7 +1,6 @@
-"""Read Keras' files as arrays, with the configs of their recurrent layers: .keras, .weights.h5 and
-the older .h5; write .weights.h5.
+"""Read Keras' files and the configs of their recurrent layers; write .weights.h5.
 
-Nothing is passed to Keras' own load_model, which may run code from a file.
+Keras 3 writes .keras and .weights.h5, older versions .h5.
 """
 
 from __future__ import annotations
@@ -25,9 +24,7 @@ from convgru.formats.contents import Contents
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 WRITTEN = ".weights.h5"
-"""The suffix of the one kind of file that holds weights alone, and that ``load_weights`` of Keras 3
-takes.
-"""
+"""Suffix of the files that hold weights alone, which ``load_weights`` of Keras 3 reads."""
 MAX_CONFIG = 64 << 20
 MAX_NAME = 1000
 MAX_DEPTH = 200
@@ -42,18 +39,17 @@ OPTIONS = (
 )
 """The constructor arguments that arrays do not determine, or should agree with."""
 Node = tuple[tuple[str, ...], str, Mapping[str, Any]]
-"""A recurrent layer in a model: names of the models and layers around it and its own, its path in
-the new format, its arguments.
+"""A recurrent layer in a model.
+
+It has the names of the models and layers around it and its own, its path in the format of Keras 3,
+and its arguments.
 """
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:
-    """Return the arrays without those of optimisers, and the recurrent layers' arguments, by the
-    names that the user gave the layers.
+    """Return the arrays of a file, and its recurrent layers' arguments.
 
-    A ``.weights.h5`` holds no arguments. Raises WeightsError, and nothing else, whatever the bytes
-    are; OSError if the file cannot be opened; ImportError, with the command that mends it, without
-    h5py.
+    Arrays are named as the user named the layers; those of optimisers are left out.
     """
     hdf5.h5py()
     where = Path(path)
@@ -111,11 +107,9 @@ def _from_hdf5(file: Any, size: int) -> Contents:
 
 
 def _names_of_layers(file: Any, arrays: Mapping[str, Any]) -> dict[str, str]:
-    """The place of each layer in a file of Keras 3, ``layers/conv_lstm2d_1/``, and its place by the
-    users' names, ``decoder/``.
+    """Map each layer's path in a file of Keras 3 to the path by the user's names.
 
-    A file keeps the name that the user gave a layer as the attribute ``name`` of the group ``vars``
-    below it.
+    For example ``layers/conv_lstm2d_1/`` to ``decoder/``.
     """
     places = {name[: hit.end()] for name in arrays for hit in _GROUP.finditer(name)}
     names: dict[str, str] = {}
@@ -129,17 +123,13 @@ def _names_of_layers(file: Any, arrays: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _longest(path: str, places: Mapping[str, str]) -> str:
-    """The longest of some places, which end with a slash, that a path begins with; empty if it
-    begins with none.
-    """
+    """Return the longest of the paths in ``places`` that begin ``path``; empty if none does."""
     starts = (path[: hit.end()] for hit in reversed(list(re.finditer("/", path))))
     return next((start for start in starts if start in places), "")
 
 
 def _by_user_names(held: Contents, names: Mapping[str, str]) -> Contents:
-    """The contents with the layers' places replaced by the names that the user gave them, unless
-    two would be the same.
-    """
+    """Replace the layers' paths by the user's names, unless two would be the same."""
 
     def renamed(path: str) -> str:
         place = _longest(path, names)
@@ -153,8 +143,9 @@ def _by_user_names(held: Contents, names: Mapping[str, str]) -> Contents:
 
 
 def _named_as_today(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of recurrent layers below ``conv_lstm_cell``, as Keras 3 writes them; older
-    versions leave it out or number it.
+    """Name the arrays of recurrent layers as Keras 3 does, below ``conv_lstm_cell``.
+
+    Older versions leave that part out or number it.
     """
     cells = {
         name.removesuffix("/recurrent_kernel")
@@ -233,8 +224,9 @@ def _options(config: Mapping[str, Any], old: bool) -> dict[str, Any]:
 
 
 def _legacy_prefix(names: tuple[str, ...], arrays: Mapping[str, Any]) -> str:
-    """The prefix of a layer in the older format: in the group of the outermost layer, up to the
-    last part that is the layer's name.
+    """The prefix of a layer's arrays in the older format.
+
+    It is in the group of the outermost layer, and ends with the last part that is the layer's name.
     """
     outer, layer = names[min(1, len(names) - 1)], names[-1]
     for name in arrays:

@@ -22,17 +22,11 @@ _UNSOUND = (
     *(ValueError, KeyError, TypeError, SyntaxError, EOFError, OverflowError, MemoryError, RecursionError),
     *(NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error, lzma.LZMAError, OSError),
 )
-"""What zipfile and NumPy's header parser raise when bytes are not what they should be: OSError
-where an offset is absurd.
-"""
+"""What zipfile and NumPy raise for unsound bytes; OSError for an absurd offset."""
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
-    """Write arrays of any names as numpy.savez does, equal arrays as equal bytes, whole or not at
-    all.
-
-    Raises WeightsError for bfloat16, which NumPy's format does not have.
-    """
+    """Write arrays of any names as numpy.savez does, atomically; equal arrays give equal bytes."""
     if any(array.dtype == ml_dtypes.bfloat16 for array in arrays.values()):
         raise WeightsError(f"{path}: .npz files have no bfloat16: write float32 (Weights.astype), or .safetensors")
     with atomic.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
@@ -75,8 +69,9 @@ def _entries(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray | None:
-    """One array; None for what are no numbers. Nothing is allocated before the header's shape is
-    found to fit the entry.
+    """Return one array; None if it does not hold numbers.
+
+    The header's shape must fit the entry's size, or nothing is allocated.
     """
     name = info.filename[:80]
     with archive.open(info) as file:

@@ -1,9 +1,9 @@
-"""Weights that torch saves in parts: weight norm, spectral norm and pruning, by parametrization or
-by hook.
+"""Compute weights that torch saves in parts: weight norm, spectral norm, pruning.
 
 A state dict holds the parts under derived names and not the weight that the network computes with.
-Where the names and shapes say how the weight is computed it is computed here, in float64 and
-rounded once; pruning is exact. Every other parametrization is code, which no state dict holds.
+This is so for parametrizations and for the older hooks. Where the names and shapes say how the
+weight is computed it is computed here, in float64 and rounded once; pruning is exact. Every other
+parametrization is code, which no state dict holds.
 """
 
 from __future__ import annotations
@@ -20,16 +20,13 @@ _PART = re.compile(r"(?P<owner>(?:.*\.)?)parametrizations\.(?P<weight>[^.]+)\.(?
 """How ``torch.nn.utils.parametrize`` names the parts of a weight of the module ``owner``."""
 MAX_DEPTH = 4
 MAX_SHARING = 4
-"""How often the same bytes of a file may be part of a weight, so that no small file asks for much
-memory.
-"""
+"""How often weights may use the same bytes of a file: a small file must not ask for much memory."""
 
 
 def with_weights(arrays: Arrays) -> dict[str, np.ndarray]:
-    """Replace the parts of weight norm, spectral norm and pruning by the weight, under its own
-    name.
+    """Replace the parts of weight norm, spectral norm and pruning by the weight they make.
 
-    Parts that do not tell their weight stay as they are (``unknown`` lists them).
+    Parts from which the weight cannot be computed stay as they are (``unknown`` lists them).
     """
     result = dict(arrays)
     for _ in range(MAX_DEPTH):  # a weight that is both pruned and normalised is saved as parts of a part
@@ -48,7 +45,7 @@ def with_weights(arrays: Arrays) -> dict[str, np.ndarray]:
 
 
 def unknown(names: Collection[str]) -> dict[str, list[str]]:
-    """Each weight that is there in parts only, and the names of its parts."""
+    """Each weight of which there are only parts, and the names of the parts."""
     return {name: list(parts.values()) for name, parts in _parts(names).items() if name not in names}
 
 
@@ -64,9 +61,7 @@ def advice(weights: Mapping[str, list[str]]) -> str:
 
 
 def _parts(names: Collection[str]) -> dict[str, dict[str, str]]:
-    """Each weight that is saved in parts: what the parts are called in ``_weight``, and their
-    names.
-    """
+    """Each weight that is saved in parts: role of a part, as ``_weight`` calls it -> its name."""
     parts: dict[str, dict[str, str]] = {}
     for name in names:
         match = _PART.fullmatch(name)
@@ -81,7 +76,7 @@ def _parts(names: Collection[str]) -> dict[str, dict[str, str]]:
 
 
 def _weight(parts: Arrays) -> np.ndarray | None:
-    """The weight that the parts make, or None if they do not say."""
+    """Compute the weight from its parts; None if they do not determine it."""
     compute = _KNOWN.get(frozenset(parts))
     dtypes = {str(part.dtype) for part in parts.values()}
     if compute is None or len(dtypes) != 1 or not dtypes <= DTYPES.keys():
@@ -91,7 +86,7 @@ def _weight(parts: Arrays) -> np.ndarray | None:
 
 
 def _shares_memory(parts: list[np.ndarray]) -> bool:
-    """Whether the arrays have many more numbers than there are bytes behind them: views of a few."""
+    """Whether the arrays are views of few bytes that claim many numbers."""
     behind, end = 0, 0
     for low, high in sorted(map(_bounds, parts)):
         behind, end = behind + max(0, high - max(low, end)), max(end, high)
@@ -99,17 +94,16 @@ def _shares_memory(parts: list[np.ndarray]) -> bool:
 
 
 def _bounds(array: np.ndarray) -> tuple[int, int]:
-    """The addresses of the first byte and of the one after the last, for strides that are not
-    negative.
-    """
+    """Addresses of the first byte and of the one after the last, for strides >= 0."""
     start = array.__array_interface__["data"][0]
     last = sum((size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True))
     return start, start + (last + array.itemsize if array.size else 0)
 
 
 def _weight_norm(magnitude: np.ndarray, direction: np.ndarray) -> np.ndarray | None:
-    """g·v/‖v‖ (Salimans and Kingma 2016, arXiv:1602.07868); the norm is over the axes that g has
-    not.
+    """g·v/‖v‖ (Salimans and Kingma 2016, arXiv:1602.07868).
+
+    The norm is taken over the axes along which g has size one.
     """
     kept = [axis for axis, size in enumerate(magnitude.shape) if size > 1]
     sizes = (1,) * direction.ndim if magnitude.ndim == 0 else magnitude.shape
@@ -143,9 +137,7 @@ def _pruned(weight: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
 
 
 _HOOKS = (("g", "v"), ("orig", "u", "v"), ("orig", "mask"))
-"""What the hooks of torch.nn.utils.weight_norm, spectral_norm and prune append to the name of a
-weight.
-"""
+"""Suffixes of names from the hooks of torch.nn.utils: weight_norm, spectral_norm, prune."""
 _KNOWN: dict[frozenset[str], Callable[[Arrays], np.ndarray | None]] = {
     frozenset({"original0", "original1"}): lambda p: _weight_norm(p["original0"], p["original1"]),
     frozenset({"original", "0._u", "0._v"}): lambda p: _spectral_norm(p["original"], p["0._u"], p["0._v"]),

@@ -1,9 +1,8 @@
-"""Read and write weights in safetensors files: equal weights give equal bytes, and reading is
-strict.
+"""Read and write weights in safetensors files, byte for byte and strictly.
 
-The package safetensors writes the bytes and hands the arrays back. In between stands a check of our
-own, for its parser lets duplicate keys through: the header
-(https://huggingface.co/docs/safetensors) is held against the spec before anything is allocated.
+Equal weights give equal bytes. The package safetensors writes the bytes and reads the arrays.
+Before that the header (https://huggingface.co/docs/safetensors) is checked here against the spec,
+so that nothing is allocated for a bad file: the package's parser accepts duplicate keys.
 """
 
 from __future__ import annotations
@@ -56,9 +55,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class Header:
-    """The header of a file: ``entries`` maps each name to its dtype code, shape, first and last
-    byte.
-    """
+    """The header of a file: name -> dtype code, shape, first byte, last byte, and metadata."""
 
     metadata: Mapping[str, str]
     entries: Mapping[str, tuple[str, tuple[int, ...], int, int]]

@@ -1,6 +1,4 @@
-"""Limits on zip archives from an untrusted source: no duplicate entries, and a bound on the
-unpacked size.
-"""
+"""Limits on untrusted zip archives: no duplicate entries, bounded unpacked size."""
 
 from __future__ import annotations
 
@@ -18,12 +16,7 @@ def room(size: int) -> int:
 
 
 def check(archive: zipfile.ZipFile, size: int, *, compressed: bool = True) -> None:
-    """Raise ValueError for a duplicate or encrypted entry, or if the entries together are larger
-    than allowed.
-
-    ``size`` is that of the file; with ``compressed=False`` the entries may not be compressed and
-    may not take more.
-    """
+    """Raise ValueError for duplicate or encrypted entries, or too large an unpacked size."""
     entries = archive.infolist()
     if len({info.filename for info in entries}) != len(entries):
         raise ValueError("an entry is there twice")
