@@ -1,5 +1,6 @@
-"""Time forward and backward of our ConvLSTM on JAX against Flax linen's nn.RNN(nn.ConvLSTMCell), on
-the same numbers.
+"""Time our ConvLSTM on JAX against Flax linen's nn.RNN(nn.ConvLSTMCell), forward and backward.
+
+Both compute with the same numbers.
 
 Run it in an environment with JAX and Flax, from the checkout:
 

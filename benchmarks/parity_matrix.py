@@ -1,12 +1,12 @@
-"""Run the table of cases with the frameworks' instruction sets capped, on one and on two threads.
+r"""Run the table of cases with the instruction sets capped, on one and on two threads.
 
 One machine's rounding is not another's: which kernels run, and in what order they add, depends on
 the instruction set and on the number of threads. So the caps that the frameworks offer stand in for
 other machines. From the checkout, in an environment with the frameworks:
 
-    PYTHONPATH=.:backends python benchmarks/parity_matrix.py results [--backends
-        torch,mindspore,jax,flax] [--isa SSE4,AVX2,AVX512] [--threads 1,2] [--dtypes
-        float32,float64] [--cases NAME,NAME] [--every 1] [--table]
+    PYTHONPATH=.:backends python benchmarks/parity_matrix.py results \
+        [--backends torch,mindspore,jax,flax] [--isa SSE4,AVX2,AVX512] [--threads 1,2] \
+        [--dtypes float32,float64] [--cases NAME,NAME] [--every 1] [--table]
 
 Every setting is a process of its own, which leaves its result in the folder ``results``; what is
 there already is not run again, so that an interrupted run goes on where it stopped. XLA's compiled
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def table(folder: Path) -> str:
-    """What there is, as a table in Markdown: the worst ratio of error to budget for each setting."""
+    """Tabulate in Markdown the worst ratio of error to budget for each setting."""
     results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     order = {name: place for place, name in enumerate([*CAPS, "SSE4", "AVX2", "AVX512"])}
     results.sort(key=lambda r: (order[r["setting"][0]], order[r["setting"][1]], r["setting"][2:]))

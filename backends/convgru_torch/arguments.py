@@ -1,5 +1,6 @@
-"""The arguments of a call: checked by ``convgru.calls.Caller``, then time first, batched, in the
-parameters' dtype.
+"""Validate the arguments of a call and normalise them: time-major, batched, one dtype.
+
+``convgru.calls.Caller`` does the checks.
 """
 
 from __future__ import annotations
@@ -41,18 +42,26 @@ def parameters_precision(owner: str, spec: Spec, arrays: Arrays) -> Precision:
 
 
 class CheckedCall:
-    """A call whose input has been checked; its methods check and convert the other arguments, and
-    give results their form.
+    """Validates one call's arguments and converts them; converts the results back to its layout.
 
-    Args: owner: how errors call the network. spec: what it computes. precision: of its parameters.
+    The input is checked first, when this is made; its methods check and convert the other
+    arguments.
+
+    Args:
+        owner: how errors call the network.
+        spec: what it computes.
+        precision: of its parameters.
         x: the input, in the axes of ``layout`` (TBCS, BTCS, or BCS for one frame), or without its
-        batch axis.
+            batch axis.
 
-    Attributes: x: the input, (T, B, C, *S). batched: whether it came with a batch axis; without it
-        neither have state, context, targets and results.
+    Attributes:
+        x: the input, (T, B, C, *S).
+        batched: whether it came with a batch axis; without it neither have state, context, targets
+            and results.
 
-    Raises: ValueError, TypeError: for an argument that does not fit, naming it
-        (``convgru.calls.Caller``).
+    Raises:
+        ValueError, TypeError: for an argument that does not fit, naming it
+            (``convgru.calls.Caller``).
     """
 
     def __init__(self, owner: str, spec: Spec, precision: Precision, x: Any, layout: str) -> None:
@@ -78,9 +87,7 @@ class CheckedCall:
         return x.ndim == len(axes)
 
     def _with_batch(self, array: Any, axis: int | None = None) -> Any:
-        """Put in a batch axis of 1, by default where the layout has it; what is no tensor is left
-        for the checks.
-        """
+        """Add a batch axis of size 1 to a tensor; what is not a tensor is left for the checks."""
         if self.batched or not isinstance(array, Tensor):
             return array
         return array.unsqueeze(self.layout.index("B") if axis is None else axis)
@@ -93,9 +100,7 @@ class CheckedCall:
         return array.transpose(0, 1) if self.layout == "BTCS" else array
 
     def output(self, y: Tensor) -> Tensor:
-        """An output (T, B, …) in the layout of the call, without the batch axis if the input had
-        none.
-        """
+        """Convert an output (T, B, …) to the layout of the call, unbatched if the input was."""
         if not self.batched:
             y = y[:, 0]
             return y[0] if self.layout == "BCS" else y
@@ -143,7 +148,7 @@ class CheckedCall:
         return inside.reshape(*inside.shape, *(1,) * (self.spec.ndim + 1))
 
     def _check_values(self, lengths: Tensor) -> None:
-        """Check values where they can be had without waiting for a device, in no trace and no vmap."""
+        """Check values on the CPU, where it waits for no device, and in no trace or vmap."""
         if torch.compiler.is_compiling() or type(lengths) is not Tensor or lengths.device.type != "cpu":
             return
         try:
@@ -179,8 +184,10 @@ class CheckedCall:
         self._caller.resume(resume, state, self.sizes)
 
     def teacher(self, targets: Any, forced: Any, teacher_forcing: Any, steps: int, training: bool) -> Teacher | None:
-        """For each step the true frame, and in which samples the next step reads it: as handed in,
-        or drawn in training.
+        """Return per step the true frame and the samples whose next step reads it, or None.
+
+        The samples are those of ``forced``, or drawn with probability ``teacher_forcing`` in
+        training.
         """
         number = isinstance(teacher_forcing, (int, float)) and not isinstance(teacher_forcing, bool)
         if not number or not 0 <= teacher_forcing <= 1:

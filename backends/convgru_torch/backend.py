@@ -76,16 +76,12 @@ def notes() -> list[str]:
 
 
 def owns(net: object) -> bool:
-    """Whether ``net`` is a module of this room or one of its drop-ins, perhaps in a wrapper
-    (``unwrapped``).
-    """
+    """Whether ``net``, without its wrappers (``unwrapped``), is one of our modules or drop-ins."""
     return isinstance(unwrapped(net), (SpecModule, DropIn))
 
 
 def unwrapped(net: Any) -> Any:
-    """Look through torch.compile, DataParallel, DistributedDataParallel, AveragedModel and
-    checkpoint_wrapper.
-    """
+    """Remove wrappers: torch.compile, DataParallel, DDP, AveragedModel and checkpoint_wrapper."""
     while isinstance(net, nn.Module):
         inside = (getattr(net, name, None) for name in WRAPPED)
         inner = net.module if isinstance(net, WRAPPERS) else next(filter(None, inside), None)
@@ -103,8 +99,7 @@ def module_of(spec: Spec, **options: Any) -> Any:
 
 
 def build(weights: Weights, *, batch_first: bool = False, cell: bool = False, device: Any = None) -> Any:
-    """Make a ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights, in training mode as every
-    new module.
+    """Make a ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights, in training mode.
 
     Draws no random numbers: the module is made on the meta device and gets copies of the arrays.
 
@@ -164,9 +159,10 @@ def extract(net: nn.Module) -> Weights:
 def load(net: Any, weights: Weights) -> None:
     """Copy weights into a module's parameters in place, all of them or none.
 
-    Raises: TypeError: for a drop-in, whose parameters are those of the original. WeightsError: for
-        weights of another spec, dtype or shape, and for parameters that are sharded, on the meta
-        device, or computed from others.
+    Raises:
+        TypeError: for a drop-in, whose parameters are those of the original.
+        WeightsError: for weights of another spec, dtype or shape, and for parameters that are
+            sharded, on the meta device, or computed from others.
     """
     net = unwrapped(net)
     name = type(net).__name__
@@ -198,9 +194,7 @@ def execute(
     cotangents: tuple[np.ndarray, Any] | None = None,
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-    """Run the public module on arrays and return output, final state and gradients; see
-    ``registry.Backend``.
-    """
+    """Run the public module on arrays: output, final state, gradients; see ``registry.Backend``."""
     if device not in devices():
         raise UnsupportedError(f"PyTorch has no device {device!r} here: only {', '.join(devices())}")
     net, spec, extras = build(weights, device=device).eval(), weights.spec, extras or Extras()
@@ -225,9 +219,7 @@ def evaluate(
     cotangents: Mapping[str, np.ndarray] | None,
     device: str = "cpu",
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Call a function of named tensors; return its results and, with cotangents, the gradients of
-    the leaves.
-    """
+    """Call a function of named tensors; with cotangents, return the leaves' gradients too."""
     tensors = {n: to_tensor(a, device).requires_grad_(cotangents is not None) for n, a in leaves.items()}
     with torch.set_grad_enabled(cotangents is not None):
         results = call(tensors)

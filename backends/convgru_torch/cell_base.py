@@ -1,6 +1,4 @@
-"""Cell: what ConvGRUCell, ConvLSTMCell and ConvRNNCell do, whatever their equations: one layer, one
-frame a call.
-"""
+"""Cell, the base of ConvGRUCell, ConvLSTMCell and ConvRNNCell: one layer, one frame a call."""
 
 from __future__ import annotations
 
@@ -39,14 +37,13 @@ class Cell(LayerModule):
 
     @classmethod
     def from_spec(cls, spec: NetworkSpec, *, device: Any = None, dtype: torch.dtype | None = None) -> Self:
-        """Make the cell that a spec of one layer describes. Raises ValueError for any other spec."""
+        """Make the cell that a one-layer spec describes. Raises ValueError for another spec."""
         self: Self = hub.new(cls, spec)
         self._build(spec, device, dtype)
         return self
 
     def forward(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> Any:
-        """Take one frame and return the new state and nothing else, as torch.nn.GRUCell and
-        torch.nn.LSTMCell do.
+        """Take one frame and return the new state alone, as torch.nn.GRUCell and LSTMCell do.
 
         So ``h = cell(x, h)`` for a GRU or RNN (``y, state = cell(x)`` would unpack the batch) and
         ``h, c = cell(x, (h, c))`` for an LSTM. ``step`` returns the pair (output, state), as the
@@ -73,8 +70,7 @@ class Cell(LayerModule):
         return new
 
     def step(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Take one frame and return the pair of output, which is h', and new state, to be handed to
-        the next call.
+        """Take one frame and return (output, new state); the output is h'.
 
         Arguments and errors as in the call, whose hooks run too.
         """

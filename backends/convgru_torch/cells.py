@@ -20,30 +20,38 @@ class ConvGRUCell(Cell):
     The step is that of ``convgru.equations``::
 
         r = σ(W_r*x + U_r*h + b_r)    z = σ(W_z*x + U_z*h + b_z)
-        n = φ(W_n*x + b_n + U_n*(r∘h))             reset="before" (Ballas et al. 2015, arXiv:1511.06432)
-        n = φ(W_n*x + b_n + r∘(U_n*h + b_hn))      reset="after" (cuDNN, torch.nn.GRU)
+        n = φ(W_n*x + b_n + U_n*(r∘h))         reset="before" (Ballas et al. 2015, arXiv:1511.06432)
+        n = φ(W_n*x + b_n + r∘(U_n*h + b_hn))  reset="after" (cuDNN, torch.nn.GRU)
         h' = z∘h + (1−z)∘n
 
     * is cross-correlation, ∘ the elementwise product.
 
-    Args: in_channels: channels C of a frame. hidden_channels: channels H of the hidden state.
+    Args:
+        in_channels: channels C of a frame.
+        hidden_channels: channels H of the hidden state.
         kernel_size: size of the kernel over the input, a number or one for each dimension; even
-        sizes are supported. ndim: number of spatial dimensions, 1, 2 or 3. recurrent_kernel_size:
-        size of the kernel over h; None means that of ``kernel_size``. stride: of the convolution
-        over the input; the state is smaller than the frame by it. recurrent_stride: of the
-        convolution over h, which keeps the state's size all the same. dilation: of the convolution
-        over the input. recurrent_dilation: of the convolution over h; None means that of
-        ``dilation``. groups: number of groups of channels, within each gate. padding: ``same``,
-        ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a
-        number or a (low, high) pair for each dimension. padding_mode: ``zeros``, ``reflect``,
-        ``replicate`` or ``circular``. bias: if False, the layer has no bias. reset: ``before`` or
-        ``after`` the recurrent convolution. activation: φ: ``tanh``, ``relu``, ``leaky_relu``,
-        ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``. recurrent_activation: σ, one of the
-        same. norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple
-        with one number for each normalised tensor (r and z together, n), or a
-        ``convgru.spec.Norm``. updates: kernel sizes of several steps in a row on one state, instead
-        of ``kernel_size``: ((1, 5), (5, 1)) is RAFT's SepConvGRU. device: of the parameters. dtype:
-        of the parameters.
+            sizes are supported.
+        ndim: number of spatial dimensions, 1, 2 or 3.
+        recurrent_kernel_size: size of the kernel over h; None means that of ``kernel_size``.
+        stride: of the convolution over the input; the state is smaller than the frame by it.
+        recurrent_stride: of the convolution over h, which keeps the state's size all the same.
+        dilation: of the convolution over the input.
+        recurrent_dilation: of the convolution over h; None means that of ``dilation``.
+        groups: number of groups of channels, within each gate.
+        padding: ``same``, ``valid``, ``preserve`` (the size of the frame at any stride), a number,
+            or a tuple with a number or a (low, high) pair for each dimension.
+        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        bias: if False, the layer has no bias.
+        reset: ``before`` or ``after`` the recurrent convolution.
+        activation: φ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or
+            ``hard_sigmoid_0.2``.
+        recurrent_activation: σ, one of the same.
+        norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple with
+            one number for each normalised tensor (r and z together, n), or a ``convgru.spec.Norm``.
+        updates: kernel sizes of several steps in a row on one state, instead of ``kernel_size``:
+            ((1, 5), (5, 1)) is RAFT's SepConvGRU.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Shape:
         - Input: (B, C, *S), or unbatched (C, *S).
@@ -84,31 +92,41 @@ class ConvLSTMCell(Cell):
 
     The step is that of ``convgru.equations``::
 
-        i = σ(W_i*x + U_i*h + P_i·c + b_i)    f = σ(W_f*x + U_f*h + P_f·c + b_f)    g = φ(W_g*x + U_g*h + b_g)
-        c' = f∘c + i∘g    o = σ(W_o*x + U_o*h + P_o·c' + b_o)    h' = o∘φ(c')
+        i = σ(W_i*x + U_i*h + P_i·c + b_i)    f = σ(W_f*x + U_f*h + P_f·c + b_f)
+        g = φ(W_g*x + U_g*h + b_g)            c' = f∘c + i∘g
+        o = σ(W_o*x + U_o*h + P_o·c' + b_o)   h' = o∘φ(c')
 
     * is cross-correlation, ∘ the elementwise product.
 
-    Args: in_channels: channels C of a frame. hidden_channels: channels H of the hidden state.
+    Args:
+        in_channels: channels C of a frame.
+        hidden_channels: channels H of the hidden state.
         kernel_size: size of the kernel over the input, a number or one for each dimension; even
-        sizes are supported. ndim: number of spatial dimensions, 1, 2 or 3. recurrent_kernel_size:
-        size of the kernel over h; None means that of ``kernel_size``. stride: of the convolution
-        over the input; the state is smaller than the frame by it. recurrent_stride: of the
-        convolution over h, which keeps the state's size all the same. dilation: of the convolution
-        over the input. recurrent_dilation: of the convolution over h; None means that of
-        ``dilation``. groups: number of groups of channels, within each gate. padding: ``same``,
-        ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a
-        number or a (low, high) pair for each dimension. padding_mode: ``zeros``, ``reflect``,
-        ``replicate`` or ``circular``. bias: if False, the layer has no bias. peephole: None;
-        ``hadamard``, one weight for each channel, or with ``state_size`` for each pixel; ``conv``,
-        a convolution with the geometry of the recurrent one. state_size: spatial size of the state
-        that a ``hadamard`` peephole is tied to. activation: φ: ``tanh``, ``relu``, ``leaky_relu``,
-        ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``. recurrent_activation: σ, one of the
-        same. norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple
-        with one number for each normalised tensor (all four gates together), or a
-        ``convgru.spec.Norm``. updates: kernel sizes of several steps in a row on one state, instead
-        of ``kernel_size``: ((1, 5), (5, 1)) is RAFT's SepConvGRU. device: of the parameters. dtype:
-        of the parameters.
+            sizes are supported.
+        ndim: number of spatial dimensions, 1, 2 or 3.
+        recurrent_kernel_size: size of the kernel over h; None means that of ``kernel_size``.
+        stride: of the convolution over the input; the state is smaller than the frame by it.
+        recurrent_stride: of the convolution over h, which keeps the state's size all the same.
+        dilation: of the convolution over the input.
+        recurrent_dilation: of the convolution over h; None means that of ``dilation``.
+        groups: number of groups of channels, within each gate.
+        padding: ``same``, ``valid``, ``preserve`` (the size of the frame at any stride), a number,
+            or a tuple with a number or a (low, high) pair for each dimension.
+        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        bias: if False, the layer has no bias.
+        peephole: None; ``hadamard``, one weight for each channel, or with ``state_size`` for each
+            pixel; ``conv``, a convolution with the geometry of the recurrent one.
+        state_size: spatial size of the state that a ``hadamard`` peephole is tied to.
+        activation: φ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or
+            ``hard_sigmoid_0.2``.
+        recurrent_activation: σ, one of the same.
+        norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple with
+            one number for each normalised tensor (all four gates together), or a
+            ``convgru.spec.Norm``.
+        updates: kernel sizes of several steps in a row on one state, instead of ``kernel_size``:
+            ((1, 5), (5, 1)) is RAFT's SepConvGRU.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Shape:
         - Input: (B, C, *S), or unbatched (C, *S).
@@ -154,23 +172,31 @@ class ConvRNNCell(Cell):
 
     * is cross-correlation, ∘ the elementwise product.
 
-    Args: in_channels: channels C of a frame. hidden_channels: channels H of the hidden state.
+    Args:
+        in_channels: channels C of a frame.
+        hidden_channels: channels H of the hidden state.
         kernel_size: size of the kernel over the input, a number or one for each dimension; even
-        sizes are supported. ndim: number of spatial dimensions, 1, 2 or 3. recurrent_kernel_size:
-        size of the kernel over h; None means that of ``kernel_size``. stride: of the convolution
-        over the input; the state is smaller than the frame by it. recurrent_stride: of the
-        convolution over h, which keeps the state's size all the same. dilation: of the convolution
-        over the input. recurrent_dilation: of the convolution over h; None means that of
-        ``dilation``. groups: number of groups of channels, within each gate. padding: ``same``,
-        ``valid``, ``preserve`` (the size of the frame at any stride), a number, or a tuple with a
-        number or a (low, high) pair for each dimension. padding_mode: ``zeros``, ``reflect``,
-        ``replicate`` or ``circular``. bias: if False, the layer has no bias. activation: φ:
-        ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or ``hard_sigmoid_0.2``.
-        recurrent_activation: σ, one of the same. norm: group norm of the pre-activations: a number
-        of groups (1 is layer norm), a tuple with one number for each normalised tensor (the one
-        there is), or a ``convgru.spec.Norm``. updates: kernel sizes of several steps in a row on
-        one state, instead of ``kernel_size``: ((1, 5), (5, 1)) is RAFT's SepConvGRU. device: of the
-        parameters. dtype: of the parameters.
+            sizes are supported.
+        ndim: number of spatial dimensions, 1, 2 or 3.
+        recurrent_kernel_size: size of the kernel over h; None means that of ``kernel_size``.
+        stride: of the convolution over the input; the state is smaller than the frame by it.
+        recurrent_stride: of the convolution over h, which keeps the state's size all the same.
+        dilation: of the convolution over the input.
+        recurrent_dilation: of the convolution over h; None means that of ``dilation``.
+        groups: number of groups of channels, within each gate.
+        padding: ``same``, ``valid``, ``preserve`` (the size of the frame at any stride), a number,
+            or a tuple with a number or a (low, high) pair for each dimension.
+        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        bias: if False, the layer has no bias.
+        activation: φ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or
+            ``hard_sigmoid_0.2``.
+        recurrent_activation: σ, one of the same.
+        norm: group norm of the pre-activations: a number of groups (1 is layer norm), a tuple with
+            one number for each normalised tensor (the one there is), or a ``convgru.spec.Norm``.
+        updates: kernel sizes of several steps in a row on one state, instead of ``kernel_size``:
+            ((1, 5), (5, 1)) is RAFT's SepConvGRU.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Shape:
         - Input: (B, C, *S), or unbatched (C, *S).

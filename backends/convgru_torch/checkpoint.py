@@ -1,4 +1,4 @@
-"""Read and write .pt files: state dicts whose metadata hold the spec, and those of other systems."""
+"""Read and write .pt files: state dicts with the spec in their metadata, or foreign ones."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from convgru_torch.parameters import FORMAT, METADATA
 
 
 def contents(path: Path, file: BinaryIO | None = None) -> Contents:
-    """Read every tensor of a .pt file by flat name, and the specs in the metadata of its state
-    dicts.
+    """Read every tensor of a .pt file by flat name, and the specs in its state dicts' metadata.
 
     A state dict may be nested in what a trainer saved, under ``state_dict``, ``model`` or any other
     key, which becomes a prefix only if there are several. Values that are not tensors are left out,
@@ -69,8 +68,9 @@ def _specs(metadata: Any) -> Iterator[tuple[str, Spec]]:
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Write a .pt file that torch.load(weights_only=True) reads: the state dict of the module that
-    ``build`` makes.
+    """Write a .pt file: the state dict of the module that ``build`` makes of ``weights``.
+
+    torch.load(weights_only=True) reads it.
     """
     _save(build(weights).state_dict(), path)
 

@@ -1,6 +1,4 @@
-"""Tensors out of any .pt file: what trainers nest, what FSDP shards, and what must not be loaded at
-all.
-"""
+"""Read tensors from any .pt file: nested by trainers, sharded by FSDP; refuse unsafe pickles."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ OPTIMIZER = ("optim", "sched")
 
 
 def load(path: Path, file: BinaryIO | None = None) -> Mapping[str, Any]:
-    """Load the mapping that a .pt file holds, onto the CPU. Raises WeightsError for anything else."""
+    """Load the mapping in a .pt file, onto the CPU. Raises WeightsError for anything else."""
     with open(path, "rb") if file is None else nullcontext(file) as opened:
         try:
             names = pickle_guard.check(opened, path.stat().st_size)
@@ -45,18 +43,14 @@ def load(path: Path, file: BinaryIO | None = None) -> Mapping[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    """The message of torch.load without its colours and its advice to load the file in the unsafe
-    way.
-    """
+    """Strip torch.load's message of its colours and of its advice to load the file unsafely."""
     text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
     match = re.search(r"WeightsUnpickler error: (.*?)(?: Check the documentation|$)", text)
     return (match[1] if match else text)[:200]
 
 
 def state_dicts(state: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every mapping inside ``state`` that holds tensors, by its dotted path; one that is there
-    twice comes once.
-    """
+    """Find every mapping of tensors inside ``state``, by dotted path; a repeated one comes once."""
     return _state_dicts(state, "", {}, 0)
 
 
@@ -94,9 +88,7 @@ def array_of(name: str, tensor: Tensor) -> np.ndarray | None:
 
 
 def _whole(name: str, tensor: Tensor) -> Tensor:
-    """The numbers of a DTensor (FSDP2) that was saved by a single process. Raises WeightsError for
-    a shard.
-    """
+    """Return the numbers of a DTensor (FSDP2) saved by one process; WeightsError for a shard."""
     try:
         local = local_of(tensor)
     except Exception as error:  # made from bytes chosen by others

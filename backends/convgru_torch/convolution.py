@@ -1,5 +1,6 @@
-"""The convolution behind the ops: any padding and padding mode, and groups within each gate, on
-torch's own convolutions.
+"""Convolutions with any padding and padding mode, and groups within each gate.
+
+They are built on torch's own convolutions.
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "c
 
 
 class Kernel(NamedTuple):
-    """A convolution's weights and its geometry for images of one size, in the form that torch
-    takes.
-    """
+    """A convolution's weights and geometry for images of one size, in the form torch takes."""
 
     weight: Tensor
     stride: tuple[int, ...]
@@ -56,7 +55,7 @@ def _flat(pads: Pads) -> tuple[int, ...]:
 
 
 def _exchange(a: Tensor, axis: int, outer: int, inner: int) -> Tensor:
-    """An axis that is (outer, inner, …) as (inner, outer, …)."""
+    """Swap the two factors of an axis: reorder rows from (gates, groups) to (groups, gates)."""
     lead, rest = a.shape[:axis], a.shape[axis + 1 :]
     return (
         a.reshape(*lead, outer, inner, a.shape[axis] // (outer * inner), *rest)

@@ -1,5 +1,6 @@
-"""What torch.export and torch.onnx.export cannot have: the loop over time is unrolled, so a program
-holds one T.
+"""Refuse exports with a free time axis: the loop over time is unrolled.
+
+A program of torch.export or torch.onnx.export holds one T.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from convgru.errors import UnsupportedError
 
 
 def check_time_is_fixed(owner: str, x: Tensor) -> None:
-    """Raise UnsupportedError if an export of ``owner`` leaves the time axis of x (T, B, C, *S)
-    free.
+    """Raise UnsupportedError if an export of ``owner`` leaves the time axis of x free.
+
+    x is (T, B, C, *S).
 
     Without this the loop over time would fix T: ``torch.onnx.export`` then writes a model of one T
     whatever ``Dim`` it was given, and ``Dim.AUTO`` a model that even says that T is free.

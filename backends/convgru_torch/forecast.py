@@ -1,6 +1,4 @@
-"""The forecast algorithm, an encoder, perhaps a decoder, and a readout: as a pure function, and on
-a forecaster's modules.
-"""
+"""The forecast algorithm, encoder, optional decoder, readout: pure or on modules."""
 
 from __future__ import annotations
 
@@ -30,8 +28,9 @@ first.
 
 @dataclass(frozen=True)
 class Networks:
-    """What a forecast calls: a forecaster's modules, or pure functions; ``readout`` maps (B, H, *S)
-    to (B, C·∏patch, *S).
+    """The callables of a forecast: a forecaster's modules, or pure functions.
+
+    ``readout`` maps (B, H, *S) to (B, C·∏patch, *S).
     """
 
     encoder: NetworkCall
@@ -65,9 +64,10 @@ def forecast(
     ``convgru.torch.Forecaster``, the parameters being those of a forecaster
     (``encoder.layers.0.fwd.weight_ih`` …, ``readout.weight``, ``readout.bias``).
 
-    Returns: ``steps`` frames in the layout of ``x``, and the state, after the last frame that it
-        read, of the network that read it; for a single frame (layout ``BCS``) that is not resumed
-        from, the encoder's.
+    Returns:
+        ``steps`` frames in the layout of ``x``, and the state, after the last frame that it read,
+        of the network that read it; for a single frame (layout ``BCS``) that is not resumed from,
+        the encoder's.
     """
     owner = owner or spec.title
     precision = parameters_precision(owner, spec, arrays)
@@ -135,9 +135,7 @@ def predict(
 
 @dataclass
 class _Reader:
-    """A network that reads a sequence in several calls; in training with one recurrent mask for all
-    of them.
-    """
+    """A network that reads a sequence in several calls; in training one recurrent mask for all."""
 
     call: CheckedCall
     spec: NetworkSpec
@@ -155,9 +153,7 @@ class _Reader:
 
 
 class _ReadoutOps:
-    """The ops that ``convgru.equations.readout`` takes, W*h + b being one call of a module or a
-    function.
-    """
+    """The ops of ``convgru.equations.readout``; W*h + b is one call of a module or a function."""
 
     unpatch = staticmethod(ops.unpatch)
 
@@ -198,7 +194,7 @@ class _Predictor:
         return state
 
     def blind(self, tops: list[Tensor], state: State, frame: Tensor, steps: int) -> State:
-        """Predict with a network that reads zeros: a sequence that is known beforehand."""
+        """Decoder without feedback: its input is zeros at each step."""
         if steps > len(tops):
             inside = torch.zeros_like(ops.patch(frame, self.spec.patch))
             y, state = self.reader(inside.expand(steps - len(tops), *inside.shape), state)
@@ -208,9 +204,7 @@ class _Predictor:
         return state
 
     def _predict(self, top: Tensor, frame: Tensor) -> Tensor:
-        """Append a prediction and return what the next starts from: itself, or the truth where the
-        teacher says so.
-        """
+        """Append a prediction and return the next step's input: it, or the true frame if forced."""
         k = len(self.frames)
         self.frames.append(equations.readout(READOUT_OPS, self.spec, self.readout, top, frame))
         if self.teacher is None:

@@ -35,18 +35,24 @@ class Forecaster(SpecModule):
     unshuffle by ``patch``, or of a ``decoder`` that starts from the encoder's states; W is the
     ``readout``, a convolution with a kernel of 1.
 
-    Args: cell: ``gru``, ``lstm`` or ``rnn``. channels: channels C of a frame, given or predicted.
-        hidden_channels: of the encoder, as for ConvGRU. kernel_size: of the encoder, as for
-        ConvGRU. num_layers: of the encoder, as for ConvGRU. ndim: number of spatial dimensions, 1,
-        2 or 3. patch: how many pixels, in each dimension, become channels; it must divide the size
-        of the frames. residual: if True, the readout predicts the change of the frame. decoder:
-        True for a second network, like the encoder but with weights of its own, that makes the
-        predictions (Srivastava et al. 2015, arXiv:1502.04681); the spec of one
-        (``convgru.network``); False or None for none. feedback: if False, the predicting network
-        reads zeros instead of its own predictions. batch_first: if True, frames are (B, T, C, *S).
+    Args:
+        cell: ``gru``, ``lstm`` or ``rnn``.
+        channels: channels C of a frame, given or predicted.
+        hidden_channels: of the encoder, as for ConvGRU.
+        kernel_size: of the encoder, as for ConvGRU.
+        num_layers: of the encoder, as for ConvGRU.
+        ndim: number of spatial dimensions, 1, 2 or 3.
+        patch: how many pixels, in each dimension, become channels; it must divide the size of the
+            frames.
+        residual: if True, the readout predicts the change of the frame.
+        decoder: True for a second network, like the encoder but with weights of its own, that makes
+            the predictions (Srivastava et al. 2015, arXiv:1502.04681); the spec of one
+            (``convgru.network``); False or None for none.
+        feedback: if False, the predicting network reads zeros instead of its own predictions.
+        batch_first: if True, frames are (B, T, C, *S).
         options: the other arguments, of encoder and decoder, as for ConvGRU (``reset`` with ``gru``
-        alone, None means ``before``) and ConvLSTM (``peephole`` and ``state_size`` with ``lstm``
-        alone). All must keep the image's size.
+            alone, None means ``before``) and ConvLSTM (``peephole`` and ``state_size`` with
+            ``lstm`` alone). All must keep the image's size.
 
     Shape:
         - Input: (T, B, C, *S), with ``batch_first`` (B, T, C, *S), or unbatched (T, C, *S).
@@ -109,9 +115,7 @@ class Forecaster(SpecModule):
         return self
 
     def reset_parameters(self) -> None:
-        """Draw new initial values: the networks' as ConvGRU does, the readout's Glorot uniform with
-        bias zero.
-        """
+        """Draw new initial values: networks as ConvGRU, readout Glorot uniform with zero bias."""
         self.encoder.reset_parameters()
         if self.spec.decoder is not None:
             self.decoder.reset_parameters()
@@ -123,9 +127,7 @@ class Forecaster(SpecModule):
         nn.init.zeros_(self.readout.bias)
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
-        """The parameters by canonical name, as they are used: behind parametrisations and
-        functional_call too.
-        """
+        """Map canonical names to the parameters, as parametrized or given by functional_call."""
         arrays: dict[str, Tensor] = self.encoder.arrays(prefix + "encoder.")
         if self.spec.decoder is not None:
             arrays.update(self.decoder.arrays(prefix + "decoder."))
@@ -145,27 +147,34 @@ class Forecaster(SpecModule):
     ) -> tuple[Tensor, State]:
         """Predict the ``steps`` frames that follow ``x``.
 
-        Args: x: (T, B, C, *S), or (B, T, C, *S) with ``batch_first``; S a multiple of the patch. Or
-            unbatched (T, C, *S): then state, targets, forced and results have no batch axis either.
-            steps: how many frames to predict, any number in any call. state: the encoder's, one
-            entry for each layer, h (B, H, *S/patch) or (h, c); None means zeros. targets: the true
-            frames, in the layout of the output, for teacher forcing (Williams and Zipser 1989).
+        Args:
+            x: (T, B, C, *S), or (B, T, C, *S) with ``batch_first``; S a multiple of the patch. Or
+                unbatched (T, C, *S): then state, targets, forced and results have no batch axis
+                either.
+            steps: how many frames to predict, any number in any call.
+            state: the encoder's, one entry for each layer, h (B, H, *S/patch) or (h, c); None means
+                zeros.
+            targets: the true frames, in the layout of the output, for teacher forcing (Williams and
+                Zipser 1989).
             forced: (steps, B), or (B, steps) with ``batch_first``, of torch.bool: where the next
-            step reads the true frame instead of its prediction. teacher_forcing: instead of
-            ``forced``: how likely that is (scheduled sampling, Bengio et al. 2015,
-            arXiv:1506.03099); drawn in training mode, never in evaluation. resume: go on from an
-            earlier call, as if it had been given more steps: x is then its last frame alone (the
-            true one where that was forced) and ``state`` what it returned; the encoder reads
-            nothing. In training recurrent dropout then draws its masks afresh.
+                step reads the true frame instead of its prediction.
+            teacher_forcing: instead of ``forced``: how likely that is (scheduled sampling, Bengio
+                et al. 2015, arXiv:1506.03099); drawn in training mode, never in evaluation.
+            resume: go on from an earlier call, as if it had been given more steps: x is then its
+                last frame alone (the true one where that was forced) and ``state`` what it
+                returned; the encoder reads nothing. In training recurrent dropout then draws its
+                masks afresh.
 
-        Returns: ``steps`` frames in the layout of ``x``, and the state, after the last frame that
-            it read, of the network that made them: ``net(frames[-1:], more, state, resume=True)``
-            goes on.
+        Returns:
+            ``steps`` frames in the layout of ``x``, and the state, after the last frame that it
+            read, of the network that made them: ``net(frames[-1:], more, state, resume=True)`` goes
+            on.
 
-        Raises: ValueError: for a shape that does not fit, or steps that are not positive; with
-            ``resume`` for no state, or for not one frame. TypeError: for a dtype that is not the
-            parameters'; for targets without ``forced`` or ``teacher_forcing``, or these without
-            targets.
+        Raises:
+            ValueError: for a shape that does not fit, or steps that are not positive; with
+                ``resume`` for no state, or for not one frame.
+            TypeError: for a dtype that is not the parameters'; for targets without ``forced`` or
+                ``teacher_forcing``, or these without targets.
         """
         options: dict[str, Any] = {"targets": targets, "forced": forced, "teacher_forcing": teacher_forcing}
         return self._predict(x, steps, state, "BTCS" if self.batch_first else "TBCS", resume=resume, **options)
@@ -192,7 +201,8 @@ class Forecaster(SpecModule):
             batch: samples B.
             size: spatial size of the frames.
 
-        Returns: Zeros of the parameters' dtype and on their device, one entry for each layer of the
+        Returns:
+            Zeros of the parameters' dtype and on their device, one entry for each layer of the
             encoder.
         """
         return zero_state(self, batch, size)

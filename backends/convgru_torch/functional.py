@@ -1,6 +1,4 @@
-"""The networks as a pure function of canonical tensors, and what it shares with the modules: one
-checked call.
-"""
+"""The networks as pure functions of canonical tensors, and the checked call modules share."""
 
 from __future__ import annotations
 
@@ -36,27 +34,36 @@ def run(
 ) -> tuple[Any, State]:
     """Run a network on a sequence: the equations of ``convgru.equations``, layer by layer.
 
-    Args: spec: what the network is (``convgru.spec.network``). arrays: its parameters, by canonical
-        name (``layers.0.fwd.weight_ih`` …), of the shapes ``parameter_shapes(spec)``. x: (T, B, C,
-        *S); or as ``layout`` says: ``BTCS``, or ``BCS`` for a single frame. Without its batch axis
-        it is unbatched, and so are state, context and results. state: one entry for each layer and
-        direction, h or (h, c), each (B, H, *S); None means zeros. lengths, context, masks,
-        return_all_layers, last_only: as in the call of ``convgru.torch.ConvGRU``. training: whether
-        dropout and zoneout draw masks where none are given. layout: the axes of ``x`` and of the
-        output. owner: how errors call the network; its title unless given.
+    Args:
+        spec: what the network is (``convgru.spec.network``).
+        arrays: its parameters, by canonical name (``layers.0.fwd.weight_ih`` …), of the shapes
+            ``parameter_shapes(spec)``.
+        x: (T, B, C, *S); or as ``layout`` says: ``BTCS``, or ``BCS`` for a single frame. Without
+            its batch axis it is unbatched, and so are state, context and results.
+        state: one entry for each layer and direction, h or (h, c), each (B, H, *S); None means
+            zeros.
+        lengths, context, masks, return_all_layers, last_only: as in the call of
+            ``convgru.torch.ConvGRU``.
+        training: whether dropout and zoneout draw masks where none are given.
+        layout: the axes of ``x`` and of the output.
+        owner: how errors call the network; its title unless given.
 
-    Returns: The last layer's output in the layout of ``x``, and the final state. Under autocast
+    Returns:
+        The last layer's output in the layout of ``x``, and the final state. Under autocast
         convolutions run in autocast's dtype and the state keeps that of the parameters.
 
-    Raises: ValueError: for a shape that is not what ``spec`` demands. TypeError: for what is no
-        tensor, or not of the parameters' dtype; for a single frame and a bidirectional network.
+    Raises:
+        ValueError: for a shape that is not what ``spec`` demands.
+        TypeError: for what is no tensor, or not of the parameters' dtype; for a single frame and a
+            bidirectional network.
 
     Source: Ballas et al. 2015 (arXiv:1511.06432), Shi et al. 2015 (arXiv:1506.04214).
 
     Example:
         >>> from convgru.spec import network
         >>> net = convgru.torch.ConvGRU(3, 8)
-        >>> y, state = run(network("gru", 3, 8), dict(net.named_parameters()), torch.zeros(5, 2, 3, 16, 16))
+        >>> x = torch.zeros(5, 2, 3, 16, 16)
+        >>> y, state = run(network("gru", 3, 8), dict(net.named_parameters()), x)
     """
     owner = owner or spec.title
     precision = parameters_precision(owner, spec, arrays)
@@ -93,8 +100,9 @@ def call_network(
     training: bool = False,
     layout: str = "TBCS",
 ) -> tuple[Any, State]:
-    """Check the arguments of a call and run ``layers``, a stack's modules or pure functions, whose
-    parameters have that ``precision``.
+    """Check the arguments of a call and run the layers of a stack.
+
+    ``layers`` are a stack's modules or pure functions; their parameters have that ``precision``.
 
     The other arguments, the results and the errors are those of ``run``.
     """
@@ -119,8 +127,7 @@ def call_network(
 
 
 def detach(state: Any) -> Any:
-    """Cut a state from the graph that made it: what the next part of a sequence starts from in
-    truncated backpropagation.
+    """Detach a state from its graph, as truncated backpropagation needs between two sequences.
 
     Args:
         state: what a network or a cell returns, a tensor or tuples of them; or None.

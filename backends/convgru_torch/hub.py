@@ -1,5 +1,6 @@
-"""What huggingface_hub's PyTorchModelHubMixin saves of a network: the arguments of its constructor,
-as JSON.
+"""Save a network's constructor arguments with huggingface_hub's PyTorchModelHubMixin, as JSON.
+
+``convgru.formats.hub`` reads the files back as weights, in any framework.
 """
 
 from __future__ import annotations

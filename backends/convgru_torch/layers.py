@@ -1,5 +1,6 @@
-"""Layer: one layer of a stack in one direction, over a whole sequence; what torch's hooks and
-wrappers act on.
+"""Layer: a module that runs one layer in one direction over a whole sequence.
+
+It is what torch's hooks and wrappers act on.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ class Layer(LayerModule):
     ``torch.nn.utils.weight_norm`` and the like, parametrizations, ``fully_shard``, activation
     checkpointing, profilers.
 
-    Args: spec: a network of this layer alone. reverse: whether it reads the sequence from its end.
+    Args:
+        spec: a network of this layer alone.
+        reverse: whether it reads the sequence from its end.
         zoneout: the probability with which a number of the state keeps its old value, of which
-        evaluation takes the mean. owner, index: how errors call the stack, and which of its layers
-        this is. device, dtype: of the parameters, as everywhere in torch.
+            evaluation takes the mean.
+        owner, index: how errors call the stack, and which of its layers this is.
+        device, dtype: of the parameters, as everywhere in torch.
 
     Parameters: those of the cell (``convgru.torch.ConvGRUCell`` and so on).
     """
@@ -61,15 +65,18 @@ class Layer(LayerModule):
     ) -> tuple[Tensor, Any]:
         """Run over a sequence, time first whatever the stack's ``batch_first``.
 
-        Args: x: (T, B, C, *S); in time order for either direction. state: h (B, H, *S), or (h, c)
-            for an LSTM; None means zeros. valid: (T, B, 1, …) of bool: which frames are no padding;
-            None: all. context: (B, G·H, *S) or (T, B, G·H, *S), added to the pre-activations of all
-            G gates. recurrent_mask: (B, H, *S), multiplies h where it enters U. zoneout_masks: for
-            each part of the state (T, B, H, *S), 1 where the old value is kept; None: zoneout's
-            mean. Nothing is drawn here: the stack draws. last_only: return each sample's last valid
-            output alone.
+        Args:
+            x: (T, B, C, *S); in time order for either direction.
+            state: h (B, H, *S), or (h, c) for an LSTM; None means zeros.
+            valid: (T, B, 1, …) of bool: which frames are no padding; None: all.
+            context: (B, G·H, *S) or (T, B, G·H, *S), added to the pre-activations of all G gates.
+            recurrent_mask: (B, H, *S), multiplies h where it enters U.
+            zoneout_masks: for each part of the state (T, B, H, *S), 1 where the old value is kept;
+                None: zoneout's mean. Nothing is drawn here: the stack draws.
+            last_only: return each sample's last valid output alone.
 
-        Returns: The output (T, B, H, *S), output[t] belonging to frame t, or (B, H, *S) with
+        Returns:
+            The output (T, B, H, *S), output[t] belonging to frame t, or (B, H, *S) with
             ``last_only``; and the final state.
 
         Raises:

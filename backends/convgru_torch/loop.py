@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convgru import equations
 from convgru.spec import CellSpec, NetworkSpec
-from convgru.spec.shapes import cell_parameter_shapes, layer_prefix, step_prefixes
+from convgru.spec.shapes import cell_parameter_shapes, dropout_mask, layer_prefix, step_prefixes
 from convgru_torch import ops
 from convgru_torch.export import check_time_is_fixed
 from convgru_torch.masks import Masks
@@ -30,9 +30,7 @@ CHUNK = 8 << 20
 
 
 def functional_layers(spec: NetworkSpec, arrays: Mapping[str, Tensor], prefix: str = "") -> list[list[LayerCall]]:
-    """Make the layers, each in all its directions, that use the canonical ``arrays`` whose names
-    begin with ``prefix``.
-    """
+    """Make each layer, in all its directions, from canonical ``arrays`` under ``prefix``."""
 
     def layer(index: int, direction: str) -> LayerCall:
         cell, start = spec.layers[index], prefix + layer_prefix(index, direction)
@@ -54,8 +52,9 @@ def run_network(
     all_layers: bool = False,
     last_only: bool = False,
 ) -> tuple[list[Tensor], list[Any]]:
-    """Run the layers over x (T, B, C, *S): the output of the last layer, or of all of them, and the
-    final state.
+    """Run the layers over x (T, B, C, *S); return the outputs and the final state.
+
+    The outputs are those of the last layer, or of all layers.
 
     Outputs are sequences, or with ``last_only`` each sample's last valid frame. ``valid`` (T, B, 1,
     …) says which frames are no padding; ``context`` holds a tensor for each entry of the state.
@@ -96,14 +95,14 @@ def run_network(
 
 
 def _masks_of(spec: NetworkSpec, entry: int, masks: Masks) -> dict[str, Any]:
-    """The masks of one layer and direction."""
+    """Select the masks of one layer and direction: the keyword arguments of its call."""
     names = [f"zoneout.{entry}.{part}" for part in spec.layers[0].state_names]
     zoneout = tuple(masks[name] for name in names) if names[0] in masks else None
     return {"recurrent_mask": masks.get(f"recurrent.{entry}"), "zoneout_masks": zoneout}
 
 
 def _merged(spec: NetworkSpec, outputs: Sequence[Tensor], last: bool) -> Tensor:
-    """One output from those of two directions: sequences, or last frames."""
+    """Merge the outputs of two directions: sequences, or last frames."""
     forward, backward = outputs
     if last:
         frames: Tensor = equations.merge(ops, spec.merge, forward, backward)
@@ -113,11 +112,11 @@ def _merged(spec: NetworkSpec, outputs: Sequence[Tensor], last: bool) -> Tensor:
 
 
 def _dropped(spec: NetworkSpec, index: int, outputs: Sequence[Tensor], masks: Masks) -> list[Tensor]:
-    """What the next layer reads, in each direction."""
+    """Apply dropout between layers; return what the next layer reads, in each direction."""
     if spec.bidirectional == "stack":
-        names = [f"dropout.{index}.{direction}" for direction in spec.directions]
+        names = [dropout_mask(spec, index, direction) for direction in spec.directions]
         return [y * masks[name] if name in masks else y for name, y in zip(names, outputs, strict=True)]
-    name, y = f"dropout.{index}", outputs[0]
+    name, y = dropout_mask(spec, index, spec.directions[0]), outputs[0]
     return [y * masks[name] if name in masks else y] * len(spec.directions)
 
 
@@ -160,8 +159,7 @@ def run_layer(
     zoneout_masks: Sequence[Tensor] | None = None,
     last_only: bool = False,
 ) -> tuple[Tensor, Any]:
-    """Run one layer in one direction over x (T, B, C, *S), with its parameters by short name
-    (``weight_ih`` …).
+    """Run one layer in one direction over x (T, B, C, *S); parameters by short name.
 
     Arguments and results as in ``convgru_torch.layers.Layer.forward``. Raises ValueError for a
     state of another shape.
@@ -188,8 +186,9 @@ def _outputs(sweep: _Sweep, parts: Parts) -> tuple[Tensor, Parts]:
 
 
 def _last_output(sweep: _Sweep, parts: Parts) -> tuple[Tensor, Parts]:
-    """Each sample's output for its last valid frame, zeros where there is none, and the final
-    state; no other output is kept.
+    """Each sample's output for its last valid frame and the final state; stores no other output.
+
+    The output is zeros where there is no valid frame.
     """
     ends = None if sweep.valid is None else _ends(sweep.valid).unbind(0)
     y, final = torch.zeros_like(parts[0]), parts
@@ -202,9 +201,7 @@ def _last_output(sweep: _Sweep, parts: Parts) -> tuple[Tensor, Parts]:
 
 
 def _states(sweep: _Sweep, parts: Parts) -> Iterator[tuple[int, Parts]]:
-    """Each time step and the state after it: the input convolutions of many frames at once, then
-    the steps.
-    """
+    """Yield each time step and the state after it; many frames share one input convolution."""
     dtype, x = parts[0].dtype, sweep.x
     valid = None if sweep.valid is None else sweep.valid.unbind(0)
     context = None if sweep.context is None else _frames(sweep.context, x)
@@ -231,9 +228,7 @@ def _states(sweep: _Sweep, parts: Parts) -> Iterator[tuple[int, Parts]]:
 
 
 def _check_state(cell: CellSpec, gates: Tensor, parts: Parts) -> None:
-    """Raise ValueError for a state that does not fit, as a hook may leave it; torch would broadcast
-    some such without a word.
-    """
+    """Raise ValueError for a state of another shape, as a hook may return and torch broadcast."""
     expected = (gates.shape[0], cell.hidden_channels, *gates.shape[2:])
     for name, part in zip(cell.state_names, parts, strict=True):
         if tuple(part.shape) != expected:
@@ -252,9 +247,7 @@ def _frames(context: Tensor, x: Tensor) -> Sequence[Tensor]:
 
 
 def _chunks(sweep: _Sweep, h: Tensor) -> list[tuple[int, Tensor]]:
-    """The input cut in time, each piece with the time step at which it starts, in the order in
-    which they are read.
-    """
+    """Cut the input in time: yield each piece with its first time step, in reading order."""
     x, count = sweep.x, _frames_at_once(sweep, h)
     if count >= x.shape[0]:
         return [(0, x)]
@@ -263,9 +256,7 @@ def _chunks(sweep: _Sweep, h: Tensor) -> list[tuple[int, Tensor]]:
 
 
 def _frames_at_once(sweep: _Sweep, h: Tensor) -> int:
-    """How many frames to convolve at once: on a CPU large buffers cost more, in page faults, than
-    they save.
-    """
+    """How many frames to convolve in one call; large buffers cost page faults on a CPU."""
     x = sweep.x
     time = x.shape[0]
     if time == 1 or x.device.type != "cpu" or torch.compiler.is_compiling():

@@ -1,5 +1,6 @@
-"""Dropout, recurrent dropout and zoneout: masks drawn from torch's generator, by the names of
-``mask_shapes``.
+"""Draw the masks of dropout, recurrent dropout and zoneout from torch's generator.
+
+Their names are those of ``mask_shapes``.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ Masks = Mapping[str, Tensor]
 def draw(
     spec: NetworkSpec, sizes: CallSizes, dtype: torch.dtype, device: torch.device, kept: Masks | None = None
 ) -> dict[str, Tensor]:
-    """Draw the masks of one call in training; those in ``kept`` stay as they are. Empty without
-    dropout and zoneout.
+    """Draw the masks of one call in training, except those given in ``kept``.
+
+    Empty without dropout and zoneout.
     """
     if not (spec.dropout or spec.recurrent_dropout or spec.zoneout):
         return {}
@@ -33,8 +35,9 @@ def draw(
 
 
 def recurrent(masks: Masks) -> dict[str, Tensor]:
-    """The masks of recurrent dropout, which is the same in every step of a sequence, however many
-    calls it takes.
+    """Select the recurrent dropout masks, which are the same in every step of a sequence.
+
+    A sequence may take several calls.
     """
     return {name: mask for name, mask in masks.items() if name.startswith("recurrent.")}
 

@@ -1,5 +1,6 @@
-"""Train a nowcaster on radar frames, in plain PyTorch: the one training loop of the demo and of
-examples/nowcast.
+"""The demo's training loop: train a nowcaster on radar frames, in plain PyTorch.
+
+examples/nowcast uses it too.
 """
 
 from __future__ import annotations
@@ -29,16 +30,21 @@ everywhere.
 def train(
     spec: ForecasterSpec, frames: np.ndarray, given: int, *, seconds: float, seed: int = 0, report: Report | None = None
 ) -> Weights:
-    """Train a forecaster with Adam (Kingma and Ba 2015) and a learning rate that falls to zero
-    along half a cosine.
+    """Train a forecaster with Adam and a learning rate that falls to zero along half a cosine.
+
+    Adam is Kingma and Ba 2015, arXiv:1412.6980.
 
     The loss is the mean squared error of nine forecast frames, each forecast fed back as the input
     of the next.
 
-    Args: spec: The forecaster. frames: Frames (T, H, W) of one day, scaled. given: How many frames
-        a forecast starts from. seconds: How long to train; at least one step is taken. seed: Of the
-        initial weights and the crops; the caller's random generators are left as they are. report:
-        Called after each step with the fraction done, the number of steps and the loss.
+    Args:
+        spec: The forecaster.
+        frames: Frames (T, H, W) of one day, scaled.
+        given: How many frames a forecast starts from.
+        seconds: How long to train; at least one step is taken.
+        seed: Of the initial weights and the crops; the caller's random generators are left as they
+            are.
+        report: Called after each step with the fraction done, the number of steps and the loss.
 
     Raises:
         ValueError: There are too few frames, or too few pixels, to cut a crop from.
@@ -71,9 +77,7 @@ def train(
 
 
 def _crops(frames: Tensor, given: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield random crops in space and time, rotated, flipped and with weaker echoes: input and
-    truth (T, B, 1, H, W).
-    """
+    """Yield random, rotated, flipped, attenuated crops: input and truth (T, B, 1, H, W)."""
     length = given + AHEAD
     while True:
         batch = []

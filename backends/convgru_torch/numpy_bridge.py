@@ -24,8 +24,7 @@ def to_tensor(array: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
-    """Copy a tensor into an array of the same dtype; a DTensor is gathered from all processes
-    first.
+    """Copy a tensor into an array of the same dtype; gather a DTensor from all processes first.
 
     Raises TypeError for a tensor on the meta device.
     """
@@ -36,9 +35,7 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
 
 
 def as_numpy(tensor: Tensor) -> np.ndarray:
-    """View a tensor as an array where both can share memory. Raises what torch raises for dtypes
-    NumPy does not have.
-    """
+    """View a tensor as an array, sharing memory if possible; torch raises for other dtypes."""
     tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
     if tensor.dtype == torch.bfloat16:
         return tensor.contiguous().view(torch.int16).numpy().view(DTYPES["bfloat16"])

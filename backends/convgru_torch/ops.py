@@ -20,8 +20,9 @@ POOLS: Sequence[Callable[..., Tensor]] = (F.adaptive_avg_pool1d, F.adaptive_avg_
 
 
 def _ramp(slope: float) -> Callable[[Tensor], Tensor]:
-    """slope·x + 0.5, clipped to [0, 1]. Not F.hardsigmoid, whose derivative is a float32 sixth in
-    float64 too.
+    """Compute slope·x + 0.5, clipped to [0, 1].
+
+    Not F.hardsigmoid, whose derivative is a float32 sixth in float64 too.
     """
 
     def ramp(a: Tensor) -> Tensor:
@@ -50,8 +51,9 @@ class NormPart(NamedTuple):
 
 
 class Params(NamedTuple):
-    """One plain cell's parameters: kernels by the names of ``conv`` and ``peep``, vectors by those
-    of ``add_channel`` and ``peep``.
+    """The parameters of one plain cell: kernels by the names of ``conv`` and ``peep``, and vectors.
+
+    The vectors go by the names of ``add_channel`` and ``peep``.
     """
 
     kernels: dict[str, Kernel]
@@ -62,8 +64,9 @@ class Params(NamedTuple):
 def prepare(
     spec: CellSpec, arrays: Mapping[str, Tensor], prefix: str, size: Sequence[int], state: Sequence[int]
 ) -> Params:
-    """Slice one plain cell's parameters, whose names begin with ``prefix``, for input and state of
-    these sizes.
+    """Slice the parameters of one plain cell for input and state of these sizes.
+
+    Their names begin with ``prefix``.
     """
 
     def rows(name: str, operand: Operand) -> Tensor:
@@ -134,8 +137,9 @@ def activation(name: str, a: Tensor) -> Tensor:
 
 
 def patch(x: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Pixel unshuffle in any number of dimensions: (B, C, *S) to (B, C·∏p, *S/p), channels in the
-    order (c, i, j).
+    """Pixel unshuffle in any number of dimensions: (B, C, *S) to (B, C·∏p, *S/p).
+
+    Channels are in the order (c, i, j).
     """
     batch, channels, *size = x.shape
     ndim = len(sizes)

@@ -7,17 +7,13 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 
 def unpack(packed: PackedSequence) -> tuple[Tensor, Tensor]:
-    """The padded sequence (T, B, C, *S) and the lengths, both in the order in which the samples
-    were given.
-    """
+    """Unpack to a padded (T, B, C, *S) and lengths, in the order in which samples were given."""
     x, lengths = pad_packed_sequence(packed)
     return x, lengths
 
 
 def pack(y: Tensor, lengths: Tensor, like: PackedSequence) -> PackedSequence:
-    """A padded sequence (T, B, C, *S), in the order in which the samples were given, packed as
-    ``like`` is.
-    """
+    """Pack a padded (T, B, C, *S), in the order in which samples were given, as ``like`` is."""
     order = like.sorted_indices
     if order is not None:
         y, lengths = y.index_select(1, order), lengths[order.to(lengths.device)]

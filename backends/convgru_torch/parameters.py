@@ -1,4 +1,4 @@
-"""What the modules share: their parameters, their initial values, and the spec in their state dict."""
+"""Base classes that hold parameters, initial values, and the spec in the state dict."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ FORMAT = 1
 
 
 def leave_spec(module: nn.Module, state: object, prefix: str, metadata: MutableMapping[str, Any]) -> None:
-    """State-dict post hook: write the spec into the metadata, so that
-    ``torch.save(net.state_dict(), f)`` is enough for convgru.read.
+    """State-dict post hook: write the spec into the metadata, where convgru.read looks for it.
+
+    So ``torch.save(net.state_dict(), f)`` is enough.
     """
     metadata[METADATA] = {"format": FORMAT, "spec": to_json(module.spec)}  # type: ignore[arg-type]
 
@@ -65,16 +66,12 @@ class SpecModule(nn.Module):
         )
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
-        """Map canonical names to the tensors that a call would use, behind parametrizations and
-        weight hooks too.
-        """
+        """Map canonical names to the tensors that a call would use, parametrized or hooked."""
         raise NotImplementedError
 
 
 def _differences(prefix: str, spec: Spec, note: Any) -> list[str]:
-    """The error of a state dict whose metadata hold another spec than the module's; none if it is
-    the same.
-    """
+    """Return the errors of a state dict whose metadata hold another spec than the module's."""
     owner = f"{prefix.rstrip('.')}: " if prefix else ""
     try:
         if note["format"] != FORMAT:
@@ -91,8 +88,7 @@ def _differences(prefix: str, spec: Spec, note: Any) -> list[str]:
 
 
 class Update(nn.Module):
-    """The parameters of one of a layer's ``updates``: a plain cell, one of several that act in a
-    row in each time step.
+    """The parameters of one of a layer's ``updates``: plain cells, run in turn each step.
 
     Its call takes nothing and returns the parameters by name: calling it is what lets torch's hooks
     act on them.
@@ -117,8 +113,7 @@ class Update(nn.Module):
 
 
 class LayerModule(SpecModule):
-    """Holds the parameters of one layer in one direction; its ``spec`` is a network of that layer
-    alone.
+    """Holds the parameters of one layer in one direction; ``spec`` is a one-layer network.
 
     The parameters stand here, or with ``updates`` in ``updates[u]``.
     """
@@ -145,17 +140,13 @@ class LayerModule(SpecModule):
         initialise(self, self.spec.layers[0])
 
     def current(self) -> dict[str, Tensor]:
-        """Map short names (``weight_ih``, ``updates.0.weight_ih`` …) to the tensors to compute with
-        in this call.
-        """
+        """Map short names (``updates.0.weight_ih`` …) to the tensors that this call uses."""
         if not self.spec.layers[0].updates:
             return {name: getattr(self, name) for name in self.shapes}
         return {f"updates.{u}.{name}": a for u, update in enumerate(self.updates) for name, a in update().items()}
 
     def arrays(self, prefix: str = layer_prefix(0)) -> dict[str, Tensor]:
-        """Map canonical names to the tensors that a call would use, behind parametrizations and
-        weight hooks too.
-        """
+        """Map canonical names to the tensors that a call would use, parametrized or hooked."""
         with evaluation(self):
             compute_hooked_weights(self)
         return {prefix + name: parameter(self, name) for name in self.shapes}
@@ -164,8 +155,9 @@ class LayerModule(SpecModule):
 def check_parameters(
     owner: str, shapes: Mapping[str, Shape], arrays: Mapping[str, Any], prefix: str = ""
 ) -> torch.dtype:
-    """Check the parameters of one layer, by short name, and return their dtype; ``prefix`` is what
-    errors put before the name.
+    """Check the parameters of one layer, by short name, and return their dtype.
+
+    Errors put ``prefix`` before the name.
 
     Raises ValueError for what is not there or has another shape, TypeError for what is no tensor or
     of another dtype than the rest.
@@ -222,7 +214,7 @@ def zero_state(module: SpecModule, batch: int, size: Sequence[int]) -> tuple[Any
 
 
 def _a_parameter(module: nn.Module) -> Tensor:
-    """A parameter of a network, which stands for all of them."""
+    """Any one parameter, for dtype and device."""
     for array in module.parameters():
         if array.is_floating_point():
             return array
@@ -238,17 +230,16 @@ def _register_parameters(module: nn.Module, cell: CellSpec, device: Any, dtype: 
 
 
 def parameter(module: nn.Module, name: str) -> Tensor:
-    """Look up a parameter by its short name (``updates.0.weight_ih``), or the tensor that stands in
-    its place.
+    """Look up a parameter, or the tensor that replaces it, by its short name.
+
+    ``updates.0.weight_ih`` is such a name.
     """
     array: Tensor = reduce(getattr, name.split("."), module)  # type: ignore[assignment]
     return array
 
 
 def check_dtype_of_parameters(owner: str, dtype: object) -> None:
-    """Raise TypeError unless ``dtype`` is one that parameters may have, or None for torch's
-    default.
-    """
+    """Raise TypeError unless ``dtype`` suits parameters or is None, for torch's default."""
     allowed = (None, torch.float64, torch.float32, torch.float16, torch.bfloat16)
     if dtype not in allowed:
         raise TypeError(f"{owner} expected dtype float64, float32, float16 or bfloat16, got {dtype!r}")

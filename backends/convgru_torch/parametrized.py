@@ -1,5 +1,6 @@
-"""Weights computed by the hooks of torch.nn.utils or by parametrizations: compute them now, and as
-in evaluation.
+"""Compute weights now that hooks or parametrizations of torch.nn.utils compute in each call.
+
+Its partner ``convgru.formats.parametrized`` computes them from a state dict, without torch.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ from torch import nn
 
 
 def compute_hooked_weights(net: nn.Module) -> None:
-    """Run the hooks of torch.nn.utils.weight_norm, spectral_norm and prune on every module of
-    ``net``.
+    """Run the hooks of torch.nn.utils.weight_norm, spectral_norm and prune on all modules.
 
     They compute a weight when their module is called: after an optimiser's step it is out of date,
     and in a module that only holds parameters it is always.
@@ -25,8 +25,9 @@ def compute_hooked_weights(net: nn.Module) -> None:
 
 @contextmanager
 def evaluation(net: nn.Module) -> Iterator[None]:
-    """Set every module of ``net`` to evaluation mode, then restore each: in training spectral_norm
-    changes when it is read.
+    """Set every module of ``net`` to evaluation mode, then restore each.
+
+    In training, reading a weight changes spectral_norm's vectors.
     """
     modes = {module: module.training for module in net.modules()}
     try:

@@ -1,5 +1,4 @@
-"""Check a .pt file before torch loads it: run its pickle on stand-ins, and measure what torch would
-allocate.
+"""Check a .pt file before torch loads it: run its pickle on stand-ins, measure allocations.
 
 ``torch.load(weights_only=True)`` runs no code from the file, but it inflates compressed entries and
 allocates whatever the pickle names: byte arrays of any length, storages of any length, tensors of
@@ -81,9 +80,7 @@ def _read_archive(archive: zipfile.ZipFile, size: int) -> tuple[bytes, dict[str,
 
 
 def _next_pickle(file: BinaryIO) -> bytes:
-    """Read the pickle that begins at the file's position, and no further: storages follow the last
-    one.
-    """
+    """Read the pickle at the file's position, and no further: storages follow the last one."""
     begin = file.tell()
     deque(pickletools.genops(file), maxlen=0)
     end = file.tell()
@@ -92,8 +89,9 @@ def _next_pickle(file: BinaryIO) -> bytes:
 
 
 def _check_pickle(data: bytes, entries: Mapping[str, int] | None, size: int, names: set[str]) -> None:
-    """Check the operations of one pickle, then run it on stand-ins. ``entries`` is None for the
-    format before 1.6.
+    """Check the operations of one pickle, then run it on stand-ins.
+
+    ``entries`` is None for the format before torch 1.6.
     """
     for count, (operation, argument, _) in enumerate(pickletools.genops(data)):
         if operation.name in REFUSED:
@@ -111,9 +109,7 @@ class _Storage:
 
 
 class _StandIn:
-    """Stands for a global of the pickle. Calling it checks the arguments and returns an object that
-    ignores everything.
-    """
+    """Replaces a global of the pickle: a call checks its arguments and returns an inert object."""
 
     name = ""
 
@@ -186,7 +182,7 @@ def _check_bytes(*args: Any) -> None:
 
 
 def _check_codec(*args: Any) -> None:
-    """Other codecs lengthen their input, and may be applied again and again."""
+    """Accept latin1 only: other codecs lengthen their input, and may be applied repeatedly."""
     if args[1:] not in ((), ("latin1",), ("latin-1",)):
         raise ValueError("expected bytes encoded in latin1, got another encoding")
 
@@ -203,9 +199,7 @@ CHECKS: Mapping[str, Any] = {
 
 
 class _StandInUnpickler(pickle.Unpickler):
-    """Run one pickle with stand-ins for its globals, and measure its storages against the entries
-    of the archive.
-    """
+    """Run one pickle with stand-ins for its globals; measure storages against archive entries."""
 
     def __init__(self, data: bytes, entries: Mapping[str, int] | None, size: int, names: set[str]) -> None:
         super().__init__(io.BytesIO(data))

@@ -14,8 +14,7 @@ Switch = tuple[Callable[[], Any], Callable[[Any], Any], Any]
 
 
 def _switches() -> list[Switch]:
-    """Return (get, set, safe value) of each setting that lowers float32 precision or makes kernels
-    nondeterministic.
+    """Return (get, set, safe value) of each setting that costs precision or determinism.
 
     Torch has two generations of these settings, and refuses to read the older one where it
     contradicts the newer: so the older is set first, which changes the newer, and then the newer
@@ -38,8 +37,7 @@ def _switches() -> list[Switch]:
 
 @contextmanager
 def precise() -> Iterator[None]:
-    """Turn TF32 off in cuDNN, cuBLAS and oneDNN and make cuDNN deterministic; restore every setting
-    afterwards.
+    """Disable TF32 in cuDNN, cuBLAS and oneDNN, make cuDNN deterministic; restore on exit.
 
     Example:
         >>> with precise():

@@ -14,9 +14,7 @@ Lengths = Tensor | Sequence[int]
 
 
 class StackCall(Protocol):
-    """The forms of a stack's call: a tensor or a PackedSequence, one output or that of each layer,
-    all frames or the last.
-    """
+    """The overloads of a stack's call: packed input, all layers, last frames only."""
 
     @overload
     def __call__(

@@ -1,6 +1,4 @@
-"""Stack: what ConvGRU, ConvLSTM and ConvRNN do, whatever their cell: layers over sequences, and
-streaming.
-"""
+"""Stack, the base of ConvGRU, ConvLSTM and ConvRNN: layers over sequences, and streaming."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ if TYPE_CHECKING:
 
 
 class Stack(SpecModule):
-    """Layers over a sequence; ``layers[l]["fwd"]`` is layer l, ``layers[l]["bwd"]`` its second
-    direction, each a ``Layer``.
-    """
+    """Layers over a sequence: ``layers[l]["fwd"]`` and ``layers[l]["bwd"]``, each a ``Layer``."""
 
     kind: ClassVar[str]
 
@@ -81,9 +77,7 @@ class Stack(SpecModule):
         return [[layer[d] for d in self.spec.directions] for layer in self.layers]  # type: ignore[index]
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
-        """Map canonical names to the tensors that a call would use, behind parametrizations and
-        weight hooks too.
-        """
+        """Map canonical names to the tensors that a call would use, parametrized or hooked."""
         names = [layer_prefix(index, d) for index in range(len(self.layers)) for d in self.spec.directions]
         return {
             name: array
@@ -111,24 +105,29 @@ class Stack(SpecModule):
     ) -> tuple[Any, State]:
         """Run over a sequence.
 
-        Args: x: (T, B, C, *S), or (B, T, C, *S) with ``batch_first``; a PackedSequence of (T, B, C,
-            *S); or unbatched (T, C, *S), as torch.nn.GRU has it: then state, context and results
-            have no batch axis either. state: one entry for each layer and direction, layer by
-            layer, forward before backward: h (B, H, *S), or (h, c) for an LSTM; None means zeros
-            (``zero_state``). lengths: valid frames of each sample, 0 to T, a tensor or a list:
-            padding is not read, whatever it holds, its output is zero, and the backward direction
-            starts at the last valid frame. The values of a tensor on an accelerator are not
-            checked. Under torch.compile give a tensor: each other list compiles the network anew.
+        Args:
+            x: (T, B, C, *S), or (B, T, C, *S) with ``batch_first``; a PackedSequence of (T, B, C,
+                *S); or unbatched (T, C, *S), as torch.nn.GRU has it: then state, context and
+                results have no batch axis either.
+            state: one entry for each layer and direction, layer by layer, forward before backward:
+                h (B, H, *S), or (h, c) for an LSTM; None means zeros (``zero_state``).
+            lengths: valid frames of each sample, 0 to T, a tensor or a list: padding is not read,
+                whatever it holds, its output is zero, and the backward direction starts at the last
+                valid frame. The values of a tensor on an accelerator are not checked. Under
+                torch.compile give a tensor: each other list compiles the network anew.
             context: for each entry of the state a tensor (B, G·H, *S), added to the pre-activations
-            of all G gates; or one for each frame, with time where x has it. masks: of dropout and
-            zoneout, by the names and shapes of ``convgru.spec.shapes.mask_shapes`` (of an unbatched
-            call with a batch of 1), instead of random ones. return_all_layers: return a tuple with
-            the output of each layer. last_only: return each sample's last valid output alone, (B,
-            H, *S), zeros where there is none; those before are not kept.
+                of all G gates; or one for each frame, with time where x has it.
+            masks: of dropout and zoneout, by the names and shapes of
+                ``convgru.spec.shapes.mask_shapes`` (of an unbatched call with a batch of 1),
+                instead of random ones.
+            return_all_layers: return a tuple with the output of each layer.
+            last_only: return each sample's last valid output alone, (B, H, *S), zeros where there
+                is none; those before are not kept.
 
-        Returns: The last layer's output, (T, B, H, *S) or (B, T, H, *S), with twice the channels
-            where two directions are concatenated, or a PackedSequence; and the final state, of the
-            form of ``state``.
+        Returns:
+            The last layer's output, (T, B, H, *S) or (B, T, H, *S), with twice the channels where
+            two directions are concatenated, or a PackedSequence; and the final state, of the form
+            of ``state``.
 
         Raises:
             ValueError: for a shape that does not fit, or lengths out of range.
@@ -165,8 +164,7 @@ class Stack(SpecModule):
         context: Sequence[Tensor] | None = None,
         masks: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, State]:
-        """Take one frame as it arrives; frame by frame it gives what the call gives for the
-        sequence.
+        """Take one frame; frame by frame, the results are those of one call on the sequence.
 
         It calls the layers, whose hooks run, but it is not the module's own call: what acts on
         that, as hooks of the stack and DistributedDataParallel's synchronisation of gradients, does
@@ -196,7 +194,8 @@ class Stack(SpecModule):
             batch: samples B.
             size: spatial size of the input.
 
-        Returns: Zeros of the parameters' dtype and on their device, one entry for each layer and
+        Returns:
+            Zeros of the parameters' dtype and on their device, one entry for each layer and
             direction.
         """
         return zero_state(self, batch, size)

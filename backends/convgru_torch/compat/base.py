@@ -1,6 +1,4 @@
-"""Base class of the drop-ins: holds another system's parameters and computes the canonical tensors
-from them.
-"""
+"""Base class of the drop-ins: a foreign system's parameters, read as canonical tensors."""
 
 from __future__ import annotations
 
@@ -28,8 +26,7 @@ Init = TypeVar("Init", bound=Callable[..., None])
 
 
 class DropIn(nn.Module):
-    """A module with the parameter names of another system, and the spec of the network that they
-    describe.
+    """A module with the parameter names of another system, and its network's spec.
 
     ``arrays()`` computes the canonical tensors from the parameters at each call, so that gradients
     reach them. The state dict holds the original's keys and nothing else.
@@ -40,20 +37,22 @@ class DropIn(nn.Module):
     _head: str
 
     def _read_as(self, layout: str, spec: NetworkSpec, *, head: str = "", groups: int | None = None) -> None:
-        """Set the spec, and the layout (``convgru.importers.LAYOUTS``) that maps the parameters to
-        it.
+        """Declare which layout table reads this module's parameters.
 
-        Args: layout: name of the layout. spec: the network. head: prefix of the layout's names
-            above this module, if it is one cell of what the layout describes. groups: groups of the
-            original, if its convolutions are grouped across the gates.
+        The tables are ``convgru.importers.LAYOUTS``; ``spec`` is the network that they yield.
+
+        Args:
+            layout: name of the layout.
+            spec: the network.
+            head: prefix of the layout's names above this module, if it is one cell of what the
+                layout describes.
+            groups: groups of the original, if its convolutions are grouped across the gates.
         """
         self.spec, self._head = spec, head
         self._plan = plan(Match.of(LAYOUTS[layout], spec, groups))
 
     def _foreign(self) -> dict[str, Tensor]:
-        """Map the layout's names to the parameters as used now, behind parametrizations and
-        functional_call too.
-        """
+        """Map the layout's names to the parameters, parametrized or given by functional_call."""
         compute_hooked_weights(self)
         names = {name for blocks in self._plan.values() for block in blocks for name in block.names}
         return {name: parameter(self, name.removeprefix(self._head)) for name in sorted(names)}
@@ -63,9 +62,7 @@ class DropIn(nn.Module):
         return canonical(self._plan, self._foreign(), TORCH)
 
     def exact_arrays(self) -> dict[str, np.ndarray]:
-        """Compute the canonical arrays in float64, rounded once, as
-        ``convgru.adopt(self.state_dict())`` does.
-        """
+        """Compute the canonical arrays in float64, rounded once, as ``convgru.adopt`` does."""
         return canonical(self._plan, {name: to_numpy(tensor) for name, tensor in self._foreign().items()})
 
     def _run(self, x: Tensor, state: Any, **options: Any) -> tuple[Any, Any]:
@@ -75,16 +72,13 @@ class DropIn(nn.Module):
 
 
 def convolution(inputs: int, outputs: int, kernel: Sequence[int], bias: bool = True) -> nn.Conv2d:
-    """Make the original's nn.Conv2d, initial values included. It holds the parameters and is never
-    called.
-    """
+    """Make the original's nn.Conv2d with its initial values; it is never called."""
     height, width = kernel
     return nn.Conv2d(inputs, outputs, (height, width), padding=(height // 2, width // 2), bias=bias)
 
 
 def arguments_of(constructor: Callable[..., None], *, without: str = "") -> Callable[[Init], Init]:
-    """Decorate an ``__init__(self, ..., *rest, **options)``: ``help`` shows the arguments of
-    another one instead.
+    """Decorate an ``__init__(self, ..., *rest, **options)`` to show another one's arguments.
 
     Those that the decorated one names itself come first; ``without`` is left out.
     """
@@ -101,9 +95,7 @@ def arguments_of(constructor: Callable[..., None], *, without: str = "") -> Call
 
 
 def per_layer(owner: str, name: str, value: Any, count: int) -> list[Any]:
-    """Return a list with one value for each layer, inner lists as tuples. Raises ValueError for a
-    list of another length.
-    """
+    """Return one value for each layer, inner lists as tuples; ValueError for another length."""
     if not isinstance(value, list):
         return [value] * count
     if len(value) != count:
@@ -112,9 +104,7 @@ def per_layer(owner: str, name: str, value: Any, count: int) -> list[Any]:
 
 
 def states(owner: str, name: str, given: Any, count: int) -> list[Any]:
-    """Return the initial state of each layer, None for zeros. Raises ValueError for another number
-    of states.
-    """
+    """Return the initial state of each layer, None for zeros; ValueError for another number."""
     if given is not None and not isinstance(given, (list, tuple, Tensor)):
         raise TypeError(f"{owner} {name} expected a list of states, got {type(given).__name__}")
     each = [*(() if given is None else given)] or [None] * count

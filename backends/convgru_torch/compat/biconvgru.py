@@ -1,6 +1,4 @@
-"""Drop-in for TopDianyou/BiConvGRU: a stack of layers forward, another backward, concatenated at
-the top.
-"""
+"""Drop-in for TopDianyou/BiConvGRU: two stacks, one per direction, concatenated at the top."""
 
 from __future__ import annotations
 
@@ -20,8 +18,9 @@ Size = tuple[int, ...]
 
 
 class ConvGRUCell(DropIn):
-    """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution
-    (``convgru.equations.gru_before``).
+    """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution.
+
+    Equation: ``convgru.equations.gru_before``.
 
     Args:
         input_size: height and width, used by ``init_hidden``; the cell takes frames of any size.
@@ -54,15 +53,14 @@ class ConvGRUCell(DropIn):
         self.conv_candidate = convolution(input_dim + hidden_dim, hidden_dim, kernel, bias)
 
     def init_hidden(self, batch_size: int, device: Any = None) -> Tensor:
-        """Return a state of zeros of the constructor's ``input_size``, in the dtype of the
-        parameters.
-        """
+        """Return zeros of the constructor's ``input_size``, in the parameters' dtype."""
         shape = (batch_size, self.hidden_dim, self.height, self.width)
         return self.conv_gates.weight.new_zeros(shape, device=device)
 
     def forward(self, x: Tensor, h_prev: Tensor | None = None) -> Tensor:
-        """Take one frame (B, C, H, W) and the state (B, hidden_dim, H, W), or None for zeros;
-        returns the new state.
+        """Take one frame (B, C, H, W) and the state, None for zeros; return the new state.
+
+        States are (B, hidden_dim, H, W).
 
         Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the
         parameters'.
@@ -71,8 +69,9 @@ class ConvGRUCell(DropIn):
         return h
 
     def sequence(self, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Run over all frames (B, T, C, H, W) in one call; returns contiguous outputs (B, T, H,
-        ...) and the final state.
+        """Run over frames (B, T, C, H, W); return outputs (B, T, H, ...) and the final state.
+
+        The outputs are contiguous.
         """
         y, (final,) = self._run(x, None if h is None else (h,), layout="BTCS")
         return y.contiguous(), final
@@ -81,27 +80,34 @@ class ConvGRUCell(DropIn):
 class ConvGRU(DropIn):
     """The original's stack of layers in one direction.
 
-    Args: input_size: height and width; frames of any size are accepted. input_dim: number of
-        channels of the input (of a list, the first entry). hidden_dim: number of channels of the
-        states, or a list with one for each layer. kernel_size: a number or a pair, or a list with
-        one for each layer; even sizes are supported. num_layers: number of layers. batch_first: if
-        True, the input is (B, T, C, H, W) instead of (T, B, C, H, W). bias: if False, the
-        convolutions have no bias. return_all_layers: if True, outputs and states of all layers are
-        returned instead of the last layer's. dropout: probability of dropout in training.
+    Args:
+        input_size: height and width; frames of any size are accepted.
+        input_dim: number of channels of the input (of a list, the first entry).
+        hidden_dim: number of channels of the states, or a list with one for each layer.
+        kernel_size: a number or a pair, or a list with one for each layer; even sizes are
+            supported.
+        num_layers: number of layers.
+        batch_first: if True, the input is (B, T, C, H, W) instead of (T, B, C, H, W).
+        bias: if False, the convolutions have no bias.
+        return_all_layers: if True, outputs and states of all layers are returned instead of the
+            last layer's.
+        dropout: probability of dropout in training.
         output_size: unless it is ``input_size``, each frame is pooled to this size first (adaptive
-        average). corrected: keyword only; if True, the quirks listed here are corrected.
+            average).
+        corrected: keyword only; if True, the quirks listed here are corrected.
 
     Kept from the original unless ``corrected``:
         - dropout falls on the output of every layer, the last included; ``corrected``: only on what
-          another layer reads;
+            another layer reads;
         - the outputs are (B, T, H, ...) even when the input is time first; ``corrected``: they have
-          the axes of the input.
+            the axes of the input.
 
     No longer broken: see docs/compat/biconvgru.md. Parameters: ``cells.L.`` and those of
     ``ConvGRUCell``, layer by layer.
 
-    Raises: ValueError, TypeError: if the arguments describe no network, or a list does not have
-        ``num_layers`` entries.
+    Raises:
+        ValueError, TypeError: if the arguments describe no network, or a list does not have
+            ``num_layers`` entries.
 
     Source: github.com/TopDianyou/BiConvGRU; Ballas et al. 2015, arXiv:1511.06432.
 
@@ -173,33 +179,37 @@ class ConvGRU(DropIn):
 
 
 class BiConvGRU(DropIn):
-    """The original's network: a ``ConvGRU`` over the frames, another over the frames in reverse,
-    their outputs concatenated.
+    """The original's network: one ``ConvGRU`` over the frames, one over them in reverse.
 
-    Args: bidirectional: if False, there is the forward direction alone. corrected: keyword only; if
-        True, the quirks listed here are corrected. input_size, input_dim, hidden_dim, kernel_size,
-        num_layers, batch_first, bias, return_all_layers, dropout, output_size: as for ``ConvGRU``,
-        of each direction.
+    Their outputs are concatenated.
+
+    Args:
+        bidirectional: if False, there is the forward direction alone.
+        corrected: keyword only; if True, the quirks listed here are corrected.
+        input_size, input_dim, hidden_dim, kernel_size, num_layers, batch_first, bias,
+            return_all_layers, dropout, output_size: as for ``ConvGRU``, of each direction.
 
     Kept from the original unless ``corrected``:
         - ``return_sequence=False`` returns the frame T−1 of both halves, where the backward half
-          has read one frame; ``corrected``: the frame 0 of the backward half, where it has read
-          all;
+            has read one frame; ``corrected``: the frame 0 of the backward half, where it has read
+            all;
         - ``batch_first=False`` exchanges the first two axes twice, so that the network runs over
-          the samples of each frame and not over the frames; with two directions this takes as many
-          samples as frames. ``corrected``: it runs over the frames;
+            the samples of each frame and not over the frames; with two directions this takes as
+            many samples as frames. ``corrected``: it runs over the frames;
         - what ``ConvGRU`` lists.
 
     No longer broken: see docs/compat/biconvgru.md. Parameters: ``forward_gru.`` and
     ``reverse_gru.``, each with those of ``ConvGRU``.
 
-    Raises: ValueError, TypeError: if the arguments describe no network, or a list does not have
-        ``num_layers`` entries.
+    Raises:
+        ValueError, TypeError: if the arguments describe no network, or a list does not have
+            ``num_layers`` entries.
 
     Source: github.com/TopDianyou/BiConvGRU; Ballas et al. 2015, arXiv:1511.06432.
 
     Example:
-        >>> options = dict(input_dim=3, hidden_dim=[32, 64], kernel_size=[3, 5], num_layers=2, dropout=0.2, output_size=(32, 32))
+        >>> options = dict(input_dim=3, hidden_dim=[32, 64], kernel_size=[3, 5], num_layers=2)
+        >>> options |= dict(dropout=0.2, output_size=(32, 32))
         >>> model = BiConvGRU(input_size=(64, 64), bidirectional=True, **options)
         >>> outputs, (forward, reverse) = model(torch.zeros(2, 5, 3, 64, 64))
     """

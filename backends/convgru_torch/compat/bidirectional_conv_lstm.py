@@ -1,5 +1,6 @@
-"""Drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch: the network, its quirks, and their
-correction.
+"""Drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch: the network and its quirks.
+
+``corrected=True`` corrects them.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from convgru_torch.compat.bidirectional_conv_lstm_cell import ConvLSTMCell, Gate
 
 
 class ConvLSTM(Gated):
-    """The original's network: one layer of ``ConvLSTMCell`` over the frames, and another over the
-    frames in reverse.
+    """The original's network: one ``ConvLSTMCell`` over the frames, one over them in reverse.
 
     In evaluation the batch norm is folded into the convolutions; in training each step is
     normalised by its own batch, and the running statistics follow step by step, as in the original.
@@ -34,13 +34,13 @@ class ConvLSTM(Gated):
 
     Kept from the original unless ``corrected``:
         - the backward half of the output is in reversed time: its frame t belongs to the input's
-          frame T−1−t; ``corrected``: to frame t;
+            frame T−1−t; ``corrected``: to frame t;
         - the states of the directions stand side by side along the width, (B, H, h, 2w);
-          ``corrected``: stacked, (2, B, H, h, w);
+            ``corrected``: stacked, (2, B, H, h, w);
         - the output is (B, T, ...) even when the input is time first; ``corrected``: it has the
-          axes of the input;
+            axes of the input;
         - an input without channels that is time first, (T, B, H, W), is read as if its memory were
-          (B, T, H, W), which mixes samples and frames; ``corrected``: its axes are exchanged.
+            (B, T, H, W), which mixes samples and frames; ``corrected``: its axes are exchanged.
 
     No longer broken: see docs/compat/bidirectional_conv_lstm.md. Parameters: ``conv_lstm_cells.0.``
     and ``conv_lstm_cells.1.``, each with those of ``ConvLSTMCell``.
@@ -80,8 +80,9 @@ class ConvLSTM(Gated):
         )
 
     def forward(self, x: Tensor, state: Sequence[Tensor] | None = None) -> tuple[Tensor, State]:
-        """Run over a sequence, (B, T, C, H, W), or (T, B, C, H, W) without ``batch_first``; the
-        axis of one channel may be left out.
+        """Run over a sequence (B, T, C, H, W), or (T, B, C, H, W) without ``batch_first``.
+
+        The axis of one channel may be left out.
 
         ``state`` is a pair (h, c), as the call returns it; None means zeros. Returns the output,
         (B, T, H, h, w), the channels of the backward direction behind those of the forward one; and

@@ -1,6 +1,4 @@
-"""Drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch: the gates with their batch norm, the base
-class, the cell.
-"""
+"""The cell of the drop-in for seyongk/Bidirectional-Conv-LSTM-pytorch, and its base classes."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ State = tuple[Tensor, Tensor]
 
 
 class ConvGate(nn.Module):
-    """Holds ``conv_x``, ``conv_h`` and ``bn2d``, the batch norm of their sum, as the original makes
-    them.
-    """
+    """Holds the original's ``conv_x``, ``conv_h`` and ``bn2d``, the batch norm of their sum."""
 
     def __init__(self, in_channels: int, hidden_channels: int, kernel_size: Ints, padding: Any, bias: bool) -> None:
         super().__init__()
@@ -41,8 +37,9 @@ class ConvGate(nn.Module):
 
 
 class BatchNormed:
-    """``convgru_torch.ops`` with a batch norm for ``norm``, which updates its running statistics in
-    training.
+    """``convgru_torch.ops`` whose ``norm`` is a batch norm with running statistics.
+
+    They are updated in training.
     """
 
     conv, add_channel, peep = staticmethod(ops.conv), staticmethod(ops.add_channel), staticmethod(ops.peep)
@@ -59,8 +56,9 @@ class BatchNormed:
 
 
 class Gated(DropIn):
-    """Base of network and cell: in evaluation the batch norm is folded into the convolutions, in
-    training it runs each step.
+    """Base of network and cell: folds the batch norm into the convolutions in evaluation.
+
+    In training the batch norm runs in each step.
     """
 
     _plain: Plan
@@ -68,9 +66,7 @@ class Gated(DropIn):
     _plain_spec: NetworkSpec
 
     def _describe(self, spec: NetworkSpec, bias: bool, head: str = "") -> None:
-        """Read the parameters by the layout table, once with the batch norm folded in and once
-        without it.
-        """
+        """Declare the two layout tables, with the batch norm folded in and without it."""
         pieces = [piece for piece in LAYOUT.pieces if bias or not piece.optional]
         self.spec, self._head, self._plan = spec, head, plan(Match(LAYOUT, "", spec, tuple(pieces)))
         convolutions = tuple(replace(piece, norm="") for piece in pieces if "bn2d" not in piece.key)
@@ -82,8 +78,9 @@ class Gated(DropIn):
         return [module for module in self.modules() if isinstance(module, ConvGate)]
 
     def _outputs(self, x: Tensor, state: Any, layout: str) -> tuple[Tensor, tuple[State, ...]]:
-        """Return outputs, both directions concatenated, output[t] belonging to frame t, and the
-        final (h, c) of each direction.
+        """Return both directions' outputs, concatenated, and the final (h, c) of each direction.
+
+        output[t] belongs to frame t.
         """
         if any(gate.bn2d.training for gate in self._gates()):
             return self._trained(x, state, layout)
@@ -116,8 +113,9 @@ class Gated(DropIn):
 
 
 class ConvLSTMCell(Gated):
-    """The original's cell: an LSTM whose four gates are batch-normalised together
-    (``convgru.equations.lstm``).
+    """The original's cell: an LSTM whose four gates are batch-normalised together.
+
+    Equation: ``convgru.equations.lstm``.
 
     a = norm(W*x + b_x + U*h + b_h) is cut into i, f, g, o, in this order.
 
@@ -162,8 +160,9 @@ class ConvLSTMCell(Gated):
         self.gates = nn.ModuleList([ConvGate(in_channels, hidden_channels, kernel_size, padding, bias)])
 
     def forward(self, x: Tensor, hidden_state: Tensor | None = None, cell_state: Tensor | None = None) -> State:
-        """Take one frame (B, C, H, W) and h and c, each (B, hidden_channels, H, W), or (1, ...) for
-        all samples; None is zeros.
+        """Take one frame (B, C, H, W), h and c; return the new (h, c). None is zeros.
+
+        States are (B, hidden_channels, H, W), or (1, ...) for all samples.
 
         Returns the new (h, c). Raises ValueError for a shape that does not fit, TypeError for a
         dtype that is not the parameters', or for h without c.
@@ -182,7 +181,7 @@ def for_all(part: Tensor, x: Tensor) -> Tensor:
 
 
 def check_geometry(owner: str, spec: NetworkSpec, padding: Any, stride: Any) -> None:
-    """Raise ValueError if the state would not keep its size: the original cannot run then either."""
+    """Raise ValueError if the state would change its size, where the original fails too."""
     kernel = spec.layers[0].kernel_size
     zeros = 0 if padding == "valid" else padding
     strides, pads = ((each,) * 2 if isinstance(each, int) else each for each in (stride, zeros))

@@ -1,4 +1,4 @@
-"""Torch operations for ``convgru.importers.execute``: apply a layout to parameters, differentiably."""
+"""Torch operations for ``convgru.importers.execute``: apply a layout, differentiably."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from convgru.importers.execute import Numbers
 
 
 class _Torch:
-    """Implements ``convgru.importers.execute.Numbers``; sums and folded norms are computed in the
-    parameters' dtype.
-    """
+    """``convgru.importers.execute.Numbers``; sums and norms in the parameters' dtype."""
 
     def permute(self, array: Tensor, axes: Sequence[int]) -> Tensor:
         return array.permute(*axes)

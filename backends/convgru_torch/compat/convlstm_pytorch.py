@@ -1,6 +1,4 @@
-"""Drop-in for ndrplz/ConvLSTM_pytorch: whole sequences; outputs and states of the last or of all
-layers in lists.
-"""
+"""Drop-in for ndrplz/ConvLSTM_pytorch: outputs and states of the last or all layers, as lists."""
 
 from __future__ import annotations
 
@@ -51,8 +49,9 @@ class ConvLSTMCell(DropIn):
         self.conv = convolution(input_dim + hidden_dim, 4 * hidden_dim, self.kernel_size, bias)
 
     def forward(self, input_tensor: Tensor, cur_state: Sequence[Tensor] | None = None) -> State:
-        """Take one frame (B, C, H, W) and (h, c), each (B, hidden_dim, H, W), or None for zeros;
-        returns the new (h, c).
+        """Take one frame (B, C, H, W) and (h, c), None for zeros; return the new (h, c).
+
+        States are (B, hidden_dim, H, W).
 
         Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the
         parameters'.
@@ -71,13 +70,17 @@ class ConvLSTMCell(DropIn):
 class ConvLSTM(DropIn):
     """The original's network: layers of ``ConvLSTMCell`` over a sequence.
 
-    Args: input_dim: number of channels of the input. hidden_dim: number of channels of the states,
-        or a list with one for each layer. kernel_size: a pair or a number, or a list with one for
-        each layer; even sizes are supported. num_layers: number of layers. batch_first: if True,
-        the input is (B, T, C, H, W) instead of (T, B, C, H, W). bias: if False, the convolutions
-        have no bias. return_all_layers: if True, outputs and states of all layers are returned
-        instead of the last layer's. corrected: keyword only; if True, the quirk listed here is
-        corrected.
+    Args:
+        input_dim: number of channels of the input.
+        hidden_dim: number of channels of the states, or a list with one for each layer.
+        kernel_size: a pair or a number, or a list with one for each layer; even sizes are
+            supported.
+        num_layers: number of layers.
+        batch_first: if True, the input is (B, T, C, H, W) instead of (T, B, C, H, W).
+        bias: if False, the convolutions have no bias.
+        return_all_layers: if True, outputs and states of all layers are returned instead of the
+            last layer's.
+        corrected: keyword only; if True, the quirk listed here is corrected.
 
     Kept from the original unless ``corrected``: the outputs are (B, T, H, ...) even when the input
     is time first; ``corrected`` gives them the axes of the input. States stay lists [h, c]. No
@@ -85,15 +88,17 @@ class ConvLSTM(DropIn):
 
     Parameters: ``cell_list.L.conv.weight`` and ``.bias``, layer by layer.
 
-    Raises: ValueError, TypeError: if the arguments describe no network, or a list does not have
-        ``num_layers`` entries.
+    Raises:
+        ValueError, TypeError: if the arguments describe no network, or a list does not have
+            ``num_layers`` entries.
 
     Source: github.com/ndrplz/ConvLSTM_pytorch; Shi et al. 2015, arXiv:1506.04214.
 
     Example:
-        >>> model = ConvLSTM(3, [16, 8], [(3, 3), (5, 5)], 2, batch_first=True, return_all_layers=True)
+        >>> options = dict(batch_first=True, return_all_layers=True)
+        >>> model = ConvLSTM(3, [16, 8], [(3, 3), (5, 5)], 2, **options)
         >>> outputs, state = model(torch.zeros(2, 10, 3, 32, 32))
-        >>> outputs, state = model(torch.zeros(2, 10, 3, 32, 32), state)  # where the first sequence ended
+        >>> outputs, state = model(torch.zeros(2, 10, 3, 32, 32), state)  # continues
     """
 
     def __init__(
@@ -150,7 +155,5 @@ class ConvLSTM(DropIn):
         return tuple(tuple(each) if isinstance(each, list) else each for each in filled)
 
     def _init_hidden(self, batch_size: int, image_size: Sequence[int]) -> list[State]:
-        """Return a state of zeros for each layer. Underscored in the original, and called by its
-        users.
-        """
+        """Return a state of zeros for each layer; users of the original call it."""
         return [cell.init_hidden(batch_size, image_size) for cell in self.cell_list]  # type: ignore[operator]

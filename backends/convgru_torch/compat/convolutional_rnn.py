@@ -1,4 +1,4 @@
-"""Drop-in for kamo-naoyuki/pytorch_convolutional_rnn: the base classes of its networks and cells."""
+"""Base classes of the drop-in for kamo-naoyuki/pytorch_convolutional_rnn."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ Sizes = Ints | list[int]
 
 
 class Recurrent(DropIn):
-    """Arguments and parameters of the original's networks and cells; equations:
-    ``convgru.equations``, reset after.
+    """Arguments and parameters of the original's networks and cells.
+
+    Equations: ``convgru.equations``, reset after.
 
     Parameters: ``weight_ih`` (G·H, C/groups, *k), ``weight_hh`` (G·H, H/groups, *k), ``bias_ih``
     and ``bias_hh`` (G·H), the gates in the order i, f, g, o or r, z, n, and ``weight_pi``,
@@ -47,8 +48,9 @@ class Recurrent(DropIn):
         bidirectional: bool = False,
         **choices: Any,
     ) -> None:
-        """``sizes`` are input channels, output channels, kernel size and number of layers;
-        ``choices`` the layout's.
+        """Build from ``sizes``: input and output channels, kernel size, number of layers.
+
+        ``choices`` are the layout's.
         """
         super().__init__()
         if nonlinearity not in ("tanh", "relu"):
@@ -84,8 +86,9 @@ class Recurrent(DropIn):
         self.reset_parameters()
 
     def _grouped(self, names: list[str]) -> list[list[str]]:
-        """Return the parameters of each layer and direction, in the order in which the original
-        creates and initialises them.
+        """Group parameters by layer and direction, in the order in which the original creates them.
+
+        It initialises them in this order too.
         """
         return [names]
 
@@ -117,9 +120,7 @@ class Recurrent(DropIn):
 
 
 class Stack(Recurrent):
-    """Layers over a sequence: the call, the states, the order of the parameters; ``Network`` and
-    ``RNN`` document it.
-    """
+    """Layers over a sequence: call, states, order of parameters; see ``Network`` and ``RNN``."""
 
     def __init__(
         self,
@@ -143,7 +144,7 @@ class Stack(Recurrent):
         self.batch_first, self.bidirectional = batch_first, bidirectional
 
     def _grouped(self, names: list[str]) -> list[list[str]]:
-        """Sort the weights before the biases in each layer and direction; a cell has another order."""
+        """Sort weights before biases in each layer and direction; a cell has another order."""
         ends = dict.fromkeys(name.partition("_l")[2] for name in names)
         parts = [[name for name in names if name.partition("_l")[2] == end] for end in ends]
         return [sorted(part, key=lambda name: name.startswith("bias")) for part in parts]
@@ -154,8 +155,9 @@ class Stack(Recurrent):
         return [[getattr(self, name) for name in names] for names in self._names]
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
-        """Run over a sequence: (T, B, C, *S), (B, T, C, *S) with ``batch_first``, or a
-        PackedSequence of (T, B, C, *S).
+        """Run over a sequence (T, B, C, *S), or (B, T, C, *S) with ``batch_first``.
+
+        Or over a PackedSequence of (T, B, C, *S).
 
         ``hx`` is (L·D, B, H, *S), layer by layer, forward before backward, a pair (h, c) of them
         for an LSTM; None means zeros. Returns the output, with H channels or twice as many, packed
@@ -200,15 +202,19 @@ class Stack(Recurrent):
 class Network(Stack):
     """Layers over a sequence.
 
-    Args: in_channels: number of channels C of the input. out_channels: number of channels H of the
-        state of every layer. kernel_size: a number, or one for each spatial dimension; even sizes
-        are supported. num_layers: number of layers. bias: if False, the convolutions have no bias.
+    Args:
+        in_channels: number of channels C of the input.
+        out_channels: number of channels H of the state of every layer.
+        kernel_size: a number, or one for each spatial dimension; even sizes are supported.
+        num_layers: number of layers.
+        bias: if False, the convolutions have no bias.
         batch_first: if True, input and output are (B, T, C, *S) instead of (T, B, C, *S); no effect
-        on a PackedSequence or the states. dropout: probability of dropout on the output of each
-        layer but the last, in training. bidirectional: if True, each layer runs both ways, and the
-        next reads both. stride: of all convolutions, a number, or one for each spatial dimension.
-        dilation: of all convolutions, a number, or one for each spatial dimension. groups: of all
-        convolutions; they cut across the gates.
+            on a PackedSequence or the states.
+        dropout: probability of dropout on the output of each layer but the last, in training.
+        bidirectional: if True, each layer runs both ways, and the next reads both.
+        stride: of all convolutions, a number, or one for each spatial dimension.
+        dilation: of all convolutions, a number, or one for each spatial dimension.
+        groups: of all convolutions; they cut across the gates.
 
     Parameters: those of ``Recurrent`` with the ending ``_l0``, ``_l0_reverse``, ``_l1`` and so on.
     The original has no quirks, and so this no ``corrected``. What is no longer broken:
@@ -221,7 +227,7 @@ class Network(Stack):
     Cho et al. 2014, arXiv:1406.1078v1.
 
     Example:
-        >>> net = Conv2dGRU(in_channels=2, out_channels=5, kernel_size=3, num_layers=2, bidirectional=True)
+        >>> net = Conv2dGRU(2, 5, kernel_size=3, num_layers=2, bidirectional=True)
         >>> y, h = net(torch.zeros(3, 2, 2, 10, 14))
     """
 
@@ -231,8 +237,9 @@ class Network(Stack):
 
 
 class RNN(Stack):
-    """Layers of h' = φ(W*x + U*h + b), φ being ``nonlinearity`` (``tanh`` or ``relu``); otherwise
-    as ``Network``.
+    """Layers of h' = φ(W*x + U*h + b); φ is ``nonlinearity``, ``tanh`` or ``relu``.
+
+    Otherwise as ``Network``.
     """
 
     kind = "rnn"

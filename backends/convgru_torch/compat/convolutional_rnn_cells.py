@@ -30,8 +30,9 @@ class Bare(Recurrent):
         super().__init__(sizes, bias, groups, nonlinearity, stride=stride, dilation=dilation)
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
-        """Take one frame (B, C, *S) and the state (B, H, *S), a pair (h, c) for an LSTM, None for
-        zeros; returns the new state.
+        """Take one frame (B, C, *S) and the state, None for zeros; return the new state.
+
+        The state is (B, H, *S), or a pair (h, c) for an LSTM.
 
         Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the
         parameters'.
@@ -72,24 +73,27 @@ class Cell(Bare):
 
 
 class RNNCell(Bare):
-    """h' = φ(W*x + U*h + b), φ being ``nonlinearity`` (``tanh`` or ``relu``); otherwise as
-    ``Cell``.
+    """h' = φ(W*x + U*h + b); φ is ``nonlinearity``, ``tanh`` or ``relu``.
+
+    Otherwise as ``Cell``.
     """
 
     kind = "rnn"
 
 
 class Conv1dRNNCell(RNNCell):
-    """A convolutional Elman cell (``convgru.equations.rnn``) in one dimension; arguments as
-    ``RNNCell``.
+    """A 1D convolutional Elman cell; arguments as ``RNNCell``.
+
+    Equation: ``convgru.equations.rnn``.
     """
 
     convndim = 1
 
 
 class Conv1dLSTMCell(Cell):
-    """A convolutional LSTM cell without peepholes (``convgru.equations.lstm``) in one dimension;
-    arguments as ``Cell``.
+    """A 1D convolutional LSTM cell without peepholes; arguments as ``Cell``.
+
+    Equation: ``convgru.equations.lstm``.
     """
 
     kind = "lstm"
@@ -97,8 +101,9 @@ class Conv1dLSTMCell(Cell):
 
 
 class Conv1dPeepholeLSTMCell(Cell):
-    """A convolutional LSTM cell whose peepholes are convolutions (``convgru.equations.lstm``) in
-    one dimension; arguments as ``Cell``.
+    """A 1D convolutional LSTM cell with convolutional peepholes; arguments as ``Cell``.
+
+    Equation: ``convgru.equations.lstm``.
     """
 
     kind = "peephole"
@@ -106,8 +111,9 @@ class Conv1dPeepholeLSTMCell(Cell):
 
 
 class Conv1dGRUCell(Cell):
-    """A convolutional GRU cell, the reset gate after the convolution
-    (``convgru.equations.gru_after``) in one dimension; arguments as ``Cell``.
+    """A 1D convolutional GRU cell, reset after the convolution; arguments as ``Cell``.
+
+    Equation: ``convgru.equations.gru_after``.
     """
 
     kind = "gru"
@@ -115,16 +121,18 @@ class Conv1dGRUCell(Cell):
 
 
 class Conv2dRNNCell(RNNCell):
-    """A convolutional Elman cell (``convgru.equations.rnn``) in two dimensions; arguments as
-    ``RNNCell``.
+    """A 2D convolutional Elman cell; arguments as ``RNNCell``.
+
+    Equation: ``convgru.equations.rnn``.
     """
 
     convndim = 2
 
 
 class Conv2dLSTMCell(Cell):
-    """A convolutional LSTM cell without peepholes (``convgru.equations.lstm``) in two dimensions;
-    arguments as ``Cell``.
+    """A 2D convolutional LSTM cell without peepholes; arguments as ``Cell``.
+
+    Equation: ``convgru.equations.lstm``.
     """
 
     kind = "lstm"
@@ -132,8 +140,9 @@ class Conv2dLSTMCell(Cell):
 
 
 class Conv2dPeepholeLSTMCell(Cell):
-    """A convolutional LSTM cell whose peepholes are convolutions (``convgru.equations.lstm``) in
-    two dimensions; arguments as ``Cell``.
+    """A 2D convolutional LSTM cell with convolutional peepholes; arguments as ``Cell``.
+
+    Equation: ``convgru.equations.lstm``.
     """
 
     kind = "peephole"
@@ -141,8 +150,9 @@ class Conv2dPeepholeLSTMCell(Cell):
 
 
 class Conv2dGRUCell(Cell):
-    """A convolutional GRU cell, the reset gate after the convolution
-    (``convgru.equations.gru_after``) in two dimensions; arguments as ``Cell``.
+    """A 2D convolutional GRU cell, reset after the convolution; arguments as ``Cell``.
+
+    Equation: ``convgru.equations.gru_after``.
     """
 
     kind = "gru"
@@ -150,16 +160,18 @@ class Conv2dGRUCell(Cell):
 
 
 class Conv3dRNNCell(RNNCell):
-    """A convolutional Elman cell (``convgru.equations.rnn``) in three dimensions; arguments as
-    ``RNNCell``.
+    """A 3D convolutional Elman cell; arguments as ``RNNCell``.
+
+    Equation: ``convgru.equations.rnn``.
     """
 
     convndim = 3
 
 
 class Conv3dLSTMCell(Cell):
-    """A convolutional LSTM cell without peepholes (``convgru.equations.lstm``) in three dimensions;
-    arguments as ``Cell``.
+    """A 3D convolutional LSTM cell without peepholes; arguments as ``Cell``.
+
+    Equation: ``convgru.equations.lstm``.
     """
 
     kind = "lstm"
@@ -167,8 +179,9 @@ class Conv3dLSTMCell(Cell):
 
 
 class Conv3dPeepholeLSTMCell(Cell):
-    """A convolutional LSTM cell whose peepholes are convolutions (``convgru.equations.lstm``) in
-    three dimensions; arguments as ``Cell``.
+    """A 3D convolutional LSTM cell with convolutional peepholes; arguments as ``Cell``.
+
+    Equation: ``convgru.equations.lstm``.
     """
 
     kind = "peephole"
@@ -176,8 +189,9 @@ class Conv3dPeepholeLSTMCell(Cell):
 
 
 class Conv3dGRUCell(Cell):
-    """A convolutional GRU cell, the reset gate after the convolution
-    (``convgru.equations.gru_after``) in three dimensions; arguments as ``Cell``.
+    """A 3D convolutional GRU cell, reset after the convolution; arguments as ``Cell``.
+
+    Equation: ``convgru.equations.gru_after``.
     """
 
     kind = "gru"

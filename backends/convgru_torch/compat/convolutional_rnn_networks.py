@@ -1,6 +1,4 @@
-"""The twelve networks of pytorch_convolutional_rnn by name; arguments and calls are those of
-``Network`` and ``RNN``.
-"""
+"""The twelve networks of pytorch_convolutional_rnn; see ``Network`` and ``RNN``."""
 
 from __future__ import annotations
 
@@ -8,16 +6,18 @@ from convgru_torch.compat.convolutional_rnn import RNN, Network
 
 
 class Conv1dRNN(RNN):
-    """Convolutional Elman networks (``convgru.equations.rnn``) in one dimension; arguments as
-    ``RNN``.
+    """1D convolutional Elman networks; arguments as ``RNN``.
+
+    Equation: ``convgru.equations.rnn``.
     """
 
     convndim = 1
 
 
 class Conv1dLSTM(Network):
-    """Convolutional LSTMs without peepholes (``convgru.equations.lstm``) in one dimension;
-    arguments as ``Network``.
+    """1D convolutional LSTMs without peepholes; arguments as ``Network``.
+
+    Equation: ``convgru.equations.lstm``.
     """
 
     kind = "lstm"
@@ -25,8 +25,9 @@ class Conv1dLSTM(Network):
 
 
 class Conv1dPeepholeLSTM(Network):
-    """Convolutional LSTMs whose peepholes are convolutions (``convgru.equations.lstm``) in one
-    dimension; arguments as ``Network``.
+    """1D convolutional LSTMs with convolutional peepholes; arguments as ``Network``.
+
+    Equation: ``convgru.equations.lstm``.
     """
 
     kind = "peephole"
@@ -34,8 +35,9 @@ class Conv1dPeepholeLSTM(Network):
 
 
 class Conv1dGRU(Network):
-    """Convolutional GRUs, the reset gate after the convolution (``convgru.equations.gru_after``) in
-    one dimension; arguments as ``Network``.
+    """1D convolutional GRUs, reset after the convolution; arguments as ``Network``.
+
+    Equation: ``convgru.equations.gru_after``.
     """
 
     kind = "gru"
@@ -43,16 +45,18 @@ class Conv1dGRU(Network):
 
 
 class Conv2dRNN(RNN):
-    """Convolutional Elman networks (``convgru.equations.rnn``) in two dimensions; arguments as
-    ``RNN``.
+    """2D convolutional Elman networks; arguments as ``RNN``.
+
+    Equation: ``convgru.equations.rnn``.
     """
 
     convndim = 2
 
 
 class Conv2dLSTM(Network):
-    """Convolutional LSTMs without peepholes (``convgru.equations.lstm``) in two dimensions;
-    arguments as ``Network``.
+    """2D convolutional LSTMs without peepholes; arguments as ``Network``.
+
+    Equation: ``convgru.equations.lstm``.
     """
 
     kind = "lstm"
@@ -60,8 +64,9 @@ class Conv2dLSTM(Network):
 
 
 class Conv2dPeepholeLSTM(Network):
-    """Convolutional LSTMs whose peepholes are convolutions (``convgru.equations.lstm``) in two
-    dimensions; arguments as ``Network``.
+    """2D convolutional LSTMs with convolutional peepholes; arguments as ``Network``.
+
+    Equation: ``convgru.equations.lstm``.
     """
 
     kind = "peephole"
@@ -69,8 +74,9 @@ class Conv2dPeepholeLSTM(Network):
 
 
 class Conv2dGRU(Network):
-    """Convolutional GRUs, the reset gate after the convolution (``convgru.equations.gru_after``) in
-    two dimensions; arguments as ``Network``.
+    """2D convolutional GRUs, reset after the convolution; arguments as ``Network``.
+
+    Equation: ``convgru.equations.gru_after``.
     """
 
     kind = "gru"
@@ -78,16 +84,18 @@ class Conv2dGRU(Network):
 
 
 class Conv3dRNN(RNN):
-    """Convolutional Elman networks (``convgru.equations.rnn``) in three dimensions; arguments as
-    ``RNN``.
+    """3D convolutional Elman networks; arguments as ``RNN``.
+
+    Equation: ``convgru.equations.rnn``.
     """
 
     convndim = 3
 
 
 class Conv3dLSTM(Network):
-    """Convolutional LSTMs without peepholes (``convgru.equations.lstm``) in three dimensions;
-    arguments as ``Network``.
+    """3D convolutional LSTMs without peepholes; arguments as ``Network``.
+
+    Equation: ``convgru.equations.lstm``.
     """
 
     kind = "lstm"
@@ -95,8 +103,9 @@ class Conv3dLSTM(Network):
 
 
 class Conv3dPeepholeLSTM(Network):
-    """Convolutional LSTMs whose peepholes are convolutions (``convgru.equations.lstm``) in three
-    dimensions; arguments as ``Network``.
+    """3D convolutional LSTMs with convolutional peepholes; arguments as ``Network``.
+
+    Equation: ``convgru.equations.lstm``.
     """
 
     kind = "peephole"
@@ -104,8 +113,9 @@ class Conv3dPeepholeLSTM(Network):
 
 
 class Conv3dGRU(Network):
-    """Convolutional GRUs, the reset gate after the convolution (``convgru.equations.gru_after``) in
-    three dimensions; arguments as ``Network``.
+    """3D convolutional GRUs, reset after the convolution; arguments as ``Network``.
+
+    Equation: ``convgru.equations.gru_after``.
     """
 
     kind = "gru"

@@ -14,8 +14,9 @@ LAYOUT = "pytorch_convgru"
 
 
 class ConvGRUCell(DropIn):
-    """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution
-    (``convgru.equations.gru_before``).
+    """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution.
+
+    Equation: ``convgru.equations.gru_before``.
 
     Args:
         input_size: number of channels C of the input.
@@ -49,8 +50,9 @@ class ConvGRUCell(DropIn):
             nn.init.constant_(conv.bias, 0.0)  # type: ignore[arg-type] # there is one
 
     def forward(self, input_: Tensor, prev_state: Tensor | None = None) -> Tensor:
-        """Take one frame (B, C, H, W) and the state (B, hidden_size, H, W), or None for zeros;
-        returns the new state.
+        """Take one frame (B, C, H, W) and the state, None for zeros; return the new state.
+
+        States are (B, hidden_size, H, W).
 
         Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the
         parameters'.
@@ -60,8 +62,7 @@ class ConvGRUCell(DropIn):
 
 
 class ConvGRU(DropIn):
-    """The original's network: layers of ``ConvGRUCell``, each reading the new state of the one
-    before.
+    """The original's network: ``ConvGRUCell`` layers, each reading the new state below.
 
     Args:
         input_size: number of channels of the input.
@@ -74,13 +75,14 @@ class ConvGRU(DropIn):
     from the original: a call takes one frame, and returns the states of all layers in a list. No
     longer broken: see docs/compat/pytorch_convgru.md.
 
-    Raises: ValueError, TypeError: if the arguments describe no network, or a list does not have
-        ``n_layers`` entries.
+    Raises:
+        ValueError, TypeError: if the arguments describe no network, or a list does not have
+            ``n_layers`` entries.
 
     Source: github.com/jacobkimmel/pytorch_convgru; Ballas et al. 2015, arXiv:1511.06432.
 
     Example:
-        >>> model = ConvGRU(input_size=8, hidden_sizes=[32, 64, 16], kernel_sizes=[3, 5, 3], n_layers=3)
+        >>> model = ConvGRU(8, hidden_sizes=[32, 64, 16], kernel_sizes=[3, 5, 3], n_layers=3)
         >>> hidden = model(torch.zeros(1, 8, 64, 64))
         >>> hidden = model(torch.zeros(1, 8, 64, 64), hidden)  # the next frame
     """

@@ -1,3 +1,1 @@
-"""Drop-ins: modules with the constructors, calls, state dicts and numbers of older systems, on this
-library's core.
-"""
+"""Drop-in replacements for older systems: same constructors, calls, state dicts and numbers."""
