@@ -1,6 +1,4 @@
-"""What the tests of the PyTorch room share; where torch is not installed they are left out, and the
-first line says so.
-"""
+"""Shared fixtures; without torch the tests here are skipped, as the report's header says."""
 
 import json
 from importlib.util import find_spec

@@ -1,6 +1,4 @@
-"""The .pt files: what goes in comes out, what torch saves is read, and hostile bytes are a
-WeightsError.
-"""
+""".pt files: round trips, files that torch saves, and WeightsError for hostile bytes."""
 
 import io
 import os

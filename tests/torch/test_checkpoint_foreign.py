@@ -1,6 +1,4 @@
-"""Anybody's .pt files: what trainers nest and wrappers rename is found, and what would cost memory
-is refused before it does.
-"""
+"""Foreign .pt files: nested and renamed ones are read, memory bombs refused before they unfold."""
 
 from collections import Counter, OrderedDict
 

@@ -1,6 +1,4 @@
-"""The drop-ins for pytorch_convgru, BiConvGRU and ConvLSTM_pytorch: the originals' numbers, calls,
-and quirks, without their crashes.
-"""
+"""The drop-ins for pytorch_convgru, BiConvGRU and ConvLSTM_pytorch: numbers, calls, quirks."""
 
 import pytest
 import torch
@@ -28,7 +26,7 @@ ONE_STATE = {
 
 
 def loaded(net, state_dict):
-    """The net in float64 with the original's state dict, whose keys are its own, in the same order."""
+    """The net in float64 with the original's state dict, whose keys must be in the same order."""
     net = net.double().eval()
     assert list(net.state_dict()) == list(state_dict)
     assert [name for name, _ in net.named_parameters()] == list(state_dict)

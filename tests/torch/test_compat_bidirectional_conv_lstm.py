@@ -1,6 +1,4 @@
-"""The drop-in for seyongk's bidirectional ConvLSTM: the original's numbers, its training in plain
-torch, quirks and correction.
-"""
+"""The drop-in for seyongk's bidirectional ConvLSTM: numbers, training, quirks and corrections."""
 
 import copy
 import pickle

@@ -1,6 +1,4 @@
-"""The drop-in for pytorch_convolutional_rnn: the original's numbers, names and calls, and its
-equations in plain torch.
-"""
+"""The drop-in for pytorch_convolutional_rnn: numbers, and the equations in plain torch."""
 
 import pytest
 import torch
@@ -101,9 +99,7 @@ def plain_step(net, x, h, c, end):
 
 
 def plain(net, x, state):
-    """The original's equations, layer by layer, for one sequence (T, B, C, *S) whose initial states
-    are given.
-    """
+    """The original's equations, layer by layer, for one sequence (T, B, C, *S) and its states."""
     lstm, entry, hs, cs = "LSTM" in net.mode, 0, [], []
     for layer in range(net.num_layers):
         outputs = []

@@ -1,6 +1,4 @@
-"""The drop-in for pytorch_convolutional_rnn: names, arguments, initial values, files, precisions,
-wrong calls.
-"""
+"""The drop-in for pytorch_convolutional_rnn: arguments, initial values, files, wrong calls."""
 
 import copy
 import inspect
@@ -130,9 +128,7 @@ def test_errors_name_what_was_expected(call, error, message):
 
 @pytest.mark.parametrize("name", ["Conv2dGRU", "Conv2dLSTM", "Conv1dPeepholeLSTM", "Conv2dGRUCell", "Conv3dLSTMCell"])
 def test_only_an_rnn_has_a_nonlinearity(name):
-    """The lists of arguments differ in this one alone: in the order of the original, where it comes
-    fourth.
-    """
+    """An RNN's arguments are the others' with ``nonlinearity`` fourth, as in the original."""
     kind = getattr(convolutional_rnn, name)
     rnn = getattr(convolutional_rnn, f"Conv{kind.convndim}dRNN{'Cell' if name.endswith('Cell') else ''}")
     own, other = (list(inspect.signature(each).parameters) for each in (kind, rnn))

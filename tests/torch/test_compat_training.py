@@ -1,6 +1,4 @@
-"""Training the drop-ins for pytorch_convgru, BiConvGRU and ConvLSTM_pytorch, against their
-equations written out in plain torch.
-"""
+"""Drop-ins for pytorch_convgru, BiConvGRU, ConvLSTM_pytorch train as their equations in torch."""
 
 import copy
 import io

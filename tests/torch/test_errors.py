@@ -1,4 +1,4 @@
-"""Bad input to the PyTorch face: what the message says, in the form 'owner expected ..., got ...'."""
+"""Bad input to the PyTorch modules: messages of the form 'owner expected ..., got ...'."""
 
 import numpy as np
 import pytest

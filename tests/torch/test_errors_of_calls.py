@@ -1,6 +1,4 @@
-"""Bad lengths, context, masks and teachers: what the message says, in the form 'owner expected ...,
-got ...'.
-"""
+"""Bad lengths, context, masks and teachers: messages 'owner expected ..., got ...'."""
 
 import pytest
 import torch

@@ -1,6 +1,4 @@
-"""torch.export and ONNX: batch and image may be free, T is fixed, and asking for a free T is an
-error.
-"""
+"""torch.export and ONNX: batch and image may be free; T is fixed, and a free T is an error."""
 
 import logging
 
@@ -30,9 +28,7 @@ SENTENCE = "cannot be exported with a free time dimension"
 
 
 class Step(nn.Module):
-    """One frame and the state in, one frame and the state out: what can be exported for any number
-    of frames.
-    """
+    """One frame and the state in, the same out: exportable for any number of frames."""
 
     def __init__(self, net):
         super().__init__()

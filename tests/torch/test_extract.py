@@ -1,6 +1,4 @@
-"""A network, or a layer of one, wrapped by torch.compile, DataParallel and the like is still the
-network.
-"""
+"""Networks or layers wrapped by torch.compile, DataParallel and the like are read as themselves."""
 
 import pytest
 import torch

@@ -1,6 +1,4 @@
-"""huggingface_hub's mixin: what save_pretrained writes makes the same network again, whichever way
-it was made.
-"""
+"""huggingface_hub's mixin: save_pretrained restores a network, whichever way it was made."""
 
 import json
 

@@ -1,32 +1,17 @@
-"""A layer of a stack is a module: hooks, weight hooks, parametrizations, sharding, checkpointing
-and summaries act on it.
-"""
+"""A layer is a module: hooks, replaced weights, parametrizations and summaries act on it."""
 
 import copy
 import pickle
 
 import pytest
 import torch
-from torch import distributed, nn
-from torch.distributed.algorithms._checkpoint import checkpoint_wrapper as activation
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from support.torch_layers import DOUBLE, NETS, backward, call, layers_of, same, x_of
+from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
-from torch.utils.checkpoint import checkpoint
 
 import convgru
-from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvRNN, Forecaster, Layer
-from convgru_torch.parameters import Update
+from convgru.torch import ConvGRU, ConvGRUCell, Forecaster
 
-DOUBLE = {"dtype": torch.float64}
-NETS = {
-    "gru": lambda: ConvGRU(2, [3, 2], zoneout=0.2, **DOUBLE),
-    "lstm, both ways": lambda: ConvLSTM(2, 3, num_layers=2, bidirectional=True, **DOUBLE),
-    "gru, updates": lambda: ConvGRU(2, 3, num_layers=2, updates=((1, 3), (3, 1)), **DOUBLE),
-    "rnn, two stacks": lambda: ConvRNN(2, [3, 2], bidirectional="stack", recurrent_dropout=0.3, dropout=0.2, **DOUBLE),
-    "forecaster": lambda: Forecaster("gru", 2, [3, 2], decoder=True, **DOUBLE),
-    "forecaster without a decoder": lambda: Forecaster("lstm", 2, [3, 2], zoneout=0.1, recurrent_dropout=0.2, **DOUBLE),
-}
 WEIGHT_HOOKS = {
     "weight_norm": lambda module: torch.nn.utils.weight_norm(module, "weight_hh"),
     "spectral_norm": lambda module: torch.nn.utils.spectral_norm(module, "weight_hh"),
@@ -35,34 +20,9 @@ WEIGHT_HOOKS = {
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning", "ignore:.*weight_norm:UserWarning")
 
 
-def x_of(time=4, batch=2):
-    return torch.randn(time, batch, 2, 4, 4, dtype=torch.float64)
-
-
-def call(net, x):
-    return net(x, 3) if isinstance(net, Forecaster) else net(x)
-
-
-def layers_of(net):
-    return [module for module in net.modules() if isinstance(module, Layer)]
-
-
 def holder_of(layer):
     """The module that holds a layer's parameters, or the first ones."""
     return layer.updates[0] if layer.spec.layers[0].updates else layer
-
-
-def backward(net, x):
-    """Output and gradients of the parameters by name, with the same random masks in every call."""
-    torch.manual_seed(0)
-    y = call(net, x)[0]
-    net.zero_grad()
-    y.square().sum().backward()
-    return y.detach(), {name: p.grad for name, p in net.named_parameters()}
-
-
-def same(got, want):
-    torch.testing.assert_close(got, want, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -118,8 +78,7 @@ def test_a_layer_by_itself_gives_what_it_gives_in_the_stack(name):
 @pytest.mark.parametrize("hook", WEIGHT_HOOKS)
 @pytest.mark.parametrize("name", NETS)
 def test_weight_hooks_act(name, hook):
-    """The older hooks replace a weight by a plain tensor before each call: what is computed is the
-    network of that weight.
+    """Hooks that replace a weight before each call change what is computed.
 
     Over two steps of an optimiser: each call computes the weight anew, and each backward pass
     reaches what it is made of.
@@ -239,101 +198,6 @@ def test_what_a_hook_puts_in_the_place_of_a_state_is_checked():
         net(x_of())
 
 
-@pytest.fixture
-def mesh():
-    """A process group of one, on the CPU."""
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    yield init_device_mesh("cpu", (1,))
-    distributed.destroy_process_group()
-
-
-@pytest.mark.parametrize("name", NETS)
-def test_fully_shard_acts_on_a_layer(name, mesh):
-    """FSDP2: parameters gathered before a layer's call and freed after it; the same numbers and
-    gradients.
-    """
-    net, x = NETS[name](), x_of()
-    want, slopes = backward(copy.deepcopy(net), x)
-    for layer in layers_of(net):
-        fully_shard(layer, mesh=mesh)
-    fully_shard(net, mesh=mesh)
-    got, sharded = backward(net, x)
-    same(got, want)
-    same({key: slope.full_tensor() for key, slope in sharded.items()}, slopes)
-    if not isinstance(net, Forecaster) and net.spec.bidirectional is None:
-        register_fsdp_forward_method(net, "step")
-        assert torch.isfinite(net.step(x[0])[0]).all()
-
-
-def test_fully_shard_in_mixed_precision(mesh):
-    net, x = ConvLSTM(2, 3, num_layers=2), x_of().float()
-    want = copy.deepcopy(net).bfloat16()(x.bfloat16())[0]
-    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16)
-    for layer in layers_of(net):
-        fully_shard(layer, mesh=mesh, mp_policy=policy)
-    fully_shard(net, mesh=mesh, mp_policy=policy)
-    y, state = net(x)
-    assert y.dtype == torch.bfloat16
-    assert torch.equal(y, want)
-    net(x, state)[0].float().sum().backward()
-    assert {p.grad.dtype for p in net.parameters()} == {torch.float32}
-
-
-@pytest.mark.parametrize("name", NETS)
-def test_deferred_initialisation(name):
-    """FSDP's way from the meta device: to_empty, then reset_parameters of every module that holds
-    parameters itself.
-    """
-    with torch.device("meta"):
-        net = NETS[name]()
-    net.to_empty(device="cpu")
-    for parameter in net.parameters():
-        nn.init.constant_(parameter, torch.nan)
-    for module in net.modules():
-        if list(module.parameters(recurse=False)):
-            module.reset_parameters()
-    assert all(p.isfinite().all() for p in net.parameters())
-    updates = [module for module in net.modules() if isinstance(module, Update)]
-    assert bool(updates) == (name == "gru, updates")
-
-
-@pytest.mark.parametrize("reentrant", [False, True], ids=["non-reentrant", "reentrant"])
-@pytest.mark.parametrize("name", NETS)
-def test_activation_checkpointing_of_layers(name, reentrant):
-    """torch.utils.checkpoint around each layer: the same numbers and gradients, random masks
-    included.
-    """
-    if reentrant and "lstm" in repr(NETS[name]()).lower():
-        pytest.skip(
-            "reentrant checkpointing loses the gradients of nested outputs, the (h, c) of an LSTM: torch says so"
-        )
-    net, x = NETS[name](), x_of().requires_grad_()
-    want = backward(copy.deepcopy(net), x)
-    calls = []
-    for layer in layers_of(net):
-        layer.register_forward_pre_hook(lambda m, args: calls.append(m))
-    kind = activation.CheckpointImpl.REENTRANT if reentrant else activation.CheckpointImpl.NO_REENTRANT
-
-    def wrap(module):
-        return activation.checkpoint_wrapper(module, checkpoint_impl=kind)
-
-    activation.apply_activation_checkpointing(net, wrap, check_fn=lambda m: isinstance(m, Layer))
-    got, slopes = backward(net, x)
-    same(got, want[0])
-    same({key.replace("_checkpoint_wrapped_module.", ""): slope for key, slope in slopes.items()}, want[1])
-    assert all(calls.count(layer) % 2 == 0 for layer in layers_of(net))  # each call once more in the backward pass
-    assert net.state_dict().keys() == NETS[name]().state_dict().keys()
-    assert convgru.extract(net).arrays.keys() == NETS[name]().arrays().keys()
-
-
-def test_checkpoint_around_one_layer():
-    layer, x = NETS["gru"]().layers[0]["fwd"], x_of().requires_grad_()
-    want = layer(x)[0].square().sum()
-    got = checkpoint(layer, x, use_reentrant=False)[0].square().sum()
-    for left, right in zip(*(torch.autograd.grad(y, [x, *layer.parameters()]) for y in (got, want)), strict=True):
-        same(left, right)
-
-
 @pytest.mark.parametrize("name", NETS)
 def test_torchinfo_lists_the_layers(name):
     torchinfo = pytest.importorskip("torchinfo")
@@ -344,17 +208,6 @@ def test_torchinfo_lists_the_layers(name):
     assert {info.module for info in listed} == set(layers_of(net))
     assert all(info.executed for info in listed)
     assert summary.total_params == sum(p.numel() for p in net.parameters())
-
-
-@pytest.mark.parametrize("name", NETS)
-def test_a_compiled_layer(name):
-    net, x = NETS[name]().eval(), x_of()
-    want = call(net, x)[0]
-    torch._dynamo.reset()
-    for layer in layers_of(net):
-        layer.compile(backend="eager", fullgraph=True)
-    with torch._dynamo.config.patch(recompile_limit=64):
-        torch.testing.assert_close(call(net, x)[0], want, rtol=1e-14, atol=1e-14)
 
 
 def test_repr_shows_the_children():

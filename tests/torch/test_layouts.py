@@ -1,6 +1,4 @@
-"""Exports loaded where they are meant for: torch.nn's own GRU, LSTM and RNN, and the drop-ins for
-older systems.
-"""
+"""Exports load where they are meant for: torch.nn.GRU, LSTM and RNN, and the drop-ins."""
 
 from __future__ import annotations
 
@@ -82,9 +80,7 @@ def test_biconvgru() -> None:
 
 
 class SmallUpdateBlock(torch.nn.Module):
-    """A model around a ConvGRU as RAFT's small one: h' = (1 - z) * h + z * q on [h, x], and
-    something else.
-    """
+    """A model around a ConvGRU like RAFT's small one: h' = (1 - z) * h + z * q on [h, x]."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,4 @@
-"""State dicts of another network whose names and shapes are the same: refused, with both networks
-named.
-"""
+"""State dicts of another network with equal names and shapes: refused, naming both networks."""
 
 import copy
 

@@ -1,6 +1,4 @@
-"""Packed bidirectional runs on images of 1x1 with a kernel of 1: the numbers, indices and gradients
-of torch.nn.GRU and torch.nn.LSTM.
-"""
+"""Packed sequences, kernel 1 on 1x1 images: numbers, indices, gradients of torch.nn's GRU, LSTM."""
 
 import pytest
 import torch
@@ -108,9 +106,7 @@ def test_bidirectional_is_torchs_without_lengths(kind):
 
 
 def test_packed_is_lengths():
-    """Packed, padded with lengths in any form, and each sample by itself: the same output and
-    state.
-    """
+    """Packed, padded with lengths, and sample by sample: equal output and state."""
     net = ConvLSTM(2, [3, 2], bidirectional="stack", merge="sum", dtype=torch.float64)
     samples = [torch.randn(n, 2, 4, 5, dtype=torch.float64) for n in LENGTHS.tolist()]
     y, final = net(pack_sequence(samples, enforce_sorted=False))

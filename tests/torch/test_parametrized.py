@@ -1,6 +1,4 @@
-"""State dicts behind weight norm, spectral norm, pruning, AveragedModel and FSDP2: read as what the
-network computes with.
-"""
+"""State dicts behind weight and spectral norm, pruning, AveragedModel, FSDP2: read as computed."""
 
 import subprocess
 import sys

@@ -1,6 +1,4 @@
-"""The table of cases on a ConvGRU that somebody wrote in plain PyTorch: the right one passes, one
-with a bug is caught.
-"""
+"""The case table on a ConvGRU in plain PyTorch: a correct one passes, a wrong one is caught."""
 
 import pytest
 import torch
@@ -16,9 +14,7 @@ CASES = [case for case in TABLE if case.name.startswith("gru-before-") and case.
 
 
 class PlainConvGRU(nn.Module):
-    """A ConvGRU as many repositories have it: two convolutions on the input and the hidden state,
-    side by side.
-    """
+    """A ConvGRU as many repositories have it: convolutions of input and state, concatenated."""
 
     def __init__(self, in_channels, hidden_channels, kernel_size):
         super().__init__()

@@ -1,6 +1,4 @@
-"""precise(): TF32 off and put back, whichever generation of torch's settings the user has touched;
-devices; CUDA.
-"""
+"""precise(): TF32 off and restored, whichever generation of settings was used; devices; CUDA."""
 
 import subprocess
 import sys

@@ -1,6 +1,4 @@
-"""What docs/torch.md says of quantisation: PyTorch's default ways change nothing, and raise
-nothing.
-"""
+"""What docs/torch.md says of quantisation: PyTorch's default ways change and raise nothing."""
 
 import copy
 import warnings

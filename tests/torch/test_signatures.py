@@ -1,4 +1,4 @@
-"""What help(), editors and type checkers show of the constructors, and options that are not there."""
+"""What help(), editors and type checkers show of constructors, and unknown options."""
 
 import inspect
 
@@ -9,9 +9,7 @@ from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN,
 
 
 def test_signatures_show_every_option():
-    """What help() and editors show: the arguments of convgru.spec.network with their defaults, and
-    torch's own.
-    """
+    """help() shows the arguments of convgru.spec.network, their defaults, and torch's."""
     core = inspect.signature(convgru.network).parameters
     own = {"batch_first", "device", "dtype"}
     for kind, missing in (

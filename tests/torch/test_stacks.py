@@ -1,6 +1,4 @@
-"""Whole networks as users call them: both directions, lengths, last frames, all layers, streaming
-with context, detached states, printing.
-"""
+"""Stacks as users call them: directions, lengths, last frames, all layers, streaming, printing."""
 
 import pytest
 import torch
@@ -38,9 +36,7 @@ def close(got, want):
 
 @pytest.mark.parametrize("name", BOTH)
 def test_backward_outputs_belong_to_their_frames(name):
-    """A change in the last frame reaches every output; a network with swapped directions reads the
-    sequence turned round.
-    """
+    """A change in the last frame reaches every output; swapped directions read it reversed."""
     net = NETS[name](**DOUBLE)
     x = x_of(net).requires_grad_()
     y, _ = net(x)
@@ -97,9 +93,7 @@ def test_last_only_keeps_no_other_outputs():
 
 @pytest.mark.parametrize("name", NETS)
 def test_padding_is_not_read(name):
-    """NaN and infinity there change nothing, gradients included; each sample is what it is by
-    itself.
-    """
+    """NaN and infinity in the padding change nothing, gradients included."""
     net, lengths = NETS[name](**DOUBLE), [4, 0, 2]
     x = x_of(net)
     context = [torch.randn(5, *s, **DOUBLE) for s in context_shapes(net.spec, 3, (6, 5))]
@@ -171,9 +165,7 @@ def test_context_follows_the_layout_of_the_input():
 
 
 def test_a_sequence_in_two_calls():
-    """State handed from call to call: the same numbers; detached, the second call's gradient ends
-    where it begins.
-    """
+    """A state handed on gives equal numbers; detached, it ends the second call's gradient."""
     for name in FORWARD:
         net = NETS[name](**DOUBLE)
         x = x_of(net).requires_grad_()
@@ -253,9 +245,7 @@ def test_groups_and_gates_are_initialised_each_by_itself():
 
 
 def test_decoder_streams_on_the_encoder():
-    """``step`` hands on the encoder's state: frame by frame it ends with the prediction of the
-    whole call.
-    """
+    """``step`` from the encoder's state ends with the whole call's prediction."""
     net = Forecaster("gru", 1, [3, 2], patch=2, decoder=True, **DOUBLE)
     x, state = torch.randn(4, 2, 1, 6, 4, **DOUBLE), None
     for frame in x:

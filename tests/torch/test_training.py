@@ -1,6 +1,4 @@
-"""Dropout, recurrent dropout, zoneout and teacher forcing: random in training, seeded, of the right
-scale, off in evaluation.
-"""
+"""Dropout, recurrent dropout, zoneout, teacher forcing: seeded, scaled, off in evaluation."""
 
 import pytest
 import torch
@@ -62,9 +60,7 @@ def test_dropout_without_a_mask_handed_in_is_off_in_evaluation():
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_scale(p):
-    """Dropout keeps the mean and is zero with probability p; zoneout keeps old numbers with
-    probability p.
-    """
+    """Dropout keeps the mean and is zero, and zoneout keeps old numbers, with probability p."""
     spec = ConvLSTM(2, 3, num_layers=2, dropout=p, recurrent_dropout=p, zoneout=p).spec
     masks = draw(spec, CallSizes(200, 40, (8, 8), "float64"), torch.float64, torch.device("cpu"))
     assert {name: tuple(mask.shape) for name, mask in masks.items()} == mask_shapes(spec, 200, 40, (8, 8))
@@ -79,9 +75,7 @@ def test_scale(p):
 
 
 def test_one_recurrent_mask_for_all_steps():
-    """With W = 0 and U the identity an RNN shows its mask: what is dropped once is dropped in every
-    step.
-    """
+    """With W = 0 and U the identity an RNN shows its mask: it is the same in every step."""
     net = ConvRNN(1, 1, 1, recurrent_dropout=0.5, activation="relu", bias=False)
     with torch.no_grad():
         net.layers[0]["fwd"].weight_ih.zero_()
@@ -129,9 +123,7 @@ def forecaster(**options):
 
 
 def test_teacher_forcing():
-    """Never is the plain forecast, always reads the truth; between them it is drawn, in training
-    alone.
-    """
+    """0 is the plain forecast, 1 always reads the truth; between, drawn in training only."""
     net, x = forecaster(), torch.randn(2, 8, 1, 4, 4, dtype=torch.float64)
     targets = torch.randn(5, 8, 1, 4, 4, dtype=torch.float64)
     plain, always = net(x, 5)[0], net(x, 5, targets=targets, teacher_forcing=1.0)[0]

@@ -1,6 +1,4 @@
-"""What PyTorch users do to modules: compile, export, autocast, double backward, torch.func, forward
-AD.
-"""
+"""Transforms of modules: compile, export, autocast, double backward, torch.func, forward AD."""
 
 import copy
 
@@ -90,9 +88,7 @@ def test_export_with_dynamic_batch_and_size(name):
 
 @pytest.mark.parametrize("name", NETS)
 def test_autocast(name):
-    """Convolutions in bfloat16, states and gradients in float32, from float32 and from bfloat16
-    input.
-    """
+    """Convolutions in bfloat16, states and gradients in float32, for either input dtype."""
     net = NETS[name]()
     x = torch.randn(3, 2, 2, 4, 6)
     plain, _ = net(*arguments(net, x))
@@ -209,9 +205,7 @@ def test_retained_graphs_and_repeated_backward():
 
 
 def test_truncated_backpropagation():
-    """A detached state begins a new graph: the second part's gradient does not see the first's
-    input.
-    """
+    """A detached state begins a new graph: the second part's gradient excludes the first input."""
     net, x = ConvGRU(2, 3), torch.randn(4, 1, 2, 4, 4, requires_grad=True)
     _, (h,) = net(x[:2])
     net(x[2:], (h.detach(),))[0].sum().backward()
@@ -220,9 +214,7 @@ def test_truncated_backpropagation():
 
 
 def test_data_parallel_replicas_share_nothing():
-    """Replicas hold plain tensors in the place of parameters; DataParallel on the CPU calls the
-    module itself.
-    """
+    """Replicas hold plain tensors as parameters; on CPU, DataParallel calls the module itself."""
     from torch.nn.parallel import DataParallel
 
     net, x = ConvGRU(2, 3, batch_first=True), torch.randn(4, 3, 2, 4, 4)

@@ -1,6 +1,4 @@
-"""Compile, export, autocast, torch.func and second derivatives of networks with everything at once:
-both directions, lengths, context.
-"""
+"""Transforms of bidirectional networks with lengths and context, second derivatives included."""
 
 import copy
 
@@ -122,9 +120,7 @@ def test_autocast(name):
 
 @pytest.mark.parametrize("name", NETS)
 def test_gradients_of_every_order(name):
-    """Reverse, forward, and double backward against finite differences, in float64; NaN in the
-    padding or not.
-    """
+    """Reverse, forward, double backward against finite differences, with or without NaN padding."""
     net = NETS[name](dtype=torch.float64).eval()
     x, context = inputs(net, torch.float64, (3, 3))
     x[2:, 0] = float("nan")
@@ -212,9 +208,7 @@ def test_meta_and_empty_batch(name):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", NETS)
 def test_half_precision(name, dtype):
-    """Every padding mode, norm and pooling computes in half precision on the CPU, gradients
-    included.
-    """
+    """Every padding mode, norm and pooling in half precision on the CPU, gradients included."""
     net = NETS[name](dtype=torch.float64).eval()
     x, _ = inputs(net, torch.float64)
     half = copy.deepcopy(net).to(dtype)

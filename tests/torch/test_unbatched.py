@@ -1,6 +1,4 @@
-"""Unbatched input, as torch.nn.GRU takes it: no batch axis in input, state, context, targets and
-results.
-"""
+"""Unbatched input, as torch.nn.GRU takes it: no batch axis in any argument or result."""
 
 from functools import partial
 

@@ -1,6 +1,4 @@
-"""With a kernel of 1 on an image of 1x1 the numbers are those of torch.nn.GRU, torch.nn.LSTM and
-torch.nn.RNN.
-"""
+"""With a kernel of 1 on 1x1 images the numbers are those of torch.nn.GRU, LSTM and RNN."""
 
 import pytest
 import torch
@@ -18,9 +16,7 @@ PAIRS = {
 
 
 def make(kind, layers, bias):
-    """The two networks in float64, ours with the weights of torch's; torch's two biases are one,
-    but for GRU's b_hn.
-    """
+    """Both networks in float64 with torch.nn's weights; its two biases become one, but for b_hn."""
     ours, options, theirs, their_options = PAIRS[kind]
     net = ours(C, H, 1, num_layers=layers, bias=bias, dtype=torch.float64, **options)
     native = theirs(C, H, num_layers=layers, bias=bias, dtype=torch.float64, **their_options)

@@ -1,4 +1,4 @@
-"""The modules as shells: parameters, initial values, printing, copying, streaming, layouts, dtypes."""
+"""Networks: parameters, initial values, repr, copies, streaming, layouts, dtypes."""
 
 import copy
 import pickle
@@ -10,7 +10,7 @@ import torch
 import convgru
 from convgru import reference
 from convgru.spec import shapes
-from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNCell, Forecaster
+from convgru.torch import ConvGRU, ConvLSTM, ConvRNN, Forecaster
 from convgru_torch import backend, loop
 
 NETS = {
@@ -22,12 +22,6 @@ NETS = {
         2, [3, 2], 2, padding=["valid", (1, (0, 2))], recurrent_kernel_size=3, dilation=(1, 2), **o
     ),
     "forecaster": lambda **o: Forecaster("lstm", 2, [3, 4], patch=(2, 1), residual=False, **o),
-}
-CELLS = {
-    "gru": lambda **o: ConvGRUCell(2, 3, **o),
-    "gru-after": lambda **o: ConvGRUCell(2, 3, reset="after", recurrent_kernel_size=5, **o),
-    "lstm": lambda **o: ConvLSTMCell(2, 3, (2, 3), **o),
-    "rnn": lambda **o: ConvRNNCell(2, 3, activation="relu", **o),
 }
 
 
@@ -59,12 +53,6 @@ def test_repr_makes_the_same_network(name):
     again = eval(written(net))
     assert again.spec == net.spec
     assert again.batch_first
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_repr_makes_the_same_cell(name):
-    cell = CELLS[name]()
-    assert eval(written(cell)).spec == cell.spec
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -111,39 +99,9 @@ def test_steps_equal_the_sequence(name):
         torch.testing.assert_close(got, want, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_a_cell_is_a_network_of_one_layer(name):
-    cell = CELLS[name](dtype=torch.float64)
-    net = backend.build(backend.extract(cell))
-    x, state = torch.randn(3, 2, 2, 6, 5, dtype=torch.float64), None
-    y, (final,) = net(x)
-    for frame, want in zip(x, y, strict=True):
-        got, stepped = cell.step(frame, state)
-        state = cell(frame, state)
-        torch.testing.assert_close(got, want, rtol=0, atol=1e-14)
-    for other in (state, stepped):
-        torch.testing.assert_close(other, final, rtol=0, atol=1e-14)
-
-
-def test_forecaster_streams():
-    """Frame by frame, then its own predictions: what one call gives."""
-    net, x = NETS["forecaster"](dtype=torch.float64), torch.randn(3, 2, 2, 6, 5, dtype=torch.float64)
-    frames, final = net(x, 3)
-    state = None
-    for frame in x:
-        prediction, state = net.step(frame, state)
-    for want in frames[:-1]:
-        torch.testing.assert_close(prediction, want, rtol=0, atol=1e-14)
-        prediction, state = net.step(prediction, state)
-    torch.testing.assert_close(prediction, frames[-1], rtol=0, atol=1e-14)
-    torch.testing.assert_close(leaves(net, state), leaves(net, final), rtol=0, atol=1e-14)
-
-
 @pytest.mark.parametrize("frames", [1, 2, 3, 10])
 def test_frames_convolved_at_once_change_nothing(frames, monkeypatch):
-    """Chunks of the input convolution that do and do not divide the sequence; the same numbers,
-    gradients included.
-    """
+    """Chunk sizes that do and do not divide the sequence give equal numbers and gradients."""
     net, x = NETS["gru-valid"](dtype=torch.float64), torch.randn(7, 2, 2, 6, 5, dtype=torch.float64)
     want = torch.autograd.grad(net(x)[0].square().sum(), list(net.parameters()))
     seen = []
@@ -157,22 +115,10 @@ def test_frames_convolved_at_once_change_nothing(frames, monkeypatch):
     ]
 
 
-def test_patch_is_torchs_pixel_unshuffle():
-    from convgru_torch import ops
-
-    x = torch.randn(2, 3, 6, 8)
-    assert torch.equal(ops.patch(x, (2, 2)), torch.nn.functional.pixel_unshuffle(x, 2))
-    for sizes, image in (((3,), (6,)), ((2, 4), (6, 8)), ((2, 1, 3), (4, 5, 6))):
-        x = torch.randn(2, 3, *image)
-        assert torch.equal(ops.unpatch(ops.patch(x, sizes), sizes), x)
-
-
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_dtypes_follow_input_and_parameters(ndim, dtype):
-    """Against the float64 reference on the rounded numbers, even kernels included; nothing is cast
-    on the way.
-    """
+    """Against the float64 reference on the rounded numbers: nothing is cast on the way."""
     spec = convgru.network("gru", 2, [3, 2], kernel_size=[2, 3], ndim=ndim)
     weights = convgru.init(spec, 1, dtype)
     x = np.random.default_rng(0).standard_normal((3, 2, 2, *(5, 4, 6)[:ndim])).astype(weights.dtype)
@@ -223,15 +169,8 @@ def test_initial_values(dtype):
     assert not torch.equal(before["layers.0.fwd.weight_ih"], cell.weight_ih)
 
 
-def test_readout_starts_as_init_says():
-    net = Forecaster("gru", 1, 16, patch=4)
-    bound = (6 / (16 + 16)) ** 0.5
-    assert 0.9 * bound < net.readout.weight.detach().abs().max().item() <= bound
-    assert not net.readout.bias.any()
-
-
 def test_parameters_may_be_parametrised():
-    """A parametrisation acts on what is computed, though the modules read their parameters by name."""
+    """A parametrisation changes the results, though modules read their parameters by name."""
     net, x = ConvGRU(2, 3), torch.randn(3, 1, 2, 4, 4)
     plain = net(x)[0]
     cell = net.layers[0]["fwd"]
