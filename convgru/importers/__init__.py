@@ -1,6 +1,4 @@
-"""Read weights from the arrays of other implementations, whose layout is recognised or named, and
-write them.
-"""
+"""Read weights from the arrays of other implementations, and write arrays for them."""
 
 from __future__ import annotations
 
@@ -40,8 +38,7 @@ def adopt(
     configs: Configs | None = None,
     **hints: Any,
 ) -> Weights:
-    """Return the weights in a state dict of another implementation, recognised by the names and
-    shapes of its arrays.
+    """Return the weights in a state dict of another implementation, recognised by names and shapes.
 
     Slices and signs are exact; where two biases become one, or a norm is folded, that is done in
     float64 and rounded once. Groups that cut across the gates become dense weights, zeros filling
@@ -62,8 +59,9 @@ def adopt(
         original's constructor by their original names: what arrays cannot tell (``nonlinearity``),
         or what they should agree with (``hidden_dim``).
 
-    Raises: WeightsError: No layout fits, or more than one does, or there are several networks; the
-        message says which, and why not.
+    Raises:
+        WeightsError: No layout fits, or more than one does, or there are several networks; the
+            message says which, and why not.
 
     >>> import numpy as np
     >>> arrays = {"weight_ih_l0": np.ones((4, 1, 3)), "weight_hh_l0": np.ones((4, 1, 3))}
@@ -88,8 +86,7 @@ def adopt_with_assumptions(
     config: own.Config | None = None,
     hints: Mapping[str, Any],
 ) -> tuple[Weights, Mapping[str, Any]]:
-    """Return the weights as ``adopt`` does, and the arguments that had to be assumed, with their
-    values.
+    """Return the weights as ``adopt`` does, and the assumed arguments with their values.
 
     ``config`` is what a ``config.json`` beside the file says of a network with convgru's own names.
     """
@@ -107,9 +104,7 @@ def adopt_with_assumptions(
 
 
 def weights_of(found: Match | own.OwnMatch, state_dict: Mapping[str, Any]) -> Weights:
-    """Return the weights of a match. Raises WeightsError for what are no arrays, or not of one
-    dtype.
-    """
+    """Return the weights of a match. Raises WeightsError unless all are arrays of one dtype."""
     needed = {name: as_array(name, state_dict[name]) for name in found.claims}
     dtypes = {str(array.dtype) for array in needed.values()}
     if len(dtypes) > 1:
@@ -126,13 +121,7 @@ def survey(
     configs: Configs | None = None,
     **hints: Any,
 ) -> Findings:
-    """Return every network of another implementation among some arrays, and the names that belong
-    to none of them.
-
-    Arguments as for ``adopt``.
-
-    >>> convgru.importers.survey(torch.load("model.pt", weights_only=True)).matches  # doctest: +SKIP
-    """
+    """Return every network of another implementation among some arrays, and the other arrays."""
     return find(state_dict, layout, hints, configs, prefix)[1]
 
 
@@ -143,7 +132,7 @@ def find(
     configs: Configs | None,
     prefix: str | None,
 ) -> tuple[Mapping[str, Any], Findings]:
-    """Return the arrays and the networks among them; arguments as for ``adopt``.
+    """Return the arrays, and the networks among them; arguments as for ``adopt``.
 
     The arrays are as they came or, if that finds no network, with weight norm, spectral norm and
     pruning computed.
@@ -170,11 +159,9 @@ def find_own(
     spec: Spec | None = None,
     config: own.Config | None = None,
 ) -> tuple[Mapping[str, Any], list[own.OwnMatch]]:
-    """Return the arrays, and the networks among them that have convgru's own names; arguments as
-    for ``own.find``.
+    """Return the arrays, and the networks among them that have convgru's own names.
 
-    Weight norm, spectral norm and pruning are computed. Raises WeightsError for other
-    parametrizations of our parameters.
+    Arguments as for ``own.find``.
     """
     arrays = flattened(state_dict)
     if layout in (None, specless.LAYOUT) and any(map(specless.is_ours, parametrized.unknown(arrays))):
@@ -204,20 +191,22 @@ def _restore(
 
 
 def export(weights: Weights, layout: str, *, prefix: str | None = None) -> dict[str, np.ndarray]:
-    """Return the arrays of a state dict of another implementation: the inverse of ``adopt``, byte
-    for byte.
+    """Return the arrays of another implementation's state dict: the inverse of ``adopt``.
 
-    A bias that is the sum of two there is written as the first; the second is then -0.0.
+    It is so byte for byte. A bias that is the sum of two there is written as the first; the second
+    is then -0.0.
 
-    Args: weights: The weights. layout: One of ``convgru.importers.LAYOUTS``, one of ``EXPORTS``
-        (which stands for all layouts of a system), or ``"convgru"`` for convgru's own names.
+    Args:
+        weights: The weights.
+        layout: One of ``convgru.importers.LAYOUTS``, one of ``EXPORTS`` (which stands for all
+            layouts of a system), or ``"convgru"`` for convgru's own names.
         prefix: The name of the module that the network is in a larger model; all names begin with
-        it.
+            it.
 
     Raises:
         WeightsError: The other system has no such network, or there is no such layout.
 
-    >>> convgru.importers.export(weights, "raft_sep", prefix="module.update_block.gru")  # doctest: +SKIP
+    >>> convgru.importers.export(weights, "raft_sep", prefix="update_block.gru")  # doctest: +SKIP
     """
     if layout == specless.LAYOUT:
         return {_below(prefix, ".") + name: array for name, array in weights.arrays.items()}
@@ -227,14 +216,12 @@ def export(weights: Weights, layout: str, *, prefix: str | None = None) -> dict[
 
 
 def _below(prefix: str | None, separator: str) -> str:
-    """A prefix that ends with what stands before the names of arrays."""
+    """Return a prefix with the separator that comes before the names of arrays."""
     return prefix + separator if prefix and prefix[-1] not in "./_" else prefix or ""
 
 
 def _placed(spec: Any, layout: str) -> Match:
-    """Where a network stands in the first layout of that name that has it. Raises WeightsError if
-    none has.
-    """
+    """First variant of that system able to hold this network. Raises WeightsError if none is."""
     reasons: list[str] = []
     candidates = _candidates(layout)
     for candidate in [each for each in candidates if each.cell == spec.recurrent.cell] or candidates:
@@ -255,9 +242,7 @@ def _candidates(name: str | None) -> list[Layout]:
 
 
 def only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Match:
-    """Return the one network among the findings. Raises WeightsError if there is none, or are
-    several.
-    """
+    """Return the one network that was found. Raises WeightsError if there are none or several."""
     exact = [each for each in found.matches if prefix and each.prefix.rstrip("./") == prefix.rstrip("./")]
     matches = exact or list(found.matches)
     if len(matches) == 1 and (exact or not found.others):
@@ -275,9 +260,7 @@ def only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Matc
 
 
 def _several(matches: Sequence[Match]) -> str:
-    """The message on several networks: how one is chosen. Not by a hint, which says what a network
-    is and not which.
-    """
+    """The message for several networks: choose one by ``layout``, ``layer`` or ``prefix``."""
     if len({each.label for each in matches}) == 1:
         names = [f"{each.layout.name} ({each.layout.example})" for each in matches]
         return f"several layouts fit, choose one by layout=: {', '.join(names)}"
@@ -289,6 +272,6 @@ def _several(matches: Sequence[Match]) -> str:
 
 
 def _shortened(reasons: Sequence[str]) -> list[str]:
-    """The first of many reasons: a file may hold thousands, with names of any length."""
+    """The first of many reasons, shortened: a file may hold thousands, with names of any length."""
     shown = [reason if len(reason) <= MAX_LENGTH else f"{reason[:MAX_LENGTH]} …" for reason in reasons[:MAX_REASONS]]
     return shown if len(reasons) <= MAX_REASONS else [*shown, f"  and {len(reasons) - MAX_REASONS} more"]

@@ -16,9 +16,7 @@ MAX_DEPTH = 64
 
 
 def flattened(state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arrays by name, those of dicts inside the dict by their path. Raises WeightsError
-    for anything else.
-    """
+    """Return arrays by name, nested ones by path. Raises WeightsError for anything else."""
     if not isinstance(state_dict, Mapping):
         raise WeightsError(f"adopt expected a mapping from names to arrays, got {type(state_dict).__name__}")
     arrays: dict[str, Any] = {}
@@ -42,9 +40,7 @@ def flattened(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_weights(state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Return the arrays with weight norm, spectral norm and pruning computed
-    (``parametrized.with_weights``).
-    """
+    """Compute weight norm, spectral norm and pruning, as ``parametrized.with_weights`` does."""
     names = [name for parts in parametrized.unknown(state_dict).values() for name in parts]
     if not names:
         return state_dict

@@ -1,5 +1,6 @@
-"""Convert between a foreign layout and the canonical arrays: slices and signs exact, sums and
-folded norms rounded once.
+"""Convert weights between a foreign layout and the canonical arrays.
+
+Slices and signs are exact; sums and folded norms are rounded once.
 """
 
 from __future__ import annotations
@@ -21,19 +22,14 @@ from convgru.weights import Weights
 
 
 def to_canonical(match: Match, arrays: Mapping[str, np.ndarray]) -> Weights:
-    """Return the weights in foreign arrays. Raises WeightsError for numbers that are not finite."""
+    """Convert foreign arrays to weights. Raises WeightsError for numbers that are not finite."""
     with np.errstate(all="ignore"):  # an overflow gives numbers that are not finite, which Weights refuses
         result = canonical(plan(match), arrays)
     return Weights(match.spec, {name: np.array(array, order="C") for name, array in result.items()})
 
 
 def to_foreign(weights: Weights, layout: Layout) -> dict[str, np.ndarray]:
-    """Return the arrays of a foreign checkpoint: what ``adopt`` turns back into these weights, byte
-    for byte.
-
-    Where the original adds to a gate at run time, that is subtracted, and rounded once. Raises
-    WeightsError if the original has no such network.
-    """
+    """Convert weights to the arrays of a foreign checkpoint; ``adopt`` is the inverse."""
     match = place_in(weights.spec, layout)
     # Adding -0.0, unlike 0.0, changes no bit of any number, -0.0 included.
     foreign = {name: np.full(shape, -0.0, weights.dtype) for name, shape in foreign_shapes(match).items()}

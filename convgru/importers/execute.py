@@ -1,4 +1,4 @@
-"""Compute canonical arrays by a plan, in NumPy for imports and in a framework for drop-ins."""
+"""Compute canonical arrays by a plan: in NumPy for imports, in a framework for drop-ins."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ BATCH_NORM_EPS = 1e-5
 
 
 class Numbers(Protocol):
-    """The operations whose names differ between NumPy and the frameworks; slices, signs, sums and
-    ``reshape`` do not.
+    """The operations whose names differ between NumPy and the frameworks.
+
+    Slices, signs, sums and ``reshape`` are written alike in all of them.
     """
 
     def permute(self, array: Any, axes: Sequence[int]) -> Any:
@@ -62,9 +63,7 @@ NUMPY: Numbers = _NumPy()
 
 
 def canonical(plan: Plan, arrays: Mapping[str, Any], numbers: Numbers = NUMPY) -> dict[str, Any]:
-    """Return the canonical arrays of foreign ones; slices and signs are exact, everything else is
-    rounded once.
-    """
+    """Compute the canonical arrays from foreign ones; all but slices and signs is rounded once."""
     like = next(arrays[term.name] for blocks in plan.values() for block in blocks for term in block.terms if term.name)
     result: dict[str, Any] = {}
     for name, blocks in plan.items():
@@ -121,9 +120,7 @@ def _cut(term: Term, arrays: Mapping[str, Any], numbers: Numbers) -> Any:
 
 
 def dense(array: Any, groups: int, numbers: Numbers = NUMPY) -> Any:
-    """Return the weights of a grouped convolution, (rows, in / groups, *k), as those of one without
-    groups: zeros fill the rest.
-    """
+    """Return a grouped convolution's weights, (rows, in/groups, *k), as dense ones, with zeros."""
     rows, columns = array.shape[0] // groups, array.shape[1]
     bands = []
     for group in range(groups):

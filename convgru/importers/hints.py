@@ -1,6 +1,4 @@
-"""Hints, arguments of the original's constructor: what they add to a spec, and whether they agree
-with the arrays.
-"""
+"""Apply hints: arguments of the original's constructor, which complete or confirm a spec."""
 
 from __future__ import annotations
 
@@ -16,8 +14,9 @@ class NoFitError(Exception):
 
 
 def spread(hints: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the hints with those inside a mapping (Keras' ``bidirectional``, OpenSTL's
-    ``configs``) beside the others.
+    """Return the hints in one dict, those in a nested mapping beside the others.
+
+    Keras' ``bidirectional`` and OpenSTL's ``configs`` are such mappings.
     """
     flat_hints: dict[str, Any] = {}
     for name, given in hints.items():
@@ -29,8 +28,9 @@ def spread(hints: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def options_of(layout: Layout, hints: Mapping[str, Any], backward: bool) -> dict[str, Any]:
-    """Return the arguments of ``spec.network`` besides sizes; ``backward`` if the arrays run both
-    ways. A list is per dimension here.
+    """Return the arguments of ``spec.network`` besides sizes; a list is per dimension here.
+
+    ``backward`` says whether the arrays have a backward direction.
     """
     options = dict(layout.options)
     for name, arguments in layout.choices.items():
@@ -46,8 +46,9 @@ def options_of(layout: Layout, hints: Mapping[str, Any], backward: bool) -> dict
 
 
 def assumed_of(layout: Layout, spec: NetworkSpec, hints: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constructor arguments that change the output and that neither arrays nor hints
-    give, with their defaults.
+    """Return the constructor arguments that were assumed, with their defaults.
+
+    They are those that change the output and that neither arrays nor hints give.
     """
     first = spec.layers[0]
     assumed: dict[str, Any] = {}
@@ -81,8 +82,9 @@ def forget_of(layout: Layout, hints: Mapping[str, Any]) -> float:
 
 
 def check_hints(layout: Layout, spec: NetworkSpec, bias: bool, hints: Mapping[str, Any], first: int = 0) -> None:
-    """Raise NoFitError for a hint that the layout does not have or the arrays contradict; ``bias``
-    if they hold one.
+    """Raise NoFitError for a hint that is unknown to the layout or contradicts the arrays.
+
+    ``bias`` says whether the arrays hold one.
     """
     unknown = sorted(set(hints) - set(layout.hints))
     if unknown:

@@ -1,6 +1,4 @@
-"""Describe a foreign layout as data: which rows of which arrays are which gates of which canonical
-parameter.
-"""
+"""Describe a foreign layout as data: which rows of which array are which gates of what."""
 
 from __future__ import annotations
 
@@ -11,15 +9,12 @@ from functools import cache
 from typing import Any
 
 FORMS = ("oik", "kio", "oi", "o", "1ok")
-"""Orders of an array's axes: output channels o, input channels i, spatial axes k; ``oi`` is a
-kernel of one pixel.
-"""
+"""Orders of a kernel's axes: o output, i input channels, k space; ``oi`` has one pixel."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A block of a foreign array that holds rows of one canonical parameter of one layer and
-    direction.
+    """A block of a foreign array: rows of one canonical parameter of one layer and direction.
 
     ``key`` is the array's name, ``{layer}`` standing for the layer's number, ``{dir}`` for the
     direction's word and ``{any}`` for any text; ``target`` the canonical short name. ``rows`` names
@@ -86,15 +81,11 @@ class Layout:
     sizes: Mapping[str, str] = field(default_factory=dict)
     """Constructor arguments that the arrays determine: hint -> the size that it must agree with."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Constructor arguments that arrays do not determine: hint -> the arguments of ``spec.network``
-    that it sets.
-    """
+    """Constructor arguments that arrays do not determine: hint -> arguments of ``spec.network``."""
     words: Mapping[str, Any] = field(default_factory=dict)
     """Values of ``choices`` that have another name in ``spec.network``."""
     groups: str = ""
-    """The hint for the number of groups of its convolutions, which divide all rows and not those of
-    each gate.
-    """
+    """The hint for its convolutions' groups, which divide all rows, not those of each gate."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     """Constructor arguments of which the original supports one value: hint -> that value."""
     ignored: tuple[str, ...] = ()
@@ -104,9 +95,7 @@ class Layout:
     strays: tuple[str, ...] = ()
     """Patterns of keys in such files that do not belong to the network."""
     padding: str | None = "same"
-    """Its padding with a stride (without one it is ``same``). None: as ``options`` and ``choices``
-    say.
-    """
+    """Its padding with a stride; without one it is ``same``. None: given by options or choices."""
     peephole: str | None = None
     """The kind of its peephole, if the arrays of one are present."""
     norm_channels: int = 0
@@ -115,9 +104,7 @@ class Layout:
     """Whether the original cannot run with even kernels, since its padding is kernel // 2."""
     ndims: tuple[int, ...] = (1, 2, 3)
     named: bool = False
-    """Whether it is read only if the caller names it: its arrays have the names that many systems
-    use.
-    """
+    """Whether the caller must name it, because many systems use such names of arrays."""
     ends: str = "./"
     """The characters that may separate the name of a module from the names of its arrays."""
     inside: str = ""
@@ -138,16 +125,12 @@ class Layout:
 
     @property
     def family(self) -> str:
-        """The name that stands for all layouts of the same system: ``torch.nn`` for
-        ``torch.nn.gru``.
-        """
+        """The name of the system, for all its layouts: ``torch.nn`` for ``torch.nn.gru``."""
         return "torch.nn" if self.name.startswith("torch.nn.") else self.name.partition(".")[0]
 
     @property
     def can_export(self) -> bool:
-        """Whether a network can be written in it: a batch norm or spectral norm that was folded
-        cannot be unfolded.
-        """
+        """Whether it can be written: a folded batch norm or spectral norm cannot be unfolded."""
         return not any(piece.norm or piece.spectral for piece in self.pieces)
 
     @property
@@ -162,7 +145,7 @@ class Layout:
 
     @property
     def has_constants(self) -> bool:
-        """Whether it adds a constant at run time: then there is a bias even if no array holds one."""
+        """Whether it adds a constant at run time: then there is a bias even without an array."""
         return any(not piece.key for piece in self.pieces)
 
     def form_of(self, piece: Piece) -> str:
@@ -182,8 +165,9 @@ class Refusal:
 
 @cache
 def pattern(key: str, directions: tuple[str, ...], ends: str) -> re.Pattern[str]:
-    """Return a pattern for a piece's key after any prefix: groups ``prefix``, and ``layer``,
-    ``dir``, ``any`` if the key has them.
+    """Return a regular expression for a piece's key after any prefix.
+
+    It has the group ``prefix``, and the groups ``layer``, ``dir`` and ``any`` if the key has them.
     """
     parts = [rf"(?P<prefix>(?:.*[{ends}])?)"]
     for part in re.split(r"(\{.*?\})", key):

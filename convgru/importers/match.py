@@ -18,9 +18,7 @@ Where = tuple[int, int]
 
 @dataclass(frozen=True)
 class Place:
-    """Where one piece of one layer and direction is: the foreign array ``name``, and the canonical
-    parameter ``target``.
-    """
+    """Where one piece of one layer and direction is: foreign array and canonical parameter."""
 
     name: str
     target: str
@@ -41,8 +39,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Match:
-    """A network found in a layout: its spec, the pieces of the layout that are present, and where
-    they are.
+    """A network recognised in a layout: its spec, and where its parameters are.
+
+    ``pieces`` are those of the layout that are present.
     """
 
     layout: Layout
@@ -57,16 +56,11 @@ class Match:
     words: Mapping[Where, str] = field(default_factory=dict)
     """The text that ``{any}`` matched, by layer and direction."""
     assumed: Mapping[str, Any] = field(default_factory=dict)
-    """Constructor arguments that neither arrays nor hints give, each with the original's default,
-    which was assumed.
-    """
+    """Constructor arguments that nothing gives, each with the original's default, assumed here."""
 
     @classmethod
     def of(cls, layout: Layout, spec: NetworkSpec, groups: int | None = None) -> Match:
-        """Return the match of a network whose spec is known, as far as the layout can hold it.
-
-        ``groups`` are the original's, where its convolutions cut across the gates.
-        """
+        """Lay a known spec out in this layout (for export), as far as the layout can hold it."""
         first = spec.layers[0]
 
         def is_present(piece: Piece) -> bool:
@@ -92,8 +86,9 @@ class Match:
                     yield Place(fill(piece.key), target, fill(piece.norm), spectral, cell, piece)
 
     def filler(self, layer: int, direction: int) -> Callable[[str], str]:
-        """Return a function from a piece's key to the array's name; ``layer`` as the original
-        counts.
+        """Return a function from a piece's key to the array's name.
+
+        ``layer`` counts as the original does.
         """
         words = {"layer": layer, "dir": self.layout.directions[direction]}
         words["any"] = self.words.get((layer, direction), "conv_lstm")
@@ -118,11 +113,10 @@ def match_layout(
     hints: Mapping[str, Any],
     words: Mapping[Where, str] | None = None,
 ) -> Match:
-    """Return the network of one layout below one prefix. Raises NoFitError, which says what does
-    not fit.
+    """Return the network of one layout below one prefix.
 
-    ``parts`` maps layer and direction to the pieces whose names were seen there, ``words`` to the
-    text that ``{any}`` matched.
+    ``parts`` maps layer and direction to the pieces whose names are there, ``words`` to the text
+    that ``{any}`` matched. Raises NoFitError, which says what does not fit.
     """
     present = {piece for pieces in parts.values() for piece in pieces}
     stored = any(piece.is_bias for piece in present)
@@ -149,8 +143,9 @@ _NO_SPEC = network("rnn", 1, 1)
 
 
 def _derive(draft: Match, layers: int, shapes: Mapping[str, Shape], options: dict[str, Any]) -> NetworkSpec:
-    """Derive the spec from the recurrent weights and the first input weights; the other arrays are
-    then compared with it.
+    """Derive the spec from the recurrent weights and the first input weights.
+
+    The other arrays are compared with it afterwards.
     """
     layout = draft.layout
     recurrent = [piece for piece in draft.pieces if piece.target.endswith("weight_hh")]
@@ -196,9 +191,7 @@ def _oriented(draft: Match, piece: Piece, layer: int, shapes: Mapping[str, Shape
 
 
 def _peephole(draft: Match, shapes: Mapping[str, Shape]) -> dict[str, Any]:
-    """The kind of peephole that the arrays imply, and the image size that elementwise ones are tied
-    to.
-    """
+    """The kind of peephole that the arrays imply, and the image size of a pointwise one."""
     piece = next((p for p in draft.pieces if p.target.startswith("peephole_")), None)
     if piece is None or draft.layout.peephole is None:
         return {}
@@ -208,8 +201,9 @@ def _peephole(draft: Match, shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
 
 def norm_of(layout: Layout, pieces: Sequence[Piece], hidden: Sequence[int]) -> dict[str, Any]:
-    """Return the group norm that the arrays imply. Raises NoFitError if a group would be split by
-    the canonical order of gates.
+    """Return the group norm that the arrays imply.
+
+    Raises NoFitError if the canonical order of gates would split a group.
     """
     norms = [piece for piece in pieces if piece.target == "norm_weight"]
     if not norms:

@@ -1,4 +1,7 @@
-"""Find networks among arrays that have convgru's own names but whose file does not hold their spec."""
+"""Find convgru's own networks among arrays that come without a spec.
+
+Their names tell where they are; ``convgru.importers.specless`` derives what they are.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,7 @@ Config = Spec | Mapping[str, Any]
 
 @dataclass(frozen=True)
 class OwnMatch:
-    """A network in convgru's own layout: the prefix of its arrays, its spec, and the arguments that
-    had to be assumed.
-    """
+    """A network in convgru's own layout: prefix, spec, arrays, and the assumed arguments."""
 
     prefix: str
     spec: Spec
@@ -70,7 +71,7 @@ def find(
 
 
 def only(matches: Sequence[OwnMatch]) -> OwnMatch:
-    """Return the one network. Raises WeightsError, naming the prefixes, if there are several."""
+    """Return the only match. Raises WeightsError, naming the prefixes, if there are several."""
     if len(matches) > 1:
         shown = ", ".join(repr(match.prefix) for match in matches)
         raise WeightsError(f"several networks, expected one: choose by prefix= of {shown}")
@@ -94,9 +95,7 @@ def _derived(shapes: specless.Shapes, start: str, hints: Mapping[str, Any], conf
 
 
 def _start_of(names: Iterable[str], spec: Spec, prefix: str | None) -> str:
-    """The one prefix below which most arrays of a known spec are. Raises WeightsError if there is
-    not one.
-    """
+    """The prefix below which most arrays of a known spec are. Raises WeightsError unless one is."""
     names, expected = set(names), list(parameter_shapes(spec))
     ending = [name for name in names if name.endswith(tuple(expected))]
     starts = {name.removesuffix(each) for name in ending for each in expected if name.endswith(each)}

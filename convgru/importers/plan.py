@@ -1,6 +1,4 @@
-"""Turn a match into slices: the blocks of foreign arrays that each block of a canonical array is
-made of.
-"""
+"""Turn a match into slices: which blocks of foreign arrays make up each canonical array."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ class Term:
     """Groups of a convolution that is made dense first, zeros filling the rest."""
     negative: bool = False
     norm: str = ""
-    """A batch norm that multiplies it by γ/√(var + ε): ``{norm}.weight`` and
-    ``{norm}.running_var``.
-    """
+    """Batch norm that multiplies it by γ/√(var + ε): ``{norm}.weight``, ``{norm}.running_var``."""
     spectral: tuple[str, str] | None = None
     """The names of u and v: the array is divided by uᵀWv."""
     constant: float = 0.0

@@ -30,9 +30,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Findings:
-    """The networks among some arrays, the arrays that belong to none, and why other names that look
-    like a network are not one.
-    """
+    """The networks among some arrays, the other arrays, and reasons for rejected candidates."""
 
     matches: tuple[Match, ...]
     left: tuple[str, ...]
@@ -50,8 +48,9 @@ def search(
     *,
     named: bool = False,
 ) -> Findings:
-    """Return every network in one of the layouts below ``prefix``; ``named`` if the caller named
-    the layout.
+    """Return every network in one of the layouts below ``prefix``.
+
+    ``named`` says whether the caller named the layout.
     """
     names, hints = sorted(shapes), spread(hints)
     wanted = [name for name in names if begins(name, prefix)]
@@ -94,29 +93,25 @@ def _fit(
     names: Sequence[str],
     hints: Mapping[str, Any],
 ) -> Match:
-    """Return the network of a sighting. Raises NoFitError; ``names`` are those of all arrays,
-    sorted.
-    """
+    """Return the network of a sighting. Raises NoFitError if it does not fit."""
     match = match_layout(layout, start, sighting.parts, shapes, hints, sighting.words)
     check_unclaimed(match, names)
     return match
 
 
 def _choosing(layout: Layout, hints: Mapping[str, Any]) -> dict[str, Any]:
-    """Those hints that choose a network and do not describe it."""
+    """Return the hints that choose one of several networks, rather than describe it."""
     return {"layer": hints["layer"]} if layout.separate and "layer" in hints else {}
 
 
 def _is_shorter(layout: Layout, sighting: Sighting) -> bool:
-    """Whether a whole update of the state is absent: then it is a layout with one update
-    (torchvision's small RAFT).
-    """
+    """Whether a whole update is absent, so that it is another layout (torchvision's small RAFT)."""
     there = {piece.target.rpartition(".")[0] for pieces in sighting.parts.values() for piece in pieces}
     return there != {piece.target.rpartition(".")[0] for piece in layout.pieces}
 
 
 def _refusals(names: Sequence[str]) -> Iterator[str]:
-    """Yield why names that look like one of the layouts belong to a network that no spec describes."""
+    """Yield the reason for names that belong to a known network that no spec describes."""
     for refusal in REFUSALS:
         matching = [name for name in names if re.search(refusal.key, name)]
         if matching:
@@ -165,25 +160,19 @@ def _note(sightings: dict[Any, Any], layout: Layout, piece: Piece, name: str, gr
 
 
 def _config(configs: Configs, start: str, layout: Layout) -> dict[str, Any]:
-    """The constructor arguments that the file holds for a prefix, those that the layout knows."""
+    """Return the constructor arguments that the file holds for a prefix and the layout knows."""
     config = next((config for at, config in configs.items() if at.rstrip("./") == start.rstrip("./")), {})
     return {name: value for name, value in spread(config).items() if name in layout.hints}
 
 
 def _is_part(match: Match, broken: Mapping[str, Sequence[frozenset[str]]]) -> bool:
-    """Whether its arrays are part of a larger network that is incomplete: then they are not read as
-    a smaller one.
-
-    ``broken`` maps the prefixes of incomplete networks to their names.
-    """
+    """Reject a match: its arrays are a fragment of a bigger, incomplete network."""
     around = (match.prefix[: hit.end()] for hit in re.finditer("[./_]|^", match.prefix))
     return any(match.claims <= names for start in around if start != match.prefix for names in broken.get(start, ()))
 
 
 def _largest(matches: Sequence[Match]) -> Iterator[Match]:
-    """Yield, of matches that read the same arrays, the one that reads most of them and explains
-    most of their names.
-    """
+    """Of matches that read the same arrays, yield the one that explains most of their names."""
     by_name: dict[str, list[Match]] = defaultdict(list)
     claims = {id(match): match.claims for match in matches}
     for match in matches:

@@ -1,7 +1,7 @@
-"""Read convgru's own arrays without the spec that belongs to them.
+"""Derive the spec of convgru's own arrays from their names and shapes, where none is stored.
 
-Names and shapes give most of the spec, hints (arguments of ``convgru.network`` or
-``convgru.forecaster``) the rest. What neither gives is assumed to be the default, and reported.
+Hints (arguments of ``convgru.network`` or ``convgru.forecaster``) give the rest of the spec. What
+neither gives is assumed to be the default, and reported.
 """
 
 from __future__ import annotations
@@ -51,13 +51,14 @@ _ARRAY = re.compile(
 
 
 def is_ours(name: str) -> bool:
-    """Whether an array of this name is a parameter of a layer of convgru's."""
+    """Whether an array of this name is a parameter of one of convgru's layers."""
     return _PARAMETER.fullmatch(name) is not None
 
 
 def prefixes(names: Iterable[str]) -> list[str]:
-    """Return the prefixes below which arrays have convgru's names, a forecaster's for its encoder,
-    decoder and readout together.
+    """Return the prefixes of the networks among arrays with convgru's names.
+
+    A forecaster's encoder, decoder and readout count as one network.
     """
     names = set(names)
     found: set[str] = set()
@@ -69,9 +70,7 @@ def prefixes(names: Iterable[str]) -> list[str]:
 
 
 def of_network(names: Iterable[str], prefix: str) -> list[str]:
-    """Return those of ``names`` that belong to the network at ``prefix``; what else a module holds
-    is left out.
-    """
+    """Return the names that belong to the network at ``prefix``, without its module's others."""
     below = [name for name in names if name.startswith(prefix)]
     whole = any(name.startswith(f"{prefix}encoder.layers.") for name in below)
     roots = ("encoder.layers.", "decoder.layers.", "readout.") if whole else ("layers.",)
@@ -79,7 +78,7 @@ def of_network(names: Iterable[str], prefix: str) -> list[str]:
 
 
 def sentence(assumed: Mapping[str, Any]) -> str:
-    """Return the sentence on arguments that were assumed."""
+    """Return the sentence that reports which arguments were assumed."""
     values = ", ".join(f"{name}={value!r}" for name, value in assumed.items())
     return f"neither the file nor a hint gives {values}: assumed, a hint of that name says otherwise"
 
@@ -110,12 +109,11 @@ def spec_of(shapes: Shapes, hints: Mapping[str, Any]) -> tuple[Spec, dict[str, A
 
 
 def hints_in(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
-    """Return the constructor arguments of a ``config.json`` as hints, for a network whose arrays
-    have these shapes.
+    """Return the constructor arguments of a ``config.json`` as hints.
 
-    JSON has no tuples, so that a list is for each layer or for each dimension, whichever its length
-    says. Raises WeightsError where it may be either. What the shapes say better, and what no spec
-    knows, is left out.
+    JSON has no tuples: its lists are per layer or per dimension, whichever length fits the arrays.
+    Raises WeightsError where both do. Arguments that the shapes determine, and those that are no
+    part of a spec, are left out.
     """
     start = "encoder." if _is_forecaster(shapes) else ""
     layers = 1 + max(int(hit[1]) for name in shapes if (hit := re.match(rf"{start}layers\.(\d+)\.", name)))
@@ -130,7 +128,7 @@ def hints_in(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
 
 
 def _sorted_out(name: str, value: list[Any], layers: int, ndim: int) -> Any:
-    """A list as it is (for each layer), or as a tuple (for each dimension)."""
+    """Return a list as it is (for each layer), or as a tuple (for each dimension)."""
     pairs = [tuple(each) if isinstance(each, list) else each for each in value]
     if layers == ndim and any(each != pairs[0] for each in pairs) and not any(isinstance(each, list) for each in value):
         raise WeightsError(
@@ -179,9 +177,7 @@ def _forecaster(shapes: Shapes, hints: Mapping[str, Any]) -> tuple[ForecasterSpe
 
 
 def assumed(spec: NetworkSpec, given: Container[str]) -> dict[str, Any]:
-    """Return the arguments of ``convgru.network`` that change what a spec computes and are not in
-    ``given``.
-    """
+    """Return the arguments that change what a spec computes and are not in ``given``."""
     first, layers = spec.layers[0], spec.layers
     values: dict[str, Any] = {
         "groups": [layer.groups for layer in layers],
@@ -209,7 +205,7 @@ def assumed(spec: NetworkSpec, given: Container[str]) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """A value that is the same for all layers, or all dimensions, as it is written short."""
+    """Return one value for what is the same in all layers, or in all dimensions."""
     while isinstance(value, (list, tuple)) and value and all(each == value[0] for each in value):
         value = value[0]
     return value

@@ -1,6 +1,4 @@
-"""Reject a match if the modules that hold the network also hold arrays that the layout does not
-account for.
-"""
+"""Reject a match if its modules also hold arrays that the layout does not account for."""
 
 from __future__ import annotations
 
@@ -13,11 +11,7 @@ from convgru.importers.match import Match, some
 
 
 def check_unclaimed(match: Match, names: Sequence[str]) -> None:
-    """Raise NoFitError if the modules that hold the cells hold arrays that the layout has no place
-    for.
-
-    ``names`` are those of all arrays, sorted. Arrays of other modules are ignored.
-    """
+    """Raise NoFitError if the cells' modules hold arrays that the layout has no place for."""
     claims, unclaimed = match.claims, []
     strays = [re.compile(stray) for stray in match.layout.strays]
     for home, deep in sorted(_homes(match)):
@@ -34,8 +28,10 @@ def check_unclaimed(match: Match, names: Sequence[str]) -> None:
 
 
 def _homes(match: Match) -> set[tuple[str, bool]]:
-    """The prefixes of the modules that hold the cells, and whether everything below them belongs to
-    the cell.
+    """Modules in which every array must be accounted for.
+
+    Of each, the prefix, and whether everything below it counts, or only names with a layer's
+    number.
     """
     homes: set[tuple[str, bool]] = set()
     for layer in range(len(match.spec.layers)):

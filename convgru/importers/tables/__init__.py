@@ -1,6 +1,4 @@
-"""The foreign layouts that convgru reads and writes, as data; tests/goldens holds what the
-originals computed.
-"""
+"""The foreign layouts as data; tests/goldens holds what the originals computed."""
 
 from __future__ import annotations
 

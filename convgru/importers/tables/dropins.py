@@ -124,8 +124,9 @@ _KAMO_GATES = {"gru": "rzn", "lstm": "ifgo", "peephole": "ifgo", "rnn": "h"}
 
 
 def _convolutional_rnn(kind: str, *, bare: bool) -> Layout:
-    """Its stacks, or its cells (``bare``), whose arrays have the same names without layer and
-    direction.
+    """Layout of kamo-naoyuki/pytorch_convolutional_rnn: stacks, or its cells (``bare``).
+
+    The arrays of cells have the same names, without layer and direction.
     """
     end, rows = "" if bare else "_l{layer}{dir}", _KAMO_GATES[kind]
     pieces = [Piece(f"weight_{part}{end}", f"weight_{part}", rows) for part in ("ih", "hh")]

@@ -1,6 +1,4 @@
-"""Keras, Flax linen, Haiku, Sonnet and TensorFlow 1: kernels with the channels last, four gates as
-one tensor.
-"""
+"""Keras, Flax linen, Haiku, Sonnet and TensorFlow 1: channels last, gates in one tensor."""
 
 from __future__ import annotations
 
@@ -82,7 +80,10 @@ _ONE = Piece("", "bias", "f", constant=1.0)
 
 
 def _linen(name: str, start: str, directions: tuple[str, ...] = ("",)) -> Layout:
-    """Flax adds one to the forget gate at run time, without biases too."""
+    """Layout of Flax linen's ConvLSTMCell, one or both directions.
+
+    Flax adds one to the forget gate at run time, without biases too.
+    """
     return Layout(
         name=name,
         title="Flax linen ConvLSTMCell",

@@ -19,9 +19,7 @@ def joined(key: str, rows: str, negative: str = "", update: str = "") -> tuple[P
 
 
 def three(*keys: str, update: str = "") -> tuple[Piece, ...]:
-    """A GRU with a convolution for each gate, in the order r, z, n, whose z weighs the new value:
-    h' = (1−z)∘h + z∘n.
-    """
+    """A GRU with one convolution per gate, in the order r, z, n, and h' = (1−z)∘h + z∘n."""
     r, z, n = keys
     return (
         *joined(r, "r", update=update),

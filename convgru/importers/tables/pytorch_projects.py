@@ -66,8 +66,9 @@ RVM = Layout(
 
 
 def _dgmr(name: str, weight: str, u: str, v: str) -> Layout:
-    """Spectral norm, divided out by the file's own vectors u and v, as the original does in
-    evaluation.
+    """Layout of DGMR's ConvGRU, with spectral norm by parametrization or by hook.
+
+    The weight is divided by uᵀWv with the vectors u and v of the file, as in evaluation.
     """
     pieces: list[Piece] = []
     for key, gate in (("cell.read_gate_conv", "r"), ("cell.update_gate_conv", "z"), ("cell.output_conv", "n")):

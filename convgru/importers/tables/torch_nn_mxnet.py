@@ -10,7 +10,7 @@ _TORCH = {"gru": "rzn", "lstm": "ifgo", "rnn": "h"}
 
 
 def _torch(cell: str) -> Layout:
-    """A network without an image: kernels of one pixel on images of one pixel."""
+    """Layout of torch.nn's GRU, LSTM or RNN: kernels of one pixel on images of one pixel."""
     end, rows = "_l{layer}{dir}", _TORCH[cell]
     pieces = [Piece(f"weight_{part}{end}", f"weight_{part}", rows) for part in ("ih", "hh")]
     pieces.append(Piece(f"bias_ih{end}", "bias", rows))
