@@ -70,14 +70,16 @@ def read(
     the default of the original is assumed, and a ``UserWarning`` names each assumed value; a hint
     of the same name silences it. ``convgru.inspect`` returns them.
 
-    Args: path: The file. That of a framework needs the framework, that of Keras h5py. layout: Whose
-        arrays these are: one of ``convgru.importers.LAYOUTS``, or ``"convgru"`` for arrays with
-        convgru's own names whose spec was lost. Default: recognised. prefix: What the names of the
-        network's arrays begin with, if the file holds several networks. spec: The spec of the
-        network, if it is known. The arrays must then have its names and shapes: convgru's own, or
-        those of ``layout``. No hints go with it. **hints: Arguments of the original's constructor,
-        as for ``convgru.adopt``; with ``layout="convgru"`` those of ``convgru.network`` or
-        ``convgru.forecaster``.
+    Args:
+        path: The file. That of a framework needs the framework, that of Keras h5py.
+        layout: Whose arrays these are: one of ``convgru.importers.LAYOUTS``, or ``"convgru"`` for
+            arrays with convgru's own names whose spec was lost. Default: recognised.
+        prefix: What the names of the network's arrays begin with, if the file holds several
+            networks.
+        spec: The spec of the network, if it is known. The arrays must then have its names and
+            shapes: convgru's own, or those of ``layout``. No hints go with it.
+        **hints: Arguments of the original's constructor, as for ``convgru.adopt``; with
+            ``layout="convgru"`` those of ``convgru.network`` or ``convgru.forecaster``.
 
     Returns:
         The weights, in the dtype of the file.

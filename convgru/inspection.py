@@ -67,6 +67,10 @@ def inspect(
     """List the networks in a file.
 
     Arguments and errors are those of ``convgru.read``, except that several networks are no error.
+
+    The file is opened once, and the layout of its arrays recognised once.
+
+    >>> convgru.inspect("model.pt").networks  # doctest: +SKIP
     """
     where, held = Path(path), files.contents(path)
     try:

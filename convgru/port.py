@@ -19,10 +19,12 @@ def build(weights: Weights, backend: str, **options: Any) -> Any:
     The parameters get the weights' dtype and bytes. The module is in its framework's usual mode
     after construction.
 
-    Args: weights: A spec and its arrays. backend: ``"torch"``, ``"flax"``, ``"mindspore"``;
-        ``"jax"`` gives (spec, params). options: Options of the native constructor that are not part
-        of a spec: ``batch_first`` (torch, MindSpore), ``time_major``, ``rngs`` (Flax), ``device``.
-        ``cell=True`` makes a bare cell (ConvGRUCell …) of a network of one layer in one direction.
+    Args:
+        weights: A spec and its arrays.
+        backend: ``"torch"``, ``"flax"``, ``"mindspore"``; ``"jax"`` gives (spec, params).
+        options: Options of the native constructor that are not part of a spec: ``batch_first``
+            (torch, MindSpore), ``time_major``, ``rngs`` (Flax), ``device``. ``cell=True`` makes a
+            bare cell (ConvGRUCell …) of a network of one layer in one direction.
 
     Raises:
         TypeError: ``weights`` is not convgru.Weights, or an option is unknown.
@@ -70,7 +72,19 @@ def extract(net: Any) -> Weights:
 
 
 def load(module: Any, weights: Weights) -> None:
-    """Copy weights into a module of your own model, in place: all of them, or none."""
+    """Copy weights into a module of your own model, in place: all of them, or none.
+
+    ``module`` is a cell, layer, network or forecaster of convgru.torch, convgru.flax or
+    convgru.mindspore, for example ``model.update_block.gru``. Optimizers and wrappers that hold its
+    parameters keep them. The inverse is ``extract(module)``.
+
+    Raises:
+        TypeError: ``weights`` is not convgru.Weights, or ``module`` is not such a module; JAX has
+            none, and ``build(weights, "jax")`` gives new params.
+        WeightsError: The module has another spec, dtype or shape; the message says what differs.
+
+    >>> convgru.load(model.update_block.gru, convgru.read("raft.pth"))  # doctest: +SKIP
+    """
     if not isinstance(weights, Weights):
         raise TypeError(
             f"load expected convgru.Weights, got {type(weights).__name__}; convgru.read or extract make them"

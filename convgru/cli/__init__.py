@@ -1,6 +1,10 @@
 """The command line: ``convgru inspect``, ``convert``, ``parity``, ``doctor``, ``demo``.
 
 docs/command-line.md documents them.
+
+Exit codes: 0; 1 if a number is over budget, an input is bad or a file was kept; 2 on bad usage; 130
+if interrupted. No command replaces a file that exists, whoever wrote it, unless ``--force`` says
+so.
 """
 
 from __future__ import annotations

@@ -119,6 +119,10 @@ def pairs_in(source: Path, target: Path, to: str | None) -> list[tuple[Path, Pat
     """Pair each checkpoint below a folder with the file that it is converted to.
 
     Checkpoints below ``target`` are left out.
+
+    Where two checkpoints of a folder have the same stem (``a.h5`` and ``a.keras``), their files
+    keep the old suffix in the name, so that no two conversions write the same file. Raises
+    WeightsError if there is no checkpoint.
     """
     suffix = TARGETS[to].suffix if to else ".safetensors"
     inside = target.resolve() != source.resolve() and target.resolve().is_relative_to(source.resolve())

@@ -20,6 +20,8 @@ def load(day: str) -> np.ndarray:
     """Return the reflectivity of one day (T, H, W) in dBZ, float32.
 
     No echo, and echoes weaker than 0 dBZ, are 0.
+
+    Raises FileNotFoundError if neither the installed package nor the checkout has the file.
     """
     name = f"fmi_{day}.npz"
     here = Path(__file__).resolve()

@@ -56,6 +56,11 @@ def run(
     """Train in PyTorch, forecast in every framework, print skill and agreement.
 
     The weights and a picture are written.
+
+    Returns whether every framework is within budget of the reference and persistence is beaten, and
+    the figures as plain data. Without matplotlib there is no picture, and the output says so.
+    Raises FileExistsError, before anything is computed, if a file that would be written exists,
+    unless ``force``.
     """
     path, picture = folder / "nowcaster.safetensors", folder / "nowcast.png"
     for each in (path, picture):

@@ -11,7 +11,15 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
-    """Yield a new file beside ``path``, with the same suffix; at the end it replaces ``path``."""
+    """Yield a new file beside ``path``, with the same suffix; at the end it replaces ``path``.
+
+    If the block raises, ``path`` stays as it was and nothing is left behind. A link is followed:
+    its target is replaced. With ``overwrite=False`` a file that exists, before the block or after
+    it, is kept: FileExistsError.
+
+    >>> with replacing("model.safetensors") as temporary:  # doctest: +SKIP
+    ...     temporary.write_bytes(data)
+    """
     target = Path(path).resolve()
     if not overwrite:
         _refuse_existing(path)

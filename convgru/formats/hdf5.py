@@ -33,6 +33,9 @@ def arrays(file: Any, size: int, skip: tuple[str, ...] = ()) -> dict[str, np.nda
     """Return the numeric arrays in an open file of ``size`` bytes by path.
 
     Top-level groups whose names begin with ``skip`` are left out.
+
+    Texts and other kinds are left out. Raises WeightsError for links out of the file, arrays that
+    are made from others, or that claim more than the file can hold.
     """
     datasets = {path: dataset for path, dataset in _datasets(file, "", {}) if not path.startswith(skip)}
     kinds = {path: _dtype(dataset) for path, dataset in datasets.items()}

@@ -1,4 +1,9 @@
-"""Read what a ``config.json`` says of a network: its spec, or constructor arguments."""
+"""Read what a ``config.json`` says of a network: its spec, or constructor arguments.
+
+Folders that ``save_pretrained`` writes (huggingface_hub's PyTorchModelHubMixin) hold
+``config.json`` with the arguments of the class, and ``model.safetensors`` without convgru's
+metadata.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +32,11 @@ def weights_file(folder: Path) -> Path | None:
 
 
 def config_beside(path: Path) -> Spec | Mapping[str, Any] | None:
-    """Return the spec, or the constructor arguments, in the ``config.json`` beside a checkpoint."""
+    """Return the spec, or the constructor arguments, in the ``config.json`` beside a checkpoint.
+
+    Returns None if there is no such file, or if it describes something else. Raises WeightsError if
+    it is not sound JSON of at most 1 MiB, or holds a spec that this version cannot read.
+    """
     config = path.with_name(CONFIG)
     if not config.is_file():
         return None

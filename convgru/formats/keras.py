@@ -1,6 +1,8 @@
 """Read Keras' files and the configs of their recurrent layers; write .weights.h5.
 
 Keras 3 writes .keras and .weights.h5, older versions .h5.
+
+Nothing is passed to Keras' own load_model, which may run code from a file.
 """
 
 from __future__ import annotations
@@ -50,6 +52,10 @@ def contents(path: str | os.PathLike[str]) -> Contents:
     """Return the arrays of a file, and its recurrent layers' arguments.
 
     Arrays are named as the user named the layers; those of optimisers are left out.
+
+    A ``.weights.h5`` holds no arguments. Raises WeightsError, and nothing else, whatever the bytes
+    are; OSError if the file cannot be opened; ImportError, with the command that mends it, without
+    h5py.
     """
     hdf5.h5py()
     where = Path(path)
@@ -110,6 +116,9 @@ def _names_of_layers(file: Any, arrays: Mapping[str, Any]) -> dict[str, str]:
     """Map each layer's path in a file of Keras 3 to the path by the user's names.
 
     For example ``layers/conv_lstm2d_1/`` to ``decoder/``.
+
+    A file keeps the name that the user gave a layer as the attribute ``name`` of the group ``vars``
+    below it.
     """
     places = {name[: hit.end()] for name in arrays for hit in _GROUP.finditer(name)}
     names: dict[str, str] = {}
@@ -240,10 +249,11 @@ def _legacy_prefix(names: tuple[str, ...], arrays: Mapping[str, Any]) -> str:
 def write(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
     """Write a file that ``load_weights`` of Keras 3 takes, whole or not at all.
 
-    Args: arrays: Those of one layer, ``cell/vars/0`` … or ``forward_layer/cell/vars/0`` … of both
-        directions, at the layer's place in a model (``layers/conv_lstm2d_1/cell/vars/0``). Without
-        a place they are those of the model's first such layer. path: The file. The layer's
-        arguments are no part of it.
+    Args:
+        arrays: Those of one layer, ``cell/vars/0`` … or ``forward_layer/cell/vars/0`` … of both
+            directions, at the layer's place in a model (``layers/conv_lstm2d_1/cell/vars/0``).
+            Without a place they are those of the model's first such layer.
+        path: The file. The layer's arguments are no part of it.
 
     Raises:
         WeightsError: Another suffix, other names, or bfloat16.

@@ -26,7 +26,10 @@ _UNSOUND = (
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
-    """Write arrays of any names as numpy.savez does, atomically; equal arrays give equal bytes."""
+    """Write arrays of any names as numpy.savez does, atomically; equal arrays give equal bytes.
+
+    Raises WeightsError for bfloat16, which NumPy's format does not have.
+    """
     if any(array.dtype == ml_dtypes.bfloat16 for array in arrays.values()):
         raise WeightsError(f"{path}: .npz files have no bfloat16: write float32 (Weights.astype), or .safetensors")
     with atomic.replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:

@@ -16,7 +16,11 @@ def room(size: int) -> int:
 
 
 def check(archive: zipfile.ZipFile, size: int, *, compressed: bool = True) -> None:
-    """Raise ValueError for duplicate or encrypted entries, or too large an unpacked size."""
+    """Raise ValueError for duplicate or encrypted entries, or too large an unpacked size.
+
+    ``size`` is that of the file; with ``compressed=False`` the entries may not be compressed and
+    may not take more.
+    """
     entries = archive.infolist()
     if len({info.filename for info in entries}) != len(entries):
         raise ValueError("an entry is there twice")

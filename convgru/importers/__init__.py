@@ -47,17 +47,20 @@ def adopt(
     Where neither arrays nor hints say how the network is configured, the default of the original is
     assumed, and a ``UserWarning`` names each assumed value; a hint of the same name silences it.
 
-    Args: state_dict: Maps names to arrays: NumPy's, tensors of any framework, whatever NumPy can
-        read. The arrays of a dict inside it count as below its name (``params/cell/ih/kernel``). It
-        may be that of a larger model: the network is found in it, everything else is left alone.
+    Args:
+        state_dict: Maps names to arrays: NumPy's, tensors of any framework, whatever NumPy can
+            read. The arrays of a dict inside it count as below its name
+            (``params/cell/ih/kernel``). It may be that of a larger model: the network is found in
+            it, everything else is left alone.
         layout: Whose arrays these are: one of ``convgru.importers.LAYOUTS``, the beginning of
-        several up to a dot, or ``"convgru"`` for arrays with convgru's own names. Default:
-        recognised. prefix: What the names of the network's arrays begin with, if there are several
-        networks. spec: The spec of the network, if it is known; the arrays must have its names and
-        shapes, convgru's own or those of ``layout``. No hints go with it. configs: Hints that a
-        file holds, by the prefix of the arrays that they are about. **hints: Arguments of the
-        original's constructor by their original names: what arrays cannot tell (``nonlinearity``),
-        or what they should agree with (``hidden_dim``).
+            several up to a dot, or ``"convgru"`` for arrays with convgru's own names. Default:
+            recognised.
+        prefix: What the names of the network's arrays begin with, if there are several networks.
+        spec: The spec of the network, if it is known; the arrays must have its names and shapes,
+            convgru's own or those of ``layout``. No hints go with it.
+        configs: Hints that a file holds, by the prefix of the arrays that they are about.
+        **hints: Arguments of the original's constructor by their original names: what arrays cannot
+            tell (``nonlinearity``), or what they should agree with (``hidden_dim``).
 
     Raises:
         WeightsError: No layout fits, or more than one does, or there are several networks; the
@@ -121,7 +124,12 @@ def survey(
     configs: Configs | None = None,
     **hints: Any,
 ) -> Findings:
-    """Return every network of another implementation among some arrays, and the other arrays."""
+    """Return every network of another implementation among some arrays, and the other arrays.
+
+    Arguments as for ``adopt``.
+
+    >>> convgru.importers.survey(torch.load("model.pt")).matches  # doctest: +SKIP
+    """
     return find(state_dict, layout, hints, configs, prefix)[1]
 
 
@@ -162,6 +170,9 @@ def find_own(
     """Return the arrays, and the networks among them that have convgru's own names.
 
     Arguments as for ``own.find``.
+
+    Weight norm, spectral norm and pruning are computed. Raises WeightsError for other
+    parametrizations of our parameters.
     """
     arrays = flattened(state_dict)
     if layout in (None, specless.LAYOUT) and any(map(specless.is_ours, parametrized.unknown(arrays))):

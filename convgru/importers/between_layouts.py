@@ -29,7 +29,11 @@ def to_canonical(match: Match, arrays: Mapping[str, np.ndarray]) -> Weights:
 
 
 def to_foreign(weights: Weights, layout: Layout) -> dict[str, np.ndarray]:
-    """Convert weights to the arrays of a foreign checkpoint; ``adopt`` is the inverse."""
+    """Convert weights to the arrays of a foreign checkpoint; ``adopt`` is the inverse.
+
+    Where the original adds to a gate at run time, that is subtracted, and rounded once. Raises
+    WeightsError if the original has no such network.
+    """
     match = place_in(weights.spec, layout)
     # Adding -0.0, unlike 0.0, changes no bit of any number, -0.0 included.
     foreign = {name: np.full(shape, -0.0, weights.dtype) for name, shape in foreign_shapes(match).items()}

@@ -60,7 +60,10 @@ class Match:
 
     @classmethod
     def of(cls, layout: Layout, spec: NetworkSpec, groups: int | None = None) -> Match:
-        """Lay a known spec out in this layout (for export), as far as the layout can hold it."""
+        """Lay a known spec out in this layout (for export), as far as the layout can hold it.
+
+        ``groups`` are the original's, where its convolutions cut across the gates.
+        """
         first = spec.layers[0]
 
         def is_present(piece: Piece) -> bool:

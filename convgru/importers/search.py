@@ -166,7 +166,10 @@ def _config(configs: Configs, start: str, layout: Layout) -> dict[str, Any]:
 
 
 def _is_part(match: Match, broken: Mapping[str, Sequence[frozenset[str]]]) -> bool:
-    """Reject a match: its arrays are a fragment of a bigger, incomplete network."""
+    """Reject a match: its arrays are a fragment of a bigger, incomplete network.
+
+    ``broken`` maps the prefixes of incomplete networks to their names.
+    """
     around = (match.prefix[: hit.end()] for hit in re.finditer("[./_]|^", match.prefix))
     return any(match.claims <= names for start in around if start != match.prefix for names in broken.get(start, ()))
 

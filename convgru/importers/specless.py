@@ -86,8 +86,10 @@ def sentence(assumed: Mapping[str, Any]) -> str:
 def spec_of(shapes: Shapes, hints: Mapping[str, Any]) -> tuple[Spec, dict[str, Any]]:
     """Derive the spec of a network from the shapes of its arrays.
 
-    Args: shapes: Shape of each array by its canonical name. hints: Arguments of
-        ``convgru.network``, or of ``convgru.forecaster`` where there is a ``readout``.
+    Args:
+        shapes: Shape of each array by its canonical name.
+        hints: Arguments of ``convgru.network``, or of ``convgru.forecaster`` where there is a
+            ``readout``.
 
     Returns: The spec, and the arguments that neither shapes nor hints gave, each with the default
         that was assumed.

@@ -11,7 +11,10 @@ from convgru.importers.match import Match, some
 
 
 def check_unclaimed(match: Match, names: Sequence[str]) -> None:
-    """Raise NoFitError if the cells' modules hold arrays that the layout has no place for."""
+    """Raise NoFitError if the cells' modules hold arrays that the layout has no place for.
+
+    ``names`` are those of all arrays, sorted. Arrays of other modules are ignored.
+    """
     claims, unclaimed = match.claims, []
     strays = [re.compile(stray) for stray in match.layout.strays]
     for home, deep in sorted(_homes(match)):

@@ -26,14 +26,15 @@ DEVIATIONS = 4.0
 COPIES = 8
 """Number of randomly disturbed runs that the standard deviations are estimated from."""
 NUMBERS = 1 << 22
-"""Limit on the numbers in one convolution's windows, all copies together."""
+"""Most numbers in the windows of one convolution, all copies together."""
 HALF = {"float16": (4.0, 16.0), "bfloat16": (4.0, 16.0)}
 """Dtypes with a fixed budget, in eps: forward, gradient."""
 KINKED = ("relu", "leaky_relu", "hard_sigmoid", "hard_sigmoid_0.2")
 KINK = 4.0
-"""Factor on the gradient's budget in half precision for ReLUs and clipped lines: a number that
-rounds across the kink turns a derivative on or off (measured: up to 34 eps; smooth cells stay below
-16).
+"""Factor on the gradient's budget in half precision for ReLUs and clipped lines.
+
+A number that rounds across the kink turns a derivative on or off (measured: up to 34 eps; smooth
+cells stay below 16).
 """
 
 
@@ -92,7 +93,7 @@ def evaluate(
 
 
 def exactly(problem: Problem, steps: int | None = None, *, gradients: bool = True) -> Values:
-    """Compute results and gradients in float64, undisturbed."""
+    """Compute results and gradients in float64, without disturbance."""
     results, slopes = evaluate(problem, steps, gradients=gradients)
     return Values({name: a[0] for name, a in results.items()}, {name: a[0] for name, a in slopes.items()})
 
@@ -156,7 +157,7 @@ def _paired(got: Values, want: Values) -> list[tuple[str, np.ndarray, np.ndarray
 
 
 def _copies_at_once(problem: Problem) -> int:
-    """As many copies as fit in NUMBERS: all of a small network's, one of a large one's."""
+    """The number of copies that fit in NUMBERS: all of a small network's, one of a large one's."""
     layers = problem.weights.spec.recurrent.layers
     fan_in = max(
         prod(step.kernel_size) * max(step.in_channels, step.hidden_channels) for layer in layers for step in layer.steps

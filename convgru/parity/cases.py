@@ -92,7 +92,7 @@ def problem(case: Case, dtype: str) -> Problem:
 
 
 def _extras(case: Case, seed: int, dtype: np.dtype[Any]) -> Extras:
-    """Optional arguments of a case: contexts and targets N(0, 1), masks of zeros and factors."""
+    """Dropout masks (0 or 1.5, like 1/(1−p)), zoneout masks, contexts, targets of a case."""
     rng, spec = np.random.default_rng([seed, 3]), case.spec
     if isinstance(spec, ForecasterSpec):
         if not case.forced or case.steps is None:

@@ -27,7 +27,7 @@ from convgru.weights import Weights
 Progress = Callable[[int, int, str], None]
 DTYPES = ("float32", "float64")
 CHUNK = 4
-"""How many cases make a task."""
+"""Number of cases in a task."""
 
 
 def run(
@@ -50,18 +50,23 @@ def run(
     A backend that cannot compute a dtype on the device is reported with the reason; the report
     fails only if ``backends`` names it.
 
-    Args: cases: which cases; None for the whole table. backends: names of backends; None for all
-        that are installed, or for none if there is a ``module``. module: a network of your own, as
-        ``convgru.parity.Module`` takes it, or the path to import it from: "package.module:name". It
-        may decline cases; at least one must run. dtypes: one or more of float32, float64, float16
-        and bfloat16. device: "cpu", or another of the backends' devices. gradients: whether
-        gradients are compared too. controls: whether to plant faults on purpose, each of which must
-        miss its budget ten times over. fault: plant this one in every case, to see the comparison
-        fail. tf32: leave TF32 on, and widen the budget to its eps. cache: a folder in which JAX
-        keeps its compiled programs for the next run. jobs: number of processes. With more than one,
-        a script must call this below ``if __name__ == "__main__"``, and ``module`` must be
-        picklable; a path always is. progress: called with the number of problems done, their total,
-        and what comes next.
+    Args:
+        cases: Which cases; None for the whole table.
+        backends: Names of backends; None for all that are installed, or for none if there is a
+            ``module``.
+        module: A network of your own, as ``convgru.parity.Module`` takes it, or the path to import
+            it from: "package.module:name". It may decline cases; at least one must run.
+        dtypes: One or more of float32, float64, float16 and bfloat16.
+        device: "cpu", or another of the backends' devices.
+        gradients: Whether gradients are compared too.
+        controls: Whether to plant faults on purpose, each of which must miss its budget ten times
+            over.
+        fault: Plant this one in every case, to see the comparison fail.
+        tf32: Leave TF32 on, and widen the budget to its eps.
+        cache: A folder in which JAX keeps its compiled programs for the next run.
+        jobs: Number of processes. With more than one, a script must call this below ``if __name__
+            == "__main__"``, and ``module`` must be picklable; a path always is.
+        progress: Called with the number of problems done, their total, and what comes next.
     """
     chosen = list(cases) if cases is not None else case_table.table()
     dtypes = [dtypes] if isinstance(dtypes, str) else dtypes

@@ -1,4 +1,4 @@
-"""A user's own network as a backend of the comparison."""
+"""A user's network as a backend of the comparison."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Module:
         return {} if self.tensors == "numpy" else registry.get(self.tensors).versions()
 
     def precise(self) -> AbstractContextManager[Any]:
-        """A context in which float32 means float32."""
+        """Return a context in which float32 means float32, without TF32."""
         return nullcontext() if self.tensors == "numpy" else registry.get(self.tensors).precise()
 
     def execute(
@@ -144,7 +144,7 @@ def load(path: str) -> Module:
 
 
 def as_module(given: Any) -> Module:
-    """Make a Module of what ``convgru.parity.run`` was given: a Module, a path, or what runs."""
+    """Make a Module from a Module, a path, or an object that runs."""
     if isinstance(given, Module):
         return given
     return load(given) if isinstance(given, str) else Module(given)

@@ -1,6 +1,4 @@
-"""Which cases there are: each option on the cells it matters to, and the pairs of options that
-interact.
-"""
+"""The cases: each option on the cells it matters to, and pairs of options that interact."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def compare_cases(settings: Settings, cases: Sequence[Case], dtype: str) -> Repo
 
 
 def compare_solution(settings: Settings, solution: Solution) -> Report:
-    """Run every backend on one problem that is solved already."""
+    """Run every backend on one problem whose solution is known."""
     runners, report = _begin(settings)
     with _around(settings, runners):
         for name, runner in runners.items():
@@ -87,7 +87,7 @@ def compare_faults(settings: Settings, cases: Sequence[Case], dtype: str) -> Rep
 
 
 def _begin(settings: Settings) -> tuple[dict[str, Any], Report]:
-    """Find what is to be compared, by name, and start a report."""
+    """Look up the backends by name, and start a report."""
     report = Report.empty(settings.device, settings.tf32)
     runners: dict[str, Any] = {}
     if settings.module is not None:
@@ -110,7 +110,7 @@ def _begin(settings: Settings) -> tuple[dict[str, Any], Report]:
 
 @contextmanager
 def _around(settings: Settings, runners: dict[str, Any]) -> Iterator[None]:
-    """Context in which TF32 is off, unless asked for, and compiled programs go to the cache."""
+    """Settings in force during a task: TF32, compile cache."""
     with ExitStack() as stack:
         for runner in runners.values():
             if not settings.tf32:
@@ -121,7 +121,7 @@ def _around(settings: Settings, runners: dict[str, Any]) -> Iterator[None]:
 
 
 def _rows(report: Report, solution: Solution, runner: Any, name: str, faulty: Weights | None = None) -> list[Row]:
-    """Rows of one backend; if it cannot compute the problem none, and the reason in the report."""
+    """Rows of one backend; if it cannot compute the problem, no rows and a reason in the report."""
     key = f"{name} {solution.problem.weights.dtype} {report.device}"
     if not isinstance(runner, Module):
         try:

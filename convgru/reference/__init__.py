@@ -32,24 +32,31 @@ def run(
 ) -> tuple[Any, tuple[Any, ...]]:
     """Run a network in float64.
 
-    Args: weights: the network. x: input (T, B, C, *S). state: initial state, one entry for each
-        layer and direction, h or (h, c), of shape (B, H, *S); None for zeros. lengths: (B,), valid
-        frames of each sample. Past its end the output is zero, and its final state is the one after
-        its last valid frame. context: for each layer and direction (B, G·H, *S) or (T, B, G·H, *S),
-        added to the pre-activations. masks: of dropout and zoneout, named as
-        ``convgru.spec.shapes.mask_shapes`` says. return_all_layers: return a tuple of every layer's
-        output instead of the last one's. last_only: return the output of the last valid frame
-        alone, (B, H, *S); zeros if there is none. steps: how many frames a forecaster predicts;
-        required there. targets: (steps, B, C, *S), a forecaster's true frames. forced: (steps, B)
-        of bool; where true, the next step reads the target, not the prediction. resume: continue an
-        earlier forecast: x is its last frame (1, B, C, *S), predicted or true, and ``state`` the
-        state that it returned.
+    Args:
+        weights: The network.
+        x: Input (T, B, C, *S).
+        state: Initial state, one entry for each layer and direction, h or (h, c), of shape (B, H,
+            *S); None for zeros.
+        lengths: (B,), valid frames of each sample. Past its end the output is zero, and its final
+            state is the one after its last valid frame.
+        context: For each layer and direction (B, G·H, *S) or (T, B, G·H, *S), added to the
+            pre-activations.
+        masks: Of dropout and zoneout, named as ``convgru.spec.shapes.mask_shapes`` says.
+        return_all_layers: Return a tuple of every layer's output instead of the last one's.
+        last_only: Return the output of the last valid frame alone, (B, H, *S); zeros if there is
+            none.
+        steps: How many frames a forecaster predicts; required there.
+        targets: (steps, B, C, *S), a forecaster's true frames.
+        forced: (steps, B) of bool; where true, the next step reads the target, not the prediction.
+        resume: Continue an earlier forecast: x is its last frame (1, B, C, *S), predicted or true,
+            and ``state`` the state that it returned.
 
     Returns:
         Output (T, B, H, *S), or a forecaster's frames (steps, B, C, *S), and the final state.
 
-    Raises: ValueError: an argument has the wrong size; the message says what was expected and what
-        came. TypeError: an argument is of the wrong kind.
+    Raises:
+        ValueError: an argument has the wrong size; the message says what was expected and what
+            came. TypeError: an argument is of the wrong kind.
     """
     spec = weights.spec
     x = as_float64(spec.title, "x", x)

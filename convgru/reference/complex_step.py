@@ -23,7 +23,7 @@ Arrays = Mapping[str, np.ndarray]
 STEP = 1e-30
 """Imaginary step of the derivatives: far below rounding, so that nothing is lost."""
 CHUNK = 1 << 21
-"""How many complex numbers of perturbed outputs to hold at once."""
+"""Most complex numbers of perturbed outputs to hold at once."""
 
 
 def gradient(

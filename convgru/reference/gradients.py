@@ -56,8 +56,9 @@ def taped(
     ops: TapedOps | None = None,
     copies: int = 1,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Results (``output``, ``state.0.h`` …) and gradients of every leaf, with a leading axis of
-    ``copies``.
+    """Results (``output``, ``state.0.h`` …) and gradients of every leaf, for ``copies`` runs.
+
+    The copies are a leading axis of every array.
 
     Args:
         spec: the network.

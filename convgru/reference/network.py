@@ -42,7 +42,7 @@ def complete_extras(spec: Spec, x: np.ndarray, extras: Extras, steps: int | None
 
 
 def called(spec: Spec, x: np.ndarray) -> tuple[Caller, CallSizes]:
-    """The check of a call on x (T, B, C, *S), of whatever real dtype, and the sizes of the call."""
+    """Return the checker for this call and its sizes; ``x`` is (T, B, C, *S) of any real dtype."""
     caller = Caller(spec.title, spec, "TBCS", _describe, accepts=lambda expected, given: True)
     return caller, caller.input(x, "float64")
 

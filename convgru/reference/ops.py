@@ -41,7 +41,7 @@ Params = Mapping[str, "Kernel | NormPart | np.ndarray"]
 
 
 def prepare(spec: CellSpec, own: Mapping[str, np.ndarray]) -> Params:
-    """Prepare one plain cell's parameters, given by their short names, for the operations below."""
+    """Prepare one cell's parameters, given by their short names, for the operations below."""
     ndim, gates = spec.ndim, spec.gates
     p: dict[str, Kernel | NormPart | np.ndarray] = {
         "ih": kernel(own["weight_ih"], spec.input_convolution),
@@ -76,7 +76,7 @@ def _rows(weight: np.ndarray, ndim: int, start: int, stop: int | None) -> np.nda
 
 
 def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, np.ndarray]) -> Params:
-    """The parameters of a forecaster's readout in the form that the ops below take."""
+    """Prepare the parameters of a forecaster's readout for the operations below."""
     ones = (1,) * spec.ndim
     return {
         "readout": kernel(arrays["readout.weight"], Convolution(ones, ones, ones, padding="valid")),
@@ -85,7 +85,7 @@ def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, np.ndarray]) -> P
 
 
 def kernel(weight: np.ndarray, geometry: Convolution) -> Kernel:
-    """Reshape (..., gates·groups·rows, in, *k) to one matrix for each group, as ``conv`` wants it."""
+    """Reshape (..., gates·groups·rows, in, *k) to one matrix for each group, for ``conv``."""
     lead = weight.shape[: -(len(geometry.kernel_size) + 2)]
     columns = prod(weight.shape[len(lead) + 1 :])
     cut = weight.reshape(*lead, geometry.gates, geometry.groups, -1, columns)
@@ -99,7 +99,7 @@ def channel_vector(v: np.ndarray, ndim: int) -> np.ndarray:
 
 
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-"""What NumPy calls the padding modes."""
+"""NumPy's names of the padding modes."""
 
 
 def conv(x: np.ndarray, p: Params, name: str) -> np.ndarray:

@@ -7,11 +7,15 @@ from math import sqrt
 import numpy as np
 
 SCALE = 2.0**-34
-"""What stands for eps: small enough for responses to be linear and for no ReLU to switch, and far
-above float64's own rounding."""
+"""Size of the errors that stand for eps.
+
+It is small enough for responses to be linear and for no ReLU to switch, and far above float64's
+eps.
+"""
 WALK = 0.2
-"""Rounding error of a sum of n terms, a random walk, in units of eps·√n·√(sum of squares);
-docs/parity.md.
+"""Rounding error of a sum of n terms, in units of eps·√n·√(sum of squares): a random walk.
+
+docs/parity.md derives it.
 """
 
 
@@ -22,8 +26,9 @@ class Rounding:
         self.rng = np.random.default_rng(seed)
 
     def sum(self, value: np.ndarray, squares: np.ndarray, terms: int, extra: float = 0.0) -> np.ndarray:
-        """Disturb a sum of ``terms`` terms, whose squares sum to ``squares``, by (extra + √terms/5)
-        eps.
+        """Disturb a sum of ``terms`` terms by (extra + √terms/5) eps.
+
+        ``squares`` is the sum of the squares of the terms.
         """
         if not extra and not terms:
             return value

@@ -1,5 +1,6 @@
-"""Reverse-mode differentiation of NumPy code: a ``Tensor`` records its operands, ``backward``
-visits them.
+"""Reverse-mode differentiation of NumPy code.
+
+A ``Tensor`` records its operands; ``backward`` visits them in reverse.
 
 An adjoint is a sum of terms, and computers round each addition. So besides its value an ``Adjoint``
 may carry the number of its terms and the sum of their squares, which tell
@@ -203,12 +204,11 @@ FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
     np.broadcast_arrays: _same_shapes,
     np.broadcast_to: _broadcast_to,
 }
-"""What NumPy's functions do with tensors: as much of each as the reference uses."""
+"""NumPy's functions for tensors, as far as the reference uses them."""
 
 
 def backward(results: Iterable[tuple[Tensor, Array]], rounding: Rounding | None = None) -> dict[Tensor, Array]:
-    """Derivatives of the sum of results times cotangents with respect to every tensor without
-    operands.
+    """Derivatives, with respect to every tensor without operands, of Σ result·cotangent.
 
     With ``rounding`` every adjoint is disturbed as rounding would disturb it.
     """

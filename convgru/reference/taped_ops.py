@@ -32,7 +32,7 @@ DERIVATIVES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 class TapedOps:
-    """``convgru.reference.ops`` for tensors."""
+    """``convgru.reference.ops`` for tensors, with derivatives and, if asked for, rounding."""
 
     split = staticmethod(ops.split)
     split_rz_n = staticmethod(ops.split_rz_n)

@@ -73,8 +73,10 @@ def explicit(options: type, defaults: Mapping[str, Any]) -> Callable[[Class], Cl
     It stands on ``__init__`` itself, which the class must define, so that a subclass with a
     constructor of its own shows its own.
 
-    Args: options: a TypedDict, the table of the class's options. defaults: those of the options
-        that ``convgru.network`` does not have, or has under another name.
+    Args:
+        options: A TypedDict, the table of the class's options.
+        defaults: Those of the options that ``convgru.network`` does not have, or has under another
+            name.
     """
 
     def decorate(cls: Class) -> Class:
