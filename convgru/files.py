@@ -85,9 +85,10 @@ def read(
         The weights, in the dtype of the file.
 
     Raises:
-        WeightsError: The bytes are not sound, or are not one network, whatever they are. OSError:
-            The file cannot be opened. ImportError: The framework is missing that the suffix means;
-            the message holds the command that installs it.
+        WeightsError: The bytes are not sound, or are not one network, whatever they are.
+        OSError: The file cannot be opened.
+        ImportError: The framework of the suffix is missing; the message gives the command that
+            installs it.
 
     >>> weights = convgru.read("model.safetensors")  # doctest: +SKIP
     """

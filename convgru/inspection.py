@@ -91,21 +91,21 @@ def _survey(
     if not rest or layout == OWN:
         survey = Survey(path, own, tuple(rest))
         return replace(survey, ambiguity=_several(own)) if weights is None else _chosen(survey, weights, own[0])
-    within, found = importers.find(rest, layout, hints, held.configs, prefix)
+    within, findings = importers.find(rest, layout, hints, held.configs, prefix)
     foreign = tuple(
-        Network(m.prefix, m.label, m.layout.name, m.spec, m.assumed, held.stored_at(m.prefix)) for m in found.matches
+        Network(m.prefix, m.label, m.layout.name, m.spec, m.assumed, held.stored_at(m.prefix)) for m in findings.matches
     )
-    others = tuple(each.label for each in found.others)
-    survey = Survey(path, (*own, *foreign), found.left, found.reasons, others)
+    others = tuple(each.label for each in findings.others)
+    survey = Survey(path, (*own, *foreign), findings.left, findings.reasons, others)
     if own:  # which convgru.read prefers to another system's
         return replace(survey, ambiguity=_several(own)) if weights is None else _chosen(survey, weights, own[0])
     try:
-        match = importers.only(found, within, prefix)
+        match = importers.only(findings, within, prefix)
     except WeightsError as error:
         if not foreign:
             raise
         return replace(survey, ambiguity=str(error))
-    return _chosen(survey, importers.weights_of(match, within), foreign[found.matches.index(match)])
+    return _chosen(survey, importers.weights_of(match, within), foreign[findings.matches.index(match)])
 
 
 def _chosen(survey: Survey, weights: Weights, network: Network) -> Survey:
@@ -125,10 +125,14 @@ def _own_networks(
 ) -> tuple[tuple[Network, ...], Weights | None, dict[str, np.ndarray]]:
     """The networks in convgru's own layout, the weights if there is one, and other arrays."""
     if (declared := files.declared_in(held, layout, prefix, hints)) is not None:
-        found = declared.networks(prefix)
-        networks = tuple(Network(at, repr(at), OWN, each.spec) for at, each in found.items())
-        rest = {name: array for name, array in arrays.items() if not (found and name.startswith(tuple(found)))}
-        return networks, next(iter(found.values())) if len(found) == 1 else None, rest
+        declared_weights = declared.networks(prefix)
+        networks = tuple(Network(at, repr(at), OWN, each.spec) for at, each in declared_weights.items())
+        rest = {
+            name: array
+            for name, array in arrays.items()
+            if not (declared_weights and name.startswith(tuple(declared_weights)))
+        }
+        return networks, next(iter(declared_weights.values())) if len(declared_weights) == 1 else None, rest
     computed, matches = importers.find_own(arrays, layout, prefix, hints, config=held.config)
     if not matches:
         return (), None, dict(arrays)

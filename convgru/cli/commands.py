@@ -135,12 +135,12 @@ def _compare_file(args: argparse.Namespace) -> Report:
 
 def doctor(args: argparse.Namespace) -> int:
     """Print, for every backend, versions, devices and what would run; or what installs it."""
-    found = {"convgru": convgru.__version__, "python": platform.python_version(), "numpy": np.__version__}
+    versions = {"convgru": convgru.__version__, "python": platform.python_version(), "numpy": np.__version__}
     backends = {name: _examined(name) for name in registry.ROOMS}
-    if publish(args, json.dumps({**found, "backends": backends}, indent=1)):
+    if publish(args, json.dumps({**versions, "backends": backends}, indent=1)):
         from convgru.cli import console
 
-        console.show_doctor(found, backends)
+        console.show_doctor(versions, backends)
     return 0
 
 

@@ -96,24 +96,24 @@ def adopt_with_assumptions(
     state_dict = flattened(state_dict)
     if spec is not None and layout not in (None, specless.LAYOUT):
         return _restore(state_dict, layout, spec, prefix, hints), {}
-    found: Match | own.OwnMatch
+    match: Match | own.OwnMatch
     arrays, matches = find_own(state_dict, layout, prefix, hints, spec=spec, config=config)
     if matches:
-        found = own.only(matches)
+        match = own.only(matches)
     else:
         arrays, findings = find(state_dict, layout, hints, configs, prefix)
-        found = only(findings, arrays, prefix)
-    return weights_of(found, arrays), found.assumed
+        match = only(findings, arrays, prefix)
+    return weights_of(match, arrays), match.assumed
 
 
-def weights_of(found: Match | own.OwnMatch, state_dict: Mapping[str, Any]) -> Weights:
+def weights_of(match: Match | own.OwnMatch, state_dict: Mapping[str, Any]) -> Weights:
     """Return the weights of a match. Raises WeightsError unless all are arrays of one dtype."""
-    needed = {name: as_array(name, state_dict[name]) for name in found.claims}
+    needed = {name: as_array(name, state_dict[name]) for name in match.claims}
     dtypes = {str(array.dtype) for array in needed.values()}
     if len(dtypes) > 1:
         raise WeightsError(f"adopt expected one dtype for all arrays, got {', '.join(sorted(dtypes))}")
     dtype_of(dtypes.pop())
-    return to_canonical(found, needed) if isinstance(found, Match) else found.weights(needed)
+    return to_canonical(match, needed) if isinstance(match, Match) else match.weights(needed)
 
 
 def survey(
@@ -221,9 +221,9 @@ def export(weights: Weights, layout: str, *, prefix: str | None = None) -> dict[
     """
     if layout == specless.LAYOUT:
         return {_below(prefix, ".") + name: array for name, array in weights.arrays.items()}
-    found = _placed(weights.spec, layout).layout
-    start = _below(prefix, found.separator)
-    return {start + name: array for name, array in to_foreign(weights, found).items()}
+    variant = _placed(weights.spec, layout).layout
+    start = _below(prefix, variant.separator)
+    return {start + name: array for name, array in to_foreign(weights, variant).items()}
 
 
 def _below(prefix: str | None, separator: str) -> str:
@@ -246,27 +246,27 @@ def _placed(spec: Any, layout: str) -> Match:
 def _candidates(name: str | None) -> list[Layout]:
     if name is None:
         return [each for each in LAYOUTS.values() if not each.named]
-    found = [each for key, each in LAYOUTS.items() if key == name or key.startswith(f"{name}.")]
-    if not found:
+    layouts = [each for key, each in LAYOUTS.items() if key == name or key.startswith(f"{name}.")]
+    if not layouts:
         raise WeightsError(f"layout expected one of {', '.join(LAYOUTS)}, got {name!r}")
-    return found
+    return layouts
 
 
-def only(found: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Match:
-    """Return the one network that was found. Raises WeightsError if there are none or several."""
-    exact = [each for each in found.matches if prefix and each.prefix.rstrip("./") == prefix.rstrip("./")]
-    matches = exact or list(found.matches)
-    if len(matches) == 1 and (exact or not found.others):
+def only(findings: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Match:
+    """Return the one network. Raises WeightsError if there are none or several."""
+    exact = [each for each in findings.matches if prefix and each.prefix.rstrip("./") == prefix.rstrip("./")]
+    matches = exact or list(findings.matches)
+    if len(matches) == 1 and (exact or not findings.others):
         return matches[0]
     if matches:
-        raise WeightsError(_several([*matches, *(() if exact else found.others)]))
-    names = [] if found.reasons else ["known are " + ", ".join(sorted({key.partition(".")[0] for key in LAYOUTS}))]
-    if prefix and not found.reasons and not any(begins(name, prefix) for name in shapes):
+        raise WeightsError(_several([*matches, *(() if exact else findings.others)]))
+    names = [] if findings.reasons else ["known are " + ", ".join(sorted({key.partition(".")[0] for key in LAYOUTS}))]
+    if prefix and not findings.reasons and not any(begins(name, prefix) for name in shapes):
         raise WeightsError(f"no array lies below the prefix {prefix!r}; there are {examples(shapes)}")
     where = "" if prefix is None else f" that begin with {prefix!r}"
     unknown = parametrized.unknown(shapes)
     names += [parametrized.advice(unknown)] if unknown else []
-    lines = [f"no known layout fits the arrays {examples(shapes)}{where}", *_shortened(found.reasons), *names]
+    lines = [f"no known layout fits the arrays {examples(shapes)}{where}", *_shortened(findings.reasons), *names]
     raise WeightsError("\n".join(lines))
 
 

@@ -61,12 +61,12 @@ def prefixes(names: Iterable[str]) -> list[str]:
     A forecaster's encoder, decoder and readout count as one network.
     """
     names = set(names)
-    found: set[str] = set()
+    starts: set[str] = set()
     for match in filter(None, map(_ARRAY.fullmatch, names)):
         inner = match["part"].partition("layers.")[0]
         whole = f"{match['prefix']}readout.weight" in names
-        found.add(match["prefix"] if whole else match["prefix"] + inner)
-    return sorted(found)
+        starts.add(match["prefix"] if whole else match["prefix"] + inner)
+    return sorted(starts)
 
 
 def of_network(names: Iterable[str], prefix: str) -> list[str]:
@@ -158,24 +158,24 @@ def _forecaster(shapes: Shapes, hints: Mapping[str, Any]) -> tuple[ForecasterSpe
         part, _, inside_name = name.partition(".")
         if part in parts:
             parts[part][inside_name] = shape
-    own = {name: value for name, value in hints.items() if name in ("patch", "residual", "feedback", "decoder")}
-    rest = {name: value for name, value in hints.items() if name not in own and name not in ("channels",)}
+    options = {name: value for name, value in hints.items() if name in ("patch", "residual", "feedback", "decoder")}
+    rest = {name: value for name, value in hints.items() if name not in options and name not in ("channels",)}
     inner, missing = _network(parts["encoder"], rest)
     given = {**_arguments(parts["encoder"], rest), **rest}
     inside = given.pop("in_channels")
-    patch = own.get("patch", 1)
+    patch = options.get("patch", 1)
     pixels = patch**inner.ndim if isinstance(patch, int) else prod(patch)
     if inside % pixels:
         raise ValueError(f"patch expected a divisor of the encoder's {inside} channels, got {patch!r}")
     channels = hints.get("channels", inside // pixels)
-    decoder: Any = own.pop("decoder", bool(parts["decoder"]))
+    decoder: Any = options.pop("decoder", bool(parts["decoder"]))
     if decoder is True and parts["decoder"]:
         decoder, _ = _network(parts["decoder"], rest)
-    spec = forecaster(given.pop("cell"), channels, given.pop("hidden_channels"), decoder=decoder, **own, **given)
+    spec = forecaster(given.pop("cell"), channels, given.pop("hidden_channels"), decoder=decoder, **options, **given)
     defaults = {"patch": spec.patch, "residual": spec.residual, "feedback": spec.feedback}
-    told = {name: _short(value) for name, value in defaults.items() if name not in own}
+    assumed_here = {name: _short(value) for name, value in defaults.items() if name not in options}
     skipped = ("output_size", "merge", "bidirectional")  # a forecaster has none
-    return spec, {**told, **{name: value for name, value in missing.items() if name not in skipped}}
+    return spec, {**assumed_here, **{name: value for name, value in missing.items() if name not in skipped}}
 
 
 def assumed(spec: NetworkSpec, given: Container[str]) -> dict[str, Any]:

@@ -143,12 +143,12 @@ def deviations(problem: Problem, steps: int | None, exact: Values) -> tuple[dict
         noisy = evaluate(problem, steps, gradients=bool(exact.gradients), ops=ops, copies=copies)
         for key, got, want in _paired(noisy, exact):
             squares[key] = squares.get(key, 0.0) + ((got - want) ** 2).sum(axis=0)
-    found: dict[str, float] = {}
+    deviation: dict[str, float] = {}
     for key, _, want in _paired(exact, exact):
         scale = max(1.0, _largest(want)) * SCALE
-        found[key] = _largest(np.sqrt(squares[key] / COPIES)) / scale
-    results = {name: found["result " + name] for name in exact.results}
-    return results, {name: found["gradient " + name] for name in exact.gradients}
+        deviation[key] = _largest(np.sqrt(squares[key] / COPIES)) / scale
+    results = {name: deviation["result " + name] for name in exact.results}
+    return results, {name: deviation["gradient " + name] for name in exact.gradients}
 
 
 def _paired(got: Values, want: Values) -> list[tuple[str, np.ndarray, np.ndarray]]:

@@ -81,19 +81,19 @@ def run(
     total, done = len(chosen) * len(dtypes), 0
     tell = progress or (lambda done, total, text: None)
     report = Report.empty(device, tf32)
-    for (part, dtype), found in zip(chunks, reports(tasks, jobs), strict=True):
+    for (part, dtype), part_report in zip(chunks, reports(tasks, jobs), strict=True):
         tell(done, total, f"{part[-1].name} {dtype}" if part else "")
-        report.add(found)
+        report.add(part_report)
         done += len(part)
-        if not found.backends:
+        if not part_report.backends:
             return report  # which fails: nothing was compared
     if controls and fault is None and report.rows:
         tell(done, total, "planted faults")
         ran = {row.case for row in report.rows}
         usable = [case for case in chosen if case.name in ran]
         faults: list[Task] = [partial(compare_faults, settings, usable, dtype) for dtype in dtypes if dtype not in HALF]
-        for found in reports(faults, jobs):
-            report.add(found)
+        for part_report in reports(faults, jobs):
+            report.add(part_report)
     tell(total, total, "done")
     return report
 

@@ -22,9 +22,10 @@ TENSORS = ("numpy", "torch", "jax")
 class Module:
     """A user's network: ``run(spec, arrays, x, state, **call) -> (output, state)``.
 
-    Args: given: the function ``run``, an object with this method, or a class of such objects that
-        takes no arguments. name: what the report calls it; the name of the function or class if
-        None.
+    Args:
+        given: the function ``run``, an object with this method, or a class of such objects that
+            takes no arguments.
+        name: what the report calls it; the name of the function or class if None.
 
     ``run`` is called once for each case:
 

@@ -56,7 +56,8 @@ def run(
 
     Raises:
         ValueError: an argument has the wrong size; the message says what was expected and what
-            came. TypeError: an argument is of the wrong kind.
+            came.
+        TypeError: an argument is of the wrong kind.
     """
     spec = weights.spec
     x = as_float64(spec.title, "x", x)

@@ -43,15 +43,15 @@ def gradient(
     extras = complete_extras(weights.spec, x, extras, steps)
     leaves = leaves_of(weights, x, complete_state(weights.spec, x, state), extras)
     width = max(1, CHUNK // max(1, cotangents[0].size * 16))
-    found: dict[str, np.ndarray] = {}
+    gradients: dict[str, np.ndarray] = {}
     for name, leaf in leaves.items():
         parts = []
         for start in range(0, leaf.size, width):
             units = np.eye(min(width, leaf.size - start), leaf.size, start)
             direction = {name: units.reshape(-1, *leaf.shape)}
             parts.append(_derivatives(weights.spec, leaves, direction, cotangents, steps, extras))
-        found[name] = np.concatenate(parts).reshape(leaf.shape)
-    return found
+        gradients[name] = np.concatenate(parts).reshape(leaf.shape)
+    return gradients
 
 
 def derivatives(

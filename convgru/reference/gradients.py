@@ -73,7 +73,7 @@ def taped(
     tensors = {n: Tensor(np.broadcast_to(a, (copies, *a.shape)), extra=1.0) for n, a in leaves.items()}
     held: Any = tensors
     layers, final = compute(
-        spec, held, held["x"], nest_state(spec, tensors), steps, extras, leaves=held, ops=ops, settle=ops.settle
+        spec, held, held["x"], nest_state(spec, tensors), steps, extras, leaves=held, ops=ops, on_state=ops.round_state
     )
     tops: Any = layers[-1]
     results: dict[str, Tensor] = {"output": tops, **dict(state_leaves(spec, final))}

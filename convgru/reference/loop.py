@@ -28,14 +28,14 @@ class Call:
         context: for each layer and direction the arrays (B, *S, G·H) of all frames.
         masks: by the names of ``convgru.spec.shapes.mask_shapes``.
         ops: the operations: ``convgru.reference.ops``, or a taped or disturbed form of them.
-        settle: a function applied to every new state.
+        on_state: a function applied to every new state.
     """
 
     lengths: np.ndarray | None = None
     context: Sequence[Frames] | None = None
     masks: Mapping[str, np.ndarray] | None = None
     ops: Any = ops
-    settle: Callable[[Any], Any] | None = None
+    on_state: Callable[[Any], Any] | None = None
 
 
 def run(
@@ -49,27 +49,27 @@ def run(
         ones = (1,) * (spec.ndim + 1)
         valid = [(call.lengths > t).reshape(-1, *ones) for t in range(len(frames))]
         frames = [np.where(v, frame, 0) for v, frame in zip(valid, frames, strict=True)]
-    heads = dict.fromkeys(spec.directions, frames)
+    inputs = dict.fromkeys(spec.directions, frames)
     layers: list[Frames] = []
     final: list[Parts] = []
     for index, cell in enumerate(spec.layers):
         for d, direction in enumerate(spec.directions):
             entry = index * len(spec.directions) + d
             layer = _Layer(spec, cell, arrays, prefix + layer_prefix(index, direction), entry, call)
-            heads[direction], parts = layer(heads[direction], state[entry], valid, direction == "bwd")
+            inputs[direction], parts = layer(inputs[direction], state[entry], valid, direction == "bwd")
             final.append(parts)
-        layers.append(_merged(spec, heads, call.ops, valid))
+        layers.append(_merged(spec, inputs, call.ops, valid))
         if spec.bidirectional == "layer":
-            heads = dict.fromkeys(spec.directions, layers[-1])
-        heads = {d: _dropped(spec, index, d, head, call) for d, head in heads.items()}
+            inputs = dict.fromkeys(spec.directions, layers[-1])
+        inputs = {d: _dropped(spec, index, d, frames, call) for d, frames in inputs.items()}
     return layers, final
 
 
-def _merged(spec: NetworkSpec, heads: Mapping[str, Frames], ops: Any, valid: Any) -> Frames:
+def _merged(spec: NetworkSpec, outputs: Mapping[str, Frames], ops: Any, valid: Any) -> Frames:
     """One output for each frame: output[t] belongs to frame t in both directions."""
     if spec.bidirectional is None:
-        return heads["fwd"]
-    return [equations.merge(ops, spec.merge, a, b) for a, b in zip(heads["fwd"], heads["bwd"], strict=True)]
+        return outputs["fwd"]
+    return [equations.merge(ops, spec.merge, a, b) for a, b in zip(outputs["fwd"], outputs["bwd"], strict=True)]
 
 
 def _dropped(spec: NetworkSpec, index: int, direction: str, frames: Frames, call: Call) -> Frames:
@@ -84,7 +84,7 @@ class _Layer:
     def __init__(self, spec: NetworkSpec, cell: CellSpec, arrays: Arrays, prefix: str, entry: int, call: Call) -> None:
         self.steps = cell.steps
         self.params = [
-            ops.prepare(step, _own(arrays, prefix + inner))
+            ops.prepare(step, _layer_arrays(arrays, prefix + inner))
             for step, inner in zip(cell.steps, step_prefixes(cell), strict=True)
         ]
         self.call = call
@@ -93,8 +93,8 @@ class _Layer:
         self.recurrent = masks.get(f"recurrent.{entry}")
         self.zone: Callable[[int], Parts | list[float]] | None = None
         if f"zoneout.{entry}.h" in masks:
-            own = [masks[f"zoneout.{entry}.{name}"] for name in cell.state_names]
-            self.zone = lambda t: tuple(mask[t] for mask in own)
+            zone_masks = [masks[f"zoneout.{entry}.{name}"] for name in cell.state_names]
+            self.zone = lambda t: tuple(mask[t] for mask in zone_masks)
         elif spec.zoneout:  # in evaluation each unit keeps its mean
             self.zone = lambda t: [spec.zoneout] * len(cell.state_names)
 
@@ -116,10 +116,10 @@ class _Layer:
             new = equations.step_of(spec)(ops, spec, p, gates_x, new, context, self.recurrent)
         if self.zone is not None:
             new = equations.zoneout(self.zone(t), old, new)
-        return new if self.call.settle is None else tuple(map(self.call.settle, new))
+        return new if self.call.on_state is None else tuple(map(self.call.on_state, new))
 
 
-def _own(arrays: Arrays, prefix: str) -> Arrays:
+def _layer_arrays(arrays: Arrays, prefix: str) -> Arrays:
     return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
 

@@ -79,12 +79,13 @@ def compute(
     *,
     leaves: Arrays | None = None,
     ops: Any = ops,
-    settle: Callable[[Any], Any] | None = None,
+    on_state: Callable[[Any], Any] | None = None,
 ) -> tuple[list[np.ndarray], tuple[Any, ...]]:
     """Compute the outputs of all layers and the final state, without checks.
 
     Arrays may be complex, carry further leading axes, or be ``convgru.reference.tape.Tensor``.
-    ``leaves``, if given, replace the context's arrays; ``ops`` and ``settle`` as in ``loop.Call``.
+    ``leaves``, if given, replace the context's arrays; ``ops`` and ``on_state`` are those of
+    ``loop.Call``.
     """
     ndim = spec.ndim
 
@@ -104,7 +105,7 @@ def compute(
         length = x.shape[-(ndim + 3)]
         context = [split(a) if many else [last(a)] * length for a, many in zip(moved, timed, strict=True)]
     masks = None if extras.masks is None else {name: last(array) for name, array in extras.masks.items()}
-    call = loop.Call(extras.lengths, context, masks, ops, settle)
+    call = loop.Call(extras.lengths, context, masks, ops, on_state)
     begin = [tuple(map(last, entry)) if isinstance(entry, tuple) else (last(entry),) for entry in state]
     if isinstance(spec, ForecasterSpec):
         assert steps is not None

@@ -40,30 +40,32 @@ class NormPart:
 Params = Mapping[str, "Kernel | NormPart | np.ndarray"]
 
 
-def prepare(spec: CellSpec, own: Mapping[str, np.ndarray]) -> Params:
+def prepare(spec: CellSpec, arrays: Mapping[str, np.ndarray]) -> Params:
     """Prepare one cell's parameters, given by their short names, for the operations below."""
     ndim, gates = spec.ndim, spec.gates
     p: dict[str, Kernel | NormPart | np.ndarray] = {
-        "ih": kernel(own["weight_ih"], spec.input_convolution),
-        "hh": kernel(own["weight_hh"], spec.recurrent_convolution(gates)),
+        "ih": kernel(arrays["weight_ih"], spec.input_convolution),
+        "hh": kernel(arrays["weight_hh"], spec.recurrent_convolution(gates)),
     }
     if spec.reset == "before":
         cut = 2 * spec.hidden_channels
-        p["hh_rz"] = kernel(_rows(own["weight_hh"], ndim, 0, cut), spec.recurrent_convolution(2))
-        p["hh_n"] = kernel(_rows(own["weight_hh"], ndim, cut, None), spec.recurrent_convolution(1))
+        p["hh_rz"] = kernel(_rows(arrays["weight_hh"], ndim, 0, cut), spec.recurrent_convolution(2))
+        p["hh_n"] = kernel(_rows(arrays["weight_hh"], ndim, cut, None), spec.recurrent_convolution(1))
     for name in ("bias", "bias_hn"):
-        if name in own:
-            p[name] = channel_vector(own[name], ndim)
+        if name in arrays:
+            p[name] = channel_vector(arrays[name], ndim)
     for name in ("peephole_i", "peephole_f", "peephole_o") if spec.peephole is not None else ():
         if spec.peephole == "conv":
-            p[name] = kernel(own[name], spec.recurrent_convolution(1))
+            p[name] = kernel(arrays[name], spec.recurrent_convolution(1))
         else:  # (..., H, *S) as (..., 1, *S, H), to be multiplied with images
-            p[name] = np.expand_dims(np.moveaxis(own[name], -(ndim + 1), -1), -(ndim + 2))
+            p[name] = np.expand_dims(np.moveaxis(arrays[name], -(ndim + 1), -1), -(ndim + 2))
     if spec.norm is not None:
         start = 0
         for part, groups in zip(NORMED[spec.cell], spec.norm.groups, strict=True):
             stop = start + len(part) * spec.hidden_channels
-            weight, bias = (channel_vector(own[f"norm_{kind}"][..., start:stop], ndim) for kind in ("weight", "bias"))
+            weight, bias = (
+                channel_vector(arrays[f"norm_{kind}"][..., start:stop], ndim) for kind in ("weight", "bias")
+            )
             p["norm_" + part] = NormPart(groups, spec.norm.eps, weight, bias, ndim)
             start = stop
     return p
@@ -142,13 +144,13 @@ def peep(c: np.ndarray, p: Params, name: str) -> np.ndarray:
 
 def norm(a: np.ndarray, p: Params, part: str) -> np.ndarray:
     """Group norm over space and the channels of each group, then weight and bias by channel."""
-    own = p["norm_" + part]
-    assert isinstance(own, NormPart)
-    axes = (*range(-(own.ndim + 2), -2), -1)
-    cut = a.reshape(*a.shape[:-1], own.groups, -1)
+    affine = p["norm_" + part]
+    assert isinstance(affine, NormPart)
+    axes = (*range(-(affine.ndim + 2), -2), -1)
+    cut = a.reshape(*a.shape[:-1], affine.groups, -1)
     centred = cut - cut.mean(axis=axes, keepdims=True)
-    scaled = centred / np.sqrt((centred * centred).mean(axis=axes, keepdims=True) + own.eps)
-    return np.asarray(scaled.reshape(a.shape) * own.weight + own.bias)
+    scaled = centred / np.sqrt((centred * centred).mean(axis=axes, keepdims=True) + affine.eps)
+    return np.asarray(scaled.reshape(a.shape) * affine.weight + affine.bias)
 
 
 def add_channel(a: np.ndarray, p: Params, name: str) -> np.ndarray:

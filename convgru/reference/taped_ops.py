@@ -85,12 +85,12 @@ class TapedOps:
 
     def norm(self, a: Tensor, p: Params, part: str) -> Tensor:
         """Group norm over space and the channels of each group, then weight and bias by channel."""
-        own: Any = p["norm_" + part]
-        assert isinstance(own, NormPart)
-        axes = (*range(-(own.ndim + 2), -2), -1)
-        cut = a.value.reshape(*a.shape[:-1], own.groups, -1)
+        affine: Any = p["norm_" + part]
+        assert isinstance(affine, NormPart)
+        axes = (*range(-(affine.ndim + 2), -2), -1)
+        cut = a.value.reshape(*a.shape[:-1], affine.groups, -1)
         centred = cut - cut.mean(axis=axes, keepdims=True)
-        deviation = np.sqrt((centred * centred).mean(axis=axes, keepdims=True) + own.eps)
+        deviation = np.sqrt((centred * centred).mean(axis=axes, keepdims=True) + affine.eps)
         scaled = centred / deviation
         if self.rounding is not None:
             scaled = self.rounding.result(scaled)
@@ -105,7 +105,7 @@ class TapedOps:
             return Adjoint(value, ((g**2 + mean**2 + slope**2) / deviation**2).reshape(a.shape), 3)
 
         normal = Tensor(scaled.reshape(a.shape), [(a, pull)])
-        return normal * own.weight + own.bias
+        return normal * affine.weight + affine.bias
 
     def activation(self, name: str, a: Tensor) -> Tensor:
         """The activation called ``name``."""
@@ -121,8 +121,8 @@ class TapedOps:
         before = Tensor(a.value, [(a, lambda adjoint: adjoint._replace(terms=0))], extra=1.0)
         return Tensor(y, [(before, pull)])
 
-    def settle(self, state: Tensor) -> Tensor:
-        """A new state."""
+    def round_state(self, state: Tensor) -> Tensor:
+        """Disturb a new state as rounding would; without a ``Rounding`` it is returned as it is."""
         if self.rounding is None:
             return state
         return Tensor(
