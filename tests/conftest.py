@@ -1,6 +1,4 @@
-"""Make tests/support importable; leave out the tests of frameworks that are not installed, and
-report which.
-"""
+"""Make tests/support importable; leave out, and report, tests whose framework is not installed."""
 
 from __future__ import annotations
 

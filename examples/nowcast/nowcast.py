@@ -1,6 +1,4 @@
-"""Train a nowcaster in PyTorch, write it to a file, forecast with that file in other frameworks:
-one page to start from.
-"""
+"""Train a nowcaster in PyTorch, write it to a file, and forecast with it in other frameworks."""
 
 import argparse
 

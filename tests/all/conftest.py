@@ -11,8 +11,9 @@ from convgru.calls import Extras
 
 @pytest.fixture(params=("reference", *registry.ROOMS))
 def execute(request):
-    """A function (weights, x, state=None, lengths=None, context=None) -> output, state, of the
-    reference or of a backend.
+    """A function (weights, x, state=None, lengths=None, context=None) -> (output, state).
+
+    Of the reference, or of one backend.
     """
     if request.param == "reference":
         return reference.run

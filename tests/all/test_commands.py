@@ -1,6 +1,4 @@
-"""Commands that need frameworks: conversions to each framework's own file, parity of a file,
-doctor.
-"""
+"""Commands that need frameworks: conversion to each framework's files, parity of a file, doctor."""
 
 from __future__ import annotations
 
@@ -57,7 +55,7 @@ def test_another_systems_layout_in_a_frameworks_file(tmp_path, capsys, layout, n
     target = tmp_path / f"v{suffix}"
     assert main(["convert", str(tmp_path / "w.safetensors"), str(target), "--to", layout]) == 0
     assert "equal byte for byte" in capsys.readouterr().out
-    assert convgru.read(target).equal(weights)  # recognised, without being told
+    assert convgru.read(target).equal(weights)  # recognised, without a layout given
 
 
 def test_a_framework_that_misses_leaves_no_file(file, tmp_path, capsys, monkeypatch):

@@ -1,6 +1,4 @@
-"""One mistake, one exception and one sentence in every framework: a table of wrong calls, made of
-each.
-"""
+"""One mistake, one exception and one sentence in every framework: a table of wrong calls."""
 
 from __future__ import annotations
 
@@ -70,7 +68,7 @@ ELSEWHERE = {
     ("reference", "no array"): "the reference takes whatever NumPy makes an array of",
     ("reference", "forced, kind"): "the reference takes whatever NumPy makes an array of",
     ("reference", "a step both ways"): "the reference has no steps",
-    ("mindspore", "lengths, kind"): "MindSpore makes tensors of lists before anybody can look at them",
+    ("mindspore", "lengths, kind"): "MindSpore makes tensors of lists before a layer can check them",
 }
 """What a framework cannot be asked, with the reason."""
 

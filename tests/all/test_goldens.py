@@ -1,6 +1,4 @@
-"""What other implementations computed, reproduced by the reference and by every backend that is
-installed.
-"""
+"""Results of other implementations, reproduced by the reference and every installed backend."""
 
 from __future__ import annotations
 
@@ -41,7 +39,7 @@ def test_convlstm_pytorch(execute):
 
 @pytest.mark.parametrize("name", ["conv1d_rnn", "conv2d_gru", "conv2d_lstm", "conv2d_peephole", "conv3d_gru"])
 def test_convolutional_rnn(execute, name):
-    """Directions, lengths, dilation, even kernels and peepholes, in one, two and three dimensions."""
+    """Directions, lengths, dilation, even kernels and peepholes, in one to three dimensions."""
     meta, state_dict, arrays = load_golden(f"convolutional_rnn.{name}")
     x, want = arrays["x"], arrays["output"]
     if meta["args"].get("batch_first"):
@@ -64,8 +62,9 @@ def test_biconvgru(execute):
 
 
 def test_bidirectional_conv_lstm(execute):
-    """With its batch norm folded; that its backward half is in reversed time, and its states side
-    by side, is its own.
+    """With its batch norm folded into the weights.
+
+    The original keeps its backward half in reversed time, and its states side by side.
     """
     meta, state_dict, arrays = load_golden("bidirectional_conv_lstm")
     y, state = execute(convgru.adopt(state_dict, **meta["args"]), arrays["x"].swapaxes(0, 1))

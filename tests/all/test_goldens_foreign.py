@@ -1,6 +1,4 @@
-"""What the older systems of everybody computed, reproduced from their checkpoints by the reference
-and by every backend.
-"""
+"""Results of older systems, from their checkpoints, by the reference and every backend."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""convgru.load: weights into a cell, layer, network or forecaster inside the user's own model, in
-place, whole or not at all.
+"""convgru.load: weights into a part of the user's own model, in place, whole or not at all.
+
+The part may be a cell, a layer, a network or a forecaster.
 """
 
 from __future__ import annotations
@@ -147,9 +148,7 @@ class TestTorch:
 @pytest.mark.skipif("torch" not in INSTALLED, reason="PyTorch is not installed")
 @pytest.mark.parametrize(("golden", "layout"), [("raft_convgru", "raft"), ("raft_sepconvgru", "raft_sep")])
 def test_the_recurrent_part_of_rafts_model_is_swapped_and_written_back(tmp_path, golden, layout):
-    """From RAFT's checkpoint into a cell inside a model of ours, and back to the file that RAFT
-    reads, byte for byte.
-    """
+    """From RAFT's checkpoint into a cell inside another model, and back, byte for byte."""
     import torch
 
     meta, state_dict, _ = load_golden(f"foreign/{golden}")

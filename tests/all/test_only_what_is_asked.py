@@ -1,6 +1,4 @@
-"""What a call imports, opens and recognises: the framework that it names and no other, each file
-once, each layout once.
-"""
+"""A call imports only the framework it names, opens each file once, recognises each layout once."""
 
 from __future__ import annotations
 
@@ -52,9 +50,7 @@ os._exit(0)  # not a word from a framework that takes leave
 
 
 def imported_by(calls, folder):
-    """The frameworks, and rooms, that stand in a fresh interpreter's sys.modules after each of
-    these calls.
-    """
+    """The frameworks and backends in a fresh interpreter's sys.modules after each of the calls."""
     convgru.write(convgru.init(convgru.network("gru", 1, 2)), folder / "w.safetensors")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "GLOG_v": "3"}
     command = [sys.executable, "-c", PROGRAM.format(calls=calls)]
@@ -94,9 +90,7 @@ def _record(event, arguments):
 
 @pytest.fixture(scope="module")
 def opened():
-    """The names of the files that are opened for reading; the hook itself stays until the process
-    ends.
-    """
+    """The names of the files opened for reading; the audit hook stays until the process ends."""
     sys.addaudithook(_record)
     return OPENED
 

@@ -1,6 +1,4 @@
-"""Weights through every framework in a row, and through every kind of file, come back equal to the
-byte.
-"""
+"""Weights through every framework in a row and every kind of file come back equal to the byte."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Run by tox in another folder, with python -I: the wheel alone gives the four imports, typed, with
-the demo's data.
+"""Check the installed wheel: the four frameworks' modules, type information, the demo's data.
+
+Run by tox in another folder, with python -I.
 """
 
 from __future__ import annotations

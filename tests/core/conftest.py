@@ -1,4 +1,4 @@
-"""Fixtures of the core's tests: Python in a subprocess, with modules blocked or not."""
+"""Fixtures of the core's tests: Python and the command line in a subprocess, files to read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from support import load_golden
 
 import convgru
+from convgru.registry import FRAMEWORKS
 
 BLOCK = """
 import sys
@@ -19,6 +23,11 @@ class Blocked:
         if name.partition(".")[0] in {names!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Blocked())
+"""
+MAIN = """
+import sys
+from convgru.cli import main
+sys.exit(main({arguments!r}))
 """
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -53,6 +62,25 @@ def python(tmp_path: Path) -> Run:
 def convgru_cli(tmp_path: Path) -> Run:
     """Run ``python -m convgru`` in an empty folder."""
     return lambda *arguments: _run(["-m", "convgru", *map(str, arguments)], tmp_path)
+
+
+@pytest.fixture
+def bare_cli(python: Run) -> Run:
+    """Run the command line where the modules ``blocked`` are not installed, after ``before``."""
+
+    def run(*arguments: str, blocked: tuple[str, ...] = tuple(FRAMEWORKS), before: str = "") -> Any:
+        return python(before + MAIN.format(arguments=list(arguments)), blocked=blocked)
+
+    return run
+
+
+@pytest.fixture
+def two_systems(tmp_path: Path) -> Path:
+    """f.npz: networks of two systems, and an array of neither, in the command line's folder."""
+    arrays = {f"encoder.{name}": array for name, array in load_golden("pytorch_convgru")[1].items()}
+    arrays |= {f"decoder.{name}": array for name, array in load_golden("convlstm_pytorch")[1].items()}
+    np.savez(tmp_path / "f.npz", **arrays, **{"head.weight": np.ones((1, 2, 1, 1))})
+    return tmp_path / "f.npz"
 
 
 @pytest.fixture

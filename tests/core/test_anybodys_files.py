@@ -112,7 +112,7 @@ def test_every_assumed_argument_is_named_and_a_hint_of_that_name_is_all_it_takes
 
 
 def test_a_stride_that_nothing_tells_is_assumed_aloud(tmp_path):
-    """The network comes out with stride 1: whoever reads it is told."""
+    """The network comes out with stride 1, with a warning."""
     spec = convgru.network("lstm", 2, 3, stride=2, dilation=(1, 2), padding="valid")
     with pytest.warns(UserWarning, match=r"gives groups=1, stride=1, .*dilation=1, .*padding='same'"):
         assert convgru.adopt(convgru.init(spec).arrays, "convgru").spec.layers[0].stride == (1, 1)
@@ -224,9 +224,7 @@ def test_inspect_reads_what_read_reads(tmp_path):
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_any_shapes_and_hints_are_a_network_or_a_weights_error(data):
-    """Arrays of a stranger under our names: nothing but WeightsError, whatever their shapes and
-    whatever a config says.
-    """
+    """Arrays under our names, of any shape and with any config, raise nothing but WeightsError."""
     spec = data.draw(st.sampled_from([each for each, _ in LOST.values()]))
     arrays = dict(convgru.init(spec).arrays)
     for name in data.draw(st.lists(st.sampled_from(list(arrays)), max_size=2, unique=True)):

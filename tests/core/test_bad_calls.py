@@ -1,6 +1,4 @@
-"""Calls that do not fit a network: the message names the object, what was expected, what came and
-where.
-"""
+"""Calls that do not fit a network: the message says what was expected, what came and where."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command convert: files and folders, ours and other systems', verified, whole or not at all."""
+"""The command convert: files and folders, any layout to ours or another, whole or not at all."""
 
 from __future__ import annotations
 
@@ -126,9 +126,7 @@ def test_the_suffix_of_keras_is_enough(convgru_cli, tmp_path):
 
 
 def test_a_rounded_forget_bias_is_within_budget(convgru_cli, tmp_path):
-    """Linen adds one to the forget bias at run time; where that is subtracted, one rounding is
-    left.
-    """
+    """Linen adds one to the forget bias at run time; subtracting it leaves one rounding."""
     made = convgru.init(convgru.network("lstm", 2, 3), 3)
     biased = {name: array + np.float32(1e-8) for name, array in made.arrays.items()}
     biased["layers.0.fwd.bias"] = np.full(12, 1e-8, np.float32)
@@ -140,13 +138,11 @@ def test_a_rounded_forget_bias_is_within_budget(convgru_cli, tmp_path):
 
 
 def test_what_the_file_does_not_tell_is_said(convgru_cli, tmp_path):
-    """Arrays hold no padding: what it is taken as stands in the output, of inspect and of convert,
-    until a hint tells it.
-    """
+    """Arrays hold no padding: inspect and convert print the assumed one until a hint gives it."""
     convgru.write(convgru.init(LSTM), tmp_path / "w.weights.h5", layout="keras")
-    told = "assumed strides=1, padding=valid, dilation_rate=1, activation=tanh, recurrent_activation=sigmoid: hints"
+    assumed = "assumed strides=1, padding=valid, dilation_rate=1, activation=tanh, recurrent_activation=sigmoid: hints"
     for command in (("inspect", "w.weights.h5"), ("convert", "w.weights.h5", "v.safetensors")):
-        assert told in " ".join(convgru_cli(*command).stdout.split())
+        assert assumed in " ".join(convgru_cli(*command).stdout.split())
     assert convgru.inspect(tmp_path / "w.weights.h5").networks[0].assumed["padding"] == "valid"
     hints = [f"--hint={name}" for name in ("strides=1", "padding=same", "dilation_rate=1", "activation=tanh")]
     last = "--hint=recurrent_activation=sigmoid"

@@ -1,6 +1,4 @@
-"""Every layout out and in again, at its place in a larger model; and the one list of what can be
-written.
-"""
+"""Export to every layout, import again, inside a larger model; the documented list of layouts."""
 
 from __future__ import annotations
 
@@ -27,8 +25,9 @@ def networks_of(name):
 
 @pytest.mark.parametrize("name", ORIGINALS)
 def test_what_was_adopted_goes_back_to_its_place(name):
-    """Under the names of the checkpoint it came from, and no others: byte for byte, or rounded once
-    where sums are taken apart.
+    """Export restores the names of the imported checkpoint, and no others.
+
+    Byte for byte, or rounded once where biases that were summed are taken apart.
     """
     found = list(networks_of(name))
     if not found:
@@ -103,9 +102,7 @@ def test_every_system_in_the_list_takes_some_network(tmp_path, family):
 
 
 def test_the_documented_list_is_the_table():
-    """Every system that can be written stands in docs/coming-from.md, with the suffix of its files,
-    and no other.
-    """
+    """docs/coming-from.md lists exactly the systems that can be written, with their suffixes."""
     rows = re.findall(r"^\| `([\w.]+)` \| `(\.[\w.]+)` \|", DOCS.read_text(), re.MULTILINE)
     assert dict(rows) == dict(importers.EXPORTS)
     assert [name for name, _ in rows] == sorted(importers.EXPORTS)

@@ -1,6 +1,4 @@
-"""Keras' own files give Keras' own numbers: the goldens were computed by Keras 3 and are held
-against the float64 reference.
-"""
+"""Files of Keras reproduce Keras' numbers: goldens by Keras 3 against the float64 reference."""
 
 from __future__ import annotations
 
@@ -79,8 +77,9 @@ NAMES = {
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_go_by_the_names_that_the_user_gave_them(name, suffix, recwarn):
-    """The file may call them by class and number: that place is accepted too, and returned for
-    whoever writes there.
+    """Layers are found by the user's names, or by class and number as the file calls them.
+
+    Either is accepted as a prefix; the file's own place is returned, for whoever writes there.
     """
     path = FOREIGN / f"{name}{suffix}"
     found = convgru.inspect(path)

@@ -1,6 +1,4 @@
-"""Files of Keras that nobody should trust: WeightsError whatever the bytes are, and never more
-memory than they are worth.
-"""
+"""Hostile Keras files: WeightsError whatever the bytes are, and no memory beyond their size."""
 
 from __future__ import annotations
 

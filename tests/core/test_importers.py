@@ -1,4 +1,4 @@
-"""Foreign layouts: the originals' numbers, exact round trips, and sentences for what does not fit."""
+"""Foreign layouts: the originals' numbers, exact round trips, messages for what does not fit."""
 
 from __future__ import annotations
 
@@ -69,8 +69,9 @@ def test_biconvgru_gives_the_originals_numbers():
 
 
 def test_bidirectional_conv_lstm_gives_the_originals_numbers():
-    """But for its quirks: there the backward half is in reversed time, and states stand side by
-    side along the width.
+    """The numbers agree but for the original's quirks.
+
+    Its backward half is in reversed time, and its states stand side by side along the width.
     """
     meta, state_dict, arrays = load_golden("bidirectional_conv_lstm")
     weights = convgru.adopt(state_dict, **meta["args"])
@@ -92,16 +93,14 @@ def test_a_batch_norm_is_folded_in_float64_and_rounded_once():
     start = "conv_lstm_cells.1.gates.0"
     s = exact.arrays["layers.0.bwd.weight_hh"] / single[f"{start}.conv_h.weight"]
     gamma, variance = (single[f"{start}.bn2d.{part}"].astype(float) for part in ("weight", "running_var"))
-    np.testing.assert_allclose(s[:, 0, 0, 0], (gamma / np.sqrt(variance + 1e-5)), rtol=1e-14)
+    assert_close(s[:, 0, 0, 0], gamma / np.sqrt(variance + 1e-5))
     without = {name: array for name, array in single.items() if not re.search(r"conv_[xh]\.bias", name)}
     assert convgru.adopt(without).spec == weights.spec  # its convolutions need no biases: the batch norm has one
 
 
 @pytest.mark.parametrize("ndim", [1, 2])
 def test_groups_that_cut_across_gates_become_dense(ndim):
-    """The original's convolution divides all rows in groups, which is a group convolution of one
-    gate, here.
-    """
+    """Groups that divide the rows of all gates together cannot be a gate's own: a dense kernel."""
     rng, kernel = np.random.default_rng(2), (3, 2)[:ndim]
     foreign = {
         "weight_ih_l0": rng.standard_normal((12, 3, *kernel)),
@@ -118,7 +117,7 @@ def test_groups_that_cut_across_gates_become_dense(ndim):
             ops.conv(x[..., :width], {"k": ops.kernel(weight, geometry)}, "k")
             for weight, geometry in ((whole, plain), (foreign[f"{name}_l0"], grouped))
         )
-        np.testing.assert_allclose(got, want, atol=1e-13)
+        assert_close(got, want)
         assert np.count_nonzero(whole) == foreign[f"{name}_l0"].size
 
 
@@ -163,8 +162,8 @@ def test_biases_of_peepholes_are_summed_in():
     weights = random_weights(convgru.network("lstm", 2, 3, peephole="conv"))
     foreign = importers.export(weights, KAMO)
     more = {f"bias_p{gate}_l0": np.full(3, float(number)) for number, gate in enumerate("ifo", start=1)}
-    found = convgru.adopt({**foreign, **more}).arrays["layers.0.fwd.bias"] - weights.arrays["layers.0.fwd.bias"]
-    np.testing.assert_allclose(found, np.repeat([1.0, 2.0, 0.0, 3.0], 3), atol=1e-14)
+    added = convgru.adopt({**foreign, **more}).arrays["layers.0.fwd.bias"] - weights.arrays["layers.0.fwd.bias"]
+    assert_close(added, np.repeat([1.0, 2.0, 0.0, 3.0], 3))
 
 
 def test_biases_are_summed_in_float64_and_rounded_once():

@@ -24,16 +24,14 @@ READABLE = [path for path in GOLDENS if path.stem not in REFUSED]
 
 @pytest.mark.parametrize("path", READABLE, ids=lambda path: path.stem)
 def test_the_originals_constructor_arguments_are_hints(path):
-    """As our users write them, and as JSON has them: lists for tuples, dicts for the arguments of
-    what is around.
-    """
+    """As Python has them and as JSON has them: lists for tuples, dicts for nested arguments."""
     meta, arrays, _ = load_golden(f"foreign/{path.stem}")
     hints = {"prefix": meta["prefix"], **meta["args"], **SEVERAL.get(path.stem, {})}
-    told = convgru.adopt(arrays, **hints)
+    expected = convgru.adopt(arrays, **hints)
     module = {f"net.module.{name}" if "/" not in name else f"net/{name}": array for name, array in arrays.items()}
     del hints["prefix"]
     if path.stem not in SEVERAL:
-        assert convgru.adopt(module, **hints).equal(told)
+        assert convgru.adopt(module, **hints).equal(expected)
 
 
 SIZES = (
@@ -118,11 +116,11 @@ PARTS = {
 def test_what_may_be_missing_is_missing_as_a_whole(name):
     spec = {"hzzone": {}, "linen": {}, "peephole": {"peephole": "conv"}}[name]
     layout = "convolutional_rnn.peephole" if name == "peephole" else name
-    own = {**importers.export(random_weights(convgru.network("lstm", 1, 2, **spec)), layout), **PARTS[name]}
-    convgru.adopt(own)
+    complete = {**importers.export(random_weights(convgru.network("lstm", 1, 2, **spec)), layout), **PARTS[name]}
+    convgru.adopt(complete)
     for missing in PARTS[name]:
         with pytest.raises(convgru.WeightsError, match=f"optional arrays are incomplete: missing '.*{missing[:3]}"):
-            convgru.adopt({key: array for key, array in own.items() if key != missing})
+            convgru.adopt({key: array for key, array in complete.items() if key != missing})
 
 
 def test_two_arrays_of_one_name_are_refused():

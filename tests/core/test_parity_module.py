@@ -1,6 +1,4 @@
-"""The table of cases on somebody's own network: what it is given, what it may decline, and what is
-not let pass.
-"""
+"""Parity of a user's own network: what it is called with, may decline, and must not get wrong."""
 
 import sys
 

@@ -1,5 +1,4 @@
-"""What the budgets catch: small errors planted in the results of single convolutions, over the
-whole table.
+"""What the budgets catch: small errors in the results of single convolutions, over the whole table.
 
 The backend is the float64 reference itself with one convolution disturbed: each number of its
 results is off by 100 eps of the dtype, up or down at random. Every convolution call of every case
@@ -21,9 +20,7 @@ SIZE = 100
 
 
 class Calls(TapedOps):
-    """Notes for each call of a convolution which kernel it reads: where the kernel's numbers lie in
-    memory.
-    """
+    """For each call of a convolution, the kernel that it reads; None if its result is all zero."""
 
     def __init__(self):
         super().__init__()
@@ -40,7 +37,7 @@ class Calls(TapedOps):
 
 
 class Planted(TapedOps):
-    """Each copy's results are off in the calls that are its own."""
+    """The results of copy i of the batch are off in the calls ``calls[i]``."""
 
     def __init__(self, calls, size):
         super().__init__()
@@ -49,16 +46,14 @@ class Planted(TapedOps):
 
     def conv(self, x, p, name):
         result = super().conv(x, p, name)
-        chosen = np.array([self.count in own for own in self.calls]).reshape(-1, *(1,) * (result.ndim - 1))
+        chosen = np.array([self.count in disturbed for disturbed in self.calls]).reshape(-1, *(1,) * (result.ndim - 1))
         self.count += 1
         errors = chosen * self.size * self.rng.choice([-1.0, 1.0], result.shape)
         return Tensor(result.value * (1 + errors), [(result, lambda adjoint: adjoint)])
 
 
 def ratios(case, dtype):
-    """Worst ratio of error to budget of the case, for every call, and for every kernel at all its
-    calls.
-    """
+    """Worst ratio of error to the case's budget, for each call and each kernel at all its calls."""
     problem = cases.problem(case, dtype)
     solution = solve(case.name, problem, case.steps)
     noted = Calls()

@@ -19,14 +19,14 @@ def _rounded(entry, dtype):
 
 
 def test_two_processes_report_what_one_does():
-    told = []
+    reports = []
     serial = parity.run(CASES, module=right, dtypes="float32")
-    parallel = parity.run(CASES, module=right, dtypes="float32", jobs=2, progress=lambda *now: told.append(now))
+    parallel = parity.run(CASES, module=right, dtypes="float32", jobs=2, progress=lambda *now: reports.append(now))
     assert serial.ok, serial.failures()
     assert len(serial.rows) == 2 * len(CASES)
     assert parallel.as_dict() == serial.as_dict()
-    assert [now[0] for now in told] == sorted(now[0] for now in told)
-    assert told[-1][:2] == (len(CASES), len(CASES))
+    assert [now[0] for now in reports] == sorted(now[0] for now in reports)
+    assert reports[-1][:2] == (len(CASES), len(CASES))
 
 
 def test_jobs_are_a_positive_number():

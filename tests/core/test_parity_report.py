@@ -1,6 +1,4 @@
-"""Parity without any framework: a stand-in backend shows what the comparison sees and what it does
-not let pass.
-"""
+"""Parity without any framework: what the comparison of a stand-in backend reports and refuses."""
 
 import contextlib
 import json

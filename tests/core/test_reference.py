@@ -1,11 +1,10 @@
-"""The float64 reference against things that it was not made from: naive loops, finite differences,
-algebra.
-"""
+"""The float64 reference against independent results: naive loops, finite differences, algebra."""
 
 import itertools
 
 import numpy as np
 import pytest
+from support import assert_close
 
 from convgru import reference, spec
 from convgru.initialization import init
@@ -14,6 +13,7 @@ from convgru.parity.cases import noisy, problem
 from convgru.reference import complex_step, ops
 from convgru.reference.rounding import SCALE, WALK, Rounding
 from convgru.spec.convolution import Convolution
+from convgru.spec.shapes import nest_state, state_leaves
 from convgru.weights import Weights
 
 RNG = np.random.default_rng(5)
@@ -31,9 +31,7 @@ def source_of(mode, i, n):
 
 
 def naive_convolution(x, weight, geometry):
-    """Cross-correlation of (B, C, *S) with (gates · groups · O, C / groups, *k), one number at a
-    time.
-    """
+    """Cross-correlation of (B, C, *S) with (gates · groups · O, C / groups, *k), in loops."""
     inside = x.shape[2:]
     pads, size = geometry.pads(inside), geometry.output_size(inside)
     columns, rows = weight.shape[1], weight.shape[0] // geometry.gates // geometry.groups
@@ -46,8 +44,8 @@ def naive_convolution(x, weight, geometry):
                 continue
             for row in range(weight.shape[0]):
                 group = row // rows % geometry.groups  # within each gate
-                own = x[:, group * columns : (group + 1) * columns]
-                out[(slice(None), row, *place)] += own[(..., *source)] @ weight[(row, slice(None), *tap)]
+                read = x[:, group * columns : (group + 1) * columns]
+                out[(slice(None), row, *place)] += read[(..., *source)] @ weight[(row, slice(None), *tap)]
     return out
 
 
@@ -76,7 +74,7 @@ def test_convolution_is_cross_correlation(size, geometry):
     rows = geometry.gates * geometry.groups * 2
     weight = RNG.standard_normal((rows, 3 // geometry.groups, *geometry.kernel_size))
     got = ops.conv(np.moveaxis(x, 1, -1), {"k": ops.kernel(weight, geometry)}, "k")
-    np.testing.assert_allclose(np.moveaxis(got, -1, 1), naive_convolution(x, weight, geometry), atol=1e-13)
+    assert_close(np.moveaxis(got, -1, 1), naive_convolution(x, weight, geometry))
 
 
 def test_same_gives_the_ceiling_and_preserve_the_whole():
@@ -124,7 +122,7 @@ def test_gru_by_hand(reset, formula):
     got, _ = reference.run(weights, x.reshape(4, 1, 1, 1), (np.full((1, 1, 1), h),))
     for frame, value in zip(x, got.ravel(), strict=True):
         h = formula(short, frame, h)
-        assert value == pytest.approx(h, abs=1e-15)
+        assert_close(value, h, eps=4)
 
 
 def test_lstm_and_rnn_by_hand():
@@ -135,13 +133,13 @@ def test_lstm_and_rnn_by_hand():
     c_new = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     state = ((np.full((1, 1, 1), h), np.full((1, 1, 1), c)),)
     y, ((h_got, c_got),) = reference.run(weights, np.full((1, 1, 1, 1), x), state)
-    assert c_got.item() == pytest.approx(c_new, abs=1e-15)
-    assert y.item() == h_got.item() == pytest.approx(sigmoid(o) * np.tanh(c_new), abs=1e-15)
+    assert y.item() == h_got.item()
+    assert_close([c_got.item(), y.item()], [c_new, sigmoid(o) * np.tanh(c_new)], eps=4)
 
     weights = noisy(init(spec.network("rnn", 1, 1, 1, ndim=1, activation="relu"), 4, "float64"), 4)
     ih, hh, b = (a.item() for a in weights.arrays.values())
     y, _ = reference.run(weights, np.full((1, 1, 1, 1), x), (np.full((1, 1, 1), h),))
-    assert y.item() == pytest.approx(max(0.0, ih * x + hh * h + b), abs=1e-15)
+    assert_close(y.item(), max(0.0, ih * x + hh * h + b), eps=4)
 
 
 NETWORKS = [
@@ -171,9 +169,9 @@ def test_gradient_against_finite_differences(network):
 
         def loss(amount, name=name, direction=direction):
             moved = {**leaves, name: leaves[name] + amount * direction}
-            layers, end = reference.compute(network, moved, moved["x"], _state(network, moved), steps)
+            layers, end = reference.compute(network, moved, moved["x"], nest_state(network, moved), steps)
             total = (layers[-1] * cotangents[0]).sum()
-            for (_, a), (_, b) in zip(_leaves(network, end), _leaves(network, cotangents[1]), strict=True):
+            for (_, a), (_, b) in zip(state_leaves(network, end), state_leaves(network, cotangents[1]), strict=True):
                 total += (a * b).sum()
             return total
 
@@ -190,15 +188,14 @@ def test_gradient_against_complex_step(network):
     cotangents = RNG.standard_normal(y.shape), final
     want = complex_step.gradient(weights, x, None, cotangents, steps=steps)
     got = reference.gradient(weights, x, None, cotangents, steps=steps)
-    assert got.keys() == want.keys()
-    for name, slope in want.items():
-        np.testing.assert_allclose(got[name], slope, rtol=0, atol=1e-13 * max(1, np.abs(slope).max()), err_msg=name)
+    assert_close(got, want, what="gradient")
 
 
 @pytest.mark.parametrize("case", case_table.table(), ids=lambda case: case.name)
 def test_gradient_against_complex_step_on_the_table(case):
-    """Along a random direction of every leaf: ReLU and clipped lines, norms, lengths, context and
-    forecasts among them.
+    """Along a random direction of every leaf of every case.
+
+    ReLU and clipped lines, norms, lengths, context and forecasts are among the cases.
     """
     made = problem(case, "float64")
     call = {"steps": case.steps, "extras": made.extras}
@@ -211,9 +208,7 @@ def test_gradient_against_complex_step_on_the_table(case):
 
 
 def test_rounding_of_a_sum_is_a_random_walk():
-    """The error of float32 sums, one term after the other, against ``Rounding.sum``'s deviation of
-    √n/5 eps.
-    """
+    """The error of sequential float32 sums has ``Rounding.sum``'s deviation of √n/5 eps."""
     terms = RNG.standard_normal((20_000, 400)).astype(np.float32)
     for n in (4, 40, 400):
         off = np.cumsum(terms[:, :n], axis=1)[:, -1] - terms[:, :n].astype(np.float64).sum(axis=1)
@@ -224,18 +219,6 @@ def test_rounding_of_a_sum_is_a_random_walk():
     assert np.sqrt((moved**2).mean()) / SCALE == pytest.approx(3 * WALK * 5, rel=0.02)
     moved = Rounding(0).sum(np.full(20_000, 7.0), squares, 0, extra=1.0) - 7
     assert np.sqrt((moved**2).mean()) / SCALE == pytest.approx(7, rel=0.02)
-
-
-def _state(network, leaves):
-    from convgru.spec.shapes import nest_state
-
-    return nest_state(network, leaves)
-
-
-def _leaves(network, state):
-    from convgru.spec.shapes import state_leaves
-
-    return state_leaves(network, state)
 
 
 def test_patch_is_the_pixel_unshuffle():
@@ -255,8 +238,7 @@ def test_a_forecaster_feeds_on_its_own_prediction():
     first, middle = reference.run(weights, x, steps=1)
     np.testing.assert_array_equal(frames[:1], first)
     rest, end = reference.run(weights, first, middle, steps=2)
-    np.testing.assert_allclose(frames[1:], rest, atol=1e-15)
-    np.testing.assert_allclose(state[0][1], end[0][1], atol=1e-15)
+    assert_close((frames[1:], state), (rest, end), eps=4)
 
 
 def test_splitting_time_changes_nothing():

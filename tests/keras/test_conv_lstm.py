@@ -1,6 +1,4 @@
-"""Keras' own ConvLSTM1D, 2D and 3D (torch backend), against ours with their weights: the reference
-and PyTorch.
-"""
+"""Keras' ConvLSTM1D, 2D and 3D (torch backend) against the reference and PyTorch, same weights."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ EPS = 2.0**-23
 
 
 def converted(layer: keras.layers.Layer, **arguments: object) -> convgru.Weights:
-    """The weights of a Keras layer by the importer, which is told the layer's arguments."""
+    """The weights of a Keras layer by the importer, with the layer's arguments as hints."""
     arrays = {f"cell/vars/{i}": np.asarray(keras.ops.convert_to_numpy(w)) for i, w in enumerate(layer.weights)}
     return convgru.adopt(arrays, "keras", **arguments)
 
@@ -75,8 +73,8 @@ def test_keras_conv_lstm(ndim, padding, strides, activation, more, run):
     want, h_end, c_end = (keras.ops.convert_to_numpy(a) for a in layer(x, initial_state=[h, c]))
 
     more = {name: value for name, value in more.items() if name not in ("kernel_size", "use_bias")}
-    told = {"strides": strides, "padding": padding, "recurrent_activation": activation, **more}
-    weights = converted(layer, **told)
+    arguments = {"strides": strides, "padding": padding, "recurrent_activation": activation, **more}
+    weights = converted(layer, **arguments)
     first = np.moveaxis(x.swapaxes(0, 1), -1, 2)
     state = (tuple(np.ascontiguousarray(np.moveaxis(a, -1, 1)) for a in (h, c)),)
     y, ((h_got, c_got),) = run(weights, first, state)
@@ -91,9 +89,7 @@ def test_keras_conv_lstm(ndim, padding, strides, activation, more, run):
 
 
 def test_keras_unit_forget_bias_is_stored_as_ours_is():
-    """What a fresh Keras layer holds is what convgru.init gives: one on the forget gate, nothing
-    added at run time.
-    """
+    """A fresh Keras layer holds what convgru.init gives: a forget bias of one, stored."""
     layer = keras.layers.ConvLSTM2D(2, 3)
     layer.build((1, 1, 5, 5, 1))
     bias = converted(layer, padding="valid").arrays["layers.0.fwd.bias"]

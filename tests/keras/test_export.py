@@ -1,4 +1,4 @@
-"""Exports loaded where they are meant for: Keras' own ConvLSTM layers, one way and Bidirectional."""
+"""Exports loaded by Keras' own ConvLSTM layers, in one direction and Bidirectional."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ def layer_of(spec):
 
 
 def loaded(layer, x, arrays, prefixes=("",)):
-    """The layer with the exported arrays, every one of them: those of one direction after those of
-    the other.
-    """
+    """The layer with all of the exported arrays: one direction's after the other's."""
     layer.build(channels_last(x).shape)
     paths = [f"{prefix}cell/vars/{index}" for prefix in prefixes for index in range(len(arrays) // len(prefixes))]
     assert set(paths) == set(arrays)

@@ -44,9 +44,7 @@ def test_load_weights(ndim, both, bias, kind, tmp_path):
 
 
 def test_one_layer_of_a_larger_model_is_swapped(tmp_path):
-    """Read by the name that the user gave it, changed here, loaded back by Keras; the other layers
-    keep their numbers.
-    """
+    """Read by the user's name for it, changed, loaded back by Keras; other layers are untouched."""
     inputs = keras.Input((4, 7, 6, 2))
     options = {"padding": "same", "return_sequences": True, "data_format": "channels_last"}
     frames = LAYERS[2](3, 3, name="enc", **options)(inputs)

@@ -1,6 +1,4 @@
-"""The same table on a GPU, for the frameworks that see one: float32 with TF32 off, float64, and
-TF32 with its own eps.
-"""
+"""The parity table on a GPU: float32 without TF32, float64, and TF32 with its own eps."""
 
 import pytest
 

@@ -1,6 +1,4 @@
-"""Every case of the table on every installed backend: the same problems and budgets as ``convgru
-parity``.
-"""
+"""The parity table on every installed backend, by the budgets of ``convgru parity``."""
 
 from functools import cache
 

@@ -1,6 +1,4 @@
-"""A network of arrays, run by each installed backend: compiled once for each spec and shape where
-the framework compiles.
-"""
+"""Run a network of arrays on each installed backend; compiled once for each spec and shape."""
 
 from __future__ import annotations
 
@@ -20,8 +18,9 @@ COMPILING = ("jax", "flax")
 
 
 def run(name: str, weights: Weights, x: np.ndarray, state: Any = None, **options: Any) -> tuple[np.ndarray, Any]:
-    """Output and final state, (T, B, C, *S) and (B, H, *S), of the public module or function;
-    options: ``lengths``, ``context``.
+    """Output (T, B, C, *S) and final state (B, H, *S) of the public module or function.
+
+    The options are ``lengths`` and ``context``.
     """
     backend = registry.get(name)
     with backend.precise():

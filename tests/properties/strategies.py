@@ -110,9 +110,7 @@ specs = st.one_of(networks(), networks(), forecasters())
 
 @dataclass(frozen=True)
 class Call:
-    """Weights in float64, x (T, B, C, *S), a state, and the other arguments of the reference's
-    ``run``.
-    """
+    """Weights in float64, x (T, B, C, *S), a state, and other arguments of ``reference.run``."""
 
     weights: Weights
     x: np.ndarray
@@ -136,8 +134,9 @@ class Call:
 
 
 def fitted(spec: convgru.NetworkSpec, size: tuple[int, ...]) -> tuple[convgru.NetworkSpec, tuple[int, ...]]:
-    """The size if the network can read it, else one that it can; a peephole of one layer is then
-    tied to the image.
+    """The size if the network can read it, else one that it can.
+
+    The peephole of a single layer is then given the image's size.
     """
     try:
         layer_sizes(spec, size)
@@ -145,8 +144,8 @@ def fitted(spec: convgru.NetworkSpec, size: tuple[int, ...]) -> tuple[convgru.Ne
         spec = replace(spec, output_size=None)  # pooled to few pixels, the layers may have none left
         size = fitting_size(spec, 5)
     if spec.layers[0].peephole == "hadamard" and len(spec.layers) == 1 and sum(size) % 2:
-        (own,) = layer_sizes(spec, size)
-        spec = replace(spec, layers=(replace(spec.layers[0], state_size=own),))
+        (state_size,) = layer_sizes(spec, size)
+        spec = replace(spec, layers=(replace(spec.layers[0], state_size=state_size),))
     return spec, size
 
 
@@ -175,8 +174,9 @@ def calls(
     time: int | None = None,
     batch: int | None = None,
 ) -> Call:
-    """A network with input and state, perhaps with lengths (NaN in the padding) and context; what
-    is None is drawn.
+    """A network with input and state; what is None is drawn.
+
+    There may be lengths (with NaN in the padding) and context.
     """
     found = draw(networks() if spec is None else spec)
     found, size = fitted(found, _sizes(draw, found.ndim, 3, 7) if size is None else (size,) * found.ndim)

@@ -1,5 +1,4 @@
-"""Random networks in every backend that is installed: byte for byte through it, and what holds of
-the reference (``test_core``) holds of it.
+"""Random networks on every installed backend: exact round trips, ``test_core``'s properties.
 
 JAX and Flax compile each network for each shape of a call: there the networks are few and their
 shapes fixed, while numbers, state, lengths, order and the place of a split are new in each example.
@@ -14,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from runners import COMPILING, INSTALLED, run
 from strategies import EXAMPLES, WHOLE, Call, calls, networks, pool, specs
-from support import random_weights
+from support import assert_close, random_weights
 
 import convgru
 from convgru.calls import Extras
-from convgru.parity.budget import budget, error
+from convgru.parity.budget import budget
 from convgru.parity.cases import Problem
 from convgru.spec.shapes import layer_sizes, nest_state, state_leaves
 
@@ -31,9 +30,7 @@ TORUS = {**WHOLE, "padding_mode": "circular", "stride": 1}
 
 
 def calls_for(name, size=5, lengths=False, **fixed):
-    """Calls of random networks; of few ones where they are compiled, and every other of those has a
-    context.
-    """
+    """Calls of random networks; of few networks, half with a context, where they are compiled."""
     if name not in COMPILING:
         return calls(networks(**fixed), lengths=lengths, time=TIME).filter(rounds_as_told)
     found = pool(networks(**fixed), NETWORKS)
@@ -49,8 +46,9 @@ def examples(name):
 
 
 def rounds_as_told(call):
-    """Not where a norm is of one pixel: of a group of one number the reference makes a constant,
-    where a framework's formula rounds.
+    """Whether rounding follows the budget: not where a norm sees a single pixel.
+
+    Of a group of one number the reference makes a constant, where a framework's formula rounds.
     """
     sizes = layer_sizes(call.spec, call.x.shape[3:])
     return all(layer.norm is None or np.prod(size) > 1 for layer, size in zip(call.spec.layers, sizes, strict=True))
@@ -62,9 +60,9 @@ def allowed(call, y, end):
 
 def agree(call: Call, got, want, bound):
     """Outputs and states within the bound."""
-    assert error(got[0], want[0]) <= bound
-    for (leaf, a), (_, b) in zip(state_leaves(call.spec, got[1]), state_leaves(call.spec, want[1]), strict=True):
-        assert error(np.asarray(a), np.asarray(b)) <= bound, leaf
+    assert_close(got[0], want[0], budget=bound, what="output")
+    states = (dict(state_leaves(call.spec, state)) for state in (got[1], want[1]))
+    assert_close(*states, budget=bound, what="state")
 
 
 @pytest.mark.parametrize("name", INSTALLED)
@@ -80,7 +78,7 @@ def test_a_port_gives_back_every_byte(name):
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_padding_and_the_order_of_the_batch_change_nothing(name):
-    """The reference's numbers for samples of different lengths, in the order given and in another."""
+    """Samples of different lengths give the reference's numbers, in any order in the batch."""
 
     @given(call=calls_for(name, lengths=True), seed=st.integers(0, 99))
     @examples(name)

@@ -1,5 +1,6 @@
-"""What must hold of every network, on random small ones: the spec's text, files, time, batch,
-lengths, translation.
+"""Properties of every network, on random small ones.
+
+The spec's text, files, time, batch, lengths, translation.
 """
 
 from __future__ import annotations
@@ -125,8 +126,9 @@ INSIDE = {**WHOLE, "stride": 1, "dilation": 1, "recurrent_dilation": 1, "norm": 
 
 
 def reach(spec):
-    """How far a step may carry what the border does: input, reset or peephole, and state, for each
-    layer and update.
+    """How far one step may carry the effect of the border.
+
+    Through input, reset gate or peephole, and state, for each layer and update.
     """
     return sum(
         max(*cell.kernel_size, *cell.recurrent_kernel_size) * 3 // 2 for layer in spec.layers for cell in layer.steps
@@ -174,9 +176,7 @@ def test_the_strategies_reach_everything():
 
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
 def test_a_property_can_fail(cell):
-    """A context at one place is no translation: what the properties compare does differ where it
-    should.
-    """
+    """A context at one place breaks translation, and the comparison notices."""
     weights = random_weights(convgru.network(cell, 1, 2, ndim=1, padding_mode="circular"), 0)
     x = np.random.default_rng(0).standard_normal((2, 1, 1, 8))
     context = [np.eye(1, 8)[None] * np.ones((1, weights.spec.layers[0].gates * 2, 1))]

@@ -1,5 +1,4 @@
-"""Shared by the tests of every folder: goldens, random networks and calls, one comparison of
-numbers.
+"""Helpers of all tests: goldens, random networks and calls, one comparison of numbers.
 
 ``tests/conftest.py`` makes this folder importable as the package ``support``.
 """

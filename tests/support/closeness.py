@@ -21,11 +21,14 @@ def relative_error(got: Any, want: Any) -> float:
 def assert_close(got: Any, want: Any, *, eps: float | None = None, budget: float | None = None, what: Any = "") -> None:
     """Assert that the relative error of every leaf is within a bound.
 
-    Args: got: An array, or a tree of arrays (see ``relative_error``). want: The same tree of wanted
-        values. eps: The bound in units of the machine epsilon of the coarser dtype of the two
-        leaves. Default: 64. budget: The bound as a number (for example that of
-        ``convgru.parity.budget``), instead of ``eps``. what: Named in the message if the assertion
-        fails.
+    Args:
+        got: An array, or a tree of arrays (see ``relative_error``).
+        want: The same tree of wanted values.
+        eps: The bound in units of the machine epsilon of the coarser dtype of the two leaves.
+            Default: 64.
+        budget: The bound as a number (for example that of ``convgru.parity.budget``), instead of
+            ``eps``.
+        what: Named in the message if the assertion fails.
     """
     assert eps is None or budget is None, "either eps or budget"
     units = 64.0 if eps is None else eps

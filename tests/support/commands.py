@@ -6,8 +6,9 @@ import subprocess
 
 
 def assert_fails(result: subprocess.CompletedProcess[str], message: str, code: int = 1) -> None:
-    """The command ended with ``code``, said ``message`` on stderr, printed nothing and showed no
-    traceback.
+    """Assert that the command ended with ``code`` and said ``message`` on stderr.
+
+    There is nothing on stdout, and no traceback.
     """
     assert result.returncode == code, result.stderr
     assert message in result.stderr

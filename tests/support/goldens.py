@@ -1,6 +1,4 @@
-"""Load the goldens: weights, inputs and outputs of other implementations, as
-tests/goldens/README.md describes them.
-"""
+"""Load the goldens, the results of other implementations: see tests/goldens/README.md."""
 
 from __future__ import annotations
 
@@ -17,10 +15,9 @@ _STATE_DICT = "state_dict/"
 
 
 def load_golden(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return metadata, state dict, and inputs and outputs of a golden; ``name`` is its path below
-    tests/goldens.
+    """Return metadata, state dict, and inputs and outputs of the golden tests/goldens/<name>.npz.
 
-    The caller may change what it gets: each call returns arrays of its own.
+    The arrays are copies, which the caller may change.
     """
     text, arrays = _read(name)
     copies = {key: array.copy() for key, array in arrays.items()}

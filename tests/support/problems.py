@@ -12,17 +12,16 @@ from convgru.spec.shapes import nest_state, state_leaves
 
 
 def random_weights(spec: convgru.NetworkSpec | convgru.ForecasterSpec, seed: int = 0, dtype: str = "float64") -> Any:
-    """Return ``Weights`` in which no bias, norm or peephole is the constant that it is initialised
-    to.
-    """
+    """Return ``Weights`` whose biases, norms and peepholes are random too."""
     return noisy(convgru.init(spec, seed, "float64"), seed).astype(dtype)
 
 
 def random_problem(
     spec: Any, size: tuple[int, ...], dtype: str = "float64", *, seed: int = 0, **options: Any
 ) -> Problem:
-    """Return random weights, input (T, B, C, *S), initial state and cotangents; options as for
-    ``make_problem``.
+    """Return random weights, input (T, B, C, *S), initial state and cotangents.
+
+    The options are those of ``make_problem``.
     """
     return make_problem(random_weights(spec, seed), size, dtype, seed=seed, **options)
 

@@ -1,0 +1,65 @@
+"""Files are written whole or not at all: what was there stays, nothing half is left."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import convgru
+from convgru.formats import atomic
+
+SPEC = convgru.network("rnn", 1, 2, 1, ndim=1)
+WEIGHTS = convgru.init(SPEC)
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    convgru.write(WEIGHTS, path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        convgru.write(convgru.init(SPEC, seed=1), path)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_replacing_follows_a_link_and_cleans_up(tmp_path):
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real" / "w.safetensors", tmp_path / "w.safetensors"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    with pytest.raises(FileNotFoundError), atomic.replacing(link) as temporary:
+        temporary.rename(temporary.with_name("elsewhere")).write_bytes(b"half")
+    (target.parent / "elsewhere").unlink()
+    assert target.read_bytes() == b"old"
+    with atomic.replacing(link) as temporary:
+        assert temporary.suffix == ".safetensors"
+        temporary.write_bytes(b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert [each.name for each in target.parent.iterdir()] == [target.name]
+
+
+def test_replacing_keeps_what_exists_if_told_so(tmp_path):
+    """Before the block and after it: a file that somebody writes in the meantime is kept too."""
+    target = tmp_path / "report.json"
+    with atomic.replacing(target, overwrite=False) as temporary:
+        temporary.write_bytes(b"first")
+    with pytest.raises(FileExistsError, match=r"report\.json exists"), atomic.replacing(target, overwrite=False):
+        pytest.fail("the block is not entered")
+    target.unlink()
+
+    def write():
+        with atomic.replacing(target, overwrite=False) as temporary:
+            temporary.write_bytes(b"mine")
+            target.write_bytes(b"somebody else's")
+
+    with pytest.raises(FileExistsError, match=r"report\.json exists"):
+        write()
+    assert target.read_bytes() == b"somebody else's"
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
