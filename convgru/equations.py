@@ -25,7 +25,7 @@ State = tuple[Array, ...]
 
 
 class Ops(Protocol):
-    """What a backend's module of ops provides."""
+    """The operations that a backend provides."""
 
     def conv(self, x: Array, p: Params, name: str) -> Array:
         """Cross-correlate ``x`` with the kernel called ``name``.

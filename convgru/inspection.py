@@ -49,7 +49,7 @@ class Survey:
     others: tuple[str, ...] = ()
     """Labels of networks that the hints exclude."""
     weights: Weights | None = None
-    """What ``convgru.read`` returns; None if it raises, because there are several networks."""
+    """Weights that ``convgru.read`` returns; None if it raises over several networks."""
     chosen: Network | None = None
     """The network whose weights these are."""
     ambiguity: str = ""

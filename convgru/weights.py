@@ -80,7 +80,7 @@ class Weights:
         return next(iter(self.arrays.values())).dtype
 
     def astype(self, dtype: str | np.dtype[Any]) -> Weights:
-        """The same weights rounded once to another dtype."""
+        """Return the weights rounded once to another dtype."""
         target = dtype_of(dtype)
         return Weights(self.spec, {name: array.astype(target) for name, array in self.arrays.items()})
 

@@ -17,7 +17,7 @@ from convgru.weights import DTYPES
 
 Arrays = Mapping[str, np.ndarray]
 _PART = re.compile(r"(?P<owner>(?:.*\.)?)parametrizations\.(?P<weight>[^.]+)\.(?P<part>.+)", re.DOTALL)
-"""How ``torch.nn.utils.parametrize`` names the parts of a weight of the module ``owner``."""
+"""Names that ``torch.nn.utils.parametrize`` gives the parts of a weight of the module ``owner``."""
 MAX_DEPTH = 4
 MAX_SHARING = 4
 """How often weights may use the same bytes of a file: a small file must not ask for much memory."""

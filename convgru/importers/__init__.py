@@ -21,7 +21,7 @@ from convgru.spec import Spec
 from convgru.weights import Weights, dtype_of
 
 MAX_REASONS, MAX_LENGTH = 20, 600
-"""How many reasons, of how many characters, a message holds."""
+"""Most reasons in a message, and most characters of one."""
 
 __all__ = ["EXPORTS", "LAYOUTS", "Findings", "adopt", "export", "survey"]
 

@@ -12,7 +12,7 @@ from convgru.errors import WeightsError
 from convgru.formats import parametrized
 
 MAX_DEPTH = 64
-"""How deep dicts may be nested."""
+"""Deepest nesting of dicts that is read."""
 
 
 def flattened(state_dict: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,18 +16,26 @@ FORMS = ("oik", "kio", "oi", "o", "1ok")
 class Piece:
     """A block of a foreign array: rows of one canonical parameter of one layer and direction.
 
-    ``key`` is the array's name, ``{layer}`` standing for the layer's number, ``{dir}`` for the
-    direction's word and ``{any}`` for any text; ``target`` the canonical short name. ``rows`` names
-    the gates that the rows of this block hold, in the foreign order, as ``spec.GATES`` calls them;
-    ``first`` is how many gates stand above the block, ``total`` how many the whole array holds.
-    ``columns`` says which input channels the block takes of an array of a convolution of x and h
-    together: ``x``, ``h``, or both for an array of one of them (``""``). ``negative`` gates change
-    their sign. ``norm`` is how the names of a batch norm begin that multiplies the block by γ/√(var
-    + ε) in inference; ``spectral`` names the vectors u and v of a spectral norm, which divides the
-    whole array W by uᵀWv. The ``optional`` arrays of a layout may be missing, all of them. ``form``
-    says how the axes stand where the layout's own does not. Several pieces with one target and gate
-    are summed, the first being where an export puts the sum. A piece without key adds ``constant``:
-    a forget bias that the original adds at run time.
+    Several pieces with one target and gate are summed; an export writes the sum to the first.
+
+    Attributes:
+        key: The array's name; ``{layer}`` stands for the layer's number, ``{dir}`` for the
+            direction's word and ``{any}`` for any text. A piece without key adds ``constant``.
+        target: The canonical short name of the parameter.
+        rows: The gates whose rows this block holds, in the foreign order, as ``spec.GATES`` calls
+            them.
+        first: Number of gates above the block.
+        total: Number of gates in the whole array.
+        columns: The input channels that the block takes of a convolution of x and h together: ``x``
+            or ``h``; empty where each has an array to itself.
+        negative: Gates that change their sign.
+        norm: Beginning of the names of a batch norm that multiplies the block by γ/√(var + ε) in
+            inference.
+        spectral: Names of the vectors u and v of a spectral norm, which divides the whole array W
+            by uᵀWv.
+        optional: Whether the array may be missing, together with all optional arrays of the layer.
+        form: Order of its axes, where it is not the layout's.
+        constant: A forget bias that the original adds at run time.
     """
 
     key: str
@@ -61,7 +69,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Layout:
-    """How one implementation stores its networks. Import and export read the same data."""
+    """A foreign layout: how one implementation stores its networks, for import and export alike."""
 
     name: str
     title: str

@@ -50,7 +50,7 @@ class Match:
     pieces: tuple[Piece, ...]
     groups: int = 1
     forget: float = 1.0
-    """What a piece's ``constant`` is multiplied by."""
+    """Factor of a piece's ``constant``."""
     first: int = 0
     """The number that the original gives to the first layer."""
     words: Mapping[Where, str] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class Match:
 
     @property
     def label(self) -> str:
-        """What distinguishes it from other networks in the same file."""
+        """The text that distinguishes it from other networks in the same file."""
         return f"{self.prefix!r}, layer={self.first}" if self.layout.separate else repr(self.prefix)
 
 

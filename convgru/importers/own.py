@@ -18,8 +18,7 @@ from convgru.spec.shapes import parameter_shapes
 from convgru.weights import Weights
 
 Config = Spec | Mapping[str, Any]
-"""What a ``config.json`` beside the file says of the network: its spec, or constructor arguments.
-"""
+"""Contents of a ``config.json`` beside the file: a spec, or constructor arguments."""
 
 
 @dataclass(frozen=True)

@@ -256,7 +256,7 @@ def _update_kernels(shapes: Shapes) -> tuple[tuple[int, ...], ...]:
 
 
 def _directions(count: int, hidden: list[int], channels: list[int], hints: Mapping[str, Any]) -> dict[str, Any]:
-    """How a network runs both ways, as far as the input channels of its second layer tell."""
+    """How a network runs in both directions, told by the second layer's input channels."""
     if count == 1:
         return {"bidirectional": "layer"}  # the same as two stacks of one layer
     if channels[1] == 2 * hidden[0]:

@@ -106,7 +106,7 @@ class Tensor:
         return self.moved(self.value[key], back)
 
     def reshape(self, *shape: int) -> Tensor:
-        """The same numbers in another shape."""
+        """Rearrange the numbers in another shape."""
         return self.moved(self.value.reshape(*shape), lambda a: a.reshape(self.shape))
 
     def transpose(self, order: Sequence[int]) -> Tensor:

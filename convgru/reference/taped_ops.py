@@ -131,7 +131,7 @@ class TapedOps:
 
 
 class _Windows:
-    """How a convolution's input becomes the rows of a matrix product, and its result an image."""
+    """Map a convolution's input to the rows of a matrix product, and the product to an image."""
 
     def __init__(self, shape: tuple[int, ...], geometry: Convolution) -> None:
         self.shape, self.geometry = shape, geometry

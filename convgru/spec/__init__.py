@@ -1,4 +1,4 @@
-"""What a network is: the only thing that all backends, files and tools share."""
+"""Specs: frozen descriptions of networks, which all backends, files and tools share."""
 
 from convgru.spec.builders import Ints, forecaster, network
 from convgru.spec.cell import ACTIVATIONS, GATES, NORMED, PEEPHOLES, RESETS, TITLES, CellSpec, Norm

@@ -184,12 +184,12 @@ class CellSpec:
 
     @property
     def gates(self) -> int:
-        """How many gates the cell has: its weights hold gates · hidden_channels rows."""
+        """Number of gates: the weights have gates · hidden_channels rows."""
         return len(GATES[self.cell])
 
     @property
     def state_names(self) -> tuple[str, ...]:
-        """What a state consists of: ``("h",)``, or ``("h", "c")`` for an LSTM."""
+        """Names of the arrays of a state: ``("h",)``, or ``("h", "c")`` for an LSTM."""
         return ("h", "c") if self.cell == "lstm" else ("h",)
 
     @property

@@ -88,7 +88,7 @@ class NetworkSpec:
 
     @property
     def ndim(self) -> int:
-        """How many spatial dimensions."""
+        """Number of spatial dimensions."""
         return self.layers[0].ndim
 
     @property
@@ -163,7 +163,7 @@ class ForecasterSpec:
 
     @property
     def ndim(self) -> int:
-        """How many spatial dimensions."""
+        """Number of spatial dimensions."""
         return self.encoder.ndim
 
     @property

@@ -12,12 +12,12 @@ Shape = tuple[int, ...]
 
 
 def layer_prefix(layer: int, direction: str = "fwd") -> str:
-    """How the parameter names of one layer and direction begin: ``layers.0.fwd.``."""
+    """Beginning of the parameter names of one layer and direction: ``layers.0.fwd.``."""
     return f"layers.{layer}.{direction}."
 
 
 def step_prefixes(cell: CellSpec) -> tuple[str, ...]:
-    """How the short names of each of ``cell.steps`` begin: nothing, or ``updates.0.`` and so on."""
+    """Beginnings of the short names of ``cell.steps``: empty, or ``updates.0.`` and so on."""
     return tuple(f"updates.{index}." for index in range(len(cell.updates))) or ("",)
 
 
@@ -218,5 +218,5 @@ def _entry_names(spec: Spec) -> list[tuple[str, ...]]:
 
 
 def count_parameters(spec: Spec) -> int:
-    """How many numbers a network of this spec learns."""
+    """Number of learned numbers in a network of this spec."""
     return sum(prod(shape) for shape in parameter_shapes(spec).values())
