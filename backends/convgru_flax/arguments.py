@@ -18,7 +18,7 @@ from convgru_jax.convolution import METHODS
 
 
 def supported_dtype(owner: str, dtype: Any) -> Any:
-    """``dtype`` as a NumPy dtype.
+    """Return ``dtype`` as a NumPy dtype; raise unless supported.
 
     Raises TypeError unless it is one that networks compute in, UnsupportedError for float64 while
     JAX's 64-bit mode is off: JAX would silently make it float32.
@@ -34,14 +34,14 @@ def supported_dtype(owner: str, dtype: Any) -> Any:
 
 
 def check_method(owner: str, method: str) -> str:
-    """``method``, if it is one of the JAX backend's: ``fast`` or ``plain``. Raises ValueError."""
+    """Return ``method``; raise ValueError unless it is ``fast`` or ``plain``."""
     if method not in METHODS:
         raise ValueError(f"{owner} method expected one of {', '.join(map(repr, METHODS))}, got {method!r}")
     return method
 
 
 def check_flags(owner: str, **flags: object) -> None:
-    """Raise TypeError for a flag of a constructor that is not True or False."""
+    """Raise TypeError for a constructor flag that is not True or False."""
     for name, value in flags.items():
         flag(f"{owner} {name}", value)
 
@@ -79,8 +79,7 @@ def promote(owner: str, dtype: Any, computed: Any, followers: Any = None) -> tup
 def initial_carry(
     owner: str, spec: Spec, input_shape: Sequence[int], dtype: Any, rngs: Any, carry_init: Any
 ) -> tuple[Any, ...]:
-    """The carry before frames of ``input_shape`` (B, *S, C): zeros, or each array drawn by
-    ``carry_init``.
+    """Make the carry before frames of ``input_shape`` (B, *S, C): zeros or from ``carry_init``.
 
     Raises ValueError for a shape that the network cannot read, and for a ``carry_init`` without
     rngs.

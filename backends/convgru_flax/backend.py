@@ -1,4 +1,4 @@
-"""What the rest of convgru asks of Flax: build, extract, execute. Devices and precision are JAX's."""
+"""The Flax backend: build, extract, load, execute. Devices and precision are those of JAX."""
 
 from __future__ import annotations
 
@@ -42,42 +42,45 @@ Network = ConvCell | ConvStack | Forecaster
 
 
 def versions() -> dict[str, str]:
-    """Versions of Flax and of what it stands on."""
+    """Versions of Flax, JAX and jaxlib."""
     return {"flax": flax.__version__, **on_jax.versions()}
 
 
 def devices() -> dict[str, str]:
-    """JAX's devices."""
+    """The devices of JAX."""
     return on_jax.devices()
 
 
 def notes() -> list[str]:
-    """What would run here: what JAX would."""
+    """Describe the implementation and the numerical settings in force: those of JAX."""
     return on_jax.notes()
 
 
 def precise() -> AbstractContextManager[Any]:
-    """Within it float32 means float32, as on JAX."""
+    """Context in which float32 products and convolutions use no TF32, as on JAX."""
     return on_jax.precise()
 
 
 def compiled_in(folder: Path) -> AbstractContextManager[None]:
-    """Within it XLA's compiled programs are kept in ``folder``, as on JAX, which shares them."""
+    """Context in which XLA's compiled programs are kept in ``folder``, shared with JAX."""
     return on_jax.compiled_in(folder)
 
 
 def owns(net: object) -> bool:
-    """Whether ``net`` is a module of convgru.flax."""
+    """Return True if ``net`` is a module of convgru.flax."""
     return isinstance(net, Network)
 
 
 def build(weights: Weights, *, cell: bool = False, device: str | None = None, **options: Any) -> Network:
-    """The module with these weights, in training mode as any new nnx module.
+    """Make the module with these weights, in training mode as any new nnx module.
 
-    Args: weights: spec and arrays; the parameters get their bytes. cell: make a bare cell of a
-        network of one layer. device: one of ``devices``. **options: of the constructor, but for
-        those that describe the network: ``time_major``, ``dtype``, ``method``, ``deterministic``,
-        ``rngs`` (to draw dropout from in training), ``kernel_metadata`` and so on.
+    Args:
+        weights: spec and arrays; the parameters get their bytes.
+        cell: make a bare cell of a network of one layer.
+        device: one of ``devices``.
+        **options: of the constructor, but for those that describe the network: ``time_major``,
+            ``dtype``, ``method``, ``deterministic``, ``rngs`` (to draw dropout from in training),
+            ``kernel_metadata`` and so on.
     """
     spec, arrays = on_jax.build(weights, device=device)
     kinds: Any = CELLS if cell else STACKS
@@ -93,7 +96,7 @@ def build(weights: Weights, *, cell: bool = False, device: str | None = None, **
 
 
 def extract(net: Any) -> Weights:
-    """The weights of a module of convgru.flax, byte for byte; of a cell, as a network of one layer."""
+    """Return the weights of a module, byte for byte; a cell's as a network of one layer."""
     if not isinstance(net, Network):
         raise TypeError(f"extract expected a module of convgru.flax, got {type(net).__name__}")
     arrays = net.arrays(layer_prefix(0)) if isinstance(net, ConvCell) else net.arrays()
@@ -101,10 +104,10 @@ def extract(net: Any) -> Weights:
 
 
 def load(net: Network, weights: Weights) -> None:
-    """Copy weights into a module's parameters in place, all of them or none; each keeps its
-    sharding.
+    """Copy weights into a module's parameters in place: all of them or none.
 
-    Raises WeightsError for weights of another spec, dtype or shape.
+    Each parameter keeps its sharding. Raises WeightsError for weights of another spec, dtype or
+    shape.
     """
     prefix = layer_prefix(0) if isinstance(net, ConvCell) else ""
     flat = {prefix + ".".join(map(str, path)): (path, v) for path, v in nnx.to_flat_state(nnx.state(net, nnx.Param))}
@@ -126,8 +129,9 @@ def execute(
     cotangents: tuple[np.ndarray, Any] | None = None,
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-    """Run the module on NumPy arrays, in its default layout (B, T, *S, C); see
-    ``convgru.registry.Backend``.
+    """Run the module on NumPy arrays, in its default layout (B, T, *S, C).
+
+    See ``convgru.registry.Backend``.
     """
     spec, target = weights.spec, on_jax.device(device)
     with on_jax.precision_of(weights.dtype), jax.default_device(target):
@@ -151,7 +155,7 @@ def execute(
 
 
 def _others(spec: Spec, extras: Extras) -> tuple[list[np.ndarray] | None, dict[str, Any]]:
-    """The context, and the call's other arguments, in Flax's layout and under its names."""
+    """Convert the context and the other arguments to Flax's layout and argument names."""
     given = {name: getattr(extras, name) for name in extras.given if name != "context"}
     if "lengths" in given:
         given["seq_lengths"] = given.pop("lengths")
@@ -175,7 +179,7 @@ def _called(net: Any, x: Any, steps: Any, state: Any, given: dict[str, Any]) -> 
 
 
 def _gradients(spec: Spec, gradients: Any) -> dict[str, np.ndarray]:
-    """The gradients of ``call`` by the names of the backend protocol, channels first."""
+    """Name the gradients of ``call`` as the backend protocol does, channels first."""
     if gradients is None:
         return {}
     params, x, state, context = gradients
@@ -189,9 +193,7 @@ def _gradients(spec: Spec, gradients: Any) -> dict[str, np.ndarray]:
 
 
 def _by_path(state: Any) -> Iterator[tuple[str, jax.Array]]:
-    """Each variable of an nnx state, its path joined with dots: for our modules that is the
-    canonical name.
-    """
+    """Yield each variable of an nnx state by its path, joined with dots: the canonical name."""
     for path, variable in nnx.to_flat_state(state):
         yield ".".join(map(str, path)), variable[...]
 

@@ -27,9 +27,7 @@ from convgru_jax import functional
 
 
 class Update(nnx.Module):
-    """The parameters of one of a cell's steps, where it takes several in a row on one state
-    (``updates``).
-    """
+    """The parameters of one step of a cell that takes several on one state (``updates``)."""
 
     def __init__(self, params: Params) -> None:
         for name, param in params.items():
@@ -37,9 +35,7 @@ class Update(nnx.Module):
 
 
 class ConvCell(nnx.RNNCellBase):
-    """What the three cells share: parameters by their short names, and one step of
-    ``convgru.equations``.
-    """
+    """Base of the three cells: parameters by short name, one step of ``convgru.equations``."""
 
     kind: ClassVar[str]
     weight_ih: nnx.Param[jax.Array]
@@ -48,9 +44,7 @@ class ConvCell(nnx.RNNCellBase):
     bias_hn: nnx.Param[jax.Array] | None
 
     def _build(self, in_features: Any, hidden_features: Any, kernel_size: Ints, options: Any, table: type) -> None:
-        """Make the cell from the arguments of its constructor, of whose options there is this
-        ``table``.
-        """
+        """Make the cell from its constructor's arguments; ``table`` lists the options it has."""
         title = type(self).__name__
         described, stored, called = split(title, options, table)
         spec = network_spec(title, self.kind, in_features, hidden_features, kernel_size, None, described)
@@ -102,9 +96,7 @@ class ConvCell(nnx.RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """The spatial axes and the channels: those of a frame that nnx.RNN does not take for batch
-        or time.
-        """
+        """Number of axes of a frame without batch: space and channels; nnx.RNN asks for it."""
         return self.spec.ndim + 1
 
     def arrays(self, prefix: str = "") -> dict[str, jax.Array]:
@@ -114,8 +106,9 @@ class ConvCell(nnx.RNNCellBase):
         return {prefix + name: reduce(_child, name.split("."), module)[...] for name in names}
 
     def __call__(self, carry: Any, inputs: Any, context: Any = None) -> tuple[Any, jax.Array]:
-        """Take one step; returns (carry, output), as every nnx.RNNCellBase, not (output, carry) as
-        the networks do.
+        """Take one step; returns (carry, output) as every nnx.RNNCellBase does.
+
+        The networks return (output, carry).
 
         Args:
             carry: h (B, *S, H), or (h, c) for a ConvLSTMCell; ``initialize_carry`` makes the first.
@@ -139,16 +132,16 @@ class ConvCell(nnx.RNNCellBase):
         return new, output
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None) -> Any:
-        """The carry before the first frame: zeros, or what ``carry_init`` draws.
+        """Make the carry before the first frame: zeros, or drawn by ``carry_init``.
 
         Args:
             input_shape: the shape (B, *S, C) of one frame.
             rngs: an nnx.Rngs (its stream ``carry``) or a stream; needed only with ``carry_init``.
             carry_init: an initializer (key, shape, dtype) -> array.
 
-        Returns: h (B, *S, H), or (h, c) for a ConvLSTMCell, in the cell's ``dtype``, else that of
-            its parameters. nnx's own LSTM cells carry (c, h); this one carries (h, c), as all of
-            convgru does.
+        Returns:
+            h (B, *S, H), or (h, c) for a ConvLSTMCell, in the cell's ``dtype``, else that of its
+            parameters. nnx's LSTM cells carry (c, h); this one (h, c), as all of convgru does.
         """
         dtype = next(iter(self.arrays().values())).dtype if self.dtype is None else self.dtype
         return arguments.initial_carry(type(self).__name__, self.spec, input_shape, dtype, rngs, carry_init)[0]
@@ -160,8 +153,7 @@ def _child(node: Any, name: str) -> Any:
 
 @explicit(GRUCellOptions, DEFAULTS)
 class ConvGRUCell(ConvCell):
-    """One step of a ConvGRU (Ballas et al. 2015, arXiv:1511.06432). ``cell(carry, x)`` returns (h',
-    h').
+    """One step of a ConvGRU (Ballas et al. 2015, arXiv:1511.06432): ``cell(h, x)`` is (h', h').
 
     r = σ(W_r*x + U_r*h + b_r)    z = σ(W_z*x + U_z*h + b_z)
     n = φ(W_n*x + b_n + U_n*(r∘h))    h' = z∘h + (1−z)∘n
@@ -169,31 +161,43 @@ class ConvGRUCell(ConvCell):
     With ``reset="after"``: n = φ(W_n*x + b_n + r∘(U_n*h + b_hn)), as cuDNN, torch.nn.GRU and
     nnx.GRUCell have it.
 
-    Args: in_features: channels C of the input; or a NetworkSpec of one layer instead of all
-        arguments that describe the cell. hidden_features: channels H of the hidden state.
+    Args:
+        in_features: channels C of the input; or a NetworkSpec of one layer instead of all arguments
+            that describe the cell.
+        hidden_features: channels H of the hidden state.
         kernel_size: of the convolution over the input; a tuple is per dimension.
-        recurrent_kernel_size: of the convolution over h; None means ``kernel_size``. stride: of the
-        convolution over the input; the carry is smaller than the frame. recurrent_stride: of the
-        convolution over h, which keeps its size. dilation: of the convolution over the input.
-        recurrent_dilation: of the convolution over h; None means ``dilation``. groups: into which
-        the channels of each gate are divided. padding: ``same``, ``valid``, ``preserve`` (the size
-        of the frame at any stride), a number, or a tuple with a number or a (low, high) pair for
-        each dimension. padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``. reset:
-        ``before`` or ``after``. activation: φ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``,
-        ``hard_sigmoid`` or ``hard_sigmoid_0.2``. recurrent_activation: σ, one of the same. norm:
-        group norm of the pre-activations: a number of groups (1: layer norm), a tuple, or a
-        convgru.spec.Norm. updates: kernel sizes of several steps in a row on one state (RAFT's
-        SepConvGRU), instead of ``kernel_size``. ndim: spatial dimensions: 1, 2 or 3. use_bias: if
-        False, the cell has no bias. dtype: what to compute in. None: parameters, input and carry
-        promote together, as in nnx.GRUCell. param_dtype: of the initial parameters. method:
-        ``fast``, or ``plain`` for what the fast gradient cannot do (forward mode). kernel_init,
-        recurrent_kernel_init, bias_init: initializers (key, shape, dtype) -> array of weight_ih,
-        weight_hh and the biases, called for each gate and group with the shape of nnx.Conv's
-        kernel: (*k, C/groups, H/groups), (H,). None: Glorot uniform; orthogonal; zeros, and ones
-        for a forget gate. kernel_metadata, recurrent_kernel_metadata, bias_metadata: of the
-        nnx.Param, such as ``out_sharding``, for the stored array. arrays: the parameters by
-        canonical name (``layers.0.fwd.weight_ih``), instead of initial ones. rngs: draws the
-        initial parameters from its stream ``params``; needless with ``arrays``.
+        recurrent_kernel_size: of the convolution over h; None means ``kernel_size``.
+        stride: of the convolution over the input; the carry is smaller than the frame.
+        recurrent_stride: of the convolution over h, which keeps its size.
+        dilation: of the convolution over the input.
+        recurrent_dilation: of the convolution over h; None means ``dilation``.
+        groups: into which the channels of each gate are divided.
+        padding: ``same``, ``valid``, ``preserve`` (the size of the frame at any stride), a number,
+            or a tuple with a number or a (low, high) pair for each dimension.
+        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        reset: ``before`` or ``after``.
+        activation: φ: ``tanh``, ``relu``, ``leaky_relu``, ``sigmoid``, ``hard_sigmoid`` or
+            ``hard_sigmoid_0.2``.
+        recurrent_activation: σ, one of the same.
+        norm: group norm of the pre-activations: a number of groups (1: layer norm), a tuple, or a
+            convgru.spec.Norm.
+        updates: kernel sizes of several steps in a row on one state (RAFT's SepConvGRU), instead of
+            ``kernel_size``.
+        ndim: spatial dimensions: 1, 2 or 3.
+        use_bias: if False, the cell has no bias.
+        dtype: what to compute in. None: parameters, input and carry promote together, as in
+            nnx.GRUCell.
+        param_dtype: of the initial parameters.
+        method: ``fast``, or ``plain`` for what the fast gradient cannot do (forward mode).
+        kernel_init, recurrent_kernel_init, bias_init: initializers (key, shape, dtype) -> array of
+            weight_ih, weight_hh and the biases, called for each gate and group with the shape of
+            nnx.Conv's kernel: (*k, C/groups, H/groups), (H,). None: Glorot uniform; orthogonal;
+            zeros, and ones for a forget gate.
+        kernel_metadata, recurrent_kernel_metadata, bias_metadata: of the nnx.Param, such as
+            ``out_sharding``, for the stored array.
+        arrays: the parameters by canonical name (``layers.0.fwd.weight_ih``), instead of initial
+            ones.
+        rngs: draws the initial parameters from its stream ``params``; needless with ``arrays``.
 
     Parameters: weight_ih (3H, C/groups, *k), weight_hh (3H, H/groups, *k), bias (3H), for ``after``
     bias_hn (H); gates in the order r, z, n; with a norm norm_weight and norm_bias (3H); with
@@ -222,17 +226,20 @@ class ConvGRUCell(ConvCell):
 
 @explicit(LSTMCellOptions, DEFAULTS)
 class ConvLSTMCell(ConvCell):
-    """One step of a ConvLSTM (Shi et al. 2015, arXiv:1506.04214). ``cell((h, c), x)`` returns ((h',
-    c'), h').
+    """One step of a ConvLSTM (Shi et al. 2015, arXiv:1506.04214): ``cell((h, c), x)``.
 
-    i = σ(W_i*x + U_i*h + P_i·c + b_i)    f = σ(W_f*x + U_f*h + P_f·c + b_f)    g = φ(W_g*x + U_g*h + b_g)
-    c' = f∘c + i∘g    o = σ(W_o*x + U_o*h + P_o·c' + b_o)    h' = o∘φ(c')
+    Returns ((h', c'), h').
+
+        i = σ(W_i*x + U_i*h + P_i·c + b_i)     f = σ(W_f*x + U_f*h + P_f·c + b_f)
+        g = φ(W_g*x + U_g*h + b_g)             c' = f∘c + i∘g
+        o = σ(W_o*x + U_o*h + P_o·c' + b_o)    h' = o∘φ(c')
 
     nnx's own LSTM cells carry (c, h). Arguments as for ConvGRUCell, without ``reset``, and
 
-    Args: peephole: P: None; ``hadamard``: a weight for each channel, or with ``state_size`` for
-        each pixel; ``conv``: a convolution. state_size: the spatial size of the carry that a
-        ``hadamard`` peephole is tied to.
+    Args:
+        peephole: P: None; ``hadamard``: a weight for each channel, or with ``state_size`` for each
+            pixel; ``conv``: a convolution.
+        state_size: the spatial size of the carry that a ``hadamard`` peephole is tied to.
 
     Example::
 
@@ -254,8 +261,9 @@ class ConvLSTMCell(ConvCell):
 
 @explicit(RNNCellOptions, DEFAULTS)
 class ConvRNNCell(ConvCell):
-    """One step of a ConvRNN (Elman 1990, with convolutions): h' = φ(W*x + U*h + b). ``cell(h, x)``
-    returns (h', h').
+    """One step of a ConvRNN (Elman 1990, with convolutions): ``cell(h, x)`` is (h', h').
+
+    h' = φ(W*x + U*h + b)
 
     Arguments as for ConvGRUCell, without ``reset``; φ is ``activation``.
 

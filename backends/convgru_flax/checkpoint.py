@@ -1,6 +1,4 @@
-"""Flax's checkpoints: msgpack files of flax.serialization, written and read, and the folders of
-orbax, read.
-"""
+"""Flax checkpoints: flax.serialization's msgpack files, and orbax folders (read only)."""
 
 from __future__ import annotations
 
@@ -20,8 +18,9 @@ from convgru_flax import checkpoint_foreign
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Write ``{"spec": JSON text, "params": {canonical name: array}}``, readable by
-    msgpack_restore. Atomic.
+    """Write ``{"spec": JSON text, "params": {canonical name: array}}`` atomically.
+
+    flax.serialization.msgpack_restore reads it.
     """
     tree = {"spec": to_json(weights.spec), "params": dict(weights.arrays)}
     data = serialization.msgpack_serialize(tree, in_place=True)  # or Flax copies the tree
@@ -30,7 +29,7 @@ def write(weights: Weights, path: Path) -> None:
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write ``{"params": tree}``, the slashes in the names being its branches. Atomic."""
+    """Write ``{"params": tree}`` atomically; slashes in the names become branches of the tree."""
     branches = {tuple(name.split("/")): array for name, array in arrays.items()}
     tree = {"params": traverse_util.unflatten_dict(branches)}  # type: ignore[no-untyped-call]
     with atomic.replacing(path) as temporary:
@@ -38,8 +37,7 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def contents(path: Path, file: BinaryIO | None = None) -> Contents:
-    """Read every array in a msgpack file, or in a folder of orbax, by path; with the spec if
-    convgru wrote it.
+    """Read every array of a msgpack file or orbax folder by path; and the spec if convgru wrote it.
 
     ``file`` is the file at ``path`` if it is open already. Raises WeightsError for any other bytes,
     OSError if there is no such file.
@@ -52,20 +50,21 @@ def contents(path: Path, file: BinaryIO | None = None) -> Contents:
         if not data:
             raise WeightsError("it is empty")
         tree = checkpoint_foreign.read_msgpack(data)
-        return _own(tree) if _is_own(tree) else Contents(checkpoint_foreign.arrays_by_path(tree))
+        return _our_contents(tree) if _is_ours(tree) else Contents(checkpoint_foreign.arrays_by_path(tree))
     except Exception as error:  # whatever msgpack, orbax or NumPy make of bytes that nobody wrote for them
         kind = "folder of orbax" if is_folder else "msgpack file of Flax"
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{path}: not a {kind} ({type(error).__name__}: {reason})") from None
 
 
-def _is_own(tree: Mapping[str, Any]) -> bool:
+def _is_ours(tree: Mapping[str, Any]) -> bool:
     return isinstance(tree.get("spec"), str) and set(tree) == {"spec", "params"}
 
 
-def _own(tree: Mapping[str, Any]) -> Contents:
-    """The contents of a file that ``write`` wrote; ``Weights`` checks that the arrays are those of
-    the spec.
+def _our_contents(tree: Mapping[str, Any]) -> Contents:
+    """Return the contents of a file that ``write`` wrote.
+
+    ``Weights`` checks that the arrays are those of the spec.
     """
     params = tree["params"]
     if not isinstance(params, dict):

@@ -1,6 +1,4 @@
-"""Checkpoints that anybody wrote with Flax: msgpack files, and the folders that orbax leaves, as
-arrays by path.
-"""
+"""Read any Flax msgpack file or orbax folder as arrays by path."""
 
 from __future__ import annotations
 
@@ -56,14 +54,12 @@ def read_msgpack(data: bytes) -> dict[str, Any]:
 
 
 def arrays_by_path(tree: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Every array of a tree by the names on its way, joined by slashes; the state of optimisers is
-    left out.
-    """
+    """Return every array of a tree by its path, joined by slashes; optimiser state is left out."""
     return dict(_leaves(tree, ""))
 
 
 def read_orbax(path: Path) -> dict[str, np.ndarray]:
-    """Read every array of a folder of orbax by path: that of one step, or of the only item in it.
+    """Read every array of an orbax folder by path: of one step, or of the only item in it.
 
     Raises WeightsError, or what orbax raises.
     """
@@ -88,7 +84,7 @@ def read_orbax(path: Path) -> dict[str, np.ndarray]:
 
 
 def _folder(path: Path) -> Path:
-    """The folder that holds a tree: this one, or the only one in it, one or two levels down."""
+    """Find the folder that holds a tree: this one, or the only one up to two levels down."""
     for pattern in ("", "*", "*/*"):
         folders = [path] if not pattern else sorted(path.glob(pattern))
         checkpoints = [folder for folder in folders if any((folder / mark).exists() for mark in MARKS)]
@@ -111,7 +107,7 @@ def _map(tree: Any, change: Any) -> Any:
 
 
 def _extension(code: int, data: bytes) -> Any:
-    """What stands in one of Flax's extension types: an array, or None for a complex number."""
+    """Decode one of Flax's msgpack extension types: an array, or None for a complex number."""
     if code == COMPLEX:
         return None
     if code not in (ARRAY, SCALAR):
@@ -137,7 +133,7 @@ def _mapping(pairs: list[tuple[Any, Any]]) -> Any:
 
 
 def _joined(entries: dict[str, Any]) -> np.ndarray:
-    """An array that Flax cut into chunks because it takes more than a gigabyte."""
+    """Join an array that Flax cut into chunks because it takes more than a gigabyte."""
     shape, chunks = (entries.get(key) for key in ("shape", "chunks"))
     if not isinstance(shape, dict) or not isinstance(chunks, dict):
         raise WeightsError("expected an array in chunks, got a map without shape and chunks")
@@ -151,7 +147,7 @@ def _joined(entries: dict[str, Any]) -> np.ndarray:
 
 
 def _flat(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every leaf by its path, but for what optimisers and random numbers keep."""
+    """Yield every leaf by its path, except optimiser state and random number streams."""
     if path.count("/") > MAX_DEPTH:
         raise WeightsError(f"expected maps at most {MAX_DEPTH} deep, got more at {path[:80]!r}")
     entries = tree.items() if isinstance(tree, dict) else enumerate(tree)
@@ -167,5 +163,5 @@ def _flat(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _leaves(tree: Any, path: str) -> Iterator[tuple[str, np.ndarray]]:
     for name, leaf in _flat(tree, path):
         if isinstance(leaf, np.ndarray) and leaf.dtype in NUMBERS.values():
-            own = MODULE_PARAMETER.fullmatch(name)
-            yield (own[1].replace("/", ".") if own else name), leaf
+            parameter = MODULE_PARAMETER.fullmatch(name)
+            yield (parameter[1].replace("/", ".") if parameter else name), leaf

@@ -20,7 +20,7 @@ from convgru_jax.compiled import Options
 
 
 class Readout(nnx.Module):
-    """The 1x1 convolution from the top hidden state to the (patched) change of the frame: W*h + b."""
+    """The 1x1 convolution W*h + b from the top hidden state to the frame's (patched) change."""
 
     def __init__(self, weight: nnx.Param[jax.Array], bias: nnx.Param[jax.Array]) -> None:
         self.weight = weight
@@ -29,24 +29,29 @@ class Readout(nnx.Module):
 
 @explicit(ForecasterOptions, DEFAULTS)
 class Forecaster(SequenceModule[ForecasterSpec]):
-    """Pixel unshuffle, a network, a 1x1 readout, pixel shuffle; then it feeds on its own
-    predictions.
+    """Forecast frames: pixel unshuffle, network, 1x1 readout, pixel shuffle, fed back to itself.
 
     prediction = unpatch(W*h + b), plus the frame it has just seen if ``residual``:
     ``convgru.equations.readout``.
 
-    Args: cell: ``gru``, ``lstm`` or ``rnn``; or a ForecasterSpec instead of all arguments that
-        describe the networks. channels: of a frame, given or predicted. hidden_features: channels
-        of the hidden state; a list is per layer. kernel_size: of the convolution over the input; a
-        tuple is per dimension, a list per layer. num_layers: None means the length of a list of
-        hidden_features, else 1. patch: side of the square of pixels that become channels; a tuple
-        is per dimension. Image sizes are multiples of it. residual: predict the change of the
-        frame. decoder: after the given frames another network takes over from the encoder's carry:
-        True for one like the encoder, or the NetworkSpec of another. The encoder's own step
-        otherwise goes on. feedback: read the prediction before; otherwise zeros (Srivastava et al.
-        2015, arXiv:1502.04681). **options: the others of ConvGRU and ConvLSTM, but
-        ``bidirectional``, ``merge`` and ``output_size``. Initializers and metadata are for the
-        layers; the readout keeps its own.
+    Args:
+        cell: ``gru``, ``lstm`` or ``rnn``; or a ForecasterSpec instead of all arguments that
+            describe the networks.
+        channels: of a frame, given or predicted.
+        hidden_features: channels of the hidden state; a list is per layer.
+        kernel_size: of the convolution over the input; a tuple is per dimension, a list per layer.
+        num_layers: None means the length of a list of hidden_features, else 1.
+        patch: side of the square of pixels that become channels; a tuple is per dimension. Image
+            sizes are multiples of it.
+        residual: predict the change of the frame.
+        decoder: after the given frames another network takes over from the encoder's carry: True
+            for one like the encoder, or the NetworkSpec of another. The encoder's own step
+            otherwise goes on.
+        feedback: read the prediction before; otherwise zeros (Srivastava et al. 2015,
+            arXiv:1502.04681).
+        **options: the others of ConvGRU and ConvLSTM, but ``bidirectional``, ``merge`` and
+            ``output_size``. Initializers and metadata are for the layers; the readout keeps its
+            own.
 
     Raises:
         ValueError, TypeError: for arguments that describe no forecaster, naming the argument.
@@ -80,11 +85,13 @@ class Forecaster(SequenceModule[ForecasterSpec]):
         self.readout = Readout(params["readout.weight"], params["readout.bias"])
 
     def _network(self, name: str, spec: NetworkSpec, params: Params) -> ConvStack:
-        """The encoder or the decoder, around those of the parameters that are its own."""
-        own = {n.removeprefix(f"{name}."): param for n, param in params.items() if n.startswith(f"{name}.")}
+        """Make the encoder or the decoder, around its share of the parameters."""
+        params_of_network = {
+            n.removeprefix(f"{name}."): param for n, param in params.items() if n.startswith(f"{name}.")
+        }
         return STACKS[spec.cell].from_spec(
             spec,
-            arrays=own,
+            arrays=params_of_network,
             time_major=self.time_major,
             dtype=self.dtype,
             method=self.method,
@@ -111,29 +118,37 @@ class Forecaster(SequenceModule[ForecasterSpec]):
         deterministic: bool | None = None,
         rngs: Any = None,
     ) -> tuple[jax.Array, tuple[Any, ...]]:
-        """Forecast.
+        """Predict the ``steps`` frames that follow x.
 
-        Args: x: the frames seen, (B, T, *S, C), or (T, B, *S, C) if ``time_major``. steps: how many
-            frames to predict. initial_carry: None for zeros, or the encoder's carry: for each layer
-            h (B, *S/patch, H), or (h, c) for an LSTM. targets: the frames that came true, ``steps``
-            of them, in the layout of x, for teacher forcing. forced: booleans (B, steps), or
-            (steps, B) if ``time_major``: where the next step reads the target, not the prediction.
+        Args:
+            x: the frames seen, (B, T, *S, C), or (T, B, *S, C) if ``time_major``.
+            steps: how many frames to predict.
+            initial_carry: None for zeros, or the encoder's carry: for each layer h (B, *S/patch,
+                H), or (h, c) for an LSTM.
+            targets: the frames that came true, ``steps`` of them, in the layout of x, for teacher
+                forcing.
+            forced: booleans (B, steps), or (steps, B) if ``time_major``: where the next step reads
+                the target, not the prediction.
             teacher_forcing: in training, instead of ``forced``: the probability of that, which may
-            be traced; in evaluation nothing is forced. resume: go on from an earlier call, as if it
-            had been given more steps: x is then its last frame alone (the true one where that was
-            forced) and ``initial_carry`` what it returned; the encoder reads nothing. In training
-            recurrent dropout then draws its masks afresh. Static under jit. deterministic:
-            evaluation if True, training if False; None means the module's own attribute. rngs: an
-            nnx.Rngs (its stream ``dropout``), a stream or a key to draw dropout and teacher forcing
-            from; a forecaster keeps one of its own only if it has dropout.
+                be traced; in evaluation nothing is forced.
+            resume: go on from an earlier call, as if it had been given more steps: x is then its
+                last frame alone (the true one where that was forced) and ``initial_carry`` what it
+                returned; the encoder reads nothing. In training recurrent dropout then draws its
+                masks afresh. Static under jit.
+            deterministic: evaluation if True, training if False; None means the module's own
+                attribute.
+            rngs: an nnx.Rngs (its stream ``dropout``), a stream or a key to draw dropout and
+                teacher forcing from; a forecaster keeps one of its own only if it has dropout.
 
-        Returns: The ``steps`` frames that follow, in the layout of x; and the carry of the network
-            that made the last of them.
+        Returns:
+            The ``steps`` frames that follow, in the layout of x; and the carry of the network that
+            made the last of them.
 
-        Raises: ValueError: a shape, or ``steps``, is not what the forecaster expects, or there are
-            no rngs to draw from; with ``resume`` there is no carry, or not one frame. TypeError:
-            something is not an array of real numbers. UnsupportedError: float64 while JAX's 64-bit
-            mode is off.
+        Raises:
+            ValueError: a shape, or ``steps``, is not what the forecaster expects, or there are no
+                rngs to draw from; with ``resume`` there is no carry, or not one frame.
+            TypeError: something is not an array of real numbers.
+            UnsupportedError: float64 while JAX's 64-bit mode is off.
         """
         evaluates = self._evaluates(deterministic)
         if evaluates and teacher_forcing is not None:
@@ -147,7 +162,8 @@ class Forecaster(SequenceModule[ForecasterSpec]):
     def step(
         self, x: Any, carry: Any = None, *, deterministic: bool | None = None, rngs: Any = None
     ) -> tuple[jax.Array, tuple[Any, ...]]:
-        """See one frame (B, *S, C): the prediction of the next, of the same shape, and the carry.
+        """Read one frame x (B, *S, C); return the prediction of the next one, and the carry.
+
         Errors as in a call.
         """
         self._caller("BSC").input(x, str(getattr(x, "dtype", "")))

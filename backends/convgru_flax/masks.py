@@ -1,6 +1,4 @@
-"""Random numbers for dropout and zoneout: the stream that a module keeps, and the key that a call
-takes from it.
-"""
+"""Random numbers for dropout and zoneout: a module's stream, and the key a call takes from it."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from convgru_jax import masks
 
 
 def is_random(spec: Spec) -> bool:
-    """Whether a network of this spec draws masks in training."""
+    """Return True if a network of this spec draws masks in training."""
     networks: tuple[NetworkSpec | None, ...] = (
         (spec,) if isinstance(spec, NetworkSpec) else (spec.encoder, spec.decoder)
     )
@@ -22,8 +20,9 @@ def is_random(spec: Spec) -> bool:
 
 
 def own_stream(owner: str, spec: Spec, rngs: object) -> Any:
-    """Fork the stream that a module keeps for its masks, as nnx.Dropout does; None if it draws none
-    or has no rngs.
+    """Fork the stream that a module keeps for its masks, as nnx.Dropout does.
+
+    None if the module draws no masks or has no rngs.
     """
     if rngs is None or (isinstance(rngs, (nnx.Rngs, nnx.RngStream)) and not is_random(spec)):
         return nnx.data(None)
@@ -35,8 +34,7 @@ def own_stream(owner: str, spec: Spec, rngs: object) -> Any:
 
 
 def draw_key(owner: str, spec: Spec, rngs: object) -> jax.Array:
-    """Take a key from an nnx.Rngs (its stream ``dropout``) or an nnx.RngStream; a key is returned
-    as it is.
+    """Take a key from an nnx.Rngs (stream ``dropout``) or nnx.RngStream; a key is returned as is.
 
     Raises ValueError for None: the module is in training mode and has nothing to draw masks from.
     """

@@ -1,6 +1,4 @@
-"""What the networks and the forecaster share: how they are called, in training or in evaluation,
-and what they print.
-"""
+"""Base of the networks and the forecaster: options of a call, training or evaluation mode."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ AnySpec = TypeVar("AnySpec", NetworkSpec, ForecasterSpec)
 
 
 class SequenceModule(nnx.Module, Generic[AnySpec]):
-    """A module that runs over sequences. ``spec`` is the one place where its network is described."""
+    """A module that runs over sequences; ``spec`` alone describes its network."""
 
     spec: AnySpec
     _spec_type: ClassVar[Any]
@@ -35,8 +33,9 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
         method: str = "fast",
         deterministic: bool = False,
     ) -> None:
-        """Keep the spec and how the module is called. Parameters are drawn first, so that dropout
-        does not change them.
+        """Store the spec and the options of calls.
+
+        Parameters are drawn before, so that dropout does not change them.
         """
         title = type(self).__name__
         arguments.check_flags(title, time_major=time_major, deterministic=deterministic)
@@ -72,7 +71,7 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
             self.deterministic = deterministic
 
     def _caller(self, layout: str) -> Caller:
-        """The checks of a call, for frames in this layout, whose errors name this class."""
+        """Make the checks of a call for frames in this layout; errors name this class."""
         return jax_arguments.caller_of(self.spec, layout, self.method, type(self).__name__)
 
     @property
@@ -83,7 +82,7 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
         return self.deterministic if deterministic is None else deterministic
 
     def _key(self, needed: bool, rngs: Any) -> jax.Array | None:
-        """A key of the call's rngs, or else of the module's own, if one is ``needed``."""
+        """Take a key from the call's rngs, or else from the module's own, if one is ``needed``."""
         return draw_key(type(self).__name__, self.spec, self.rngs if rngs is None else rngs) if needed else None
 
     @property
@@ -93,15 +92,16 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: Any = None
     ) -> tuple[Any, ...]:
-        """The carry before the first frame; of a forecaster, its encoder's.
+        """Make the carry before the first frame; a forecaster's is its encoder's.
 
         Args:
             input_shape: the shape (B, *S, C) of one frame.
             rngs: an nnx.Rngs (its stream ``carry``) or a stream; needed only with ``carry_init``.
             carry_init: an initializer (key, shape, dtype) -> array; None means zeros.
 
-        Returns: One entry for each layer and direction, forward first: h (B, *S, H), or (h, c) for
-            an LSTM.
+        Returns:
+            One entry for each layer and direction, forward first: h (B, *S, H), or (h, c) for an
+            LSTM.
         """
         dtype = next(iter(self.arrays().values())).dtype if self.dtype is None else self.dtype
         return arguments.initial_carry(type(self).__name__, self.spec, input_shape, dtype, rngs, carry_init)

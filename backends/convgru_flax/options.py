@@ -1,6 +1,4 @@
-"""The options of the Flax modules: the core's tables, ``use_bias`` standing for ``bias``, and what
-an nnx module has.
-"""
+"""Constructor options of the Flax modules: the core's tables with ``use_bias``, and nnx's own."""
 
 from __future__ import annotations
 
@@ -99,13 +97,11 @@ DEFAULTS: dict[str, Any] = {
     "arrays": None,
     "rngs": None,
 }
-"""The options that ``convgru.network`` does not have, in the order in which signatures list them.
-"""
+"""The options that ``convgru.network`` does not have, in the order of the signatures."""
 
 
 def split(owner: str, options: Mapping[str, Any], table: type) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Sort the options of a constructor: those of the network, as ``convgru.network`` calls them,
-    of its parameters, of calls.
+    """Sort a constructor's options into those of the network, of its parameters, and of calls.
 
     Raises TypeError for one that the table does not have.
     """
@@ -125,9 +121,7 @@ def network_spec(
     num_layers: int | None,
     options: Mapping[str, Any],
 ) -> NetworkSpec:
-    """The spec that the arguments of a constructor describe; the first of them may be a spec, which
-    then is all of them.
-    """
+    """Make the spec that a constructor's arguments describe, or return the one given instead."""
     if isinstance(in_features, ForecasterSpec):
         raise TypeError(f"{owner} expected a number of channels or a NetworkSpec, got a ForecasterSpec")
     if isinstance(in_features, NetworkSpec):
@@ -149,7 +143,7 @@ def forecaster_spec(
     num_layers: int | None,
     options: Mapping[str, Any],
 ) -> ForecasterSpec:
-    """The same for a forecaster."""
+    """Make a forecaster's spec from the constructor's arguments, or return the one given."""
     if isinstance(cell, NetworkSpec):
         raise TypeError(f"{owner} expected the name of a cell or a ForecasterSpec, got a NetworkSpec")
     if isinstance(cell, ForecasterSpec):

@@ -1,6 +1,4 @@
-"""The parameters of a module as nnx.Param: given arrays, or initial values, with the metadata that
-the user asked for.
-"""
+"""A module's parameters as nnx.Param: given arrays or initial values, with the user's metadata."""
 
 from __future__ import annotations
 
@@ -21,9 +19,7 @@ from convgru_jax.parameters import initial_arrays
 
 Params = dict[str, nnx.Param[Any]]
 Initializer = Callable[[jax.Array, tuple[int, ...], Any], Any]
-"""As those of jax.nn.initializers: (key, shape, dtype) -> array, perhaps wrapped by
-nnx.with_partitioning.
-"""
+"""As in jax.nn.initializers: (key, shape, dtype) -> array; nnx.with_partitioning may wrap it."""
 
 ROLES = {"weight_ih": "kernel", "weight_hh": "recurrent_kernel", "bias": "bias", "bias_hn": "bias"}
 """Which ``*_init`` and ``*_metadata`` a parameter of a layer follows; the others have none."""
@@ -54,7 +50,7 @@ def create(
 
 
 def _param(name: str, value: Any, options: Mapping[str, Any]) -> nnx.Param[Any]:
-    """An nnx.Param is kept as it is: a module that holds another hands down those it has made."""
+    """Wrap a value as nnx.Param with its metadata; one that is an nnx.Param already is kept."""
     if isinstance(value, nnx.Param):
         return value
     role = ROLES.get(name.rpartition(".")[2]) if not name.startswith("readout.") else None
@@ -72,9 +68,7 @@ def _given(spec: Spec, arrays: Mapping[str, Any]) -> dict[str, Any]:
 def _initial(
     owner: str, spec: Spec, rngs: object, param_dtype: Any, initializers: Mapping[str, Initializer]
 ) -> dict[str, Any]:
-    """The values that convgru.jax.init draws from the same key, but for the parameters that have an
-    initializer.
-    """
+    """Draw what convgru.jax.init draws from the same key, except where an initializer is given."""
     if not isinstance(rngs, nnx.Rngs):
         raise TypeError(f"{owner} expected rngs, an nnx.Rngs to draw the initial parameters from, got {rngs!r}")
     dtype = supported_dtype(owner, param_dtype)
@@ -92,8 +86,9 @@ def _initial(
 def _by_gate(
     owner: str, name: str, init: Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any, cell: CellSpec
 ) -> Any:
-    """Each gate and group by itself, in nnx.Conv's layout (*kernel, in, out), so that the fans are
-    those of one convolution.
+    """Call an initializer for each gate and group by itself.
+
+    It sees nnx.Conv's layout (*kernel, in, out), so that the fans are those of one convolution.
     """
     is_kernel = len(shape) > 1
     blocks = shape[0] // cell.hidden_channels * (cell.groups if is_kernel else 1)

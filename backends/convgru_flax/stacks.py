@@ -21,8 +21,9 @@ from convgru_jax.compiled import Options
 
 
 class Layer(nnx.Module):
-    """One layer; its cells stand at ``fwd`` and, if it runs both ways, ``bwd``, so that paths are
-    the canonical names.
+    """One layer: its cells are ``fwd`` and, if it runs both ways, ``bwd``.
+
+    Paths of parameters are thus the canonical names.
     """
 
     fwd: ConvCell
@@ -34,9 +35,7 @@ class Layer(nnx.Module):
 
 
 class ConvStack(SequenceModule[NetworkSpec]):
-    """What the three networks share: layers at ``layers.{l}.fwd`` and ``.bwd``, and the call over a
-    sequence.
-    """
+    """Base of the three networks: layers at ``layers.{l}.fwd`` and ``.bwd``, run over sequences."""
 
     kind: ClassVar[str]
     _spec_type = NetworkSpec
@@ -50,9 +49,7 @@ class ConvStack(SequenceModule[NetworkSpec]):
         options: Any,
         table: type,
     ) -> None:
-        """Make the network from the arguments of its constructor, of whose options there is this
-        ``table``.
-        """
+        """Make the network from its constructor's arguments; ``table`` lists the options it has."""
         title = type(self).__name__
         described, stored, called = split(title, options, table)
         spec = network_spec(title, self.kind, in_features, hidden_features, kernel_size, num_layers, described)
@@ -64,15 +61,15 @@ class ConvStack(SequenceModule[NetworkSpec]):
         )
 
     def _cell(self, index: int, direction: str, params: Params) -> ConvCell:
-        """The cell of one layer and direction, around those of the parameters that are its own."""
+        """Make the cell of one layer and direction, around its share of the parameters."""
         prefix = layer_prefix(index, direction)
-        own = {
+        params_of_cell = {
             layer_prefix(0) + name.removeprefix(prefix): param
             for name, param in params.items()
             if name.startswith(prefix)
         }
         spec = NetworkSpec((self.spec.layers[index],))
-        return CELLS[self.kind].from_spec(spec, arrays=own, dtype=self.dtype, method=self.method)
+        return CELLS[self.kind].from_spec(spec, arrays=params_of_cell, dtype=self.dtype, method=self.method)
 
     @property
     def in_features(self) -> int:
@@ -81,9 +78,7 @@ class ConvStack(SequenceModule[NetworkSpec]):
 
     @property
     def out_features(self) -> int:
-        """Channels of the output: the last layer's hidden_features, of both directions if they are
-        concatenated.
-        """
+        """Channels of the output: the last layer's, of both directions if they are concatenated."""
         return self.spec.out_channels
 
     def arrays(self) -> dict[str, jax.Array]:
@@ -110,26 +105,33 @@ class ConvStack(SequenceModule[NetworkSpec]):
     ) -> tuple[Any, tuple[Any, ...]]:
         """Run over a sequence.
 
-        Args: x: frames (B, T, *S, C), or (T, B, *S, C) if ``time_major``. initial_carry: None for
-            zeros, or a tuple with one entry for each layer and direction, forward first: h (B, *S,
-            H), or (h, c) for an LSTM. seq_lengths: (B,), how many frames of each sample are valid.
-            Past the end the output is zero, the carry returned is the one after the last valid
-            frame, and nothing that stands in the padding matters, NaN included. context: for each
-            layer and direction (B, *S, G·H), or the same with time as x has it, added to the
-            pre-activations of all gates. masks: of dropout and zoneout, time first, as
-            ``convgru.jax.draw_masks`` makes them. return_all_layers: a tuple of every layer's
-            output instead of the top one's. last_only: the output of each sample's last valid frame
-            alone, (B, *S, H); the top layer's others are not kept. deterministic: evaluation if
-            True, training if False; None means the module's own attribute, which ``train()`` and
-            ``eval()`` set. rngs: an nnx.Rngs (its stream ``dropout``), a stream or a key to draw
-            masks from, instead of the module's own.
+        Args:
+            x: frames (B, T, *S, C), or (T, B, *S, C) if ``time_major``.
+            initial_carry: None for zeros, or a tuple with one entry for each layer and direction,
+                forward first: h (B, *S, H), or (h, c) for an LSTM.
+            seq_lengths: (B,), how many frames of each sample are valid. Past the end the output is
+                zero, the carry returned is the one after the last valid frame, and nothing that
+                stands in the padding matters, NaN included.
+            context: for each layer and direction (B, *S, G·H), or the same with time as x has it,
+                added to the pre-activations of all gates.
+            masks: of dropout and zoneout, time first, as ``convgru.jax.draw_masks`` makes them.
+            return_all_layers: a tuple of every layer's output instead of the top one's.
+            last_only: the output of each sample's last valid frame alone, (B, *S, H); the top
+                layer's others are not kept.
+            deterministic: evaluation if True, training if False; None means the module's own
+                attribute, which ``train()`` and ``eval()`` set.
+            rngs: an nnx.Rngs (its stream ``dropout``), a stream or a key to draw masks from,
+                instead of the module's own.
 
-        Returns: The top layer's h at every frame, in the layout of x; and the carry after the last
+        Returns:
+            The top layer's h at every frame, in the layout of x; and the carry after the last
             frame.
 
-        Raises: ValueError: a shape is not what the network expects, or there are no rngs to draw
-            dropout from. TypeError: something is not an array of real numbers. UnsupportedError:
-            float64 while JAX's 64-bit mode is off.
+        Raises:
+            ValueError: a shape is not what the network expects, or there are no rngs to draw
+                dropout from.
+            TypeError: something is not an array of real numbers.
+            UnsupportedError: float64 while JAX's 64-bit mode is off.
         """
         computed = (self.arrays(), x, initial_carry, context)
         (arrays, x, carry, context), masks = arguments.promote(type(self).__name__, self.dtype, computed, masks)
@@ -148,8 +150,7 @@ class ConvStack(SequenceModule[NetworkSpec]):
         deterministic: bool | None = None,
         rngs: Any = None,
     ) -> tuple[jax.Array, tuple[Any, ...]]:
-        """One frame (B, *S, C): what the sequence call gives for it, (B, *S, H), and the carry
-        after it.
+        """Run on one frame x (B, *S, C): output (B, *S, H) and carry, as a call on the sequence.
 
         Arguments and errors as there; in training the masks of each step are its own. A network
         with a backward direction has no steps: ValueError.
@@ -168,20 +169,25 @@ class ConvGRU(ConvStack):
     r = σ(W_r*x + U_r*h + b_r)    z = σ(W_z*x + U_z*h + b_z)
     n = φ(W_n*x + b_n + U_n*(r∘h))    h' = z∘h + (1−z)∘n
 
-    Args: in_features: channels C of the input; or a NetworkSpec instead of all arguments that
-        describe the network. hidden_features: channels H of the hidden state; a list is per layer.
+    Args:
+        in_features: channels C of the input; or a NetworkSpec instead of all arguments that
+            describe the network.
+        hidden_features: channels H of the hidden state; a list is per layer.
         kernel_size: of the convolution over the input; a tuple is per dimension, a list per layer.
-        num_layers: None means the length of a list of hidden_features, else 1. bidirectional: True
-        or ``layer``: each layer runs both ways and the next sees both; ``stack``: two whole stacks.
+        num_layers: None means the length of a list of hidden_features, else 1.
+        bidirectional: True or ``layer``: each layer runs both ways and the next sees both;
+            ``stack``: two whole stacks.
         merge: how two directions become one output: ``concat``, ``sum``, ``mean`` or ``mul``.
-        dropout: probability of dropping a number between two layers. recurrent_dropout: of dropping
-        one of h where it enters U, with one mask for all frames. zoneout: of keeping the old number
-        of the state. output_size: pool the input to this size first (adaptive average). time_major:
-        x and output are (T, B, *S, C) instead of (B, T, *S, C). deterministic: evaluation if True:
-        no dropout, the mean of zoneout; ``train()`` and ``eval()`` change it. rngs: draws the
-        initial parameters from its stream ``params``; a network with dropout or zoneout keeps a
-        fork of its stream ``dropout``. **options: those of each layer, and how parameters are made:
-        as for ConvGRUCell.
+        dropout: probability of dropping a number between two layers.
+        recurrent_dropout: of dropping one of h where it enters U, with one mask for all frames.
+        zoneout: of keeping the old number of the state.
+        output_size: pool the input to this size first (adaptive average).
+        time_major: x and output are (T, B, *S, C) instead of (B, T, *S, C).
+        deterministic: evaluation if True: no dropout, the mean of zoneout; ``train()`` and
+            ``eval()`` change it.
+        rngs: draws the initial parameters from its stream ``params``; a network with dropout or
+            zoneout keeps a fork of its stream ``dropout``.
+        **options: those of each layer, and how parameters are made: as for ConvGRUCell.
 
     Parameters: ``layers.{l}.fwd.weight_ih`` (3H, C/groups, *k) and so on as in ConvGRUCell,
     ``layers.{l}.bwd.`` for the second direction.

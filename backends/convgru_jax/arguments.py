@@ -1,5 +1,6 @@
-"""The arguments of a call: checked by ``convgru.calls.Caller``, which traced arrays pass too, then
-arrays of JAX, time first.
+"""Validate the arguments of a call and convert them to JAX arrays, time first.
+
+``convgru.calls.Caller`` makes the checks, which traced arrays pass too.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ def describe(value: Any) -> ArrayInfo | None:
 
 
 def caller_of(spec: Spec, layout: str, method: str = "fast", name: str | None = None) -> Caller:
-    """The checks of a call in this layout (``TBSC``, ``BTSC``, ``BSC``); ValueError for an unknown
-    ``method``.
+    """Make the checks of a call in this layout (``TBSC``, ``BTSC``, ``BSC``).
 
-    Errors call the network by ``name``, or as the spec does.
+    Errors name the network ``name``, or as the spec does. Raises ValueError for an unknown
+    ``method``.
     """
     if method not in METHODS:
         raise ValueError(f"{name or spec.title} method expected one of {', '.join(map(repr, METHODS))}, got {method!r}")
@@ -60,9 +61,7 @@ def parameters(caller: Caller, arrays: Mapping[str, Any]) -> dict[str, jax.Array
 def inputs(
     caller: Caller, arrays: Mapping[str, Any], x: Any, state: Any
 ) -> tuple[dict[str, jax.Array], jax.Array, State | None, CallSizes]:
-    """Check parameters, input and state and return them as arrays of JAX, with the sizes of the
-    call.
-    """
+    """Check parameters, input and state; return them as JAX arrays, with the sizes of the call."""
     params = parameters(caller, arrays)
     sizes = caller.input(x, str(next(iter(params.values())).dtype))
     caller.state(state, sizes)
@@ -92,9 +91,7 @@ def extras(caller: Caller, sizes: CallSizes, lengths: Any, context: Any, masks: 
 def teacher_forcing(
     caller: Caller, sizes: CallSizes, steps: int, targets: Any, forced: Any, probability: Any, key: Any
 ) -> TeacherForcing:
-    """Check targets, where they are forced or with what probability, and return them as arrays of
-    JAX, time first.
-    """
+    """Check the arguments of teacher forcing and return them as JAX arrays, time first."""
     if forced is not None and probability is not None:
         raise TypeError(f"{caller.name} expected forced or teacher_forcing, got both")
     caller.targets(targets, forced, sizes, steps, drawn=probability is not None)
@@ -112,7 +109,7 @@ def teacher_forcing(
 
 
 def check_key(caller: Caller, key: Any) -> None:
-    """Raise TypeError for what is no key of jax.random."""
+    """Raise TypeError unless ``key`` is None or a jax.random key."""
     if key is None:
         return
     typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
@@ -121,7 +118,7 @@ def check_key(caller: Caller, key: Any) -> None:
 
 
 def check_spec(function: str, spec: object, *kinds: type) -> None:
-    """Raise TypeError for a spec that this public function does not run."""
+    """Raise TypeError unless ``spec`` is one of the ``kinds`` that this public function runs."""
     if not isinstance(spec, kinds):
         names = " or ".join(kind.__name__ for kind in kinds)
         hint = {
@@ -132,12 +129,13 @@ def check_spec(function: str, spec: object, *kinds: type) -> None:
 
 
 def _native(array: Any) -> jax.Array:
-    """An array of JAX; one that is so stays itself, for even a conversion that changes nothing is a
-    program to compile.
+    """Convert to a JAX array; one that is so already is returned as it is.
+
+    Even a conversion that changes nothing would be a program to compile.
     """
     return array if isinstance(array, jax.Array) else jnp.asarray(array)
 
 
 def time_first(caller: Caller, array: Any) -> Any:
-    """An array with time and batch in the order of the call's layout, time first; or back again."""
+    """Swap time and batch if the call's layout has the batch first; the same swap goes back."""
     return jnp.swapaxes(array, 0, 1) if caller.layout.startswith("BT") else array

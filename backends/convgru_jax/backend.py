@@ -1,4 +1,4 @@
-"""The JAX backend: what convgru.registry asks of a room. A network is the pair (spec, params)."""
+"""The JAX backend: ``convgru.registry.Backend`` for networks given as pairs (spec, params)."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def devices() -> dict[str, str]:
 
 
 def _devices() -> dict[str, Any]:
-    found = {"cpu": jax.devices("cpu")[0]}
+    available = {"cpu": jax.devices("cpu")[0]}
     try:
         gpus = jax.devices("gpu")
     except RuntimeError:  # JAX's way of saying that there is none
-        return found
-    return found | {f"cuda:{device.id}": device for device in gpus}
+        return available
+    return available | {f"cuda:{device.id}": device for device in gpus}
 
 
 def notes() -> list[str]:
-    """What would run here."""
+    """Describe the implementation and the numerical settings in force, a line each."""
     precision = jax.config.jax_default_matmul_precision or "default (TF32 where a GPU has it)"  # type: ignore[attr-defined]
     return [
         "implementation: lax.scan over time, the input convolution of all frames at once; "
@@ -53,14 +53,12 @@ def notes() -> list[str]:
 
 
 def x64_is_on() -> bool:
-    """Whether JAX computes in float64 here and now."""
+    """Return True if JAX computes in float64 at present."""
     return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
 
 
 def precision_of(dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
-    """A context in which JAX holds arrays of this dtype as they are: float64 is switched on within
-    it if need be.
-    """
+    """Context in which JAX keeps arrays of this dtype: enables float64 if it is needed."""
     if dtype != np.float64 or x64_is_on():
         return nullcontext()
     scoped: AbstractContextManager[Any] = jax.enable_x64(True)
@@ -68,17 +66,16 @@ def precision_of(dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
 
 
 def precise() -> AbstractContextManager[Any]:
-    """Within it float32 means float32: no TF32 and no bfloat16 passes in matrix products and
-    convolutions.
-    """
+    """Context in which float32 products and convolutions use no TF32 and no bfloat16 passes."""
     highest: AbstractContextManager[Any] = jax.default_matmul_precision("highest")
     return highest
 
 
 @contextmanager
 def compiled_in(folder: Path) -> Iterator[None]:
-    """Within it XLA's compiled programs are looked for in ``folder``, and kept there: another run
-    need not compile again.
+    """Context in which XLA's compiled programs are read from and kept in ``folder``.
+
+    Another process then need not compile them again.
     """
     wanted = {
         "jax_compilation_cache_dir": str(folder.absolute()),
@@ -100,7 +97,7 @@ def _configure(settings: Mapping[str, Any]) -> None:
 
 
 def owns(net: object) -> bool:
-    """Whether ``net`` is a pair (spec, params) with JAX arrays."""
+    """Return True if ``net`` is a pair (spec, params) with JAX arrays."""
     if not isinstance(net, tuple) or len(net) != 2:
         return False
     spec, params = net
@@ -110,10 +107,10 @@ def owns(net: object) -> bool:
 
 def device(name: str) -> Any:
     """The device called ``name`` in ``devices``. Raises UnsupportedError for any other."""
-    found = _devices()
-    if name not in found:
-        raise UnsupportedError(f"JAX has no device {name!r} here: only {', '.join(found)}")
-    return found[name]
+    available = _devices()
+    if name not in available:
+        raise UnsupportedError(f"JAX has no device {name!r} here: only {', '.join(available)}")
+    return available[name]
 
 
 _find = device  # where an argument called device hides the function
@@ -133,8 +130,9 @@ def build(weights: Weights, *, device: str | None = None) -> Network:
 
 
 def extract(net: Any) -> Weights:
-    """The weights of a pair (spec, params), byte for byte. Raises TypeError for anything else,
-    WeightsError for NaN.
+    """Return the weights of a pair (spec, params), byte for byte.
+
+    Raises TypeError for anything else, WeightsError for NaN.
     """
     if not owns(net):
         raise TypeError(f"expected a pair (spec, params) of convgru.jax, got {type(net).__name__}")
@@ -152,8 +150,9 @@ def execute(
     cotangents: tuple[np.ndarray, Any] | None = None,
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-    """Run ``apply`` or ``forecast`` on arrays: output, final state, and gradients if there are
-    cotangents (see ``Backend``).
+    """Run ``apply`` or ``forecast`` on NumPy arrays; with ``cotangents`` return gradients too.
+
+    Returns output, final state and gradients by name; see ``convgru.registry.Backend``.
     """
     spec, target = weights.spec, _find(device)
     leaves = {"x": np.moveaxis(x, 2, -1)}
@@ -176,15 +175,15 @@ def execute(
         given = jax.device_put(leaves, target)
         gradients: dict[str, np.ndarray] = {}
         if cotangents is None:
-            found = _to_numpy(call(given), spec.ndim)
+            outputs = _to_numpy(call(given), spec.ndim)
         else:
             moved = {"y": np.moveaxis(cotangents[0], 2, -1)}
             moved |= {name: np.moveaxis(np.asarray(a), 1, -1) for name, a in state_leaves(spec, cotangents[1])}
             # Not jitted as a whole: convgru.flax then calls the very programs that are compiled
             # here.
             results, slopes = _pulled(call)(given, jax.device_put(moved, target))
-            found, gradients = _to_numpy(results, spec.ndim), _to_numpy(slopes, spec.ndim)
-    return found.pop("y"), nest_state(spec, found), gradients
+            outputs, gradients = _to_numpy(results, spec.ndim), _to_numpy(slopes, spec.ndim)
+    return outputs.pop("y"), nest_state(spec, outputs), gradients
 
 
 def evaluate(
@@ -193,8 +192,9 @@ def evaluate(
     cotangents: Mapping[str, np.ndarray] | None,
     device: str = "cpu",
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Call anybody's function of JAX arrays, jitted; with cotangents also the gradients of the
-    leaves.
+    """Call any function of JAX arrays under jit.
+
+    Returns the results and, with ``cotangents``, the gradients of the leaves.
     """
     target = _find(device)
     with precision_of(leaves["x"].dtype), jax.default_device(target):
@@ -208,7 +208,7 @@ def evaluate(
 
 
 def _others(spec: Spec, extras: Extras) -> dict[str, Any]:
-    """The call's other arguments but the context, channels last."""
+    """The call's arguments besides state and context, channels last."""
 
     def last(array: np.ndarray) -> np.ndarray:
         return np.moveaxis(array, -spec.ndim - 1, -1)
@@ -232,7 +232,7 @@ def _public(
 
 
 def _pulled(call: Any) -> Any:
-    """A function of leaves and cotangents: the results of ``call`` and the gradients of the leaves."""
+    """Make a function of leaves and cotangents: results of ``call`` and gradients of the leaves."""
 
     def both(leaves: Any, cotangents: Any) -> tuple[Any, Any]:
         results, pull = jax.vjp(call, leaves)
@@ -242,7 +242,7 @@ def _pulled(call: Any) -> Any:
 
 
 def _to_numpy(arrays: dict[str, jax.Array], ndim: int) -> dict[str, np.ndarray]:
-    """Channels first again, but for the parameters, which have one form everywhere."""
+    """Convert to NumPy, images channels first; parameters have one layout everywhere."""
     return {
         name: np.moveaxis(np.asarray(array), -1, -ndim - 1) if _is_image(name) else np.asarray(array)
         for name, array in arrays.items()

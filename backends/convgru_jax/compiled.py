@@ -1,8 +1,7 @@
-"""The jitted halves of the public functions: networks as functions of arrays that are checked and
-time first.
+"""What ``apply``, ``step`` and ``forecast`` run under jit.
 
-What differs between two calls only by the layout of the caller is one program here: callers
-transpose before and after.
+Arguments are checked and time stands first: callers transpose before and after, so calls that
+differ only in their layout share one compiled program.
 """
 
 from __future__ import annotations
@@ -41,8 +40,9 @@ def run(
     key: jax.Array | None,
     options: Options,
 ) -> tuple[Any, State]:
-    """Run a network on x (T, B, *S, C): output (T, B, *S, H), or what the options ask for, and
-    final state.
+    """Run a network on x (T, B, *S, C): output (T, B, *S, H) and final state.
+
+    ``options`` may ask for other outputs: those of all layers, or of the last valid frame only.
     """
 
     def network(arrays: Arrays, x: jax.Array, state: State | None, extras: Extras, key: jax.Array | None) -> Any:
@@ -67,8 +67,9 @@ def step(
     key: jax.Array | None,
     options: Options,
 ) -> tuple[jax.Array, State]:
-    """Run a network on one frame x (B, *S, C): output (B, *S, H) and next state. Context and masks
-    have one frame.
+    """Run a network on one frame x (B, *S, C): output (B, *S, H) and next state.
+
+    Context and masks have one frame.
     """
 
     def frame(arrays: Arrays, x: jax.Array, state: State | None, extras: Extras, key: jax.Array | None) -> Any:
@@ -94,8 +95,9 @@ def forecast(
     key: jax.Array | None,
     options: Options,
 ) -> tuple[jax.Array, State]:
-    """Predict the frames (steps, B, *S, C) that follow x (T, B, *S, C), and the state of the
-    network that made the last.
+    """Predict the frames (steps, B, *S, C) that follow x (T, B, *S, C), and the final state.
+
+    The state is that of the network that predicted the last frame.
     """
 
     def forecaster(
@@ -111,7 +113,7 @@ def forecast(
 def _on_devices(
     function: Any, spec: Spec, arrays: Arrays, x: jax.Array, state: State | None, extras: Any, key: jax.Array | None
 ) -> Any:
-    """Call the function with its arrays spread over devices as it needs them."""
+    """Call ``function`` with its arrays placed as a mesh of several devices needs them."""
     arrays, x, state, extras = sharding.vary_alike((arrays, x, state, extras))
     spread = sharding.space_sharding(spec.ndim, (x, state, getattr(extras, "context", None)))
     if spread is None:
@@ -120,7 +122,7 @@ def _on_devices(
 
 
 def _begin(spec: Spec, x: jax.Array, state: State | None) -> State:
-    """The state before frames x (T, B, *S, C): the one given, or zeros."""
+    """Return the initial state for frames x (T, B, *S, C): the one given, or zeros."""
     if state is not None:
         return state
     zeros = jnp.zeros_like(x[(0, slice(None), *(0,) * (x.ndim - 2))])  # of x: an explicit mesh may shard its batch
@@ -131,7 +133,7 @@ def _begin(spec: Spec, x: jax.Array, state: State | None) -> State:
 
 
 def _drawn(spec: NetworkSpec, x: jax.Array, extras: Extras, key: jax.Array | None) -> Extras:
-    """With a key and no masks: those of training."""
+    """Add the masks of training if there is a key and no masks are given."""
     if key is None or extras.masks is not None or not dropping.random(spec):
         return extras
     return extras._replace(masks=dropping.draw(spec, key, x.shape[0], x.shape[1], x.shape[2:-1], x.dtype))

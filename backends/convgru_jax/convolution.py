@@ -1,10 +1,9 @@
-"""The convolution, with gradients that XLA compiles to its fast kernels on CPU, and a plain one
-with native autodiff.
+"""Convolution with custom gradients that XLA:CPU compiles to its fast kernel, and a plain one.
 
-The trilinear form Σ x[stride·s + d·k] w[k] g[s] has three partial sums: ``correlate`` (over k: the
-forward pass), ``spread`` (over w: what reaches x) and ``collect`` (over s: what reaches w). The
-derivatives of each are the other two: so every order of reverse-mode derivative stays fast, if only
-these three are, see ``convgru_jax.convolution_cpu``.
+The trilinear form Σ x[stride·s + d·k] w[k] g[s] has three derivatives: ``correlate`` with respect
+to g (the forward pass), ``spread`` with respect to x (the gradient of x) and ``collect`` with
+respect to w (the gradient of w). The gradients of each of them are the other two, so reverse-mode
+derivatives of every order are fast if these three are; see ``convgru_jax.convolution_cpu``.
 """
 
 from __future__ import annotations
@@ -21,14 +20,13 @@ from convgru_jax import convolution_products as products
 from convgru_jax.convolution_geometry import Window, padded, plain
 
 METHODS = ("fast", "plain")
-"""``fast`` has derivatives of every order in reverse mode, ``plain`` those of JAX itself, in
-forward mode too.
-"""
+"""``fast``: custom gradients, reverse mode only. ``plain``: JAX's own, in forward mode too."""
 
 
 def convolve(method: str, geometry: Convolution, x: jax.Array, w: jax.Array) -> jax.Array:
-    """Cross-correlation of x (B, *S, C) with w (*k, C/groups, O), the rows O standing as
-    ``grouped_rows`` leaves them.
+    """Cross-correlation of x (B, *S, C) with w (*k, C/groups, O).
+
+    The output channels O of w are in the order that ``grouped_rows`` gives them.
     """
     x, window = padded(geometry, x)
     if method == "plain" or sharding.explicit(x):
@@ -43,47 +41,51 @@ def convolve(method: str, geometry: Convolution, x: jax.Array, w: jax.Array) -> 
 
 
 def grouped_rows(geometry: Convolution, w: jax.Array) -> jax.Array:
-    """Kernels (*k, C/groups, O) whose rows stand as (gates, groups, …), put as (groups, gates, …):
-    what XLA means by groups.
+    """Reorder the output channels of w from (gates, groups, …) to (groups, gates, …).
+
+    That is the order in which XLA's grouped convolution expects kernels (*k, C/groups, O).
     """
     return _turned(w, geometry.gates, geometry.groups) if geometry.reorders else w
 
 
 def _turned(a: jax.Array, first: int, second: int) -> jax.Array:
-    """The channels of a from the order (first, second, …) to (second, first, …)."""
+    """Reorder the channels of ``a`` from (first, second, …) to (second, first, …)."""
     cut = a.reshape(*a.shape[:-1], first, second, -1)
     return jnp.swapaxes(cut, -3, -2).reshape(a.shape)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
-    """Cross-correlation of x (B, *S, C) with w (*k, C/groups, O): Σ_k x[stride·s + d·k] w[k].
-    Reverse mode only.
+    """Forward: out[s] = Σ_k x[stride·s + d·k] w[k], for x (B, *S, C) and w (*k, C/groups, O).
+
+    Differentiable in reverse mode only.
     """
     return _by_platform(convolution_cpu.correlate, plain, window, x, w)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def spread(window: Window, w: jax.Array, g: jax.Array) -> jax.Array:
-    """The transpose of ``correlate`` in x: g (B, *S', O) to (B, *S, C)."""
+    """Gradient of x: the transpose of ``correlate`` in x, from g (B, *S', O) to (B, *S, C)."""
     return _by_platform(convolution_cpu.spread, _spread, window, w, g)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
-    """The transpose of ``correlate`` in w: x (B, *S, C) and g (B, *S', O) to (*k, C/groups, O)."""
+    """Gradient of w: the transpose of ``correlate`` in w, of shape (*k, C/groups, O).
+
+    From x (B, *S, C) and g (B, *S', O).
+    """
     if sharding.sums_twice(x, g):
         return convolution_cpu.by_group(products.collect)(window, x, g)
     return _by_platform(convolution_cpu.collect, _collect, window, x, g)
 
 
 def _by_platform(cpu: Any, default: Any, window: Window, a: jax.Array, b: jax.Array) -> jax.Array:
-    """One form on CPU, another elsewhere: both are right anywhere, so that the default device of
-    the moment may decide.
+    """Call the CPU implementation if JAX's default device is a CPU, else the default one.
 
-    Not lax.platform_dependent: in a scan that is differentiated twice, JAX 0.10 makes the index of
-    the platform a residual of the derivative rules above, and then takes their residuals for one
-    another.
+    Both are right on every device. Not lax.platform_dependent: in a scan that is
+    differentiated twice, JAX 0.10 makes the index of the platform a residual of the derivative
+    rules above, and then takes their residuals for one another.
     """
     return (cpu if _on_cpu() else default)(window, a, b)  # type: ignore[no-any-return]
 
@@ -95,7 +97,7 @@ def _on_cpu() -> bool:
 
 
 def _keep(function: Any) -> Any:
-    """The forward rule of a bilinear function: its operands are what the backward rule needs."""
+    """custom_vjp forward rule: call the function and save both operands as residuals."""
     return lambda window, a, b: (function(window, a, b), (a, b))
 
 

@@ -1,9 +1,9 @@
-"""The three partial sums of a convolution for XLA:CPU, which has a fast kernel for the labels
-``b01f_01io->b01f`` alone.
+"""Forward pass and gradients of a convolution, as XLA:CPU runs them fastest.
 
-Autodiff of a convolution gives other labels, which are 11 to 55 times slower inside a loop. Groups
-are split here, for XLA's own are three times slower, gaps are filled in with zeros before a
-convolution, and in 3-D the depth is stacked on the channels.
+XLA:CPU has a fast kernel for the labels ``b01f_01io->b01f`` alone. Autodiff of a convolution gives
+other labels, which are 11 to 55 times slower inside a loop. Groups are split here, since XLA's own
+are three times slower; gaps are filled with zeros before a convolution; and in 3-D the depth is
+stacked on the channels.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ Form = Callable[[Window, jax.Array, jax.Array], jax.Array]
 
 
 def by_group(form: Form) -> Form:
-    """Groups one by one: in each of the three sums all operands and the result have them on their
-    last axis.
+    """Decorator: run a one-group function group by group.
+
+    In forward pass and both gradients, all operands and the result have the groups on their last
+    axis.
     """
 
     def split(window: Window, a: jax.Array, b: jax.Array) -> jax.Array:
@@ -37,7 +39,7 @@ def by_group(form: Form) -> Form:
 
 @by_group
 def correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
-    """Σ_k x[stride·s + d·k] w[k]."""
+    """Forward: out[s] = Σ_k x[stride·s + d·k] w[k]."""
     if len(window.stride) < 3:
         return native(x, w, window.pads, window.stride, window.dilation)
     planes = _stack_depth(window, x)
@@ -50,7 +52,10 @@ def correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
 
 @by_group
 def spread(window: Window, w: jax.Array, g: jax.Array) -> jax.Array:
-    """Σ_k g[s] w[k] at stride·s + d·k: g, its gaps filled, against the kernel turned round."""
+    """Gradient of x: dx[stride·s + d·k] = Σ g[s] w[k], summed over all such pairs (s, k).
+
+    A convolution of g, its stride's gaps filled with zeros, with the flipped kernel.
+    """
     ndim = len(window.stride)
     turned = jnp.swapaxes(jnp.flip(w, range(ndim)), -1, -2)
     ones = (1,) * ndim
@@ -64,7 +69,7 @@ def spread(window: Window, w: jax.Array, g: jax.Array) -> jax.Array:
 
 @by_group
 def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
-    """Σ_s x[stride·s + d·k] g[s]."""
+    """Gradient of w: dw[k] = Σ_s x[stride·s + d·k] g[s]."""
     if len(window.stride) < 3:
         return _collect_taps(window, x, g)
     taps, channels = window.kernel_size[0], x.shape[-1]
@@ -75,8 +80,9 @@ def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def _stack_depth(window: Window, x: jax.Array) -> jax.Array:
-    """Turn x (B, D, H, W, C) into (B, D', H, W, taps·C): what every depth tap sees, side by side on
-    the channels.
+    """Turn x (B, D, H, W, C) into (B, D', H, W, taps·C).
+
+    The planes that each depth tap reads stand side by side on the channels.
     """
     (low, high), reach, stride = window.pads[0], window.reach[0], window.stride[0]
     image = pad(x, [(low, high - window.rest[0], 0), (0, 0, 0), (0, 0, 0)])
@@ -86,9 +92,7 @@ def _stack_depth(window: Window, x: jax.Array) -> jax.Array:
 
 
 def _collect_taps(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
-    """The weights' gradient as a convolution whose batch is the input channels and whose kernel is
-    the image g.
-    """
+    """Gradient of w as a convolution: its batch is the input channels, its kernel the image g."""
     if any(more > 0 for more in window.growth):
         # Where g is larger than x, XLA would swap the two and lose its labels.
         return products.collect(window, x, g)

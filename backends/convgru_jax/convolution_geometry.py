@@ -1,6 +1,4 @@
-"""One convolution on images of one size: its geometry in plain numbers, and XLA's own convolution
-of that geometry.
-"""
+"""Geometry of one convolution on images of one size, and XLA's convolution of that geometry."""
 
 from __future__ import annotations
 
@@ -20,8 +18,10 @@ MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 @dataclass(frozen=True)
 class Window:
-    """``pads`` are of zeros; ``rest`` is how many pixels at the end of each dimension no window
-    reaches, for the stride.
+    """A convolution on images of one size, in plain numbers.
+
+    ``pads`` are zeros before and after each dimension; ``rest`` is the number of pixels at the end
+    of each dimension that the stride leaves unread.
     """
 
     kernel_size: tuple[int, ...]
@@ -48,19 +48,20 @@ class Window:
         return tuple((m - 1) * s + 1 - more if s > 1 else m - more for m, s, more in steps)
 
     def one_group(self) -> Window:
-        """The same for the channels of one group."""
+        """The same geometry for the channels of one group."""
         return replace(self, groups=1)
 
     def without_depth(self) -> Window:
-        """The same without the first dimension."""
+        """The same geometry without the first spatial dimension."""
         return Window(
             self.kernel_size[1:], self.stride[1:], self.dilation[1:], self.pads[1:], self.rest[1:], self.groups
         )
 
 
 def window_of(geometry: Convolution, size: tuple[Any, ...]) -> Window:
-    """The window of ``geometry`` on an image of that size, which may be symbols where the stride is
-    1.
+    """Return the window of ``geometry`` on an image of ``size``.
+
+    Sizes may be symbolic where the stride is 1.
     """
     pads = geometry.pads(size)
     steps = zip(size, pads, geometry.kernel_size, geometry.stride, geometry.dilation, strict=True)
@@ -69,7 +70,7 @@ def window_of(geometry: Convolution, size: tuple[Any, ...]) -> Window:
 
 
 def padded(geometry: Convolution, x: jax.Array) -> tuple[jax.Array, Window]:
-    """Make x (B, *S, C) ready for its window: whatever is not zeros is padded here."""
+    """Return x (B, *S, C) and its window; padding other than zeros is applied to x here."""
     window = window_of(geometry, x.shape[1:-1])
     if geometry.padding_mode == "zeros" or not any(map(any, window.pads)):
         return x, window

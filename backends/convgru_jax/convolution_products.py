@@ -1,4 +1,4 @@
-"""The convolution without convolutions: a product for each tap, of what the tap sees of the image.
+"""Convolution as a sum of one matrix product for each kernel tap.
 
 Slower than XLA's convolutions by half or more where the channels are many, and right where those
 are not to be had: nothing here but slices, products and sums, whose own derivatives XLA knows for
@@ -21,7 +21,7 @@ Tap = tuple[int, ...]
 
 
 def correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
-    """Σ_k x[stride·s + d·k] w[k]."""
+    """Forward: out[s] = Σ_k x[stride·s + d·k] w[k]."""
     groups = window.groups
     rows = w.reshape(*window.kernel_size, x.shape[-1] // groups, groups, -1)
 
@@ -33,9 +33,7 @@ def correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def depthwise(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
-    """``correlate`` where each channel is a group: 40 times faster on CPU than a grouped
-    convolution.
-    """
+    """Forward, where each channel is a group: 40 times faster on CPU than a grouped convolution."""
     rows = w.reshape(*window.kernel_size, x.shape[-1], -1)
     image = pad(x, [(*ends, 0) for ends in window.pads])
     total = reduce(jnp.add, (seen[..., None] * rows[tap] for tap, seen in _taps(window, image)))
@@ -43,7 +41,7 @@ def depthwise(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
-    """Σ_s x[stride·s + d·k] g[s], of one group."""
+    """Gradient of w: dw[k] = Σ_s x[stride·s + d·k] g[s], for one group."""
     ends = zip(window.pads, window.rest, strict=True)
     image = pad(x, [(low, high - rest, 0) for (low, high), rest in ends])
     axes = tuple(range(g.ndim - 1))
@@ -52,12 +50,12 @@ def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def pad(x: jax.Array, widths: list[tuple[int, int, int]]) -> jax.Array:
-    """Zeros before, after and between the pixels."""
+    """Insert zeros before, after and between the pixels of x (B, *S, C): (low, high, gap) each."""
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *widths, (0, 0, 0)])
 
 
 def _taps(window: Window, image: jax.Array) -> Iterator[tuple[Tap, jax.Array]]:
-    """Each tap, and what it sees of a padded image."""
+    """Yield each tap of the kernel and the slice of the padded image that it reads."""
     for tap in product(*map(range, window.kernel_size)):
         parts = zip(image.shape[1:-1], tap, window.stride, window.dilation, window.reach, strict=True)
         spans = (

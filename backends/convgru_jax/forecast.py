@@ -1,5 +1,6 @@
-"""The forecaster: the encoder over the given frames, then steps that feed on predictions, on
-targets or on nothing.
+"""The forecast: the encoder runs over the given frames, then steps predict one frame each.
+
+A step reads the prediction before it, a target (teacher forcing) or zeros.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from convgru_jax.loop import Arrays, Extras, State
 
 
 class TeacherForcing(NamedTuple):
-    """Targets (steps, B, *S, C), and where the next step reads them (steps, B), or with what
-    probability it does.
+    """Targets (steps, B, *S, C), and where a step reads them instead of the prediction.
+
+    Either ``forced``, booleans (steps, B), or ``probability``, from which these are drawn.
     """
 
     targets: jax.Array | None = None
@@ -37,11 +39,10 @@ def run(
     method: str,
     resume: bool,
 ) -> tuple[jax.Array, State]:
-    """The frames (steps, B, *S, C) that follow x (T, B, *S, C), and the state of the network that
-    made the last of them.
+    """Predict the frames (steps, B, *S, C) that follow x (T, B, *S, C), and the final state.
 
-    With ``resume`` the state given is that of the network that predicts, and x the one frame that
-    it goes on from.
+    The state is that of the network that predicted the last frame. With ``resume`` the given state
+    is that of the predicting network, and x the one frame from which it goes on.
     """
     keys = (None,) * 3 if key is None else tuple(jax.random.split(key, 3))
     targets, forced, probability = teaching
@@ -68,14 +69,14 @@ def run(
 
 
 def _masks(spec: NetworkSpec, x: jax.Array, time: int, key: jax.Array | None) -> masks.Masks | None:
-    """The masks of training for so many frames like those of x, if there is a key."""
+    """Draw the masks of training for ``time`` frames of the sizes of x; None without a key."""
     if key is None or not masks.random(spec):
         return None
     return masks.draw(spec, key, time, x.shape[1], x.shape[2:-1], x.dtype)
 
 
 class _Horizon:
-    """The steps of a forecaster after the last given frame."""
+    """The part of a forecaster that predicts, after the last given frame."""
 
     def __init__(self, spec: ForecasterSpec, arrays: Arrays, method: str) -> None:
         self.spec = spec
@@ -87,7 +88,7 @@ class _Horizon:
     def from_encoder(
         self, top: jax.Array, last: jax.Array, state: State, steps: int, teaching: Any, drawn: Any
     ) -> tuple[jax.Array, State]:
-        """The first prediction is read out of the encoder itself."""
+        """Predict without a decoder: the encoder's output already gives the first prediction."""
         first = equations.readout(ops, self.spec, self.readout, top, last)
         taught = None if teaching[0] is None else tuple(a[: steps - 1] for a in teaching)
         rest, state = self.scan(first, state, steps - 1, taught, drawn)
@@ -96,7 +97,7 @@ class _Horizon:
     def from_state(
         self, last: jax.Array, state: State, steps: int, teaching: Any, drawn: Any
     ) -> tuple[jax.Array, State]:
-        """A decoder, or whatever network resumes, reads the last given frame first."""
+        """Predict with a decoder, or resume: the network reads the last given frame first."""
         taught = None
         if teaching[0] is not None:
             targets, forced = teaching
@@ -106,7 +107,7 @@ class _Horizon:
     def scan(
         self, frame: jax.Array, state: State, steps: int, taught: Any, drawn: masks.Masks | None
     ) -> tuple[jax.Array, State]:
-        """So many steps: each reads the prediction before it, or the target where that is forced."""
+        """Run the steps; each reads the prediction before it, or the target where it is forced."""
         fixed = {n: m for n, m in (drawn or {}).items() if n.startswith("recurrent")}
         timed = {n: m for n, m in (drawn or {}).items() if n not in fixed}
         gates = None

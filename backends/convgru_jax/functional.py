@@ -1,6 +1,4 @@
-"""The public functions: init, apply, step and forecast, pure in a spec, a dict of parameters and
-arrays.
-"""
+"""The public functions init, apply, step and forecast: pure in spec, parameters and arrays."""
 
 from __future__ import annotations
 
@@ -20,13 +18,9 @@ from convgru_jax.compiled import Options
 from convgru_jax.parameters import initial_arrays
 
 Params = dict[str, jax.Array]
-"""Parameters by canonical name (``layers.0.fwd.weight_ih``), of the shapes that
-convgru.parameter_shapes(spec) says.
-"""
+"""Parameters by canonical name (``layers.0.fwd.weight_ih``); shapes: convgru.parameter_shapes."""
 State = loop.State
-"""One entry for each layer and direction, forward first: h (B, *S, H), or the pair (h, c) of an
-LSTM.
-"""
+"""One entry for each layer and direction, forward first: h (B, *S, H), or (h, c) of an LSTM."""
 
 
 def init(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> Params:
@@ -74,25 +68,34 @@ def apply(
     ConvLSTM (Shi et al. 2015, arXiv:1506.04214), ConvRNN. ``spec`` is hashable: pass it as a static
     argument of jax.jit, or close over it.
 
-    Args: spec: the network, as ``convgru.network`` makes it. params: by canonical name, as ``init``
-        makes them. x: the frames (T, B, *S, C). state: the initial state, None for zeros; else one
-        entry for each layer and direction (forward first): h (B, *S, H), or (h, c) for an LSTM.
+    Args:
+        spec: the network, as ``convgru.network`` makes it.
+        params: by canonical name, as ``init`` makes them.
+        x: the frames (T, B, *S, C).
+        state: the initial state, None for zeros; else one entry for each layer and direction
+            (forward first): h (B, *S, H), or (h, c) for an LSTM.
         lengths: (B,), the number of valid frames of each sample; it may be traced. Past the end the
-        output is zero, the final state is the one after the last valid frame, and nothing that
-        stands in the padding matters, NaN included. context: for each layer and direction (B, *S,
-        G·H) or (T, B, *S, G·H), added to the pre-activations of all gates. masks: of dropout and
-        zoneout by name, as ``draw_masks`` makes them; ``key`` then draws nothing. key: if given,
-        the network trains: masks are drawn from it, as ``draw_masks`` does. Use a new key for every
-        call. None is evaluation: no dropout, and zoneout takes its mean. return_all_layers: return
-        a tuple of every layer's output instead of the top layer's. last_only: return the output of
-        each sample's last valid frame alone, (B, *S, H); the top layer's others are not kept.
+            output is zero, the final state is the one after the last valid frame, and nothing that
+            stands in the padding matters, NaN included.
+        context: for each layer and direction (B, *S, G·H) or (T, B, *S, G·H), added to the
+            pre-activations of all gates.
+        masks: of dropout and zoneout by name, as ``draw_masks`` makes them; ``key`` then draws
+            nothing.
+        key: if given, the network trains: masks are drawn from it, as ``draw_masks`` does. Use a
+            new key for every call. None is evaluation: no dropout, and zoneout takes its mean.
+        return_all_layers: return a tuple of every layer's output instead of the top layer's.
+        last_only: return the output of each sample's last valid frame alone, (B, *S, H); the top
+            layer's others are not kept.
         time_major: if False, x, output and a context with time are (B, T, …). Masks have their time
-        first always. method: ``fast`` has gradients of every order in reverse mode; ``plain`` is
-        slower to differentiate and knows forward mode (jax.jvp) too.
+            first always.
+        method: ``fast`` has gradients of every order in reverse mode; ``plain`` is slower to
+            differentiate and knows forward mode (jax.jvp) too.
 
-    Raises: ValueError: an argument of a wrong size; the message names it, what was expected and
-        what came. Values of traced lengths are not checked. TypeError: an argument of a wrong kind
-        or dtype. convgru.UnsupportedError: float64 while JAX has it switched off.
+    Raises:
+        ValueError: an argument of a wrong size; the message names it, what was expected and what
+            came. Values of traced lengths are not checked.
+        TypeError: an argument of a wrong kind or dtype.
+        convgru.UnsupportedError: float64 while JAX has it switched off.
 
     >>> y, state = convgru.jax.apply(spec, params, x)
     >>> loss = lambda params: (convgru.jax.apply(spec, params, x)[0] ** 2).mean()
@@ -107,8 +110,9 @@ def apply(
 def run(
     caller: Caller, params: Any, x: Any, state: Any, extras: tuple[Any, Any, Any], key: Any, options: Options
 ) -> tuple[Any, State]:
-    """Check a call of ``apply``, of whomever errors name, and run it; ``extras`` are lengths,
-    context and masks.
+    """``apply`` for other callers (Flax): ``caller`` has the name that errors show.
+
+    ``extras`` are lengths, context and masks.
     """
     arrays, x, state, sizes = arguments.inputs(caller, params, x, state)
     others = arguments.extras(caller, sizes, *extras)
@@ -130,8 +134,9 @@ def step(
     key: jax.Array | None = None,
     method: str = "fast",
 ) -> tuple[jax.Array, State]:
-    """Run a network on one frame x (B, *S, C): output (B, *S, H) and next state. Frame by frame
-    this is ``apply``.
+    """Run a network on one frame x (B, *S, C): output (B, *S, H) and next state.
+
+    Called frame by frame it gives the outputs of ``apply``.
 
     Args:
         spec: the network, without a backward direction.
@@ -143,8 +148,10 @@ def step(
         key: if given, the network trains, with masks of its own for this frame.
         method: as in ``apply``.
 
-    Raises: ValueError, convgru.UnsupportedError: as in ``apply``. TypeError: as in ``apply``, and
-        for a network with a backward direction, which needs the whole sequence.
+    Raises:
+        ValueError, convgru.UnsupportedError: as in ``apply``.
+        TypeError: as in ``apply``, and for a network with a backward direction, which needs the
+            whole sequence.
 
     >>> state = None
     >>> for frame in x:
@@ -157,7 +164,7 @@ def step(
 def run_step(
     caller: Caller, params: Any, x: Any, state: Any, context: Any, masks: Any, key: Any, method: str
 ) -> tuple[jax.Array, State]:
-    """Check a call of ``step``, of whomever errors name, and run it."""
+    """``step`` for other callers (Flax): ``caller`` has the name that errors show."""
     arrays, x, state, sizes = arguments.inputs(caller, params, x, state)
     extras = arguments.extras(caller, sizes, None, context, masks)
     arguments.check_key(caller, key)
@@ -180,32 +187,39 @@ def forecast(
     time_major: bool = True,
     method: str = "fast",
 ) -> tuple[jax.Array, State]:
-    """Predict the ``steps`` frames that follow x (T, B, *S, C): frames (steps, B, *S, C) and last
-    state.
+    """Predict the ``steps`` frames that follow x (T, B, *S, C): (steps, B, *S, C) and last state.
 
     After the last given frame the forecaster reads its own predictions
     (``convgru.equations.readout``), or zeros with ``feedback=False``; a decoder, if there is one,
     goes on from the encoder's state. Teacher forcing (Williams and Zipser 1989) lets it read the
     true frames instead.
 
-    Args: spec: the forecaster, as ``convgru.forecaster`` makes it. params: by canonical name, as
-        ``init`` makes them. x: the frames that are given (T, B, *S, C). steps: how many frames to
-        predict; static. state: the encoder's initial state, None for zeros; with ``resume`` the
-        state that the earlier call returned. targets: the true frames (steps, B, *S, C), for
-        teacher forcing. forced: booleans (steps, B); where true, the next step reads the target.
+    Args:
+        spec: the forecaster, as ``convgru.forecaster`` makes it.
+        params: by canonical name, as ``init`` makes them.
+        x: the frames that are given (T, B, *S, C).
+        steps: how many frames to predict; static.
+        state: the encoder's initial state, None for zeros; with ``resume`` the state that the
+            earlier call returned.
+        targets: the true frames (steps, B, *S, C), for teacher forcing.
+        forced: booleans (steps, B); where true, the next step reads the target.
         teacher_forcing: instead of ``forced``, the probability with which the next step reads the
-        target, drawn from ``key``; it may be traced. resume: go on as if the earlier call had been
-        given more steps; static. x is then its last frame alone, (1, B, *S, C), the true one where
-        that was forced, and the encoder reads nothing. With a ``key`` recurrent dropout draws its
-        masks afresh. key: if given, the forecaster trains, as in ``apply``. time_major: if False,
-        x, targets, forced and the frames returned are (B, T, …). method: as in ``apply``.
+            target, drawn from ``key``; it may be traced.
+        resume: go on as if the earlier call had been given more steps; static. x is then its last
+            frame alone, (1, B, *S, C), the true one where that was forced, and the encoder reads
+            nothing. With a ``key`` recurrent dropout draws its masks afresh.
+        key: if given, the forecaster trains, as in ``apply``.
+        time_major: if False, x, targets, forced and the frames returned are (B, T, …).
+        method: as in ``apply``.
 
     Returns:
         The frames, and the state of the network that made the last of them.
 
-    Raises: ValueError: as in ``apply``; for ``resume`` without a state, or from other than one
-        frame. TypeError: as in ``apply``; for targets without ``forced`` or ``teacher_forcing``,
-        and the reverse. convgru.UnsupportedError: float64 while JAX has it switched off.
+    Raises:
+        ValueError: as in ``apply``; for ``resume`` without a state, or from other than one frame.
+        TypeError: as in ``apply``; for targets without ``forced`` or ``teacher_forcing``, and the
+            reverse.
+        convgru.UnsupportedError: float64 while JAX has it switched off.
 
     >>> spec = convgru.forecaster("gru", channels=1, hidden_channels=16, patch=4)
     >>> params = convgru.jax.init(spec, jax.random.key(0))
@@ -228,8 +242,9 @@ def run_forecast(
     key: Any,
     options: Options,
 ) -> tuple[jax.Array, State]:
-    """Check a call of ``forecast``, of whomever errors name, and run it; ``teaching``: targets,
-    forced, probability.
+    """``forecast`` for other callers (Flax): ``caller`` has the name that errors show.
+
+    ``teaching`` are targets, forced and the probability of teacher forcing.
     """
     caller.steps(steps)
     arrays, x, state, sizes = arguments.inputs(caller, params, x, state)
@@ -243,8 +258,9 @@ def run_forecast(
 def draw_masks(
     spec: NetworkSpec, key: jax.Array, time: int, batch: int, size: tuple[int, ...], dtype: Any = jnp.float32
 ) -> dict[str, jax.Array]:
-    """Draw the masks that ``apply`` draws in training from this key for an input (time, batch,
-    *size, C).
+    """Draw the masks that ``apply`` would draw from ``key`` in training.
+
+    The input is (time, batch, *size, C).
 
     Names are those of ``convgru.spec.shapes.mask_shapes``, arrays channels last:
 
@@ -263,8 +279,7 @@ def draw_masks(
 
 
 def detach(state: Any) -> Any:
-    """Return the state without its past (lax.stop_gradient), for truncated backpropagation through
-    time.
+    """Stop gradients through a state (lax.stop_gradient), for truncated backpropagation.
 
     >>> y, state = convgru.jax.apply(spec, params, chunk, convgru.jax.detach(state))
     """
@@ -272,8 +287,7 @@ def detach(state: Any) -> Any:
 
 
 def zero_state(spec: Spec, batch: int, size: Sequence[int], dtype: Any = jnp.float32) -> State:
-    """Make the state before the first frame of ``batch`` samples of spatial ``size``: what
-    ``state=None`` stands for.
+    """Make the zero state of ``batch`` samples of spatial ``size``, the same as ``state=None``.
 
     Raises ValueError for a size that the network cannot take.
 

@@ -1,6 +1,4 @@
-"""The loops over time, layers and directions: pure functions of prepared parameters, run inside one
-jit.
-"""
+"""Loops over time, layers and directions: pure functions of prepared parameters, run under jit."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ Arrays = Mapping[str, jax.Array]
 """Parameters by canonical name."""
 Parts = tuple[jax.Array, ...]
 State = tuple[Any, ...]
-"""One entry for each layer and direction, forward first: h (B, *S, H), or the pair (h, c) of an
-LSTM.
-"""
+"""One entry for each layer and direction, forward first: h (B, *S, H), or (h, c) of an LSTM."""
 Prepared = list[list[ops.Params]]
 """For each layer and direction, as in a state, the parameters of each of its ``steps``."""
 
@@ -36,8 +32,9 @@ class Extras(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """What one step of one layer reads: the convolved input of each of the cell's steps, and what
-    only some calls bring.
+    """What one step of one layer reads: its convolved input, and the optional arguments' frame.
+
+    ``gates`` has one array for each of the cell's steps.
     """
 
     gates: tuple[jax.Array, ...]
@@ -48,7 +45,7 @@ class Frame(NamedTuple):
 
 
 def prepare(spec: NetworkSpec, arrays: Mapping[str, jax.Array], method: str, prefix: str = "") -> Prepared:
-    """The parameters of all layers and directions, of a network whose names begin with ``prefix``."""
+    """Prepare the parameters of all layers and directions, whose names begin with ``prefix``."""
     return [
         prepare_cell(cell, arrays, method, prefix + layer_prefix(index, direction))
         for index, cell in enumerate(spec.layers)
@@ -108,14 +105,15 @@ def run(
 
 
 def _valid_context(context: tuple[jax.Array, ...] | None, valid: jax.Array) -> tuple[jax.Array, ...] | None:
-    """Zero what a timed context holds in the padding: a NaN there would be one in every gradient,
-    though no output reads it.
+    """Zero the padded frames of a context that has time.
+
+    A NaN there would reach every gradient, though no output reads it.
     """
     return context and tuple(jnp.where(valid, a, 0) if a.ndim == valid.ndim else a for a in context)
 
 
 def _merged(spec: NetworkSpec, sequences: Mapping[str, jax.Array]) -> jax.Array:
-    """One output for each frame: output[t] belongs to frame t in both directions."""
+    """Merge the directions into one output; output[t] belongs to frame t in both."""
     if spec.bidirectional is None:
         return sequences["fwd"]
     merged: jax.Array = equations.merge(ops, spec.merge, sequences["fwd"], sequences["bwd"])
@@ -130,7 +128,7 @@ def _dropped(
 
 
 class _Scan:
-    """One layer in one direction, over all frames."""
+    """One layer in one direction, run over all frames."""
 
     def __init__(
         self,
@@ -154,8 +152,9 @@ class _Scan:
         self.zone = zone_of(cell, entry, masks)
 
     def __call__(self, x: jax.Array, state: Parts, *, keep: bool) -> tuple[jax.Array, Parts]:
-        """The outputs of all frames, or unless ``keep`` that of each sample's last frame, and the
-        final state.
+        """Return the outputs and the final state.
+
+        The outputs are those of all frames if ``keep``, else only each sample's last valid one.
         """
         gates = tuple(_over_time(step, p, x) for step, p in zip(self.cell.steps, self.params, strict=True))
         frames = Frame(gates, self.timed, self.zone, self.valid)
@@ -174,18 +173,18 @@ class _Scan:
         return y, final
 
     def keeping(self, old: Parts, frame: Frame) -> tuple[Parts, jax.Array]:
-        """A step whose output is kept."""
+        """Scan body that outputs every frame, zeros where it is not valid."""
         new = self.step(old, frame)
         return new, new[0] if frame.valid is None else jnp.where(frame.valid, new[0], 0)
 
     def holding(self, carry: tuple[Parts, jax.Array], frame: Frame) -> tuple[tuple[Parts, jax.Array], None]:
-        """A step whose output is held if it is the first."""
+        """Scan body that carries each sample's last valid frame only."""
         new = self.step(carry[0], frame)
         assert frame.first is not None
         return (new, jnp.where(frame.first, new[0], carry[1])), None
 
     def step(self, old: Parts, frame: Frame) -> Parts:
-        """The state after a frame: the old one where the frame is not valid."""
+        """Return the state after a frame: the old state where the frame is not valid."""
         context = self.fixed if frame.context is None else frame.context
         new = advance(self.spec, self.cell, self.params, frame._replace(context=context), old, self.recurrent)
         if frame.valid is None:
@@ -216,10 +215,10 @@ def one_frame(
     masks: Mapping[str, jax.Array] | None = None,
     gates: tuple[jax.Array, ...] | None = None,
 ) -> tuple[jax.Array, State]:
-    """One frame (B, *S, C) through all layers of a network without a backward direction; its masks
-    without their time axis.
+    """Run one frame (B, *S, C) through all layers of a network without a backward direction.
 
-    ``gates``, if given, are the first layer's convolved input, and x is not read.
+    Masks come without their time axis. ``gates``, if given, are the first layer's convolved input,
+    and x is not read.
     """
     masks = masks or {}
     entries: list[Any] = []

@@ -25,8 +25,9 @@ def shapes_of(spec: NetworkSpec, time: int, batch: int, size: tuple[int, ...]) -
 
 
 def draw(spec: NetworkSpec, key: jax.Array, time: int, batch: int, size: tuple[int, ...], dtype: Any) -> Masks:
-    """Inverted dropout: 0 with the spec's probability, else 1/(1−p); zoneout: 1 with its
-    probability, else 0.
+    """Draw the masks of training.
+
+    Dropout: 0 with the spec's probability, else 1/(1−p). Zoneout: 1 with its probability, else 0.
     """
     shapes = shapes_of(spec, time, batch, size)
     keys = jax.random.split(key, max(1, len(shapes)))
@@ -41,7 +42,7 @@ def _mask(spec: NetworkSpec, key: jax.Array, name: str, shape: tuple[int, ...], 
 
 
 def at(masks: Masks | None, start: int, stop: int) -> Masks | None:
-    """The masks of some of the frames; those of recurrent dropout are the same for all."""
+    """Slice the masks to frames ``start`` to ``stop``; those of recurrent dropout have no time."""
     if masks is None:
         return None
     return {name: mask if name.startswith("recurrent") else mask[start:stop] for name, mask in masks.items()}
@@ -53,5 +54,5 @@ def first_frame(masks: Masks | None) -> Masks:
 
 
 def random(spec: NetworkSpec) -> bool:
-    """Whether a network of this spec draws anything in training."""
+    """Return True if a network of this spec draws masks in training."""
     return bool(spec.recurrent_dropout or spec.zoneout or (spec.dropout and len(spec.layers) > 1))

@@ -17,9 +17,7 @@ from convgru_jax.convolution import convolve, grouped_rows
 
 @dataclass(frozen=True)
 class Kernel:
-    """A convolution's weights (*k, in/groups, out), its geometry, and which convolution is to take
-    them.
-    """
+    """A convolution's weights (*k, in/groups, out), geometry, and the method that computes it."""
 
     weight: jax.Array
     geometry: Convolution
@@ -40,9 +38,7 @@ Params = Mapping[str, "Kernel | NormPart | jax.Array"]
 
 
 def prepare(spec: CellSpec, arrays: Mapping[str, jax.Array], method: str) -> Params:
-    """The parameters of one plain cell, given by their short names, in the form that the functions
-    below take.
-    """
+    """Prepare the parameters of one plain cell, given by short name, for the functions below."""
     return {name: _operand(operand, arrays, method) for name, operand in spec.operands.items()}
 
 
@@ -57,7 +53,7 @@ def _operand(operand: Operand, arrays: Mapping[str, jax.Array], method: str) -> 
 
 
 def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, jax.Array], method: str) -> Params:
-    """The parameters of a forecaster's readout in the form that the functions below take."""
+    """Prepare the parameters of a forecaster's readout for the functions below."""
     ones = (1,) * spec.ndim
     readout = _kernel(arrays["readout.weight"], Convolution(ones, ones, ones, padding="valid"), method)
     return {"readout": readout, "readout_bias": arrays["readout.bias"]}
@@ -81,8 +77,9 @@ def peep(c: jax.Array, p: Params, name: str) -> jax.Array:
 
 
 def norm(a: jax.Array, p: Params, part: str) -> jax.Array:
-    """Group norm over space and the channels of each group, then weight and bias by channel;
-    statistics in float32 at least.
+    """Group norm over space and each group's channels, then weight and bias by channel.
+
+    Statistics are computed in float32 at least.
     """
     normed = p["norm_" + part]
     assert isinstance(normed, NormPart)

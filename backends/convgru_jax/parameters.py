@@ -1,6 +1,4 @@
-"""Initial parameters with JAX's own random numbers, in the distributions of
-``convgru.initialization.init``.
-"""
+"""Initial parameters with JAX's random numbers, in the distributions of ``convgru.init``."""
 
 from __future__ import annotations
 
@@ -11,18 +9,17 @@ import jax
 from jax import numpy as jnp
 
 from convgru.errors import UnsupportedError
-from convgru.initialization import Recipe, recipe
+from convgru.initialization import cell_of, recipe
 from convgru.spec import Spec
 from convgru.spec.shapes import parameter_shapes
 from convgru.weights import dtype_of
 
 
 def initial_arrays(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
-    """Initial parameters by canonical name, as ``convgru.initialization.recipe`` says, each gate
-    and group drawn by itself.
+    """Draw initial parameters by canonical name, each as ``convgru.initialization.recipe`` says.
 
-    Raises WeightsError for a dtype that weights cannot have, UnsupportedError for float64 while JAX
-    has it switched off.
+    Each gate and group is drawn by itself. Raises WeightsError for a dtype that weights cannot
+    have, UnsupportedError for float64 while JAX has it switched off.
     """
     name = str(dtype_of(jnp.dtype(dtype)))
     if str(jax.dtypes.canonicalize_dtype(name)) != name:
@@ -33,15 +30,18 @@ def initial_arrays(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> dict
     keys = jax.random.split(key, len(shapes))
     wide = jnp.float64 if name == "float64" else jnp.float32
     parts = zip(keys, shapes.items(), strict=True)
-    drawn = {path: _initial(k, recipe(spec, path), shape, wide) for k, (path, shape) in parts}
+    drawn = {path: _initial(spec, k, path, shape, wide) for k, (path, shape) in parts}
     return {path: array.astype(name) for path, array in drawn.items()}
 
 
-def _initial(key: jax.Array, how: Recipe, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+def _initial(spec: Spec, key: jax.Array, path: str, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    how = recipe(spec, path)
     if how.kind == "constant":
         array = jnp.full(shape, how.value, dtype)
         return array if how.ones is None else array.at[slice(*how.ones)].set(1)
     draw = _glorot if how.kind == "glorot" else _orthogonal
+    if cell_of(spec, path) is None:  # a readout is one block, drawn from its key itself
+        return draw(key, shape, dtype)
     block = (shape[0] // how.blocks, *shape[1:])
     return jnp.concatenate([draw(k, block, dtype) for k in jax.random.split(key, how.blocks)])
 

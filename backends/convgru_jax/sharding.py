@@ -1,9 +1,8 @@
-"""What a call needs to know of the devices that its arrays are spread over; on one device nothing
-here does anything.
+"""Placement on several devices: what the arrays' types say about their mesh and sharding.
 
-JAX shows it in the types of arrays, traced ones too: axes of a mesh are Manual (inside shard_map:
-arrays *vary* along them or do not), Explicit (each array says how it is sharded) or Auto (XLA
-decides, and the type says nothing but the mesh).
+On one device nothing here changes anything. Axes of a mesh are Manual (inside shard_map: arrays
+*vary* along them or do not), Explicit (each array's type says how it is sharded) or Auto (XLA
+decides, and the type shows only the mesh); traced arrays have these types too.
 """
 
 from __future__ import annotations
@@ -41,19 +40,20 @@ def _varying(leaf: Any) -> frozenset[Any]:
 
 
 def explicit(x: jax.Array) -> bool:
-    """Whether the type of x says how it is sharded: there JAX knows the shardings of its own
-    derivatives alone.
+    """Return True if the type of x says how it is sharded (its mesh has an Explicit axis).
+
+    JAX then knows the shardings of its own derivatives only.
     """
     return AxisType.Explicit in jax.typeof(x).sharding.mesh.axis_types
 
 
 def sums_twice(*arrays: jax.Array) -> bool:
-    """Whether XLA may be wrong about the gradient of the weights of a convolution of these arrays.
+    """Return True if XLA may sum the weight gradient over one mesh axis too often.
 
-    XLA's partitioner sums such a gradient over all devices where the images are sharded, also over
+    XLA's partitioner sums that gradient over all devices where the images are sharded, even over
     those that hold the same pixels: sharded in space along one axis of a mesh and replicated along
-    another, dW comes out times the size of the other. It takes a mesh of two axes or more, of which
-    one is XLA's to use.
+    another, dW comes out times the size of the other. It takes a mesh of two axes or more, one of
+    them Auto.
     """
     meshes = [jax.typeof(array).sharding.mesh for array in arrays] + [jax.sharding.get_abstract_mesh()]
     for mesh in meshes:
@@ -64,8 +64,9 @@ def sums_twice(*arrays: jax.Array) -> bool:
 
 
 def space_sharding(ndim: int, images: Any) -> NamedSharding | None:
-    """How batch and space of the first of these images (…, B, *S, C) are sharded that has its space
-    sharded, by its type.
+    """Return the sharding of batch and space of the first image whose space is sharded, or None.
+
+    ``images`` is a tree of arrays (…, B, *S, C); what counts is the sharding in their types.
     """
     for image in jax.tree.leaves(images):
         if image.ndim >= ndim + 2 and explicit(image):
@@ -77,11 +78,10 @@ def space_sharding(ndim: int, images: Any) -> NamedSharding | None:
 
 
 def run_in_space(function: Callable[..., Any], sharding: NamedSharding, *arguments: Any) -> Any:
-    """Call a function with the axes of an explicit mesh handed to XLA: JAX's types refuse to pad a
-    dimension that is sharded.
+    """Call ``function`` with the axes of an explicit mesh handed to XLA (auto_axes).
 
-    Its results, all of them images (…, B, *S, C), are sharded as ``space_sharding`` says where
-    their sizes allow it.
+    JAX's types refuse to pad a dimension that is sharded. The results, all of them images
+    (…, B, *S, C), are sharded as ``space_sharding`` says where their sizes allow it.
     """
     shapes = jax.eval_shape(function, *jax.tree.map(_unsharded, arguments))
     results = jax.tree.map(lambda leaf: _fitting(sharding, leaf.shape), shapes)
@@ -93,9 +93,7 @@ def _unsharded(leaf: jax.Array) -> jax.ShapeDtypeStruct:
 
 
 def _fitting(sharding: NamedSharding, shape: tuple[int, ...]) -> NamedSharding:
-    """The sharding of batch and space for a result of that shape, without the axes that do not
-    divide it.
-    """
+    """Sharding of batch and space for a result of ``shape``, without axes that do not divide it."""
     ndim = len(sharding.spec)
     parts = zip(tuple(sharding.spec), shape[-ndim - 1 : -1], strict=True)
     kept = [axes if axes is None or size % _devices(sharding, axes) == 0 else None for axes, size in parts]

@@ -1,6 +1,4 @@
-"""The cells inside flax's own nnx.RNN and nnx.Bidirectional, and against flax's own cells where the
-equations coincide.
-"""
+"""The cells inside nnx.RNN and nnx.Bidirectional, and against Flax's where equations agree."""
 
 import flax.linen
 import jax
@@ -226,9 +224,7 @@ def test_one_pixel_is_flax(name):
 
 
 def test_linen_conv_lstm():
-    """flax.linen.ConvLSTMCell: gates i, g, f, o, the forget bias of one added at run time, two
-    biases, carry (c, h).
-    """
+    """linen.ConvLSTMCell: gates i, g, f, o, run-time forget bias one, two biases, carry (c, h)."""
     hidden = 3
     cell = flax.linen.ConvLSTMCell(hidden, kernel_size=(3, 2))
     x = np.random.default_rng(3).standard_normal((2, 4, 5, 6, 2)).astype("float32")

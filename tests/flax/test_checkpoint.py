@@ -1,6 +1,4 @@
-"""Msgpack files that nobody should trust: WeightsError whatever the bytes are, and never more
-memory than they are worth.
-"""
+"""Untrusted msgpack files: WeightsError whatever the bytes, and memory bounded by their size."""
 
 import tracemalloc
 
@@ -156,9 +154,7 @@ def test_memory_is_bounded_by_the_file(good, tmp_path):
 
 @pytest.mark.parametrize("kind", ["flip", "drop", "insert"])
 def test_any_damage(kind, good, tmp_path):
-    """A changed byte gives WeightsError, or weights that Weights itself accepts; a lost or added
-    one is always refused.
-    """
+    """A changed byte gives WeightsError or valid weights; a lost or added one is always refused."""
     rng = np.random.default_rng(0)
     path = tmp_path / "bad.msgpack"
     refused = 0

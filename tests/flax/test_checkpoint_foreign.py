@@ -1,6 +1,4 @@
-"""Anybody's checkpoints of Flax: the goldens' msgpack files, orbax' folders, and bytes that nobody
-should trust.
-"""
+"""Anybody's Flax checkpoints: the goldens' msgpack files, orbax folders, untrusted bytes."""
 
 import json
 import os
@@ -51,7 +49,7 @@ def test_orbax(tmp_path, kind):
 
 
 def test_an_nnx_state_of_our_own_module(tmp_path):
-    """As Flax's guide saves it, alone or in a network of the user's; the spec does not go with it."""
+    """As Flax's guide saves it, alone or inside a user's module; the spec is not saved with it."""
 
     class Model(nnx.Module):
         def __init__(self, net):

@@ -69,9 +69,7 @@ HALF, SINGLE = jnp.bfloat16, jnp.float32
     ],
 )
 def test_without_a_dtype_all_promote_as_in_nnx(param_dtype, given, want, x):
-    """The same rule as nnx.Linear: parameters and inputs together; and the numbers are those of the
-    casts by hand.
-    """
+    """Parameters and inputs promote together, as in nnx.Linear; numbers equal casts by hand."""
     assert nnx.Linear(2, 3, param_dtype=param_dtype, rngs=nnx.Rngs(0))(jnp.zeros((1, 2), given)).dtype == want
     net, x = cf.ConvLSTM(2, 3, param_dtype=param_dtype, rngs=nnx.Rngs(0)), jnp.asarray(4 * x).astype(given)
     y, ((h, c),) = net(x)

@@ -1,6 +1,4 @@
-"""Exports loaded where they are meant for: flax.linen.ConvLSTMCell in linen's own RNN and
-Bidirectional.
-"""
+"""Exports loaded into flax.linen.ConvLSTMCell, in linen's own RNN and Bidirectional."""
 
 from __future__ import annotations
 

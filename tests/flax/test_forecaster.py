@@ -1,6 +1,4 @@
-"""The forecaster: against the reference, its layouts, its streaming step, its gradient through its
-own predictions.
-"""
+"""The forecaster: against the reference, layouts, streaming step, gradient through predictions."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -74,9 +72,7 @@ def test_names_and_repr():
 
 
 def test_training_through_its_own_predictions():
-    """Frames that move by one pixel a step; what the second prediction costs trains the readout and
-    the encoder.
-    """
+    """Frames move one pixel a step; the second prediction's loss trains readout and encoder."""
     net = cf.Forecaster("gru", 1, 8, rngs=nnx.Rngs(0))
     start = np.random.default_rng(1).standard_normal((4, 8, 8)).astype("float32")
     movie = jnp.stack([jnp.roll(start, t, axis=2) for t in range(6)], axis=1)[..., None]

@@ -1,6 +1,4 @@
-"""Initial values, initializers gate by gate, and the metadata of parameters: sharding names survive
-everything.
-"""
+"""Initial values, initializers gate by gate, and metadata: sharding names survive everything."""
 
 import jax
 import jax.numpy as jnp
@@ -73,9 +71,7 @@ def test_initializers_see_one_gate_and_group_in_the_layout_of_nnx_conv(name):
 
 
 def test_gates_are_drawn_by_themselves_and_transposed():
-    """Numbers that tell where they come from: row h of every gate holds what the initializer put at
-    output h.
-    """
+    """Row h of every gate holds what the initializer put at output h."""
 
     def numbered(key, shape, dtype):
         return jnp.arange(np.prod(shape), dtype=dtype).reshape(shape)
@@ -90,7 +86,7 @@ def test_gates_are_drawn_by_themselves_and_transposed():
 
 
 def test_the_default_is_that_of_jax_nn_initializers():
-    """Bounds and orthogonality of each gate and group are those of glorot_uniform and orthogonal."""
+    """Bounds and orthogonality of each gate and group are those of jax.nn.initializers."""
     net = cf.ConvGRU(4, 8, groups=2, rngs=nnx.Rngs(0))
     given = {"kernel_init": initializers.glorot_uniform(), "recurrent_kernel_init": initializers.orthogonal()}
     same = cf.ConvGRU(4, 8, groups=2, **given, rngs=nnx.Rngs(1))
@@ -138,9 +134,7 @@ def test_metadata_beside_given_arrays():
 
 
 def test_parameters_are_made_on_the_mesh():
-    """With a mesh around it a constructor places each parameter as its names say, as every nnx
-    module does.
-    """
+    """Inside a mesh a constructor places each parameter by its names, as every nnx module does."""
     mesh = jax.make_mesh((1,), ("gates",), axis_types=(jax.sharding.AxisType.Auto,))
     with jax.set_mesh(mesh):
         net = cf.ConvGRU(2, 4, kernel_metadata={"out_sharding": ("gates", None, None, None)}, rngs=nnx.Rngs(0))

@@ -1,6 +1,4 @@
-"""The networks: both layouts, both directions, streaming, lengths, context, masks, names and what
-they print.
-"""
+"""The networks: layouts, directions, streaming, lengths, context, masks, names, printing."""
 
 import inspect
 
@@ -138,9 +136,7 @@ def test_lengths_are_those_of_nnx_rnn_where_that_is_defined(weights):
 
 @pytest.mark.parametrize("time_major", [False, True])
 def test_call_options_are_those_of_jax(time_major, weights):
-    """Lengths, timed context, masks, all layers and the last frame, in both layouts; NaN in the
-    padding.
-    """
+    """Lengths, timed context, masks, all layers, last frame; both layouts; NaN in the padding."""
     spec = network("lstm", 2, [3, 4], ndim=1, bidirectional=True, **DROPPING)
     x, rng = images(3), np.random.default_rng(1)
     x[np.arange(4) >= LENGTHS[:, None]] = np.nan

@@ -1,6 +1,4 @@
-"""Training and evaluation in nnx's idiom: who draws masks, from what, and when; an optimizer lowers
-the loss.
-"""
+"""Training and evaluation in nnx's idiom: which masks are drawn; an optimizer lowers the loss."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""The networks under nnx and JAX transformations: split and merge, copies, jit, grad, vmap, detach."""
+"""The networks under nnx and JAX transformations: split, merge, copies, jit, grad, vmap, detach."""
 
 import copy
 

@@ -1,6 +1,4 @@
-"""What the JAX tests share: random problems with biases that are not zero, channels last, and one
-measure of error.
-"""
+"""Shared by the JAX tests: random problems with nonzero biases, channels last, and the error."""
 
 import jax
 import numpy as np
@@ -13,9 +11,7 @@ from convgru.spec.shapes import nest_state, state_leaves
 
 
 class Net:
-    """A network in JAX's layout: spec, params, x (T, B, *S, C), state, and the problem in the
-    neutral one.
-    """
+    """A network in JAX's layout: spec, params, x (T, B, *S, C), state; its neutral ``problem``."""
 
     def __init__(self, spec, size, dtype="float32", **options):
         self.spec = spec
@@ -45,9 +41,7 @@ def channels_last():
 
 @pytest.fixture
 def error():
-    """``support.relative_error``: of two trees of arrays, max|got − want| / max(1, max|want|) over
-    all leaves.
-    """
+    """``support.relative_error``: max|got − want| / max(1, max|want|) over two trees' leaves."""
     return relative_error
 
 

@@ -1,5 +1,4 @@
-"""Prints, for every case below, by how much a gradient on four devices differs from that on one;
-run by test_sharding.py.
+"""Print by how much each gradient on four devices differs from that on one (test_sharding.py).
 
 A process of its own: how many devices a host has is said before JAX starts.
 """
@@ -44,7 +43,7 @@ def call(spec, params, x, **options):
 
 
 def loss(spec, params, x, **options):
-    """The square of the output and of the final state: a sum over samples, so that shards add up."""
+    """Squared output and final state, summed over samples, so that shards add up."""
     return sum((leaf**2).sum() for leaf in jax.tree.leaves(call(spec, params, x, **options)))
 
 
@@ -64,9 +63,7 @@ def mesh_of(kind, *sizes):
 
 
 def shard_mapped():
-    """Gradients inside shard_map: those of replicated parameters are summed over the devices, those
-    of x stay apart.
-    """
+    """In shard_map, gradients of replicated parameters are summed over devices, those of x not."""
     for name, spec in KINDS.items():
         params, x = problem(spec, (8,))
         slopes = jax.grad(lambda params, x, spec=spec: loss(spec, params, x), (0, 1))
@@ -78,9 +75,7 @@ def shard_mapped():
 
 
 def in_space():
-    """Meshes that XLA or JAX itself divides the arrays over; along one axis of (2, 2) they may be
-    replicated.
-    """
+    """Auto and explicit meshes; along one axis of (2, 2) the arrays may be replicated."""
     for name, (spec, method, size) in IMAGES.items():
         params, x = problem(spec, size)
         slopes = jax.grad(lambda params, x, spec=spec, method=method: loss(spec, params, x, method=method), (0, 1))
@@ -95,9 +90,7 @@ def in_space():
 
 
 def results_in_space():
-    """On an explicit mesh the output, the state and a context are sharded as the input is, where
-    their size allows it.
-    """
+    """On an explicit mesh output, state and context are sharded as the input, where sizes allow."""
     spec = network("gru", 2, 3)
     params, x = problem(spec, (8, 3))
     mesh = mesh_of(AxisType.Explicit, 2, 2)

@@ -39,9 +39,7 @@ SPECS = {"one-way": ONE_WAY, "both": BOTH, "stack": STACK, "pooled": network("gr
 
 @pytest.mark.parametrize("name", SPECS)
 def test_lengths_are_each_sample_alone(name, net, error):
-    """Traced lengths are concrete ones, NaN in the padding does nothing, and every sample is what
-    it is without padding.
-    """
+    """Traced lengths act as concrete ones; padding, even NaN, changes no sample's results."""
     one = net(SPECS[name], (7,), time=5, batch=3)
     past = np.arange(5)[:, None] >= LENGTHS
     one.x = np.where(past[..., None, None], np.nan, one.x).astype("float32")
@@ -101,9 +99,7 @@ def test_last_frame_and_all_layers(name, lengths, net, error):
 
 @pytest.mark.parametrize("name", ["one-way", "both"])
 def test_last_only_keeps_no_other_frames(name, net):
-    """No array of the program has the shape of the top layer's outputs, or with both directions of
-    their parts.
-    """
+    """No array of the program has the shape of the top layer's outputs, or of one direction's."""
     one = net(SPECS[name], (7,), time=6)
     programs = {
         last: str(jax.make_jaxpr(lambda p, last=last: face.apply(one.spec, p, one.x, last_only=last))(one.params))

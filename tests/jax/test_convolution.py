@@ -1,6 +1,4 @@
-"""The convolution: its gradients of first and second order against JAX's own, and the labels that
-XLA compiles.
-"""
+"""The convolution: first and second gradients against JAX's own, and the labels XLA compiles."""
 
 import re
 
@@ -92,9 +90,7 @@ def test_gradients_of_every_order_are_those_of_autodiff(name, error):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_convolution_is_its_definition(name, error):
-    """A third opinion on where every window stands, and on which rows belong to which group: one
-    tap at a time.
-    """
+    """Tap by tap, a third computation: where each window stands, which rows are of which group."""
     geometry = GEOMETRIES[name]
     x, w = operands(geometry)
     modes = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -164,7 +160,5 @@ def test_depthwise_needs_no_convolution():
 
 
 def test_autodiff_of_plain_convolution_has_others():
-    """So the test above can fail; and where this one fails, XLA has caught up and the fast method
-    may go.
-    """
+    """So the test above can fail. If this one fails, XLA has caught up and ``fast`` may go."""
     assert not labels(*NETWORKS["lstm"], "plain") <= CANONICAL

@@ -1,6 +1,4 @@
-"""Networks on JAX against the float64 reference, Flax linen and themselves: dtypes, streaming,
-lengths, context, initial values.
-"""
+"""Networks on JAX against the float64 reference, Flax linen and themselves."""
 
 import jax
 import numpy as np
@@ -111,14 +109,24 @@ def test_initial_parameters_have_the_distributions_of_convgru_init():
     np.testing.assert_array_equal(bias, np.repeat([0, 1, 0, 0], 8))
     grouped = face.init(network("gru", 16, 32, groups=16, norm=4, updates=((1, 5), (5, 1))), jax.random.key(0))
     for name, a in init(network("gru", 16, 32, groups=16, norm=4, updates=((1, 5), (5, 1)))).arrays.items():
-        own = np.asarray(grouped[name])
+        drawn = np.asarray(grouped[name])
         if name.endswith("weight_hh"):
-            for each in own.reshape(48, 2, -1):
+            for each in drawn.reshape(48, 2, -1):
                 np.testing.assert_allclose(each @ each.T, np.eye(2), atol=1e-5)
         elif name.endswith("weight_ih"):
-            assert abs(np.abs(own).max() / np.abs(a).max() - 1) < 0.05
+            assert abs(np.abs(drawn).max() / np.abs(a).max() - 1) < 0.05
         else:
-            np.testing.assert_array_equal(own, a)
+            np.testing.assert_array_equal(drawn, a)
     other = face.init(spec, jax.random.key(1))
     assert not np.array_equal(other["layers.0.fwd.weight_hh"], w_hh)
     Weights(spec, {name: np.asarray(array) for name, array in face.init(spec, jax.random.key(0), "bfloat16").items()})
+
+
+def test_a_readout_is_drawn_from_its_key_as_one_block():
+    """Unlike a layer's weights, whose key is split for each gate and group."""
+    spec = forecaster("gru", 2, 3, ndim=1)
+    key, names = jax.random.key(0), list(parameter_shapes(spec))
+    readout = jax.random.split(key, len(names))[names.index("readout.weight")]
+    bound = (6 / (2 + 3)) ** 0.5
+    want = jax.random.uniform(readout, (2, 3, 1), jnp.float32, -bound, bound)
+    np.testing.assert_array_equal(face.init(spec, key)["readout.weight"], want)

@@ -63,9 +63,7 @@ def test_a_key_draws_the_masks_and_no_key_is_evaluation(net, error):
 
 
 def test_dropout_is_right_in_the_mean(net):
-    """Where everything is linear: h' = relu(W*x), far from zero, dropped and read by a layer that
-    copies.
-    """
+    """A linear network: h' = relu(W*x), far from zero, dropped and read by a layer that copies."""
     spec = network("rnn", 1, [1, 1], 1, dropout=0.5, activation="relu", **SMALL)
     params = {
         name: jnp.ones_like(a) if "weight_ih" in name else jnp.zeros_like(a)

@@ -1,6 +1,4 @@
-"""JAX's transformations of networks: vmap, meshes, second order, forward mode, static specs,
-export.
-"""
+"""JAX's transformations: vmap, meshes, second order, forward mode, static specs, export."""
 
 import jax
 import numpy as np
@@ -43,9 +41,7 @@ def test_vmap_over_networks_is_a_loop_over_them(net, error):
 
 
 def test_an_explicit_mesh_shards_the_batch(net, error):
-    """The mesh that jax.make_mesh makes: shardings are part of types there, and every operation
-    must say what comes of them.
-    """
+    """jax.make_mesh's default: shardings are part of types, which every operation must handle."""
     one = net(network("lstm", 2, [3, 2], bidirectional=True), (5, 4))
 
     @jax.jit
@@ -66,9 +62,7 @@ def test_an_explicit_mesh_shards_the_batch(net, error):
 
 @pytest.mark.usefixtures("x64")
 def test_second_order(net, error):
-    """A Hessian-vector product, reverse over reverse, against forward over reverse of the plain
-    method.
-    """
+    """A Hessian-vector product: reverse over reverse against plain's forward over reverse."""
     one = net(*SPECS["lstm"], dtype="float64")
     direction = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), one.params)
 
