@@ -1,4 +1,4 @@
-"""The PyTorch room: convolutional recurrent networks as nn.Module, on the equations of convgru."""
+"""Convolutional recurrent networks as nn.Module, on the equations of convgru."""
 
 from convgru_torch.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.forecast import forecast

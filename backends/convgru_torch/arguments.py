@@ -18,9 +18,9 @@ from convgru_torch.parameters import Precision
 
 Arrays = Mapping[str, Tensor]
 Teacher = tuple[Sequence[Tensor], Sequence[Tensor]]
-"""For each step the true frame, and in which samples the next step reads it."""
+"""Per step: the true frame, and a mask of the samples whose next step reads it."""
 CASTABLE = ("float32", "float16", "bfloat16")
-"""What autocast and FSDP's mixed precision cast; they leave float64 alone."""
+"""Dtypes that autocast and FSDP's mixed precision cast; they leave float64 alone."""
 
 
 def describe(value: Any) -> ArrayInfo | None:
@@ -31,7 +31,7 @@ def describe(value: Any) -> ArrayInfo | None:
 
 
 def castable(parameters: str, given: str) -> bool:
-    """Whether a tensor will do where autocast, or FSDP's mixed precision, casts it."""
+    """Whether dtypes agree, or autocast or FSDP's mixed precision casts one to the other."""
     return parameters == given or (parameters in CASTABLE and given in CASTABLE)
 
 
@@ -93,7 +93,7 @@ class CheckedCall:
         return array.unsqueeze(self.layout.index("B") if axis is None else axis)
 
     def _time_first(self, array: Tensor) -> Tensor:
-        """An array in the axes of the layout in the order (T, B, …)."""
+        """Transpose an array from the layout of the call to (T, B, …)."""
         return array[None] if self.layout == "BCS" else self._swapped(array)
 
     def _swapped(self, array: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class CheckedCall:
         return y[0] if self.layout == "BCS" else self._swapped(y)
 
     def last_output(self, y: Tensor) -> Tensor:
-        """An output (B, …) that has no time axis."""
+        """Convert an output (B, …), which has no time axis."""
         return y if self.batched else y[0]
 
     def final(self, state: Sequence[Any]) -> tuple[Any, ...]:
@@ -133,7 +133,7 @@ class CheckedCall:
         return nest_state(self.spec, leaves)
 
     def valid(self, lengths: Any) -> Tensor | None:
-        """Which frames are no padding: (T, B, 1, *1) of bool; None where all are."""
+        """Mask (T, B, 1, *1) of the frames that are no padding; None if all are valid."""
         if lengths is None:
             return None
         if not self.batched:
@@ -179,7 +179,7 @@ class CheckedCall:
         return dict(masks)
 
     def horizon(self, steps: Any, resume: Any, state: Any) -> None:
-        """Check how far a forecaster is to go, and whether it can resume."""
+        """Check a forecaster's number of steps, and whether it can resume."""
         self._caller.steps(steps)
         self._caller.resume(resume, state, self.sizes)
 

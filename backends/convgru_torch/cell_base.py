@@ -78,7 +78,7 @@ class Cell(LayerModule):
         return new[0] if isinstance(new, tuple) else new, new
 
     def zero_state(self, batch: int, size: Sequence[int]) -> Any:
-        """Make the state that None stands for: h, or (h, c) for an LSTM.
+        """Return the initial state that is used for None: h, or (h, c) for an LSTM.
 
         Args:
             batch: samples B.

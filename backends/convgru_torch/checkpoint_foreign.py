@@ -20,7 +20,7 @@ from convgru_torch.numpy_bridge import as_numpy, local_of
 MAX_DEPTH = 16
 """How deeply state dicts may be nested in what was saved."""
 OPTIMIZER = ("optim", "sched")
-"""What the keys begin with under which trainers keep the state of optimisers and schedulers."""
+"""Prefixes of the keys under which trainers keep optimiser and scheduler states."""
 
 
 def load(path: Path, file: BinaryIO | None = None) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from convgru.spec.convolution import Convolution, Pads
 
 CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
-"""What F.pad calls the padding modes."""
+"""Padding mode to its name in F.pad."""
 
 
 class Kernel(NamedTuple):
@@ -24,18 +24,18 @@ class Kernel(NamedTuple):
     weight: Tensor
     stride: tuple[int, ...]
     padding: tuple[int, ...]
-    """Zeros on both sides of each dimension, which the convolution adds without a copy."""
+    """Zero padding, equal on both sides, which the convolution adds without a copy."""
     dilation: tuple[int, ...]
     groups: int
     extra: tuple[int, ...]
-    """What F.pad has to add, last dimension first; empty where there is nothing."""
+    """Padding that F.pad adds, last dimension first; empty for none."""
     mode: str
     gates: int
-    """Into how many gates the output's rows have to be put back; 0 where they stand right."""
+    """Number of gates among which to reorder the output's channels; 0 for none."""
 
 
 def kernel(weight: Tensor, geometry: Convolution, size: Sequence[int]) -> Kernel:
-    """Rows in the order that a grouped convolution takes, and the pads for images of ``size``."""
+    """Make a Kernel: rows ordered for a grouped convolution, padding for images of ``size``."""
     gates = geometry.gates if geometry.reorders else 0
     if gates:  # what Convolution.row_order says: (gates, groups, …) becomes (groups, gates, …)
         weight = _exchange(weight, 0, gates, geometry.groups)

@@ -1,4 +1,4 @@
-"""Forecaster: frames in, the frames that follow out."""
+"""Forecaster: a module that predicts the frames that follow a sequence."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class Forecaster(SpecModule):
         return self._predict(x, 1, state, "BCS")
 
     def zero_state(self, batch: int, size: Sequence[int]) -> State:
-        """Make the state that None stands for.
+        """Return the initial state that is used for None.
 
         Args:
             batch: samples B.

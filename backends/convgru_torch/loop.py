@@ -1,4 +1,4 @@
-"""The loops over time, layers and directions, time first: what modules and pure functions share."""
+"""Loops over time, layers and directions, time-major; modules and pure functions use them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LayerCall = Callable[..., tuple[Tensor, Any]]
 with its first arguments filled in.
 """
 CHUNK = 8 << 20
-"""How many bytes of input gates to compute at once on a CPU."""
+"""Bytes of input gates to compute at once on a CPU."""
 
 
 def functional_layers(spec: NetworkSpec, arrays: Mapping[str, Tensor], prefix: str = "") -> list[list[LayerCall]]:
@@ -126,7 +126,7 @@ def _last_of(y: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def _ends(valid: Tensor) -> Tensor:
-    """Which frame of each sample is its last valid one."""
+    """Mask of each sample's last valid frame."""
     return valid & ~torch.cat((valid[1:], torch.zeros_like(valid[:1])))
 
 
@@ -135,7 +135,7 @@ class _Sweep(NamedTuple):
 
     cell: CellSpec
     steps: list[tuple[equations.Step, CellSpec, ops.Params]]
-    """The plain cells that act in a row in each time step."""
+    """The plain cells that run one after another in each time step."""
     x: Tensor
     reverse: bool
     zoneout: float

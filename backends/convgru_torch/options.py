@@ -9,49 +9,49 @@ import torch
 from convgru.spec.options import CellOptions, GRUOptions, LSTMOptions, MaskOptions, StackOptions
 
 DEFAULTS: dict[str, Any] = {"batch_first": False, "device": None, "dtype": None}
-"""The options that no spec holds."""
+"""Defaults of the options that are no part of a spec."""
 
 
 class Placement(TypedDict, total=False):
-    """Where the parameters live, and in what dtype, as everywhere in torch."""
+    """Device and dtype of the parameters, as everywhere in torch."""
 
     device: torch.device | str | int | None
     dtype: torch.dtype | None
 
 
 class RNNCellOptions(CellOptions, Placement, total=False):
-    """What a ConvRNNCell has, and every other cell too."""
+    """Options of ConvRNNCell, which every other cell has too."""
 
     bias: bool
 
 
 class GRUCellOptions(RNNCellOptions, GRUOptions, total=False):
-    """What a ConvGRUCell has."""
+    """Options of ConvGRUCell."""
 
 
 class LSTMCellOptions(RNNCellOptions, LSTMOptions, total=False):
-    """What a ConvLSTMCell has."""
+    """Options of ConvLSTMCell."""
 
 
 class SequenceOptions(StackOptions, total=False):
-    """What a stack has besides its layers."""
+    """Options of a stack, besides those of its layers."""
 
     batch_first: bool
 
 
 class ConvRNNOptions(RNNCellOptions, SequenceOptions, total=False):
-    """What a ConvRNN has."""
+    """Options of ConvRNN."""
 
 
 class ConvGRUOptions(GRUCellOptions, SequenceOptions, total=False):
-    """What a ConvGRU has."""
+    """Options of ConvGRU."""
 
 
 class ConvLSTMOptions(LSTMCellOptions, SequenceOptions, total=False):
-    """What a ConvLSTM has."""
+    """Options of ConvLSTM."""
 
 
 class ForecasterOptions(GRUCellOptions, LSTMCellOptions, MaskOptions, total=False):
-    """What a Forecaster has besides its own arguments: what its networks have."""
+    """Options of Forecaster, besides its named arguments: those of its networks."""
 
     batch_first: bool

@@ -1,4 +1,4 @@
-"""PackedSequence: in as torch.nn.GRU takes it, out as torch.nn.GRU gives it."""
+"""Convert a PackedSequence to a padded sequence and back, in the form of torch.nn.GRU."""
 
 from __future__ import annotations
 

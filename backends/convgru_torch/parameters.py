@@ -41,7 +41,7 @@ class SpecModule(nn.Module):
 
     spec: Any
     inner = False
-    """Whether it is part of another such module, which then compares the specs."""
+    """Whether this is part of another such module, which then compares the specs."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()

@@ -133,7 +133,7 @@ class _StandIn:
 
 
 def _check_no_arguments(*args: Any) -> None:
-    """A tensor or storage class that is called with sizes allocates them."""
+    """Refuse to call a tensor or storage class with sizes, which it would allocate."""
     if args:
         raise ValueError("expected a tensor whose numbers stand in the file, got one made by its class")
 
@@ -147,7 +147,7 @@ def _check_rebuilt(make: Any = None, kind: Any = None, args: Any = (), state: An
 
 
 def _check_attributes(state: Any) -> None:
-    """Attributes set on a tensor must not replace those of torch.Tensor, ``numel`` for one."""
+    """Refuse attributes that would replace those of torch.Tensor, such as ``numel``."""
     for each in state if isinstance(state, tuple) else (state,):
         replaced = [str(name)[:80] for name in each if hasattr(Tensor, str(name))] if isinstance(each, dict) else ()
         if replaced:
@@ -155,7 +155,7 @@ def _check_attributes(state: Any) -> None:
 
 
 def _check_tensor(storage: Any = None, offset: Any = None, shape: Any = None, stride: Any = None, *rest: Any) -> None:
-    """A tensor must lie within its storage."""
+    """Check that a tensor lies within its storage."""
     sizes = all(map(_are_sizes, ((offset,), shape, stride)))
     if not isinstance(storage, _Storage) or not sizes:
         raise ValueError("expected a tensor of storage, offset, shape and stride, got something else")
@@ -176,7 +176,7 @@ def _are_sizes(values: Any) -> bool:
 
 
 def _check_bytes(*args: Any) -> None:
-    """``bytearray(n)`` allocates n bytes."""
+    """Refuse sizes in place of bytes: ``bytearray(n)`` allocates n bytes."""
     if any(not isinstance(value, (bytes, str)) for value in args):
         raise ValueError("expected bytes that stand in the file, got bytearray of something else")
 
@@ -195,7 +195,7 @@ CHECKS: Mapping[str, Any] = {
     "torch._tensor._rebuild_from_type_v2": _check_rebuilt,
     "torch._utils._rebuild_parameter_with_state": lambda *args: _check_attributes(args[-1] if args else None),
 }
-"""What the arguments of a global must be, by its name."""
+"""Checks of a global's arguments, by its name."""
 
 
 class _StandInUnpickler(pickle.Unpickler):

@@ -1,4 +1,4 @@
-"""What a call of a stack returns, by what it is given: for type checkers and editors."""
+"""Overloads of a stack's call, for type checkers and editors."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ class Stack(SpecModule):
         __call__: StackCall  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def zero_state(self, batch: int, size: Sequence[int]) -> State:
-        """Make the state that None stands for.
+        """Return the initial state that is used for None.
 
         Args:
             batch: samples B.

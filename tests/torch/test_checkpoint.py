@@ -151,7 +151,7 @@ BAD = {
     "spec of a giant": (state_of(metadata=note_of(convgru.network("gru", 10**6, 10**6))), "expected shape"),
     "spec of another network": (state_of(metadata=note_of(SPECS["lstm-1d"])), "expected shape"),
     "missing": (state_of(lambda s: s.pop(NAME)), f"missing .*{NAME}"),
-    "strange": (state_of(lambda s: s.update(extra=torch.zeros(1))), "unexpected .*extra"),
+    "unexpected": (state_of(lambda s: s.update(extra=torch.zeros(1))), "unexpected .*extra"),
     "shape": (state_of(lambda s: s.update({NAME: torch.zeros(8)})), "expected shape"),
     "integers": (state_of(lambda s: s.update({NAME: torch.zeros(9, dtype=torch.int64)})), "int64"),
     "complex": (state_of(lambda s: s.update({NAME: torch.zeros(9, dtype=torch.complex64)})), "complex64"),

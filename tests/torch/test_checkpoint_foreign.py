@@ -54,14 +54,14 @@ NESTED = {
     "averaged": {"n_averaged": torch.tensor(3), **named("module.", other())},
     "parameters": {name: nn.Parameter(value) for name, value in other().items()},
     "ordered": OrderedDict(other()),
-    "strangers": {
+    "other objects": {
         **named("lstm.", other()),
         "head.weight": torch.ones(3, 3),
         "n": torch.tensor(1),
         "c": Counter([1]),
         "t": "x",
     },
-    "strange numbers": {
+    "float8 and complex": {
         **named("net.", other()),
         "a": torch.zeros(3).to(torch.float8_e4m3fn),
         "b": torch.zeros(2).cfloat(),
@@ -85,10 +85,10 @@ def test_the_old_serialisation(saved, name):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_every_dtype(saved, dtype):
-    found = convgru.read(saved({name: value.to(dtype) for name, value in other().items()}))
-    assert str(found.dtype) == str(dtype).removeprefix("torch.")
+    weights = convgru.read(saved({name: value.to(dtype) for name, value in other().items()}))
+    assert str(weights.dtype) == str(dtype).removeprefix("torch.")
     assert (
-        found.arrays["layers.0.fwd.bias"][:3] == other()["cell_list.0.conv.bias"].to(dtype)[:3].float().numpy()
+        weights.arrays["layers.0.fwd.bias"][:3] == other()["cell_list.0.conv.bias"].to(dtype)[:3].float().numpy()
     ).all()
 
 
@@ -173,10 +173,10 @@ def test_a_ckpt_that_is_neither(tmp_path):
 
 def test_many_views_of_one_storage_take_no_memory(saved):
     numbers = torch.zeros(1 << 20)
-    found = checkpoint.contents(saved({f"{i}.weight": numbers.view(1 << 10, 1 << 10) for i in range(3000)}))
-    assert len(found.arrays) == 3000
-    assert len({array.__array_interface__["data"][0] for array in found.arrays.values()}) == 1
-    assert all(np.shares_memory(array, found.arrays["0.weight"]) for array in list(found.arrays.values())[:5])
+    contents = checkpoint.contents(saved({f"{i}.weight": numbers.view(1 << 10, 1 << 10) for i in range(3000)}))
+    assert len(contents.arrays) == 3000
+    assert len({array.__array_interface__["data"][0] for array in contents.arrays.values()}) == 1
+    assert all(np.shares_memory(array, contents.arrays["0.weight"]) for array in list(contents.arrays.values())[:5])
 
 
 def test_a_file_with_networks_of_convgru_and_of_others(tmp_path):
@@ -188,7 +188,7 @@ def test_a_file_with_networks_of_convgru_and_of_others(tmp_path):
     assert [each.prefix for each in convgru.inspect(tmp_path / "w.pt").networks] == ["ours.", "theirs."]
     for prefix, net in (("ours", ours), ("theirs", theirs)):
         assert convgru.read(tmp_path / "w.pt", prefix=prefix).equal(convgru.extract(net))
-        (found,) = convgru.inspect(tmp_path / "w.pt", prefix=prefix).networks
-        assert found.prefix == f"{prefix}."
+        (network,) = convgru.inspect(tmp_path / "w.pt", prefix=prefix).networks
+        assert network.prefix == f"{prefix}."
     with pytest.raises(convgru.WeightsError, match=r"names begin with 'other', only 'ours\.'"):
         convgru.read(tmp_path / "w.pt", prefix="other")

@@ -38,7 +38,7 @@ class Plain(nn.Module):
         self.conv_lstm_cells = copy.deepcopy(like.conv_lstm_cells)  # as containers of convolutions and batch norms
 
     def forward(self, x, states):
-        found = []
+        results = []
         for cell, (h, c), way in zip(self.conv_lstm_cells, states, (x, x.flip(1)), strict=False):
             gate, outputs = cell.gates[0], []
             for frame in way.unbind(1):
@@ -46,8 +46,8 @@ class Plain(nn.Module):
                 c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
                 h = torch.sigmoid(o) * torch.tanh(c)
                 outputs.append(h)
-            found.append((torch.stack(outputs, 1), h, c))
-        y, h, c = zip(*found, strict=True)
+            results.append((torch.stack(outputs, 1), h, c))
+        y, h, c = zip(*results, strict=True)
         return torch.cat(y, 2), (torch.cat(h, -1), torch.cat(c, -1))
 
 
@@ -88,14 +88,14 @@ def test_a_step_of_training_is_that_of_the_equations(bias, bidirectional, kernel
                 module.eval()
     plain = Plain(net)
     x = frames(2, 3, 2)
-    found = []
+    results = []
     for each, given in ((net, ()), (plain, (zeros(net),))):
         optimiser = torch.optim.SGD(each.parameters(), lr=0.1)
         y, (h, c) = each(x, *given)
         (y.square().sum() + (h * c).sum()).backward()
         optimiser.step()
-        found.append((y, h, c, each.state_dict(), [p.grad for p in each.parameters()]))
-    (y, h, c, after, grads), (want_y, want_h, want_c, want_after, want_grads) = found
+        results.append((y, h, c, each.state_dict(), [p.grad for p in each.parameters()]))
+    (y, h, c, after, grads), (want_y, want_h, want_c, want_after, want_grads) = results
     assert_close((y, h, c), (want_y, want_h, want_c))
     assert_close(grads, want_grads)
     assert list(after) == list(want_after)

@@ -172,8 +172,8 @@ def test_each_sample_of_a_packed_sequence_is_as_if_alone(name, lengths):
     net = make(name, 2, 3, 3, num_layers=2, bidirectional=True, batch_first=True)
     x, state = image(4, 3, 2, ndim=ndim), initial(net, 3)
     packed, final = net(pack_padded_sequence(x, lengths, enforce_sorted=lengths == [4, 2, 1]), state)
-    y, found = pad_packed_sequence(packed)
-    assert found.tolist() == lengths
+    y, sizes = pad_packed_sequence(packed)
+    assert sizes.tolist() == lengths
     for b, length in enumerate(lengths):
         begin = torch.utils._pytree.tree_map(lambda part, b=b: part[:, b : b + 1], state)
         want, end = plain(net, x[:length, b : b + 1], begin)

@@ -30,10 +30,10 @@ ARGUMENTS = ["num_layers", "bias", "batch_first", "dropout", "bidirectional", "s
 @pytest.mark.parametrize("cell", [False, True])
 @pytest.mark.parametrize("name", NETS)
 def test_the_arguments_stand_in_the_originals_order(name, cell):
-    found = list(inspect.signature(getattr(convolutional_rnn, name + "Cell" * cell)).parameters)
+    names = list(inspect.signature(getattr(convolutional_rnn, name + "Cell" * cell)).parameters)
     last = ["bias", "stride", "dilation", "groups"] if cell else ARGUMENTS
     named = ["nonlinearity"] if name.endswith("RNN") else []
-    assert found == ["in_channels", "out_channels", "kernel_size", *named, *last]
+    assert names == ["in_channels", "out_channels", "kernel_size", *named, *last]
 
 
 @pytest.mark.parametrize("name", ["Conv2dPeepholeLSTM", "Conv1dRNN", "Conv2dGRUCell", "Conv2dPeepholeLSTMCell"])
@@ -131,8 +131,8 @@ def test_only_an_rnn_has_a_nonlinearity(name):
     """An RNN's arguments are the others' with ``nonlinearity`` fourth, as in the original."""
     kind = getattr(convolutional_rnn, name)
     rnn = getattr(convolutional_rnn, f"Conv{kind.convndim}dRNN{'Cell' if name.endswith('Cell') else ''}")
-    own, other = (list(inspect.signature(each).parameters) for each in (kind, rnn))
-    assert other == [*own[:3], "nonlinearity", *own[3:]]
+    names, rnn_names = (list(inspect.signature(each).parameters) for each in (kind, rnn))
+    assert rnn_names == [*names[:3], "nonlinearity", *names[3:]]
     with pytest.raises(TypeError, match="nonlinearity"):
         kind(2, 3, 3, nonlinearity="relu")
     with pytest.raises(ValueError, match="nonlinearity expected 'tanh' or 'relu', got 'sigmoid'"):

@@ -37,14 +37,14 @@ def new(z, h, n):
 
 def plain_pytorch_convgru(net, p, x):
     """Two frames of one sequence: all states after each."""
-    hidden, found = [x.new_zeros(x.shape[0], n, *x.shape[3:]) for n in net.hidden_sizes], []
+    hidden, states = [x.new_zeros(x.shape[0], n, *x.shape[3:]) for n in net.hidden_sizes], []
     for frame in x.unbind(1):
         for layer, h in enumerate(hidden):
             key = f"ConvGRUCell_{layer:02d}"
             z, r = (torch.sigmoid(conv(p, f"{key}.{gate}", frame, h)) for gate in ("update_gate", "reset_gate"))
             hidden[layer] = frame = new(z, h, torch.tanh(conv(p, f"{key}.out_gate", frame, r * h)))
-        found += hidden
-    return found
+        states += hidden
+    return states
 
 
 def plain_half(half, p, way, x):
@@ -100,11 +100,11 @@ def run(net, x):
     """Everything that the net returns for (B, T, C, H, W), in one list."""
     if not isinstance(net, pytorch_convgru.ConvGRU):
         return torch.utils._pytree.tree_leaves(net(x))
-    hidden, found = None, []
+    hidden, states = None, []
     for frame in x.unbind(1):
         hidden = net(frame, hidden)
-        found += hidden
-    return found
+        states += hidden
+    return states
 
 
 def once(net, x):
@@ -122,11 +122,11 @@ def loss_of(results):
 def test_steps_of_adam_are_those_of_the_plain_equations(name):
     """Dropout included: the same random numbers fall on the same places."""
     net = NETS[name]().double()
-    own = {key: value.detach().clone().requires_grad_() for key, value in net.named_parameters()}
+    plain = {key: value.detach().clone().requires_grad_() for key, value in net.named_parameters()}
     x = torch.randn(2, 3, 2, 6, 5, dtype=torch.float64)
-    optimisers = torch.optim.Adam(net.parameters(), 0.01), torch.optim.Adam(own.values(), 0.01)
+    optimisers = torch.optim.Adam(net.parameters(), 0.01), torch.optim.Adam(plain.values(), 0.01)
     for seed in range(2):
-        calls = (lambda: run(net, x), lambda: PLAIN[name.partition("-")[0]](net, own, x))
+        calls = (lambda: run(net, x), lambda: PLAIN[name.partition("-")[0]](net, plain, x))
         results = []
         for optimiser, call in zip(optimisers, calls, strict=True):
             torch.manual_seed(seed)
@@ -135,7 +135,7 @@ def test_steps_of_adam_are_those_of_the_plain_equations(name):
             loss_of(results[-1]).backward()
             optimiser.step()
         assert_close(*results)
-        assert_close(dict(net.named_parameters()), own)
+        assert_close(dict(net.named_parameters()), plain)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -162,10 +162,10 @@ def test_initial_values_are_the_originals_for_the_same_seed():
     torch.manual_seed(3)
     lstm = convlstm_pytorch.ConvLSTM(2, 4, (3, 3), 2)
     torch.manual_seed(3)
-    for own, channels in zip(lstm.cell_list, (2, 4), strict=True):
+    for cell, channels in zip(lstm.cell_list, (2, 4), strict=True):
         want = nn.Conv2d(channels + 4, 16, 3)
-        assert torch.equal(own.conv.weight, want.weight)
-        assert torch.equal(own.conv.bias, want.bias)
+        assert torch.equal(cell.conv.weight, want.weight)
+        assert torch.equal(cell.conv.bias, want.bias)
     bound = 1 / math.sqrt(6 * 9)
     gates = biconvgru.ConvGRUCell((6, 5), 2, 4, 3).conv_gates.weight
     assert 0.9 * bound < gates.abs().max() <= bound

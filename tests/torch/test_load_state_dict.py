@@ -51,13 +51,13 @@ def test_another_network_is_refused(name):
 def test_keys_that_are_missing_or_unexpected_are_plain_names():
     """What tools read with strict=False: names of parameters, and nothing else."""
     net, other = ConvGRU(2, 3), ConvGRU(2, 3, reset="after")
-    found = net.load_state_dict(dict(other.state_dict()), strict=False)
-    assert (found.missing_keys, found.unexpected_keys) == ([], ["layers.0.fwd.bias_hn"])
-    found = other.load_state_dict(dict(net.state_dict()), strict=False)
-    assert (found.missing_keys, found.unexpected_keys) == (["layers.0.fwd.bias_hn"], [])
+    keys = net.load_state_dict(dict(other.state_dict()), strict=False)
+    assert (keys.missing_keys, keys.unexpected_keys) == ([], ["layers.0.fwd.bias_hn"])
+    keys = other.load_state_dict(dict(net.state_dict()), strict=False)
+    assert (keys.missing_keys, keys.unexpected_keys) == (["layers.0.fwd.bias_hn"], [])
     model = nn.ModuleDict({"core": net, "head": nn.Linear(1, 1)})
-    found = model.load_state_dict(net.state_dict(prefix="core."), strict=False)
-    assert (found.missing_keys, found.unexpected_keys) == (["head.weight", "head.bias"], [])
+    keys = model.load_state_dict(net.state_dict(prefix="core."), strict=False)
+    assert (keys.missing_keys, keys.unexpected_keys) == (["head.weight", "head.bias"], [])
 
 
 def test_the_same_network_is_not_refused():

@@ -11,14 +11,14 @@ from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN,
 def test_signatures_show_every_option():
     """help() shows the arguments of convgru.spec.network, their defaults, and torch's."""
     core = inspect.signature(convgru.network).parameters
-    own = {"batch_first", "device", "dtype"}
+    torch_options = {"batch_first", "device", "dtype"}
     for kind, missing in (
         (ConvGRU, {"peephole", "state_size"}),
         (ConvLSTM, {"reset"}),
         (ConvRNN, {"reset", "peephole", "state_size"}),
     ):
         shown = inspect.signature(kind).parameters
-        assert set(shown) == (set(core) - {"cell"} - missing) | own
+        assert set(shown) == (set(core) - {"cell"} - missing) | torch_options
         assert all(p.default == core[n].default for n, p in shown.items() if n in core and n not in ("reset",))
     assert inspect.signature(ConvGRU).parameters["reset"].default == "before"
     assert "zoneout" in inspect.signature(Forecaster).parameters
