@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
 FRAMEWORKS = ("torch", "jax", "flax", "mindspore")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_import_loads_no_framework_and_nothing_of_the_command_line(python):
@@ -74,12 +72,3 @@ assert {"reference", "parity", "read"} <= set(dir(convgru))
 convgru.nonsense
 """
     assert python(code).stderr.strip().endswith("AttributeError: module 'convgru' has no attribute 'nonsense'")
-
-
-def test_every_file_of_the_core_begins_with_a_sentence_and_is_at_most_300_lines():
-    files = [path for folder in ("convgru", "backends") for path in (ROOT / folder).rglob("*.py")]
-    assert len(files) > 20
-    for path in files:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        assert lines[0].startswith('"""'), path
-        assert len(lines) <= 300, path
