@@ -1,4 +1,4 @@
-"""The JAX face: the public names of the room convgru_jax."""
+"""ConvGRU, ConvLSTM and ConvRNN for JAX: pure functions of a spec and a dict of parameters."""
 
 from __future__ import annotations
 

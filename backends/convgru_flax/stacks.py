@@ -153,7 +153,7 @@ class ConvStack(SequenceModule[NetworkSpec]):
         """Run on one frame x (B, *S, C): output (B, *S, H) and carry, as a call on the sequence.
 
         Arguments and errors as there; in training the masks of each step are its own. A network
-        with a backward direction has no steps: ValueError.
+        with a backward direction has no steps: TypeError.
         """
         computed = (self.arrays(), x, carry, context)
         (arrays, x, carry, context), masks = arguments.promote(type(self).__name__, self.dtype, computed, masks)

@@ -24,7 +24,7 @@ from convgru_jax.loop import Extras, State
 
 
 def describe(value: Any) -> ArrayInfo | None:
-    """Shape and dtype of an array, a tracer or whatever else JAX converts that has both."""
+    """Shape and dtype of an array, a tracer or any other value that has both; None for the rest."""
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         return None
     return ArrayInfo(tuple(value.shape), str(value.dtype))

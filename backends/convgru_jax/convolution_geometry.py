@@ -95,5 +95,5 @@ def native(
 
 
 def plain(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
-    """The convolution of this window, with JAX's own derivatives of every mode."""
+    """XLA's convolution of this window, with JAX's derivatives in forward and reverse mode."""
     return native(x, w, window.pads, window.stride, window.dilation, window.groups)

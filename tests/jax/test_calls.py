@@ -49,21 +49,21 @@ def test_lengths_are_each_sample_alone(name, net, error):
     @jax.jit
     def traced(params, x, state, lengths):
         def loss(params, x, state):
-            found = face.apply(one.spec, params, x, state, lengths=lengths, context=context)
-            return sum((leaf**2).sum() for leaf in jax.tree.leaves(found)), found
+            results = face.apply(one.spec, params, x, state, lengths=lengths, context=context)
+            return sum((leaf**2).sum() for leaf in jax.tree.leaves(results)), results
 
         return jax.grad(loss, (0, 1, 2), has_aux=True)(params, x, state)
 
-    slopes, found = traced(one.params, one.x, one.state, LENGTHS)
-    assert error(found, (y, final)) < 1e-6
+    slopes, results = traced(one.params, one.x, one.state, LENGTHS)
+    assert error(results, (y, final)) < 1e-6
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
     assert not np.asarray(slopes[1])[past].any()
     assert np.asarray(slopes[1])[~past].any()
     for b, n in enumerate(LENGTHS):
         begin = jax.tree.map(lambda a, b=b: a[b : b + 1], one.state)
         if n:
-            own = [a[:n, b : b + 1] for a in context]
-            alone = face.apply(one.spec, one.params, one.x[:n, b : b + 1], begin, context=own)
+            contexts = [a[:n, b : b + 1] for a in context]
+            alone = face.apply(one.spec, one.params, one.x[:n, b : b + 1], begin, context=contexts)
             assert error((y[:n, b : b + 1], jax.tree.map(lambda a, b=b: a[b : b + 1], final)), alone) < 1e-6
         else:
             assert error(jax.tree.map(lambda a, b=b: a[b : b + 1], final), begin) == 0

@@ -83,8 +83,8 @@ def test_gradients_of_every_order_are_those_of_autodiff(name, error):
             for m in ("fast", "plain")
         ]
 
-    fast, own = everything(x, w)
-    assert error(fast, own) < 1e-13
+    fast, autodiff = everything(x, w)
+    assert error(fast, autodiff) < 1e-13
 
 
 @pytest.mark.usefixtures("x64")
@@ -140,9 +140,9 @@ def labels(spec, size, method, lengths=None):
         return sum((leaf**2).sum() for leaf in jax.tree.leaves(apply(spec, params, x, method=method, lengths=lengths)))
 
     text = jax.jit(jax.grad(loss, (0, 1))).lower(params, x).compile().as_text()
-    found = re.findall(r"dim_labels=([\w>-]+)", text)
-    assert len(found) == len(re.findall(r"= \S+ convolution\(", text)) >= 5
-    return set(found)
+    compiled = re.findall(r"dim_labels=([\w>-]+)", text)
+    assert len(compiled) == len(re.findall(r"= \S+ convolution\(", text)) >= 5
+    return set(compiled)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

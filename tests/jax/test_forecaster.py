@@ -55,8 +55,8 @@ def test_teacher_forcing(name, net, error):
     assert error(taught(1.0, key), everywhere) < 1e-6
     assert error(taught(0.0, key), nowhere) < 1e-6
     for sure, wanted in ((1, everywhere), (True, everywhere), (np.int64(0), nowhere)):
-        found = face.forecast(one.spec, one.params, one.x, 4, targets=targets, teacher_forcing=sure, key=key)
-        assert error(found, wanted) < 1e-6
+        forecast = face.forecast(one.spec, one.params, one.x, 4, targets=targets, teacher_forcing=sure, key=key)
+        assert error(forecast, wanted) < 1e-6
     assert error(nowhere, face.forecast(one.spec, one.params, one.x, 4)) < 1e-6
     assert error(everywhere, nowhere) > 1e-2
     half = [np.asarray(taught(0.5, jax.random.key(seed))[0]) for seed in range(3)]

@@ -55,9 +55,9 @@ def test_an_explicit_mesh_shards_the_batch(net, error):
     wanted = both(one.params, one.x)
     mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Explicit,))
     with jax.set_mesh(mesh):
-        found = both(jax.device_put(one.params, P()), jax.device_put(one.x, P(None, "data")))
-        assert found[1].sharding.spec[1] == "data"
-    assert error(jax.device_get(found), wanted) < 1e-5
+        sharded = both(jax.device_put(one.params, P()), jax.device_put(one.x, P(None, "data")))
+        assert sharded[1].sharding.spec[1] == "data"
+    assert error(jax.device_get(sharded), wanted) < 1e-5
 
 
 @pytest.mark.usefixtures("x64")
