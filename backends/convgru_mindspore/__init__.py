@@ -1,5 +1,3 @@
-"""The MindSpore room: cells, stacks and forecaster as nn.Cell, on pure functions; importing it
-primes MindSpore.
-"""
+"""Cells, stacks and forecaster as MindSpore nn.Cell; importing it prepares MindSpore's CPU use."""
 
 from convgru_mindspore import cpu_setup as cpu_setup

@@ -1,7 +1,7 @@
-"""Validate the arguments of a call, over ``convgru.calls.Caller``, and bring them into the form that the loops take.
+"""Validate the arguments of a call, with ``convgru.calls.Caller``, and cast them for the loops.
 
-Modules called from Python check real tensors, once. Where a graph is compiled, and in the pure functions, the same
-checks see shapes and dtypes: once for each graph.
+Modules called from Python check real tensors. While a graph compiles, and in the pure functions,
+the same checks see shapes and dtypes alone, once for each graph.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def describe(value: Any) -> ArrayInfo | None:
 
 @lru_cache(maxsize=256)
 def caller(name: str, spec: Spec, layout: str, compute_dtype: Any = None) -> Caller:
-    """The checks of a call; under mixed precision a tensor of the low precision will do for one of the parameters'."""
+    """The checks of a call; under mixed precision tensors of ``compute_dtype`` are accepted too."""
     low = None if compute_dtype is None else dtype_name(compute_dtype)
     return Caller(name, spec, layout, describe, "a mindspore.Tensor", lambda wanted, got: got in (wanted, low))
 
 
 def check_input(call: Caller, x: Any, dtype: Any) -> CallSizes:
-    """Check x. Raises UnsupportedError for what MindSpore does not compute: bfloat16 on CPU, an empty batch."""
+    """Check x, return its sizes. Raises UnsupportedError for bfloat16 and for an empty batch."""
     sizes = call.input(x, dtype_name(dtype))
     if sizes.dtype == "bfloat16":
         raise UnsupportedError(BFLOAT16)
@@ -58,7 +58,7 @@ def check_input(call: Caller, x: Any, dtype: Any) -> CallSizes:
 def check_network(
     call: Caller, dtype: Any, x: Any, state: Any, seq_length: Any, context: Any, masks: Any
 ) -> tuple[Any, ...]:
-    """Check a network's call; the shapes of its state."""
+    """Check a network's call; return the shapes of its state."""
     sizes = check_input(call, x, dtype)
     shapes = call.state(state, sizes)
     if seq_length is not None:
@@ -75,7 +75,7 @@ def check_network(
 def check_forecast(
     call: Caller, dtype: Any, x: Any, steps: Any, state: Any, targets: Any, forced: Any, drawn: bool, resume: Any
 ) -> tuple[Any, ...]:
-    """Check a forecaster's call; the shapes of its state."""
+    """Check a forecaster's call; return the shapes of its state."""
     sizes = check_input(call, x, dtype)
     call.steps(steps)
     shapes = call.state(state, sizes)
@@ -95,7 +95,7 @@ def check_teacher_forcing(name: str, chance: Any, targets: Any, forced: Any) -> 
 
 
 def live(value: Any) -> Any:
-    """A tuple or dict of tensors fit for graph mode, where a plain one is a constant: each new one would compile again."""
+    """Make the containers inputs of the graph, not constants, or each call recompiles."""
     if value is None or not in_graph_mode():
         return value
     if isinstance(value, dict):
@@ -115,7 +115,7 @@ def zeros(shapes: Any, dtype: Any) -> Any:
 
 
 def ready_arrays(spec: Any, arrays: Any) -> Any:
-    """The dtype that the parameters share, after a check of their names and shapes against ``spec``."""
+    """Check names and shapes of the parameters; return the dtype that they share."""
     if not isinstance(arrays, dict):
         raise TypeError("convgru.mindspore expected parameters that are a dict by canonical name")
     infos = described(arrays.values())
@@ -135,7 +135,7 @@ def ready_network(
     context: Any,
     masks: Any,
 ) -> Any:
-    """The state that a network starts from, zeros for None, after a check of the whole call by shapes and dtypes."""
+    """Check the whole call of a network; return the initial state, zeros for None."""
     infos, lengths, parts, names, values = None, None, None, None, None
     if state is not None:
         infos = described_state(state)
@@ -167,7 +167,7 @@ def ready_forecast(
     drawn: bool,
     resume: Any,
 ) -> Any:
-    """The state that a forecaster starts from, as ``ready_network``."""
+    """Check the whole call of a forecaster; return the initial state, zeros for None."""
     infos = None if state is None else described_state(state)
     wanted = None if targets is None else (targets.shape, targets.dtype)
     where = None if forced is None else (forced.shape, forced.dtype)
@@ -180,7 +180,7 @@ def ready_forecast(
 
 
 def described(tensors: Any) -> Any:
-    """Shape and dtype of each."""
+    """Shape and dtype of each tensor."""
     infos = []
     for each in tensors:
         infos.append((each.shape, each.dtype))
@@ -188,7 +188,7 @@ def described(tensors: Any) -> Any:
 
 
 def described_state(state: Any) -> Any:
-    """Shape and dtype of each entry, h or (h, c)."""
+    """Shape and dtype of each entry of a state, h or (h, c)."""
     infos = []
     for entry in state:
         if isinstance(entry, (tuple, list)):
@@ -218,7 +218,7 @@ def cast_all(tensors: Any, dtype: Any) -> Any:
 
 
 def cast_extras(extras: Any, dtype: Any, ndim: int, batch_first: bool) -> Any:
-    """Lengths, context and masks in the parameters' dtype, a context with time in it time first."""
+    """Lengths, context and masks in the parameters' dtype; a context of a sequence time first."""
     seq_length, context, masks = extras
     if isinstance(seq_length, (list, tuple)):
         seq_length = ms.Tensor(seq_length, ms.int32)
@@ -237,13 +237,13 @@ def cast_extras(extras: Any, dtype: Any, ndim: int, batch_first: bool) -> Any:
 
 
 def _info(pair: Any) -> Any:
-    """What stands for a tensor of this shape and dtype in the checks; for a NumPy array one, which they refuse."""
+    """ArrayInfo from (shape, dtype), for checks while a graph compiles; they refuse NumPy's."""
     shape, dtype = pair
     return np.empty(0) if isinstance(dtype, np.dtype) else ArrayInfo(tuple(shape), dtype_name(dtype))
 
 
 def _state_infos(state: Any) -> Any:
-    """The same for a state, pairs being two of them."""
+    """ArrayInfo of each entry of a state, a pair of them for (h, c)."""
     if state is None:
         return None
     return tuple(_info(e) if len(e[0]) == 0 or isinstance(e[0][0], int) else tuple(map(_info, e)) for e in state)
@@ -251,7 +251,7 @@ def _state_infos(state: Any) -> Any:
 
 @constexpr
 def _checked_arrays(spec: Any, names: Any, infos: Any) -> bool:
-    """``Caller.parameters`` while a graph is compiled."""
+    """``Caller.parameters`` while a graph compiles."""
     caller(spec.title, spec, "TBCS").parameters(dict(zip(names, map(_info, infos), strict=True)))
     return True
 
@@ -260,7 +260,7 @@ def _checked_arrays(spec: Any, names: Any, infos: Any) -> bool:
 def _checked_network(
     name: str, spec: Any, layout: str, compute_dtype: Any, dtype: Any, x: Any, state: Any, given: Any
 ) -> Any:
-    """``check_network`` while a graph is compiled."""
+    """``check_network`` while a graph compiles."""
     lengths, context, names, masks = given
     return check_network(
         caller(name, spec, layout, compute_dtype),
@@ -277,7 +277,7 @@ def _checked_network(
 def _checked_forecast(
     name: str, spec: Any, layout: str, compute_dtype: Any, dtype: Any, x: Any, state: Any, given: Any
 ) -> Any:
-    """``check_forecast`` while a graph is compiled."""
+    """``check_forecast`` while a graph compiles."""
     steps, targets, forced, drawn, resume = given
     return check_forecast(
         caller(name, spec, layout, compute_dtype),
@@ -294,5 +294,5 @@ def _checked_forecast(
 
 @constexpr(reuse_result=False)
 def compiled_cells() -> bool:
-    """Whether a cell that is called now compiles."""
+    """Whether MindSpore would compile a graph for a cell called now."""
     return in_graph_mode()

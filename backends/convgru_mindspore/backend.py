@@ -1,4 +1,4 @@
-"""MindSpore as one of the library's backends: build, extract, execute, and what would run here."""
+"""MindSpore as a backend: build, extract, load, execute, and the devices and versions in use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from convgru_mindspore.compat import pytorch_convgru
 from convgru_mindspore.export import Flat
 from convgru_mindspore.forecaster import Forecaster
 from convgru_mindspore.layers import Direction
-from convgru_mindspore.stack import Stack
+from convgru_mindspore.stack_base import Stack
 from convgru_mindspore.stacks import STACKS
 
 DROP_INS = (pytorch_convgru.ConvGRU, pytorch_convgru.ConvGRUCell)
@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
 
 
 def devices() -> dict[str, str]:
-    """The one device: cpu."""
+    """The devices that MindSpore computes on here: the CPU alone."""
     return {"cpu": f"CPU through oneDNN. {NO_GPU}"}
 
 
@@ -53,18 +53,17 @@ def notes() -> list[str]:
 
 
 def mode() -> str:
-    """``graph`` or ``PyNative``, as the context stands."""
+    """The mode of MindSpore's context: ``graph`` or ``PyNative``."""
     return "graph" if ms.get_context("mode") == ms.GRAPH_MODE else "PyNative"
 
 
 def owns(net: object) -> bool:
-    """Whether ``net`` is one of this room's modules, or a drop-in for an older system's."""
+    """Whether ``net`` is a module of this package, or one of its drop-ins."""
     return isinstance(net, (Cell, Direction, Stack, Forecaster, *DROP_INS))
 
 
 def build(weights: Weights, *, batch_first: bool = False, cell: bool = False) -> Any:
-    """Make a ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights, in evaluation mode as
-    every new nn.Cell.
+    """Make a ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights, in evaluation mode.
 
     Args:
         weights: spec and arrays; the parameters get their dtype and bytes.
@@ -92,8 +91,9 @@ def build(weights: Weights, *, batch_first: bool = False, cell: bool = False) ->
 
 
 def extract(net: Any) -> Weights:
-    """The weights of a module of this room, copied, byte for byte. A bare cell, or a layer in one
-    direction, gives a network of one layer.
+    """The weights of a module of this package, copied byte for byte.
+
+    A bare cell, or one direction of a layer, gives a network of one layer.
     """
     if isinstance(net, DROP_INS):
         return Weights(net.spec, net.exact_arrays())
@@ -132,8 +132,9 @@ def execute(
     cotangents: tuple[np.ndarray, Any] | None = None,
     device: str = "cpu",
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-    """Run the public module on arrays of the weights' dtype: output, final state, gradients; see
-    ``registry.Backend``.
+    """Run the public module on arrays of the weights' dtype; see ``registry.Backend``.
+
+    Returns output, final state and gradients.
     """
     if device != "cpu":
         raise UnsupportedError(f"MindSpore does not compute on {device!r}. {NO_GPU}")
@@ -176,8 +177,9 @@ def _differentiate(
     cotangents: tuple[np.ndarray, Any],
     resume: bool,
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
-    """Output, final state and gradients with respect to ``tensors`` and parameters, through flat
-    tensors.
+    """Output, final state and gradients with respect to ``tensors`` and parameters.
+
+    Through ``Flat``: MindSpore counts the leaves of nested states twice.
     """
     spec, dtype = net.spec, net.dtype
     weighing = [cotangents[0], *(part for _, part in state_leaves(spec, cotangents[1]))]
@@ -227,5 +229,5 @@ def _to_numpy(spec: Any, y: Any, final: Any) -> tuple[np.ndarray, Any]:
 
 
 def precise() -> Any:
-    """Nothing to change: on CPU float32 means float32."""
+    """A context for exact float32 arithmetic: on CPU nothing needs to change."""
     return contextlib.nullcontext()

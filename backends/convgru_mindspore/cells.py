@@ -29,8 +29,9 @@ from convgru_mindspore.parameters import (
 
 
 class Cell(LayerParameters):
-    """The base of the three bare cells; ``spec`` is a network of one layer, the parameters have its
-    short names.
+    """The base of the three bare cells; ``spec`` is a network of one layer.
+
+    The parameters have their short names: weight_ih, not layers.0.fwd.weight_ih.
     """
 
     spec: NetworkSpec
@@ -39,8 +40,10 @@ class Cell(LayerParameters):
 
     @classmethod
     def from_spec(cls, spec: NetworkSpec | CellSpec, *, weights: Weights | None = None, dtype: Any = ms.float32) -> Any:
-        """The cell that a spec of one layer describes, with these weights (their dtype then counts)
-        or initial ones.
+        """The cell of a spec of one layer.
+
+        With ``weights`` the parameters are these, in their dtype; without, initial ones of
+        ``dtype``.
         """
         net = cls.__new__(cls)
         nn.Cell.__init__(net)
@@ -63,9 +66,7 @@ class Cell(LayerParameters):
         return self.first().dtype
 
     def zero_state(self, batch: int, size: tuple[int, ...]) -> Any:
-        """The state that None stands for: zeros h, or (h, c), for ``batch`` frames of ``size``
-        pixels.
-        """
+        """The initial state, zeros h or (h, c), for ``batch`` frames of ``size`` pixels."""
         return arguments.zeros(state_shapes(self.spec, batch, size), self.dtype)[0]
 
     def __call__(self, x: Any, state: Any = None, context: Any = None) -> Any:
@@ -122,8 +123,7 @@ class Cell(LayerParameters):
 
 @explicit(GRUCellOptions, DEFAULTS)
 class ConvGRUCell(Cell):
-    r"""A ConvGRU for one frame (Ballas et al. 2015, arXiv:1511.06432). Returns the new state h
-    alone: ``h = cell(x, h)``.
+    r"""A ConvGRU for one frame (Ballas et al. 2015, arXiv:1511.06432): ``h = cell(x, h)``.
 
     .. math::
         r = σ(W_r*x + U_r*h + b_r), \quad z = σ(W_z*x + U_z*h + b_z), \\
@@ -184,8 +184,7 @@ class ConvGRUCell(Cell):
 
 @explicit(LSTMCellOptions, DEFAULTS)
 class ConvLSTMCell(Cell):
-    r"""A ConvLSTM for one frame (Shi et al. 2015, arXiv:1506.04214). Returns the new state: ``h, c =
-    cell(x, (h, c))``.
+    r"""A ConvLSTM for one frame (Shi et al. 2015, arXiv:1506.04214): ``h, c = cell(x, (h, c))``.
 
     .. math::
         i, f = σ(W*x + U*h + P∘c + b), \quad g = φ(W_g*x + U_g*h + b_g), \\
@@ -240,8 +239,7 @@ class ConvLSTMCell(Cell):
 
 @explicit(RNNCellOptions, DEFAULTS)
 class ConvRNNCell(Cell):
-    r"""A ConvRNN for one frame (Elman 1990, with convolutions). Returns the new state h alone: ``h =
-    cell(x, h)``.
+    r"""A ConvRNN for one frame (Elman 1990, with convolutions): ``h = cell(x, h)``.
 
     .. math:: h' = φ(W*x + U*h + b)
 

@@ -42,17 +42,17 @@ OPTIMIZER = re.compile(r"(moment\w*|accum\w*|stat|mean_\w+|adam_\w+|linear)\.")
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Write parameters by canonical name and the spec as one more entry; the file appears whole or
-    not at all.
+    """Write the weights to a checkpoint, the spec as one more entry; atomic.
 
-    Raises UnsupportedError for bfloat16 and OSError where the disk says so.
+    Raises UnsupportedError for bfloat16 and OSError if the file cannot be written.
     """
     write_arrays(weights.arrays, path, {KEY: to_json(weights.spec)})
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write parameters of any names, as load_checkpoint reads them; whole or not at all. Raises as
-    ``write``.
+    """Write parameters of any names, as ``mindspore.load_checkpoint`` reads them; atomic.
+
+    Raises as ``write``.
     """
     if any(array.dtype.name == "bfloat16" for array in arrays.values()):
         raise UnsupportedError("MindSpore does not hold bfloat16 arrays on CPU: write float32 or a .safetensors file")
@@ -64,10 +64,11 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path, notes: dict[str, 
 
 
 def contents(path: Path, file: BinaryIO | None = None) -> Contents:
-    """Every array in a .ckpt file by name, optimisers' copies left out; with the spec if convgru
-    wrote it.
+    """Every array in a .ckpt file by name, and the spec if convgru wrote the file.
 
-    ``file`` is the file at ``path`` if it is open already.
+    The optimisers' copies of parameters are left out. ``file`` is the file at ``path`` if it is
+    open already.
+
     Raises WeightsError whatever the bytes are, OSError if there is no file.
     """
     content = Path(path).read_bytes() if file is None else file.read()
@@ -80,7 +81,7 @@ def contents(path: Path, file: BinaryIO | None = None) -> Contents:
 
 
 def _checked(content: bytes) -> bytes:
-    """The content without its trailing checksum, if there is one and it is right."""
+    """The content without its trailing checksum; WeightsError if that does not match."""
     mark = len(content) - len(CHECKSUM) - 10
     if content[max(mark, 0) :][: len(CHECKSUM)] != CHECKSUM:
         return content
@@ -139,7 +140,7 @@ def _contents(entries: Entries) -> Contents:
 
 
 def _is_copy(name: str, entries: Entries) -> bool:
-    """Whether an optimiser keeps this beside a parameter."""
+    """Whether this is an optimiser's copy of a parameter."""
     start = OPTIMIZER.match(name)
     return start is not None and name[start.end() :] in entries
 

@@ -1,6 +1,4 @@
-"""Convolutions on MindSpore tensors: through the primitives, in float64 as matrix products, with
-every kind of padding.
-"""
+"""Convolutions on MindSpore tensors with every kind of padding; in float64 as matrix products."""
 
 from __future__ import annotations
 
@@ -20,11 +18,10 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circul
 
 
 def convolve(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
-    """Cross-correlate x (B, C, *S) with a weight that ``ordered`` has prepared; the rows of the
-    output stand in our order.
+    """Cross-correlate x (B, C, *S) with a weight that ``ordered`` prepared.
 
-    Computed in the dtype of the weight, which mixed precision may have lowered; the result has that
-    of x.
+    Computed in the weight's dtype, which mixed precision may have lowered; the result has x's dtype
+    and its channels in the canonical order.
     """
     dtype = x.dtype
     if dtype != weight.dtype:
@@ -39,7 +36,7 @@ def convolve(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
 
 
 def ordered(weight: Tensor, geometry: Any) -> Tensor:
-    """The rows of a weight in the order in which a grouped convolution wants them."""
+    """The rows of a weight in the order that MindSpore's grouped convolution expects."""
     order = row_order(geometry, weight.shape[0])
     if len(order) > 0:
         weight = mops.gather(weight, indices(order), 0)
@@ -47,7 +44,7 @@ def ordered(weight: Tensor, geometry: Any) -> Tensor:
 
 
 def _by_primitive(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
-    """Through Conv2D or Conv3D; one dimension goes through two."""
+    """Convolve with Conv2D or Conv3D; one dimension becomes two."""
     picks, pads, stride, dilation = plan(geometry, x.shape)
     for axis in range(len(picks)):
         if len(picks[axis]) > 0:
@@ -68,7 +65,7 @@ def _by_primitive(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
 
 
 def _by_product(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
-    """As one matrix product over gathered windows: MindSpore's kernels refuse float64."""
+    """Convolve as one matrix product over gathered windows: the primitives refuse float64."""
     widths, size, windows, pixels = window_plan(geometry, x.shape)
     if len(widths) > 0:
         x = mops.pad(x, widths)
@@ -100,17 +97,16 @@ def pointwise(ndim: int) -> Any:
 
 
 def plain(c: Convolution) -> Any:
-    """A convolution as plain values, which a graph can hold, explicit pads as (low, high, low, high
-    ...).
+    """A `Convolution` as nested tuples (graph mode has no objects).
 
-    Not nested further than it must be: graphs hold no more than six levels.
+    Explicit pads are flat, (low, high, low, high, ...): graphs nest no more than six levels.
     """
     padding = c.padding if isinstance(c.padding, str) else tuple(n for pair in c.padding for n in pair)
     return c.kernel_size, c.stride, c.dilation, c.groups, padding, c.padding_mode, c.gates
 
 
 def _convolution(geometry: Any) -> Convolution:
-    """The inverse."""
+    """The nested tuples of ``plain`` as a `Convolution` again."""
     kernel, stride, dilation, groups, padding, mode, gates = geometry
     pairs = padding if isinstance(padding, str) else tuple(zip(padding[::2], padding[1::2], strict=True))
     return Convolution(kernel, stride, dilation, groups, pairs, mode, gates)
@@ -148,8 +144,9 @@ def _indices(numbers: Any) -> Any:
 
 @constexpr
 def plan(geometry: Any, shape: Any) -> Any:
-    """What the primitives need: pixels to gather along each axis, pads as one flat tuple, stride,
-    dilation.
+    """Precomputed constants for Conv2D/Conv3D: pixels to gather, pads, stride, dilation.
+
+    Pixels along each axis, empty where the padding is zeros; pads as one flat tuple.
     """
     return _plan(geometry, tuple(shape[2:]))
 
@@ -172,8 +169,9 @@ def _plan(geometry: Any, size: Any) -> Any:
 
 @constexpr
 def window_plan(geometry: Any, shape: Any) -> Any:
-    """What the matrix product needs: zeros to pad (last dimension first), output size, which pixel
-    each window reads, pixels.
+    """Precomputed constants for the matrix product: pads, output size, windows, pixels.
+
+    Pads go last dimension first; the windows are the index of the pixel that each tap reads.
     """
     return _window_plan(geometry, tuple(shape[2:]))
 
@@ -200,5 +198,5 @@ def _window_plan(geometry: Any, size: Any) -> Any:
 
 @constexpr
 def pooling(n: int, m: int, dtype: Any) -> Any:
-    """What pools n pixels to m as a constant matrix (n, m)."""
+    """Precomputed constants for ``pool``: the matrix (n, m) that averages n pixels to m."""
     return ms.Tensor(np.asarray(pool_matrix(n, m)), dtype)

@@ -1,5 +1,4 @@
-"""Prepare MindSpore for the CPU before its first operation: log level, NumPy 2's first error,
-oneDNN's instruction set.
+"""Prepare MindSpore for the CPU: log level, NumPy 2's first error, oneDNN's instruction set.
 
 ``CONVGRU_MINDSPORE_CPU_SETUP=0`` in the environment leaves MindSpore as it is; see
 docs/mindspore.md.
@@ -20,8 +19,9 @@ SWITCH = "CONVGRU_MINDSPORE_CPU_SETUP"
 
 
 def wanted() -> bool:
-    """Whether to prepare MindSpore at all. Raises ValueError for a value of the variable that is
-    neither 0 nor 1.
+    """Whether to prepare MindSpore at all.
+
+    Raises ValueError for a value of the variable that is neither 0 nor 1.
     """
     value = os.environ.get(SWITCH, "1")
     if value not in ("0", "1"):
@@ -58,9 +58,7 @@ def absorb_first_error() -> bool:
 
 
 def library() -> ctypes.CDLL | None:
-    """Load MindSpore's own oneDNN, which is not that of any other framework in the process; None if
-    there is none.
-    """
+    """MindSpore's own oneDNN, which no other framework shares; None if it cannot be loaded."""
     path = Path(str(ms.__file__)).parent / "lib" / "libdnnl.so.3"
     if not path.is_file():
         return None
@@ -71,7 +69,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def cap_isa() -> str:
-    """Limit MindSpore's oneDNN to AVX2; return one line on what came of it.
+    """Limit MindSpore's oneDNN to AVX2; return one line on the result.
 
     With AVX-512 it runs a reference convolution, 50 to 100 times slower. oneDNN's environment
     variable would reach the oneDNN of other frameworks too, so the library is called directly; it
@@ -95,7 +93,7 @@ def cap_isa() -> str:
 
 
 def set_up() -> list[str]:
-    """Do all of it, and say in one line each what was done: ``convgru doctor`` prints them."""
+    """Prepare MindSpore; return one line for each step, which ``convgru doctor`` prints."""
     if not WANTED:
         return [
             f"MindSpore is left as it is ({SWITCH}=0): on CPUs with AVX-512 convolutions may be 50 to 100 times slower"

@@ -1,6 +1,4 @@
-"""Networks called with flat tensors, for ``mindspore.export`` and ``mindspore.grad``; refuse to
-export any other way.
-"""
+"""Networks called with flat tensors, for ``mindspore.export`` and ``mindspore.grad``."""
 
 from __future__ import annotations
 
@@ -45,21 +43,25 @@ class Flat(nn.Cell):
     nested state into the file (the networks refuse that), and ``mindspore.grad`` counts its leaves
     twice.
 
-    Args: net (Cell): A ConvGRU, ConvLSTM, ConvRNN, Forecaster or one of the bare cells. steps
-        (int): How many frames to forecast, for a Forecaster alone. Default: ``None`` . also
-        (tuple[str]): What follows the state, in this order: of ``context`` (as many tensors as the
-        state has entries) and ``seq_length``, for a Forecaster of ``targets`` and ``forced``; a
-        bare cell takes ``context``. Default: ``()`` . masks (dict): Masks of dropout and zoneout,
-        which are constants of the graph. Default: ``None`` . resume (bool): Whether a Forecaster
-        goes on from the state of an earlier call. Default: ``False`` .
+    Args:
+        net (Cell): A ConvGRU, ConvLSTM, ConvRNN, Forecaster or one of the bare cells.
+        steps (int): How many frames to forecast, for a Forecaster alone. Default: ``None`` .
+        also (tuple[str]): What follows the state, in this order: of ``context`` (as many tensors as
+            the state has entries) and ``seq_length``, for a Forecaster of ``targets`` and
+            ``forced``; a bare cell takes ``context``. Default: ``()`` .
+        masks (dict): Masks of dropout and zoneout, which are constants of the graph. Default:
+            ``None`` .
+        resume (bool): Whether a Forecaster goes on from the state of an earlier call. Default:
+            ``False`` .
 
     Inputs:
         - **x** (Tensor) - The input of `net`.
         - **leaves** (Tensor) - The tensors of the state one by one, an LSTM's as h0, c0, h1, c1
-          ..., none at all for zeros; then what ``also`` names.
+            ..., none at all for zeros; then what ``also`` names.
 
-    Outputs: A tuple of the output and the tensors of the final state; of a bare cell those of the
-        new state alone.
+    Outputs:
+        A tuple of the output and the tensors of the final state; of a bare cell those of the new
+        state alone.
 
     Raises:
         ValueError: If ``also`` names anything else.
@@ -69,7 +71,8 @@ class Flat(nn.Cell):
 
     Examples:
         >>> net = Flat(ConvGRU(3, 8), also=("seq_length",))
-        >>> x, h = ms.ops.ones((4, 1, 3, 16, 16), ms.float32), ms.ops.ones((1, 8, 16, 16), ms.float32)
+        >>> x = ms.ops.ones((4, 1, 3, 16, 16), ms.float32)
+        >>> h = ms.ops.ones((1, 8, 16, 16), ms.float32)
         >>> ms.export(net, x, h, ms.Tensor([4]), file_name="gru", file_format="MINDIR")
     """
 
@@ -93,7 +96,7 @@ class Flat(nn.Cell):
         self.more = sum(self.entries if name == "context" else 1 for name in self.also)
 
     def construct(self, x: Any, *leaves: Any) -> Any:
-        """Output and the leaves of the final state."""
+        """The output and the tensors of the final state."""
         at = len(leaves) - self.more
         given = self.nest(leaves[:at])
         context, seq_length, targets, forced = None, None, None, None
@@ -125,7 +128,7 @@ class Flat(nn.Cell):
         return tuple(flat)
 
     def nest(self, leaves: Any) -> Any:
-        """The state of these leaves; None for none."""
+        """The state of these tensors; None if there are none."""
         if len(leaves) == 0:
             return None
         if not self.pairs:

@@ -1,4 +1,4 @@
-"""The forecast: an encoder reads frames, then each prediction is read in turn; alike in both modes."""
+"""The forecast loop: an encoder reads frames, then each prediction is read in turn; both modes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Tensor = Any
 def compute(
     spec: Any, parts: Any, x: Tensor, steps: int, state: Any, teaching: Any, training: bool, resume: bool
 ) -> Any:
-    """The frames (steps, B, C, *S) and the final state, without checks, from a complete state.
+    """The frames (steps, B, C, *S) and the final state; unchecked, from a complete state.
 
     ``parts``: encoder and decoder, each (layers, params) as ``loop.run`` takes them, the decoder
     perhaps None, and the prepared readout. ``teaching``: (targets, forced, chance), each of which
@@ -59,8 +59,9 @@ def _predict(
     given: Any,
     ahead: int,
 ) -> Any:
-    """Each prediction in turn: from the top states known already, then from what the network makes
-    of the last frame.
+    """Make the predictions one by one; each is the next input.
+
+    The first come from the top states computed already (``tops``).
     """
     targets, forced, masks = given
     frames = []

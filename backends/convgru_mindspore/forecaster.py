@@ -29,7 +29,7 @@ class Readout(MixedPrecisionCell):
         self.bias = parameter(bias, "bias")
 
     def prepared(self, ndim: int) -> Any:
-        """The parameters in the form that the ops take."""
+        """The readout's parameters as the ops read them."""
         return ops.prepare_readout(ndim, self.weight, self.bias, self.compute_dtype)
 
 
@@ -51,8 +51,10 @@ class ForecasterBase(MixedPrecisionCell):
         batch_first: bool = False,
         dtype: Any = ms.float32,
     ) -> Any:
-        """The forecaster that ``spec`` describes, with these weights (their dtype then counts) or
-        initial ones.
+        """The forecaster of a spec.
+
+        With ``weights`` the parameters are these, in their dtype; without, initial ones of
+        ``dtype``.
         """
         net = cls.__new__(cls)
         nn.Cell.__init__(net)
@@ -78,9 +80,7 @@ class ForecasterBase(MixedPrecisionCell):
         return self.readout.weight.dtype
 
     def zero_state(self, batch: int, size: tuple[int, ...]) -> Any:
-        """The encoder's state that None stands for: zeros for ``batch`` sequences of frames of
-        ``size`` pixels.
-        """
+        """The encoder's initial state: zeros, for ``batch`` sequences of ``size`` pixels."""
         return arguments.zeros(state_shapes(self.spec, batch, size), self.dtype)
 
     def __call__(
@@ -114,7 +114,7 @@ class ForecasterBase(MixedPrecisionCell):
         resume: bool = False,
         checked: bool = False,
     ) -> Any:
-        """The next ``steps`` frames and the state of the network that predicted last."""
+        """Predict ``steps`` frames; return them and the last predicting network's state."""
         dtype = self.readout.weight.dtype
         if not checked:
             if state is not None:
@@ -147,21 +147,26 @@ class ForecasterBase(MixedPrecisionCell):
 
 @explicit(ForecasterOptions, DEFAULTS)
 class Forecaster(ForecasterBase):
-    """Forecasts frames: pixel unshuffle by ``patch``, an encoder, perhaps a decoder that starts
-    from its states, a 1x1 readout.
+    """Forecasts frames: pixel unshuffle, an encoder, an optional decoder, a 1x1 readout.
+
+    The decoder starts from the encoder's states.
 
     prediction = unpatch(W*h + b), plus the frame before if ``residual``; see
     ``convgru.equations.readout``.
 
-    Args: cell (str): ``gru`` , ``lstm`` or ``rnn`` . channels (int): Channels of a frame.
-        hidden_channels, kernel_size, num_layers, ndim: As in :class:`ConvGRU`. patch (Union[int,
-        tuple[int]]): Side of the square of pixels that becomes channels. Default: ``1`` . residual
-        (bool): Whether a prediction is the change of the frame. Default: ``True`` . decoder
-        (Union[bool, NetworkSpec]): Whether a second network, like the encoder but with weights of
-        its own, makes the predictions (Srivastava et al. 2015, arXiv:1502.04681); or the spec of
-        one. Default: ``False`` . feedback (bool): Whether the predicting network reads its own
-        predictions; if not, it reads zeros. Default: ``True`` . options: Those of :class:`ConvGRU`
-        and :class:`ConvLSTM`; ``reset`` is for a GRU alone.
+    Args:
+        cell (str): ``gru`` , ``lstm`` or ``rnn`` .
+        channels (int): Channels of a frame.
+        hidden_channels, kernel_size, num_layers, ndim: As in :class:`ConvGRU`.
+        patch (Union[int, tuple[int]]): Side of the square of pixels that becomes channels. Default:
+            ``1`` .
+        residual (bool): Whether a prediction is the change of the frame. Default: ``True`` .
+        decoder (Union[bool, NetworkSpec]): Whether a second network, like the encoder but with
+            weights of its own, makes the predictions (Srivastava et al. 2015, arXiv:1502.04681); or
+            the spec of one. Default: ``False`` .
+        feedback (bool): Whether the predicting network reads its own predictions; if not, it reads
+            zeros. Default: ``True`` .
+        options: Those of :class:`ConvGRU` and :class:`ConvLSTM`; ``reset`` is for a GRU alone.
 
     Inputs:
         - **x** (Tensor) - The frames (T, B, C, *S), or (B, T, C, *S) with ``batch_first`` .
@@ -169,21 +174,24 @@ class Forecaster(ForecasterBase):
         - **state** (tuple) - The encoder's. Default: ``None`` , zeros.
         - **targets** (Tensor) - The true frames, in the layout of the result. Default: ``None`` .
         - **forced** (Tensor) - Of bool, (steps, B), or (B, steps) with ``batch_first`` : where it
-          is true the next step reads the target instead of the prediction (teacher forcing).
-          Default: ``None`` .
+            is true the next step reads the target instead of the prediction (teacher forcing).
+            Default: ``None`` .
         - **teacher_forcing** (float) - In training the probability of that, drawn for each step and
-          sample. Default: ``0.0`` .
+            sample. Default: ``0.0`` .
         - **resume** (bool) - Go on from an earlier call, as if it had been given more steps: x is
-          its last frame alone (the true one where that was forced), ``state`` what it returned; the
-          encoder reads nothing. In training recurrent dropout then draws its masks afresh. Default:
-          ``False`` .
+            its last frame alone (the true one where that was forced), ``state`` what it returned;
+            the encoder reads nothing. In training recurrent dropout then draws its masks afresh.
+            Default: ``False`` .
 
-    Outputs: The frames (steps, B, C, *S), in the layout of x; and the state, after the last frame
-        that it read, of the network that made the last prediction.
+    Outputs:
+        The frames (steps, B, C, *S), in the layout of x; and the state, after the last frame that
+            it read, of the network that made the last prediction.
 
-    Raises: ValueError: If a size or an option does not fit. TypeError: If an argument is of the
-        wrong kind or dtype. UnsupportedError: If `dtype` is bfloat16, which does not compute on
-        CPU, or the batch is empty.
+    Raises:
+        ValueError: If a size or an option does not fit.
+        TypeError: If an argument is of the wrong kind or dtype.
+        UnsupportedError: If `dtype` is bfloat16, which does not compute on CPU, or the batch is
+            empty.
 
     Supported Platforms:
         ``CPU``

@@ -36,12 +36,16 @@ def run(
     Works in PyNative mode and, called from a construct or a jitted function, in graph mode,
     differentiably in both.
 
-    Args: spec (NetworkSpec): The network. arrays (dict): The parameters by canonical name, tensors
-        of one dtype. x (Tensor): The input (T, B, C, *S), of the parameters' dtype. state (tuple):
-        For each layer and direction h, or (h, c) of an LSTM, each (B, H, *S). Default: ``None``,
-        zeros. seq_length, context, masks, return_all_layers, last_only: As in the call of
-        ``convgru.mindspore.ConvGRU``. training (bool): Whether to draw masks of dropout and zoneout
-        where none are given. Default: ``False``.
+    Args:
+        spec (NetworkSpec): The network.
+        arrays (dict): The parameters by canonical name, tensors of one dtype.
+        x (Tensor): The input (T, B, C, *S), of the parameters' dtype.
+        state (tuple): For each layer and direction h, or (h, c) of an LSTM, each (B, H, *S).
+            Default: ``None``, zeros.
+        seq_length, context, masks, return_all_layers, last_only: As in the call of
+            ``convgru.mindspore.ConvGRU``.
+        training (bool): Whether to draw masks of dropout and zoneout where none are given. Default:
+            ``False``.
 
     Returns:
         The output (T, B, H, *S) and the final state.
@@ -75,8 +79,9 @@ def step(
 def compute(
     spec: Any, layers: Any, params: Any, x: Tensor, state: Any, extras: Any, every: bool, last: bool, training: bool
 ) -> Any:
-    """``run`` without its checks, on a complete state, through the cells ``layers`` or on prepared
-    parameters.
+    """``run`` without its checks, from a complete state.
+
+    Through the cells ``layers``, or if that is None on the prepared ``params``.
     """
     time, batch = x.shape[0], x.shape[1]
     if training and extras[2] is None:
@@ -107,18 +112,24 @@ def forecast(
 ) -> Any:
     """Run a forecaster: frames x (T, B, C, *S) in, the ``steps`` frames that follow out.
 
-    Args: spec (ForecasterSpec): The forecaster. arrays (dict): The parameters by canonical name,
-        tensors of one dtype. x (Tensor): The frames, of the parameters' dtype. steps (int): How
-        many frames to forecast. state, targets, forced, resume: As in the call of
-        ``convgru.mindspore.Forecaster``. teacher_forcing (Tensor): Where ``training``, the
-        probability of reading a target. Default: ``None``, never. training (bool): Whether to draw
-        masks and teacher forcing. Default: ``False``.
+    Args:
+        spec (ForecasterSpec): The forecaster.
+        arrays (dict): The parameters by canonical name, tensors of one dtype.
+        x (Tensor): The frames, of the parameters' dtype.
+        steps (int): How many frames to forecast.
+        state, targets, forced, resume: As in the call of ``convgru.mindspore.Forecaster``.
+        teacher_forcing (Tensor): Where ``training``, the probability of reading a target. Default:
+            ``None``, never.
+        training (bool): Whether to draw masks and teacher forcing. Default: ``False``.
 
-    Returns: The frames (steps, B, C, *S), and the state, after the last frame that it read, of the
+    Returns:
+        The frames (steps, B, C, *S), and the state, after the last frame that it read, of the
         network that predicted last.
 
-    Raises: ValueError: If a shape or a name does not fit ``spec``, or ``steps`` is not a positive
-        integer. TypeError: If an argument is of the wrong kind or dtype.
+    Raises:
+        ValueError: If a shape or a name does not fit ``spec``, or ``steps`` is not a positive
+            integer.
+        TypeError: If an argument is of the wrong kind or dtype.
     """
     dtype = ready_arrays(spec, arrays)
     drawn = teacher_forcing is not None
@@ -133,8 +144,7 @@ def forecast(
 
 
 def detach(state: Any) -> Any:
-    """Cut a state from its past with ``ops.stop_gradient``, for truncated backpropagation through
-    time.
+    """Cut a state from its past (``ops.stop_gradient``), for truncated backpropagation in time.
 
     Args:
         state: What a network, a forecaster or a cell returns: a tensor or tuples of them; or None.
@@ -159,7 +169,7 @@ def detach(state: Any) -> Any:
 
 
 def _detach_entry(entry: Any) -> Any:
-    """One entry: h, or (h, c)."""
+    """``detach`` for one entry of a state, h or (h, c)."""
     if not isinstance(entry, (tuple, list)):
         return mops.stop_gradient(entry)
     parts = []

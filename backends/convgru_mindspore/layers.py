@@ -1,4 +1,4 @@
-"""The cells that a stack is made of: one for each layer, and in it one for each direction."""
+"""The cells that a stack is made of: one for each layer, containing one for each direction."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Direction(LayerParameters):
         - **x** (Tensor) - The sequence (T, B, C, *S).
         - **state** (Union[Tensor, tuple]) - h, or (h, c).
         - **valid**, **context**, **masks** - As ``convgru_mindspore.loop`` prepares them for each
-          step.
+            step.
         - **reverse** (bool) - Whether time runs backward.
         - **keep**, **pick** (bool) - Whether to return the outputs of all frames, of each sample's
-          last frame.
+            last frame.
 
     Outputs:
         The outputs (T, B, H, *S) or None, the final state, and the last outputs (B, H, *S) or None.

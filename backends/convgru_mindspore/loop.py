@@ -1,6 +1,4 @@
-"""The loops over layers, directions and time, on frames (T·B, C, *S) with time outermost; alike in
-both modes.
-"""
+"""The loops over layers, directions and time, on frames (T·B, C, *S), time outermost."""
 
 from __future__ import annotations
 
@@ -19,9 +17,7 @@ Tensor = Any
 
 
 def prepare(spec: Any, arrays: Any, prefix: str, compute_dtype: Any) -> Any:
-    """The parameters of each step of each layer and direction in the form that the ops take, once a
-    call: one flat list.
-    """
+    """The parameters of each step of each layer and direction as the ops read them: a flat list."""
     params = []
     for index in range(len(spec.layers)):
         steps = spec.layers[index].steps
@@ -33,7 +29,7 @@ def prepare(spec: Any, arrays: Any, prefix: str, compute_dtype: Any) -> Any:
 
 @constexpr
 def step_names(spec: Any, index: int, prefix: str) -> Any:
-    """For each direction of a layer, how the names of each of its steps' parameters begin."""
+    """For each direction of a layer, the prefix of each of its steps' parameter names."""
     steps = step_prefixes(spec.layers[index])
     return tuple(tuple(prefix + layer_prefix(index, d) + each for each in steps) for d in spec.directions)
 
@@ -49,7 +45,7 @@ def run(
     every: bool,
     last: bool,
 ) -> Any:
-    """The outputs of the top layer, or with ``every`` a list of all layers', and the final state.
+    """The top layer's outputs, or with ``every`` a list of all layers', and the final state.
 
     Through the cells of ``layers``, called for each layer and direction; or if that is None, on the
     prepared ``params``. ``extras`` is (seq_length, context, masks), each of which may be None. With
@@ -99,8 +95,9 @@ def run(
 
 
 def validity(seq_length: Any, time: int, axes: int) -> Any:
-    """Which frames are valid: of all (T·B, 1, ...), of each step (B, 1, ...), and the lengths; None
-    without lengths.
+    """Masks of the valid frames: of all (T·B, 1, ...), of each step (B, 1, ...), and the lengths.
+
+    None without lengths.
     """
     if seq_length is None:
         return None
@@ -114,11 +111,9 @@ def validity(seq_length: Any, time: int, axes: int) -> Any:
 
 
 def _frames(context: Any, entry: int, batch: int, axes: int, valid: Any) -> Any:
-    """The context of one layer and direction: None, one tensor for all steps, or a tuple with one
-    for each.
+    """Context of one layer and direction: None, one tensor for all steps, or one for each.
 
-    What it holds in the padding is zeroed: a NaN there would be one in every gradient, though no
-    output reads it.
+    In the padding it is zeroed: a NaN there would reach every gradient, though no output reads it.
     """
     if context is None:
         return None
@@ -132,10 +127,9 @@ def _frames(context: Any, entry: int, batch: int, axes: int, valid: Any) -> Any:
 
 
 def _masks_of(spec: Any, masks: Any, entry: int, batch: int, dtype: Any) -> Any:
-    """What multiplies h where it enters U, and for each part of the state what zoneout keeps: a
-    tuple with one mask for each step.
+    """Recurrent-dropout mask and zoneout masks of one layer and direction.
 
-    In evaluation zoneout keeps its mean.
+    Zoneout has for each part of the state one mask a step; in evaluation its mean.
     """
     recurrent: Any = None
     zone: Any = None
@@ -166,8 +160,7 @@ def run_direction(
     keep: bool,
     pick: bool,
 ) -> Any:
-    """One layer in one direction: its input convolutions over all frames at once, then the loop
-    over time.
+    """One layer in one direction: the input convolutions of all frames at once, then the loop.
 
     Outputs of all frames if ``keep``, the final state, and if ``pick`` the output of each sample's
     last frame.
@@ -222,8 +215,9 @@ def _held(valid: Tensor, old: Any, new: Any) -> Any:
 
 
 def _first(valid: Any, t: int, h: Tensor, before: Any) -> Any:
-    """Going backward, each sample's last frame is the first that is valid; zeros where there is
-    none.
+    """Backward pass, last_only: keep the first valid output met.
+
+    Zeros for a sample without valid frames.
     """
     if valid is None:
         return h if before is None else before

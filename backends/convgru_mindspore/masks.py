@@ -1,6 +1,4 @@
-"""Dropout, recurrent dropout and zoneout in training: masks drawn with MindSpore's own random
-numbers, once a call.
-"""
+"""Draw the masks of dropout, recurrent dropout and zoneout for training, once a call."""
 
 from __future__ import annotations
 
@@ -17,8 +15,7 @@ Tensor = Any
 
 
 def draw(spec: Any, time: int, batch: int, size: Any, dtype: Any, recurrent: Any = None) -> Any:
-    """The masks by name, as ``convgru.spec.shapes.mask_shapes`` lists them; None for a network that
-    has none.
+    """Draw the masks of ``convgru.spec.shapes.mask_shapes`` by name; None if there are none.
 
     Dropout's hold 0 or 1/(1−p), zoneout's 1 with probability p. ``recurrent``, if given, holds the
     recurrent masks to use again.
@@ -38,7 +35,7 @@ def draw(spec: Any, time: int, batch: int, size: Any, dtype: Any, recurrent: Any
 
 
 def frame_of(spec: Any, masks: Any, t: int, size: Any) -> Any:
-    """The masks of one frame alone, with a time axis of one."""
+    """The masks of one frame, with a time axis of one."""
     if masks is None:
         return None
     frame = {}

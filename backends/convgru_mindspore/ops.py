@@ -1,4 +1,4 @@
-"""The ops of the equations on MindSpore tensors, channels first, alike in PyNative and graph mode."""
+"""The ops of ``convgru.equations`` on MindSpore tensors, channels first, in both modes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ Tensor = Any
 
 
 def prepare(cell: Any, arrays: Any, prefix: str, compute_dtype: Any) -> Any:
-    """The parameters of one step, whose names begin with ``prefix``, in the form that the ops below
-    take.
+    """The parameters of one step, whose names begin with ``prefix``, as the ops below read them.
 
     (weight, geometry) for each kernel, in ``compute_dtype`` unless that is None; (groups, ε,
     weight, bias) for each norm; (weight,) for each elementwise peephole; vectors as they are.
@@ -37,8 +36,9 @@ def prepare(cell: Any, arrays: Any, prefix: str, compute_dtype: Any) -> Any:
 
 @constexpr
 def operands(cell: Any) -> Any:
-    """``CellSpec.operands`` as plain values: name, use, array, rows, geometry, groups and ε of
-    each.
+    """``CellSpec.operands`` as nested tuples, which a graph can hold.
+
+    For each operand its name, use, array, rows, geometry, groups and ε.
     """
     return tuple(
         (name, o.use, o.array, o.rows, () if o.convolution is None else plain(o.convolution), o.groups, o.eps)
@@ -61,18 +61,18 @@ def _kernel(weight: Tensor, geometry: Any, compute_dtype: Any) -> Any:
 
 @constexpr
 def constant(value: float, dtype: Any) -> Any:
-    """A number as a tensor: next to a float64 tensor MindSpore rounds Python's numbers to float32."""
+    """A number as a tensor; MindSpore rounds Python's numbers to float32, even beside float64."""
     return ms.Tensor(value, dtype)
 
 
 @constexpr
 def wide(dtype: Any) -> Any:
-    """What statistics of tensors of this dtype are computed in: float32 at least."""
+    """The dtype for statistics of tensors of this dtype: float32 at least."""
     return ms.float32 if dtype == ms.float16 else dtype
 
 
 def prepare_readout(ndim: int, weight: Tensor, bias: Tensor, compute_dtype: Any) -> Any:
-    """The parameters of a forecaster's readout in the form that the ops below take."""
+    """The parameters of a forecaster's readout as the ops below read them."""
     return {"readout": _kernel(weight, pointwise(ndim), compute_dtype), "readout_bias": bias}
 
 
@@ -91,9 +91,7 @@ def peep(c: Tensor, p: Any, name: str) -> Tensor:
 
 
 def norm(a: Tensor, p: Any, part: str) -> Tensor:
-    """Group norm over space and the channels of each group, then weight and bias by channel;
-    statistics in float32 at least.
-    """
+    """Group norm, then weight and bias by channel; statistics in float32 at least."""
     groups, eps, weight, bias = p["norm_" + part]
     cut = a.reshape((a.shape[0], groups, -1)).astype(wide(a.dtype))
     centred = cut - cut.mean(2, keep_dims=True)
@@ -143,8 +141,9 @@ def activation(name: str, a: Tensor) -> Tensor:
 
 
 def piecewise(name: str, a: Tensor) -> Tensor:
-    """The activations made of straight lines. Divisions, for MindSpore rounds a factor such as 0.01
-    to float32.
+    """The piecewise linear activations.
+
+    By division, because MindSpore rounds a factor such as 0.01 to float32.
     """
     if name == "relu":
         return mops.relu(a)

@@ -1,6 +1,4 @@
-"""The options of the public modules: the tables of ``convgru.spec.options``, and what MindSpore
-adds to them.
-"""
+"""The options of the public modules: ``convgru.spec.options`` and what MindSpore adds."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ DEFAULTS: dict[str, Any] = {"has_bias": True, **OWN}
 
 
 class MindSporeOptions(TypedDict, total=False):
-    """What MindSpore adds to every module."""
+    """The options that MindSpore's modules add to those of the spec."""
 
     has_bias: bool
     dtype: Any
@@ -37,7 +35,7 @@ class LSTMCellOptions(RNNCellOptions, spec_options.LSTMOptions, total=False):
 
 
 class BatchFirst(TypedDict, total=False):
-    """What MindSpore adds to stacks and forecasters."""
+    """The option that stacks and forecasters add."""
 
     batch_first: bool
 

@@ -1,6 +1,4 @@
-"""The parameters of a layer, under the canonical names; and the weights that a new module starts
-from.
-"""
+"""The parameters of a layer under their canonical names, and the initial weights of a module."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ NAMES = (
 
 
 class StepParameters(nn.Cell):
-    """The parameters of one step, by their short names; None where the step has no such parameter."""
+    """The parameters of one step by short name; None where the step has no such parameter."""
 
     def set_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """Make a parameter of each array."""
@@ -44,13 +42,12 @@ class StepParameters(nn.Cell):
 
 
 class LayerParameters(MixedPrecisionCell, StepParameters):
-    """The parameters of one layer in one direction; with ``updates`` those of each of them, in
-    ``self.updates``.
-    """
+    """The parameters of one layer in one direction; those of ``updates`` in ``self.updates``."""
 
     def set_layer(self, cell: CellSpec, arrays: dict[str, np.ndarray]) -> None:
-        """Make the parameters of ``cell``; ``arrays`` by short name, ``updates.0.weight_ih`` for
-        those of an update.
+        """Make the parameters of ``cell``.
+
+        ``arrays`` are by short name, an update's as ``updates.0.weight_ih``.
         """
         self.cell_spec = cell
         self.set_arrays(arrays)
@@ -70,7 +67,7 @@ class LayerParameters(MixedPrecisionCell, StepParameters):
         return self.weight_ih
 
     def prepared(self) -> Any:
-        """The parameters of each step in the form that the ops take."""
+        """The parameters of each step as the ops read them."""
         steps, prepared = self.cell_spec.steps, []
         if not self.repeated:
             return [ops.prepare(steps[0], self.by_name(), "", self.compute_dtype)]
@@ -80,8 +77,7 @@ class LayerParameters(MixedPrecisionCell, StepParameters):
 
 
 def starting_weights(spec: Spec, dtype: Any, weights: Weights | None) -> Weights:
-    """The given weights; else initial ones of ``convgru.init``, seeded from NumPy's generator,
-    which ms.set_seed seeds too.
+    """The given weights; else those of ``convgru.init``, seeded by NumPy (and ``ms.set_seed``).
 
     Raises UnsupportedError for bfloat16, TypeError for any other dtype that weights cannot have,
     ValueError for weights of another network.

@@ -1,5 +1,4 @@
-"""Mixed precision, by ``to_float`` and ``mindspore.amp``: convolutions in the low precision, all
-else in the parameters'.
+"""Mixed precision: convolutions in the low precision, everything else in the parameters'.
 
 MindSpore would run every operation inside a cell in float16, and return a float16 state, which
 rounds at every step. The cells here take the request themselves: a convolution casts its input and
@@ -23,15 +22,16 @@ FLAGS = {"fp16": ms.float16, "fp32": ms.float32, "bf16": ms.bfloat16}
 
 
 class MixedPrecisionCell(nn.Cell):
-    """A cell that keeps its state in the parameters' dtype under ``to_float`` and
-    ``mindspore.amp``.
+    """A cell that keeps its state in the parameters' dtype under mixed precision.
+
+    That is after ``to_float`` or ``mindspore.amp``.
     """
 
     compute_dtype: Any = None
     """The dtype of the convolutions; None for that of the parameters."""
 
     def add_flags(self, **flags: Any) -> Any:
-        """Take a request for a precision; everything else goes to ``nn.Cell.add_flags``.
+        """Read a request for a precision; all other flags go to ``nn.Cell.add_flags``.
 
         Raises UnsupportedError for bfloat16.
         """

@@ -1,6 +1,4 @@
-"""What the MindSpore tests share: networks with biases that are not zero, both modes, the error
-that counts.
-"""
+"""Fixtures of the MindSpore tests: networks with non-zero biases, both modes, the error measure."""
 
 from __future__ import annotations
 
@@ -68,9 +66,7 @@ def named(request: pytest.FixtureRequest) -> Callable[..., Made]:
 
 @pytest.fixture(params=[*(f"pynative {name}" for name in SPECS), "graph gru-after", "graph forecaster-lstm-3d"])
 def called(request: pytest.FixtureRequest) -> Iterator[Callable[..., Made]]:
-    """The same, in PyNative mode; and two of them in graph mode, where each takes seconds to
-    compile.
-    """
+    """Like ``named``, in PyNative mode; two networks in graph mode too, where compiling is slow."""
     mode, name = request.param.split()
     for _ in _set_mode(mode):
         yield _named(name)
@@ -83,9 +79,7 @@ def _named(name: str) -> Callable[..., Made]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in an empty folder: where a graph does not compile, MindSpore leaves its analysis in the
-    current one.
-    """
+    """Run in an empty folder: MindSpore writes its analysis there if a graph does not compile."""
     monkeypatch.chdir(tmp_path_factory.mktemp("rank"))
 
 

@@ -1,6 +1,4 @@
-"""The backend: execute against the float64 reference in both modes, build, extract, load, and what
-it says of itself.
-"""
+"""The backend: execute against the float64 reference in both modes, build, extract, load, notes."""
 
 from __future__ import annotations
 
@@ -45,7 +43,7 @@ def test_graph_mode_matches_the_reference_too(named: Any, graph: str, dtype: str
 
 
 def compare_with_reference(made: Any, eps_off: Any) -> None:
-    """Output, final state, and the gradient with respect to every number that goes in."""
+    """Output, final state and the gradient with respect to every input and parameter."""
     dtype = str(made.x.dtype)
     y, final, found = backend.execute(made.weights, made.x, made.state, steps=made.steps, cotangents=made.cotangents)
     assert y.dtype == made.x.dtype
@@ -74,7 +72,7 @@ def measured(case: Any, dtype: str, eps_off: Any) -> float:
 
 
 def expected(made: Any, steps: Any) -> Any:
-    """What the reference gives."""
+    """The reference's output and final state."""
     e = made.extras
     options = {"lengths": e.lengths, "context": e.context, "masks": e.masks, "targets": e.targets, "forced": e.forced}
     return reference.run(made.weights, made.x, made.state, steps=steps, **options)
@@ -94,7 +92,7 @@ def test_float16_matches_the_reference(name: str, eps_off: Any) -> None:
 
 @pytest.mark.parametrize("name", ["gru-before-norm", "lstm-norm-peephole"])
 def test_float16_statistics_of_norms_are_float32(name: str) -> None:
-    """Squares of thousands are past float16."""
+    """Squares of numbers beyond 256 overflow float16."""
     case = TABLE[name]
     made = cases.problem(case, "float16")
     x = made.x * 1000

@@ -38,7 +38,7 @@ def test_bare_cell_is_one_frame_of_one_layer(cell: str, kind: Any, mode: str, ma
 
 
 def expected(made: Any, steps: Any) -> Any:
-    """What the reference gives."""
+    """The reference's output and final state."""
     e = made.extras
     options = {"lengths": e.lengths, "context": e.context, "masks": e.masks, "targets": e.targets, "forced": e.forced}
     return reference.run(made.weights, made.x, made.state, steps=steps, **options)

@@ -1,6 +1,4 @@
-"""The drop-in for the MindSpore ports of pytorch_convgru: the original's numbers, names and
-containers, in both modes.
-"""
+"""Drop-in for pytorch_convgru's MindSpore ports: numbers, names and containers in both modes."""
 
 from __future__ import annotations
 
@@ -142,9 +140,7 @@ ROWS = {"reset_gate": 0, "update_gate": 1, "out_gate": 2}
 
 
 def _foreign(canonical: Any, spec: Any, name: str) -> np.ndarray:
-    """What stands in the original's array of this name: the rows of one gate of [x, h], those of z
-    with the other sign.
-    """
+    """The original's array of this name: one gate's rows for [x, h], negated for z."""
     cell, gate, kind = name.split(".")
     layer, row = int(cell[-1]), ROWS[gate]
     hidden, head = spec.layers[layer].hidden_channels, f"layers.{layer}.fwd."

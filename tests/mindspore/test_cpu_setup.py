@@ -1,6 +1,4 @@
-"""The CPU setup: quiet, in time, of MindSpore's own library alone, off on demand, and beside the
-other frameworks in any order.
-"""
+"""The CPU setup: quiet, in time, of MindSpore's library alone, optional, in any import order."""
 
 from __future__ import annotations
 

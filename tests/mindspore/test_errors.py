@@ -1,4 +1,4 @@
-"""What a wrong call or a wrong constructor says, word for word, in both modes."""
+"""Messages of wrong calls and wrong constructors, word for word, in both modes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""``to_float`` and ``mindspore.amp`` in both modes: convolutions in float16, everything else in the
-parameters' dtype.
-"""
+"""``to_float`` and ``mindspore.amp`` in both modes: only convolutions compute in float16."""
 
 from __future__ import annotations
 

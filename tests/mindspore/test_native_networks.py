@@ -1,6 +1,4 @@
-"""With a kernel of 1 on an image of 1x1 the numbers are those of mindspore.nn.GRU, LSTM and RNN,
-lengths and both directions included.
-"""
+"""With a kernel of 1 on 1x1 frames the numbers are those of mindspore.nn.GRU, LSTM and RNN."""
 
 from __future__ import annotations
 
@@ -42,9 +40,7 @@ def test_a_convolution_of_one_pixel_is_mindspores_own_network(cell: str, mode: s
 
 
 def fill(net: Any, arrays: Any) -> None:
-    """Give MindSpore's own network the weights: matrices, our bias for the input, bias_hn for the
-    hidden state.
-    """
+    """Copy the weights into MindSpore's network: bias as input bias, bias_hn as hidden bias."""
     own = {parameter.name: parameter for parameter in net.get_parameters()}
     for layer in range(2):
         prefix = f"layers.{layer}.fwd."
@@ -61,7 +57,7 @@ def fill(net: Any, arrays: Any) -> None:
 @pytest.mark.parametrize("lengths", [None, [2, 4, 1], [4, 0, 3]])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_both_directions_with_unsorted_lengths(cell: str, lengths: Any) -> None:
-    """Of samples with frames: what one without any should give, mindspore.nn does not say."""
+    """Samples with at least one frame: mindspore.nn does not define the others."""
     kind, options = OWN[cell]
     rng = np.random.default_rng(0)
     theirs = kind(3, HIDDEN, 2, bidirectional=True)

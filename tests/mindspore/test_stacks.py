@@ -1,6 +1,4 @@
-"""The stacks against the float64 reference: layouts, streaming, lengths, state, options; layers as
-cells.
-"""
+"""The stacks against the float64 reference: layouts, streaming, lengths, state, options."""
 
 from __future__ import annotations
 
@@ -96,7 +94,7 @@ def test_seq_length_of_any_integer_kind_and_nan_in_the_padding(make: Any, mode: 
 
 
 def expected(made: Any, steps: Any) -> Any:
-    """What the reference gives."""
+    """The reference's output and final state."""
     e = made.extras
     options = {"lengths": e.lengths, "context": e.context, "masks": e.masks, "targets": e.targets, "forced": e.forced}
     return reference.run(made.weights, made.x, made.state, steps=steps, **options)

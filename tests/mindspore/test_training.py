@@ -1,6 +1,4 @@
-"""Dropout, recurrent dropout, zoneout and teacher forcing: at work in training alone, seeded, of
-the right scale.
-"""
+"""Dropout, recurrent dropout, zoneout, teacher forcing: in training alone, seeded, scaled right."""
 
 from __future__ import annotations
 
@@ -98,8 +96,9 @@ def test_zoneout_keeps_that_share_of_the_state(make: Any) -> None:
 
 
 def test_recurrent_dropout_has_one_mask_for_all_steps() -> None:
-    """H' = relu(U∘m∘h) with U = 1 and no input: what the mask drops is zero from the first step,
-    the rest grows by 1/(1−p).
+    """Recurrent dropout multiplies h' = relu(U∘m∘h), with U = 1 and no input.
+
+    A dropped value is zero from the first step, any other grows by 1/(1−p).
     """
     net = cm.ConvRNN(1, 8, 1, activation="relu", has_bias=False, recurrent_dropout=0.5).set_train()
     net.layers[0].fwd.weight_hh.set_data(ms.Tensor(np.eye(8, dtype=np.float32).reshape(8, 8, 1, 1)))
@@ -111,9 +110,7 @@ def test_recurrent_dropout_has_one_mask_for_all_steps() -> None:
 
 
 def test_gradients_pass_through_the_same_masks() -> None:
-    """Without nonlinearity the derivative along x is the value itself: the mask of the value is
-    that of the gradient.
-    """
+    """Without a nonlinearity the gradient has the mask of the value."""
     net = cm.ConvRNN(1, [4, 4], 1, activation="relu", has_bias=False, dropout=0.5).set_train()
     for layer in net.layers:
         layer.fwd.weight_ih.set_data(layer.fwd.weight_ih.abs())

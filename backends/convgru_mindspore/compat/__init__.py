@@ -1,3 +1,1 @@
-"""Drop-ins for older systems: their parameters and calls; the canonical tensors are computed in
-construct, and the core runs.
-"""
+"""Drop-ins for older systems: their parameters, names and calls on this library's core."""

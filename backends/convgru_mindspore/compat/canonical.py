@@ -1,6 +1,4 @@
-"""The importers' plan in MindSpore: the canonical tensors of an older system's parameters, in both
-modes, with gradients.
-"""
+"""Canonical tensors of an older system's parameters, in both modes and with gradients."""
 
 from __future__ import annotations
 
@@ -17,8 +15,7 @@ the sign turns.
 
 
 def moves(plan: Plan) -> tuple[tuple[str, tuple[Move, ...]], ...]:
-    """A plan of slices and signs as constants that a graph can hold: canonical name -> a move for
-    each of its blocks.
+    """A plan of slices and signs as constants of a graph: canonical name -> a move for each block.
 
     Raises ValueError for a plan with sums, folded norms or permutations, which no drop-in here has.
     """
@@ -38,7 +35,7 @@ def _move(name: str, block: Block) -> Move:
 
 
 def canonical(moves: Any, parameters: Any) -> Any:
-    """The canonical tensors, by name; ``parameters`` are the older system's, by theirs."""
+    """The canonical tensors by name; ``parameters`` are the older system's by their own names."""
     arrays = {}
     for name, blocks in moves:
         parts = []

@@ -1,6 +1,4 @@
-"""A drop-in for the MindSpore ports of jacobkimmel/pytorch_convgru: one call is one frame, through
-all layers.
-"""
+"""Drop-in for the MindSpore ports of jacobkimmel/pytorch_convgru: one call computes one frame."""
 
 from __future__ import annotations
 
@@ -29,8 +27,9 @@ as that.
 
 
 class ConvGRUCell(nn.Cell):
-    """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution
-    (``convgru.equations.gru_before``).
+    """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution.
+
+    See ``convgru.equations.gru_before``.
 
     Args:
         input_size: channels C of the input.
@@ -88,8 +87,7 @@ class ConvGRUCell(nn.Cell):
     def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, input_: Any, prev_state: Any = None, checked: bool = False
     ) -> Any:
-        """The new state (B, H, H, W) after the frame (B, C, H, W) and the state before it, None for
-        zeros.
+        """The new state (B, H, H, W) after the frame (B, C, H, W); ``prev_state`` None is zeros.
 
         Raises ValueError for a shape that does not fit, TypeError for a dtype that is not the
         parameters'.
@@ -107,7 +105,7 @@ class ConvGRUCell(nn.Cell):
         return h
 
     def foreign(self) -> Any:
-        """The parameters by the names of the table of layouts."""
+        """The parameters by the names that ``convgru.importers.LAYOUTS`` lists."""
         gates = (("reset_gate", self.reset_gate), ("update_gate", self.update_gate), ("out_gate", self.out_gate))
         found = {}
         for name, gate in gates:
@@ -117,33 +115,36 @@ class ConvGRUCell(nn.Cell):
         return found
 
     def exact_arrays(self) -> dict[str, np.ndarray]:
-        """The parameters by canonical name, copied: what ``convgru.extract`` makes weights of."""
+        """The parameters by canonical name, copied, for ``convgru.extract``."""
         arrays = {name: np.array(parameter.asnumpy(), copy=True) for name, parameter in self.foreign().items()}
         return execute.canonical(plan(Match.of(LAYOUTS[LAYOUT], self.spec)), arrays)
 
 
 class ConvGRU(nn.Cell):
-    """The original's network: layers of ``ConvGRUCell``, each reading the new state of the one
-    before.
+    """The original's network: a stack of ``ConvGRUCell``, each reading the new state below it.
 
-    Args: input_size: channels of the input. hidden_sizes: channels of the states, a number, or a
-        list with one for each layer. kernel_sizes: a number, or a list with one for each layer;
-        even ones work too. n_layers: how many layers. has_bias, dtype, corrected: as in
-        ``ConvGRUCell``. torch_names: call the layers ``ConvGRUCell_00`` …, as the PyTorch original
-        does, for checkpoints with those names.
+    Args:
+        input_size: channels of the input.
+        hidden_sizes: channels of the states, a number, or a list with one for each layer.
+        kernel_sizes: a number, or a list with one for each layer; even ones work too.
+        n_layers: how many layers.
+        has_bias, dtype, corrected: as in ``ConvGRUCell``.
+        torch_names: call the layers ``ConvGRUCell_00`` …, as the PyTorch original does, for
+            checkpoints with those names.
 
     Parameters: those of the cells ``cell_0``, ``cell_1`` …, in that order:
     ``mindspore.load_param_into_net`` reads such files, whatever stands before ``cell_0`` in all of
     their names. Kept from the original: a call takes one frame, and returns the states of all
     layers in a list. No longer broken: see docs/compat/mindspore_pytorch_convgru.md.
 
-    Raises: ValueError, TypeError: for arguments that describe no network; a list that has not
-        ``n_layers`` entries.
+    Raises:
+        ValueError, TypeError: for arguments that describe no network; a list that has not
+            ``n_layers`` entries.
 
     Source: github.com/jacobkimmel/pytorch_convgru; Ballas et al. 2015, arXiv:1511.06432.
 
     Example:
-        >>> model = ConvGRU(input_size=8, hidden_sizes=[32, 64, 16], kernel_sizes=[3, 5, 3], n_layers=3)
+        >>> model = ConvGRU(8, hidden_sizes=[32, 64, 16], kernel_sizes=[3, 5, 3], n_layers=3)
         >>> hidden = model(ms.ops.zeros((1, 8, 64, 64), ms.float32))
         >>> hidden = model(ms.ops.zeros((1, 8, 64, 64), ms.float32), hidden)  # the next frame
     """
@@ -184,8 +185,7 @@ class ConvGRU(nn.Cell):
     def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, x: Any, hidden: Any = None, checked: bool = False
     ) -> Any:
-        """The list of new states after the frame x (B, C, H, W); its last entry is the network's
-        output.
+        """The list of new states after the frame x (B, C, H, W); its last entry is the output.
 
         ``hidden`` is what the last call returned: a list with (B, H, H, W) for each layer; None or
         an empty list for zeros. Raises ValueError for a shape, or a number of states, that does not
@@ -202,7 +202,7 @@ class ConvGRU(nn.Cell):
         return new
 
     def exact_arrays(self) -> dict[str, np.ndarray]:
-        """The parameters by canonical name, copied: what ``convgru.extract`` makes weights of."""
+        """The parameters by canonical name, copied, for ``convgru.extract``."""
         found: dict[str, np.ndarray] = {}
         for index, name in enumerate(self.names):
             for own, array in getattr(self, name).exact_arrays().items():
@@ -211,7 +211,7 @@ class ConvGRU(nn.Cell):
 
 
 def _convolution(inputs: int, outputs: int, kernel: Any, has_bias: bool, dtype: Any) -> Any:
-    """A convolution that holds the parameters as the original's does, and is never called."""
+    """An ``nn.Conv2d`` that only holds parameters, under the original's names; never called."""
     conv = nn.Conv2d(inputs, outputs, kernel, has_bias=has_bias, bias_init="zeros", dtype=dtype)
     conv.weight.set_data(initializer(Orthogonal(), conv.weight.shape, ms.float32).init_data().astype(dtype))
     return conv

@@ -1,3 +1,1 @@
-"""Drop-ins: modules with the constructors, calls, checkpoints and numbers of older systems, on this
-library's core.
-"""
+"""Drop-ins: modules with the constructors, calls, checkpoints and numbers of older systems."""

@@ -1,6 +1,4 @@
-"""A drop-in for the MindSpore ports of jacobkimmel/pytorch_convgru: change their import line to
-this module, nothing else.
-"""
+"""Drop-in for the MindSpore ports of jacobkimmel/pytorch_convgru: change the import line alone."""
 
 from convgru_mindspore.compat.pytorch_convgru import ConvGRU, ConvGRUCell
 

@@ -33,8 +33,10 @@ class Stack(MixedPrecisionCell):
         batch_first: bool = False,
         dtype: Any = ms.float32,
     ) -> Any:
-        """The network that ``spec`` describes, with these weights (their dtype then counts) or
-        initial ones.
+        """The network of a spec.
+
+        With ``weights`` the parameters are these, in their dtype; without, initial ones of
+        ``dtype``.
         """
         net = cls.__new__(cls)
         nn.Cell.__init__(net)
@@ -60,9 +62,7 @@ class Stack(MixedPrecisionCell):
         return self.layers[0].fwd.first().dtype
 
     def zero_state(self, batch: int, size: tuple[int, ...]) -> Any:
-        """The state that None stands for: zeros for ``batch`` sequences of frames of ``size``
-        pixels.
-        """
+        """The initial state: zeros for ``batch`` sequences of frames of ``size`` pixels."""
         return arguments.zeros(state_shapes(self.spec, batch, size), self.dtype)
 
     def __call__(
@@ -118,11 +118,13 @@ class Stack(MixedPrecisionCell):
         return y, state
 
     def step(self, x: Any, state: Any = None, context: Any = None, masks: Any = None) -> Any:
-        """One frame: what the sequence call gives frame by frame. Not for a bidirectional network.
+        """Run the network on one frame. Not for a bidirectional network.
 
-        Args: x (Tensor): The frame (B, C, *S). state, context, masks: As in the call; a context (B,
-            G·H, *S) for each entry of the state. In training each step draws masks of its own,
-            unless those of one frame are given. Default: ``None`` .
+        Args:
+            x (Tensor): The frame (B, C, *S).
+            state, context, masks: As in the call; a context (B, G·H, *S) for each entry of the
+                state. In training each step draws masks of its own, unless those of one frame are
+                given. Default: ``None`` .
 
         Returns:
             The output (B, H, *S) and the new state.
@@ -144,7 +146,7 @@ class Stack(MixedPrecisionCell):
         return functional.compute(self.spec, layers, params, frames, state, extras, False, True, self.training)
 
     def prepared(self) -> Any:
-        """The parameters of all layers in the form that the ops take."""
+        """The parameters of all layers as the ops read them."""
         params = []
         for layer in self.layers:
             for step in layer.fwd.prepared():
