@@ -1,8 +1,11 @@
-"""What CONTRIBUTING.md says of the files: short, begun with a sentence, and listed in tables."""
+"""What CONTRIBUTING.md says of the files: one sentence on top, short, narrow, and in its tables."""
 
 from __future__ import annotations
 
+import ast
+import io
 import re
+import tokenize
 from itertools import product
 from pathlib import Path
 
@@ -23,6 +26,23 @@ def named_paths() -> list[str]:
     return sorted({"".join(choice).rstrip("/") for piece in pieces for choice in product(*piece)})
 
 
+def documentation_lines(path: Path) -> dict[int, str]:
+    """The lines of a file's docstrings, other bare strings and comments, by number."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    comments = {
+        token.start[0]: token.line.rstrip() if token.line.lstrip()[0] == "#" else token.string
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.COMMENT
+    }
+    strings = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    ]
+    return comments | {n: lines[n - 1] for node in strings for n in range(node.lineno, (node.end_lineno or 0) + 1)}
+
+
 def test_files_begin_with_a_sentence():
     assert not [
         name for name, path in FILES.items() if not path.read_text(encoding="utf-8").startswith(('"""', 'r"""'))
@@ -34,8 +54,17 @@ def test_files_are_short():
     assert not {name: length for name, length in lengths.items() if length > 300}
 
 
+def test_docstrings_and_comments_are_narrow():
+    wide = [
+        (name, n) for name, path in FILES.items() for n, line in documentation_lines(path).items() if len(line) > 100
+    ]
+    assert not wide
+
+
 def test_the_checks_see_the_files():
     assert {"convgru/equations.py", "backends/convgru_torch/loop.py", "tests/core/test_house.py"} <= FILES.keys()
+    here = documentation_lines(Path(__file__))
+    assert here[1].startswith('"""What CONTRIBUTING.md says')
 
 
 def test_the_top_of_convgru_can_be_looked_through():
