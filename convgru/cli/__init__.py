@@ -20,7 +20,9 @@ from typing import Any
 import convgru
 from convgru import registry
 from convgru.cli.convert import TARGETS
-from convgru.importers import EXPORTS
+from convgru.errors import UsageError
+from convgru.importers import EXPORTS, LAYOUTS
+from convgru.importers.specless import LAYOUT
 from convgru.parity.faults import FAULTS
 from convgru.weights import DTYPES
 
@@ -35,9 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has gone, ``| head`` for one
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (convgru.WeightsError, convgru.UnsupportedError, ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, TypeError, ValueError) as error:  # WeightsError, UnsupportedError among them
         print(f"convgru: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print("convgru: interrupted", file=sys.stderr)
         return 130
@@ -123,7 +125,10 @@ def _add_force(parser: argparse.ArgumentParser) -> None:
 
 def _add_layout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--layout", metavar="NAME", help="the system that wrote the file, if convgru does not recognise it"
+        "--layout",
+        type=_layout,
+        metavar="NAME",
+        help="the system that wrote the file, if convgru does not recognise it",
     )
     parser.add_argument(
         "--prefix", help="the beginning of the names of the network's arrays, if the file holds several networks"
@@ -150,12 +155,13 @@ def _add_parity(commands: Any) -> None:
     )
     parity.add_argument(
         "--module",
+        type=_module,
         metavar="PACKAGE.MODULE:NAME",
         help="compare a network of your own instead: a function, or a class, that is imported from there (docs/parity.md)",
     )
     parity.add_argument(
         "--jobs",
-        type=int,
+        type=_positive,
         help="how many processes share the table (default: one for each core, at most 4; on a GPU 1)",
     )
     parity.add_argument(
@@ -204,10 +210,31 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"expected numbers with commas between, got {text!r}") from None
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return int(text)
+
+
+def _module(text: str) -> str:
+    if not all(text.partition(":")):
+        raise argparse.ArgumentTypeError(f"expected package.module:name, got {text!r}")
+    return text
+
+
+def _layout(text: str) -> str:
+    if text != LAYOUT and not any(f"{name}.".startswith(f"{text}.") for name in LAYOUTS):
+        systems = dict.fromkeys(name.partition(".")[0] for name in LAYOUTS)
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join((LAYOUT, *systems))}, got {text!r}")
+    return text
+
+
 def _hint(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    if name in ("path", "layout", "prefix", "spec"):  # arguments of convgru.read itself
+        raise argparse.ArgumentTypeError(f"expected an argument of the original's constructor, got {name!r}")
     try:
         return name, json.loads(value)
     except ValueError:

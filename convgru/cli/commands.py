@@ -16,9 +16,10 @@ import convgru
 from convgru import files, inspection, registry
 from convgru import parity as parities
 from convgru.cli import convert as conversion
+from convgru.errors import UsageError
 from convgru.formats import atomic
 from convgru.parity.report import Report
-from convgru.spec import to_json
+from convgru.spec import ForecasterSpec, to_json
 from convgru.spec.shapes import count_parameters
 
 
@@ -37,8 +38,12 @@ def inspect(args: argparse.Namespace) -> int:
 def publish(args: argparse.Namespace, text: str) -> bool:
     """Write JSON to ``--output``, print it with ``--json``; return whether to show tables."""
     if args.output is not None:
-        with atomic.replacing(args.output, overwrite=args.force) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        try:
+            with atomic.replacing(args.output, overwrite=args.force) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
+        except OSError:  # a file of that name is new, or the disk is full: the results are not lost
+            print(text)
+            raise
     if args.json:
         print(text)
     return not args.json
@@ -46,8 +51,11 @@ def publish(args: argparse.Namespace, text: str) -> bool:
 
 def convert(args: argparse.Namespace) -> int:
     """Convert a file, or every checkpoint below a folder; exit code 1 if any failed or was kept."""
+    whole_folder = args.source.is_dir() and not conversion.is_checkpoint(args.source)
+    if whole_folder and args.target.is_file():
+        raise UsageError(f"{args.target} is a file; for a folder SRC, DST must be a folder")
     source = conversion.Source(args.layout, args.prefix, dict(args.hint))
-    if not args.source.is_dir() or conversion.is_checkpoint(args.source):
+    if not whole_folder:
         _print_result(conversion.convert(args.source, args.target, source, args.to, force=args.force))
         return 0
     from convgru.cli import console
@@ -82,8 +90,8 @@ def _print_result(result: conversion.Result) -> None:
 def parity(args: argparse.Namespace) -> int:
     """Compare backends with the reference; exit code 1 unless everything is within budget."""
     of_a_file = (args.input, args.size, args.steps, args.layout, args.prefix, args.hint)
-    if args.file is None and any(of_a_file):
-        raise ValueError("--input, --size, --steps, --layout, --prefix and --hint go with a FILE")
+    if args.file is None and any(option not in (None, []) for option in of_a_file):
+        raise UsageError("--input, --size, --steps, --layout, --prefix and --hint go with a FILE")
     if args.module is not None:
         sys.path.insert(0, str(Path.cwd()))  # as ``python -m`` does
     report = _compare_table(args) if args.file is None else _compare_file(args)
@@ -109,14 +117,17 @@ def _compare_table(args: argparse.Namespace) -> Report:
 
 
 def _compare_file(args: argparse.Namespace) -> Report:
-    if args.control:
-        raise ValueError("--control goes with the table of cases, not with a FILE")
+    for option, value in (("--control", args.control), ("--jobs", args.jobs)):
+        if value is not None:
+            raise UsageError(f"{option} goes with the table of cases, not with a FILE")
+    if args.dtype and len(args.dtype) != 1:
+        raise UsageError(f"a FILE is compared in one dtype, got {','.join(args.dtype)}")
     weights, assumed = conversion.Source(args.layout, args.prefix, dict(args.hint)).read(args.file)
     if assumed:
         print(f"convgru: {args.file} does not say everything: {inspection.assumption(assumed)}", file=sys.stderr)
     dtypes = args.dtype or [str(weights.dtype)]
-    if len(dtypes) != 1:
-        raise ValueError(f"a FILE is compared in one dtype, got {','.join(dtypes)}")
+    if args.steps is not None and not isinstance(weights.spec, ForecasterSpec):
+        raise UsageError(f"--steps is how far a forecaster forecasts: {args.file} holds {weights.spec}")
     x = None if args.input is None else _load(args.input)
     return parities.compare(
         weights,

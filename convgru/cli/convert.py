@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from convgru import files, importers, inspection, parity, reference, registry
-from convgru.errors import WeightsError
+from convgru.errors import UsageError, WeightsError
 from convgru.formats import atomic
 from convgru.parity.budget import budget, error
 from convgru.parity.cases import Problem
@@ -79,17 +79,21 @@ class Result:
 def convert(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Result:
     """Convert one file and verify it.
 
-    Raises WeightsError, leaving no file, if the result differs from the source, and
-    FileExistsError, leaving the file as it is, if the target exists, unless ``force``.
+    Raises UsageError if DST cannot be such a file; WeightsError, leaving no file, if the result
+    differs from the source; FileExistsError, leaving the file as it is, if the target exists, unless
+    ``force``.
     """
     if to is None and target.name.lower().endswith(TARGETS["keras"].suffix):  # Keras' alone
         to = "keras"
     wanted = TARGETS[to] if to else Target(target.suffix)
-    writer = files.backend_of(target, wanted.layout)  # said here: below it would be said of a temporary file
+    try:  # said here: below it would be said of a temporary file
+        writer = files.backend_of(target, wanted.layout)
+    except WeightsError as error:
+        raise UsageError(str(error)) from None
     owner = None if wanted.layout else writer
     if wanted.framework and owner not in (None, wanted.framework):
         names = registry.FRAMEWORKS
-        raise WeightsError(f"{target}: a file of {names[owner]}, not of {names[wanted.framework]}")
+        raise UsageError(f"{target}: a file of {names[owner]}, not of {names[wanted.framework]}")
     if not target.parent.is_dir():
         raise WeightsError(f"{target}: there is no folder {target.parent}")
     if os.path.lexists(target) and not force:

@@ -24,11 +24,13 @@ def draw(
     forecasts: Mapping[str, np.ndarray],
     errors: Mapping[str, np.ndarray],
     lead: int,
+    *,
+    overwrite: bool = True,
 ) -> None:
     """Write one PNG.
 
     ``last`` (H, W), ``truth`` and each forecast (H, W) at ``lead`` frames, in dBZ; ``errors`` are
-    curves by lead time.
+    curves by lead time. FileExistsError if there is such a file, unless ``overwrite``.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -56,5 +58,5 @@ def draw(
     axis.set(xlabel="lead time [min]", ylabel="mean squared error [dBZ²]", ylim=(0, None))
     axis.legend()
     figure.text(0.995, 0.005, CREDIT, ha="right", va="bottom", fontsize=7, color="0.4")
-    with atomic.replacing(path) as part:
+    with atomic.replacing(path, overwrite=overwrite) as part:
         figure.savefig(part, format="png", dpi=90)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from convgru import files, parity, registry
 from convgru.demo import data, plot, skill
+from convgru.formats import atomic
 from convgru.parity.report import Report
 from convgru.spec import ForecasterSpec, forecaster
 from convgru.weights import Weights
@@ -64,12 +66,14 @@ def run(
     """
     path, picture = folder / "nowcaster.safetensors", folder / "nowcast.png"
     for each in (path, picture):
-        if each.exists() and not force:
+        if os.path.lexists(each) and not force:
             raise FileExistsError(f"{each} exists: --force replaces it")
     folder.mkdir(parents=True, exist_ok=True)
     for name, reason in missing().items():
         console.print(f"[yellow]left out:[/] {name} ({escape(reason)})")
-    files.write(_train(console, seconds, seed), path)
+    trained = _train(console, seconds, seed)
+    with atomic.replacing(path, overwrite=force) as temporary:
+        files.write(trained, temporary)
     console.print(f"wrote {path}")
 
     weights = files.read(path)
@@ -85,7 +89,7 @@ def run(
     if plot.available():
         shown = {registry.FRAMEWORKS[name]: frames[SHOWN - 1, 0, 0] for name, frames in forecasts.items()}
         curves = {registry.FRAMEWORKS.get(name, name): curve for name, curve in verification.errors.items()}
-        plot.draw(picture, given[-1, 0, 0], truth[SHOWN - 1, 0, 0], shown, curves, SHOWN)
+        plot.draw(picture, given[-1, 0, 0], truth[SHOWN - 1, 0, 0], shown, curves, SHOWN, overwrite=force)
         console.print(f"wrote {picture}\n{data.CREDIT}")
     else:
         console.print("[yellow]no picture:[/] it needs matplotlib: pip install 'convgru\\[demo]'", soft_wrap=True)

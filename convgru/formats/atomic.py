@@ -29,9 +29,10 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterat
     try:
         yield temporary
         _flush(temporary, os.O_RDONLY if os.name == "posix" else os.O_RDWR)  # some writers leave a read-only file
-        if not overwrite:
-            _refuse_existing(path)  # someone may have written it in the meantime
-        os.replace(temporary, target)
+        if overwrite:
+            os.replace(temporary, target)
+        else:
+            _put_new(temporary, target, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -42,6 +43,25 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterat
 def _refuse_existing(path: str | os.PathLike[str]) -> None:
     if os.path.lexists(path):
         raise FileExistsError(f"{path} exists")
+
+
+def _put_new(temporary: Path, target: Path, path: str | os.PathLike[str]) -> None:
+    """Give a file its name, unless someone made a file of that name in the meantime."""
+    try:
+        os.link(temporary, target)
+        temporary.unlink()
+    except FileExistsError:
+        raise FileExistsError(f"{path} exists") from None
+    except (OSError, AttributeError, NotImplementedError):  # no hard links here
+        try:
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            raise FileExistsError(f"{path} exists") from None
+        try:
+            os.replace(temporary, target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
 
 
 def _flush(path: Path, mode: int) -> None:

@@ -16,6 +16,7 @@ from convgru.parity import table as case_table
 from convgru.parity.budget import HALF
 from convgru.parity.cases import Case
 from convgru.parity.faults import FAULTS
+from convgru.parity.module import as_module
 from convgru.parity.oracle import solve
 from convgru.parity.processes import Task, reports
 from convgru.parity.report import Report
@@ -74,6 +75,8 @@ def run(
         raise ValueError(f"fault expected one of {', '.join(map(repr, FAULTS))}, got {fault!r}")
     if jobs < 1:
         raise ValueError(f"jobs expected a positive number of processes, got {jobs}")
+    if module is not None:
+        as_module(module)  # what is no network of the user's is said before processes start
     settings = _settings(backends, module, device, gradients, tf32, cache, fault)
     chunks = [(chosen[i : i + CHUNK], dtype) for dtype in dtypes for i in range(0, len(chosen), CHUNK)]
     chunks = chunks or [([], dtypes[0])]  # says which backends there are

@@ -45,6 +45,37 @@ def test_replacing_follows_a_link_and_cleans_up(tmp_path):
     assert [each.name for each in target.parent.iterdir()] == [target.name]
 
 
+def replace_in_the_meantime(target):
+    def write():
+        with atomic.replacing(target, overwrite=False) as temporary:
+            temporary.write_bytes(b"mine")
+            target.write_bytes(b"somebody else's")
+
+    with pytest.raises(FileExistsError, match=rf"{target.name} exists"):
+        write()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_name_is_given_in_one_step(tmp_path, monkeypatch, links):
+    """No moment lies between the check and the name, with hard links or without."""
+    target = tmp_path / "report.json"
+
+    def refuse(*_):
+        raise OSError("no hard links")
+
+    with monkeypatch.context() as patched:
+        if not links:
+            patched.setattr(os, "link", refuse)
+        with atomic.replacing(target, overwrite=False) as temporary:
+            temporary.write_bytes(b"first")
+        assert target.read_bytes() == b"first"
+        target.unlink()
+        patched.setattr(os.path, "lexists", lambda _: False)  # the check finds nothing: too early
+        replace_in_the_meantime(target)
+        assert target.read_bytes() == b"somebody else's"
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
 def test_replacing_keeps_what_exists_if_told_so(tmp_path):
     """Before the block and after it: a file that somebody writes in the meantime is kept too."""
     target = tmp_path / "report.json"
@@ -53,13 +84,6 @@ def test_replacing_keeps_what_exists_if_told_so(tmp_path):
     with pytest.raises(FileExistsError, match=r"report\.json exists"), atomic.replacing(target, overwrite=False):
         pytest.fail("the block is not entered")
     target.unlink()
-
-    def write():
-        with atomic.replacing(target, overwrite=False) as temporary:
-            temporary.write_bytes(b"mine")
-            target.write_bytes(b"somebody else's")
-
-    with pytest.raises(FileExistsError, match=r"report\.json exists"):
-        write()
+    replace_in_the_meantime(target)
     assert target.read_bytes() == b"somebody else's"
     assert [path.name for path in tmp_path.iterdir()] == [target.name]

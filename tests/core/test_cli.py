@@ -11,6 +11,7 @@ from support import assert_fails
 
 import convgru
 from convgru import cli
+from convgru.cli import commands
 from convgru.registry import FRAMEWORKS
 
 
@@ -28,6 +29,14 @@ from convgru.registry import FRAMEWORKS
         ("parity", "--dtype", "int8"),
         ("parity", "--control", "pancake"),
         ("parity", "--module"),
+        ("parity", "--module", "mine"),
+        ("parity", "--jobs", "0"),
+        ("inspect", "a", "--hint", "layout=x"),
+        ("inspect", "a", "--hint", "prefix=x"),
+        ("inspect", "a", "--hint", "spec=1"),
+        ("inspect", "a", "--hint", "path=x"),
+        ("convert", "a.npz", "b.pt", "--layout", "nope"),
+        ("convert", "b.pt", "--to", "jax"),
         ("parity", "w.npz", "--size", "a,b"),
         ("doctor", "now"),
     ],
@@ -40,11 +49,30 @@ def test_bad_usage_is_exit_code_2(convgru_cli, arguments):
     ("arguments", "message"),
     [
         (("parity", "--steps", "3"), "go with a FILE"),
+        (("parity", "--size", "8,8"), "go with a FILE"),
         (("parity", "--prefix", "encoder."), "go with a FILE"),
         (("parity", "--hint", "a=1"), "go with a FILE"),
-        (("parity", "--module", "mine"), "module expected package.module:name, got 'mine'"),
-        (("parity", "w.safetensors", "--control", "swapped-gates"), "goes with the table of cases"),
+        (("parity", "w.safetensors", "--control", "swapped-gates"), "--control goes with the table of cases"),
+        (("parity", "w.safetensors", "--jobs", "2"), "--jobs goes with the table of cases"),
         (("parity", "w.safetensors", "--dtype", "float32,float64"), "compared in one dtype"),
+        (("parity", "w.safetensors", "--steps", "3"), "w.safetensors holds network('gru'"),
+        (("convert", "w.safetensors", "w.txt"), "w.txt: expected a suffix of .safetensors"),
+        (("convert", "w.safetensors", "w.pt", "--to", "flax"), "w.pt: a file of PyTorch, not of Flax"),
+        (("convert", ".", "w.safetensors"), "w.safetensors is a file; for a folder SRC, DST must be a folder"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_exit_code_2(convgru_cli, file, arguments, message):
+    assert_fails(convgru_cli(*arguments), message, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("parity", "--module", "json:__name__"),
+            "module json:__name__ expected a function run(spec, arrays, x, state)",
+        ),
+        (("parity", "--module", "json:none"), "json has no none"),
         (("parity", "w.safetensors", "--input", "w.safetensors"), "expected an array as numpy.save writes it"),
         (("inspect", "none.npz"), "none.npz"),
     ],
@@ -110,6 +138,30 @@ def test_output_keeps_what_exists_unless_forced(bare_cli, file, name):
     shown = run()
     assert json.loads(target.read_text()) == json.loads(printed.stdout)
     assert "│" in shown.stdout or "not compared" in shown.stdout  # tables, since --json was not given
+
+
+def test_a_report_whose_file_is_taken_meanwhile_is_printed(tmp_path, capsys):
+    (tmp_path / "r.json").write_text("somebody else's")
+    args = argparse.Namespace(output=tmp_path / "r.json", force=False, json=False)
+    with pytest.raises(FileExistsError, match=r"r\.json exists"):
+        commands.publish(args, '{"ok": true}')
+    assert capsys.readouterr().out == '{"ok": true}\n'
+    assert (tmp_path / "r.json").read_text() == "somebody else's"
+
+
+def test_the_demo_keeps_a_file_that_appears_while_it_trains(tmp_path, monkeypatch):
+    console, run = pytest.importorskip("rich.console"), pytest.importorskip("convgru.demo.run")
+    target = tmp_path / "nowcaster.safetensors"
+
+    def train(*_):
+        target.write_bytes(b"somebody else's")
+        return convgru.init(convgru.network("gru", 1, 2))
+
+    monkeypatch.setattr(run, "missing", dict)
+    monkeypatch.setattr(run, "_train", train)
+    with pytest.raises(FileExistsError, match=r"nowcaster\.safetensors exists"):
+        run.run(console.Console(), tmp_path, seconds=1, seed=0)
+    assert target.read_bytes() == b"somebody else's"
 
 
 def test_output_into_no_folder_is_said_before_the_work(convgru_cli, file):

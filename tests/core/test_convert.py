@@ -122,7 +122,7 @@ def test_the_suffix_of_keras_is_enough(convgru_cli, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "equal byte for byte" in result.stdout
     assert convgru.read(tmp_path / "w.weights.h5", spec=LSTM, layout="keras").equal(weights)
-    assert_fails(convgru_cli("convert", "v.safetensors", "w.h5"), "w.h5: expected a suffix of .safetensors, .pt")
+    assert_fails(convgru_cli("convert", "v.safetensors", "w.h5"), "w.h5: expected a suffix of .safetensors, .pt", 2)
 
 
 def test_a_rounded_forget_bias_is_within_budget(convgru_cli, tmp_path):
@@ -161,8 +161,8 @@ def test_a_wrong_suffix_for_another_system_is_said_of_the_target_and_not_of_a_te
 ):
     for target in ("out", "out.h5", "out.keras"):
         result = convgru_cli("convert", "w.safetensors", target, "--to", "keras")
-        assert_fails(result, f": {target}: expected a suffix of .safetensors, .npz, .weights.h5, .pt")
-    assert_fails(convgru_cli("convert", "w.safetensors", "out", "--to", "linen"), ": out: expected a suffix of .saf")
+        assert_fails(result, f": {target}: expected a suffix of .safetensors, .npz, .weights.h5, .pt", 2)
+    assert_fails(convgru_cli("convert", "w.safetensors", "out", "--to", "linen"), ": out: expected a suffix of .saf", 2)
 
 
 def test_convert_never_overwrites_without_force(convgru_cli, file, tmp_path):
@@ -180,7 +180,6 @@ def test_convert_never_overwrites_without_force(convgru_cli, file, tmp_path):
         ("broken.safetensors", "v.safetensors", "broken.safetensors: expected a safetensors header of at most"),
         ("nan.npz", "v.safetensors", "expected finite numbers, got 1"),
         ("strange.npz", "v.safetensors", "no known layout fits the arrays 'a'"),
-        ("w.safetensors", "v.txt", "v.txt: expected a suffix of .safetensors"),
         ("w.safetensors", "nowhere/v.safetensors", "v.safetensors: there is no folder"),
     ],
 )
@@ -193,11 +192,6 @@ def test_a_failed_conversion_leaves_no_file(convgru_cli, file, tmp_path, source,
     before = sorted(path.name for path in tmp_path.iterdir())
     assert_fails(convgru_cli("convert", source, target), message)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
-
-
-def test_convert_to_another_framework_than_the_suffix_says_is_refused(convgru_cli, file, tmp_path):
-    assert_fails(convgru_cli("convert", "w.safetensors", "v.pt", "--to", "flax"), "a file of PyTorch, not of Flax")
-    assert not (tmp_path / "v.pt").exists()
 
 
 def test_no_two_files_of_a_folder_are_converted_to_one(convgru_cli, tmp_path):
