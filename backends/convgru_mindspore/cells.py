@@ -178,8 +178,10 @@ class ConvGRUCell(Cell):
         **options: Unpack[GRUCellOptions],
     ) -> None:
         super().__init__()
-        rest, own = split_options("ConvGRUCell", dict(options), GRUCellOptions)
-        self._set_spec(network("gru", in_channels, hidden_channels, kernel_size, ndim=ndim, **rest), None, **own)
+        spec_options, module_options = split_options("ConvGRUCell", dict(options), GRUCellOptions)
+        self._set_spec(
+            network("gru", in_channels, hidden_channels, kernel_size, ndim=ndim, **spec_options), None, **module_options
+        )
 
 
 @explicit(LSTMCellOptions, DEFAULTS)
@@ -233,8 +235,12 @@ class ConvLSTMCell(Cell):
         **options: Unpack[LSTMCellOptions],
     ) -> None:
         super().__init__()
-        rest, own = split_options("ConvLSTMCell", dict(options), LSTMCellOptions)
-        self._set_spec(network("lstm", in_channels, hidden_channels, kernel_size, ndim=ndim, **rest), None, **own)
+        spec_options, module_options = split_options("ConvLSTMCell", dict(options), LSTMCellOptions)
+        self._set_spec(
+            network("lstm", in_channels, hidden_channels, kernel_size, ndim=ndim, **spec_options),
+            None,
+            **module_options,
+        )
 
 
 @explicit(RNNCellOptions, DEFAULTS)
@@ -274,8 +280,10 @@ class ConvRNNCell(Cell):
         **options: Unpack[RNNCellOptions],
     ) -> None:
         super().__init__()
-        rest, own = split_options("ConvRNNCell", dict(options), RNNCellOptions)
-        self._set_spec(network("rnn", in_channels, hidden_channels, kernel_size, ndim=ndim, **rest), None, **own)
+        spec_options, module_options = split_options("ConvRNNCell", dict(options), RNNCellOptions)
+        self._set_spec(
+            network("rnn", in_channels, hidden_channels, kernel_size, ndim=ndim, **spec_options), None, **module_options
+        )
 
 
 CELLS: dict[str, type[Cell]] = {"gru": ConvGRUCell, "lstm": ConvLSTMCell, "rnn": ConvRNNCell}

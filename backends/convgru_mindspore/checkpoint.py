@@ -85,8 +85,8 @@ def _checked(content: bytes) -> bytes:
     mark = len(content) - len(CHECKSUM) - 10
     if content[max(mark, 0) :][: len(CHECKSUM)] != CHECKSUM:
         return content
-    told = int.from_bytes(content[-10:], "big")
-    if zlib.crc32(content[:mark]) != told:
+    checksum = int.from_bytes(content[-10:], "big")
+    if zlib.crc32(content[:mark]) != checksum:
         raise WeightsError("the checksum does not fit: the file is damaged")
     return content[:mark]
 

@@ -15,7 +15,13 @@ from convgru.weights import Weights
 from convgru_mindspore import arguments, forecast, ops
 from convgru_mindspore.export import refuse_frozen
 from convgru_mindspore.options import DEFAULTS, ForecasterOptions, explicit, split_options
-from convgru_mindspore.parameters import check_flags, parameter, part_of, starting_weights
+from convgru_mindspore.parameters import (
+    SequenceCell,
+    check_flags,
+    parameter,
+    part_of,
+    starting_weights,
+)
 from convgru_mindspore.precision import MixedPrecisionCell
 from convgru_mindspore.stacks import STACKS
 
@@ -33,7 +39,7 @@ class Readout(MixedPrecisionCell):
         return ops.prepare_readout(ndim, self.weight, self.bias, self.compute_dtype)
 
 
-class ForecasterBase(MixedPrecisionCell):
+class ForecasterBase(SequenceCell):
     """A forecaster without its constructor.
 
     MindSpore's rewriter (``mindspore.amp``, O1) takes a base class as it stands, and trips over a
@@ -41,25 +47,6 @@ class ForecasterBase(MixedPrecisionCell):
     """
 
     spec: ForecasterSpec
-
-    @classmethod
-    def from_spec(
-        cls,
-        spec: ForecasterSpec,
-        *,
-        weights: Weights | None = None,
-        batch_first: bool = False,
-        dtype: Any = ms.float32,
-    ) -> Any:
-        """The forecaster of a spec.
-
-        With ``weights`` the parameters are these, in their dtype; without, initial ones of
-        ``dtype``.
-        """
-        net = cls.__new__(cls)
-        nn.Cell.__init__(net)
-        net._set_spec(spec, weights, dtype, batch_first)
-        return net
 
     def _set_spec(self, spec: ForecasterSpec, weights: Weights | None, dtype: Any, batch_first: bool) -> None:
         check_flags(spec.title, batch_first=batch_first)
@@ -217,7 +204,9 @@ class Forecaster(ForecasterBase):
         **options: Unpack[ForecasterOptions],
     ) -> None:
         super().__init__()
-        rest, own = split_options("Forecaster", dict(options), ForecasterOptions)
+        spec_options, module_options = split_options("Forecaster", dict(options), ForecasterOptions)
         more: dict[str, Any] = {"patch": patch, "residual": residual, "decoder": decoder, "feedback": feedback}
-        spec = specs.forecaster(cell, channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **more, **rest)
-        self._set_spec(spec, None, **own)
+        spec = specs.forecaster(
+            cell, channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **more, **spec_options
+        )
+        self._set_spec(spec, None, **module_options)

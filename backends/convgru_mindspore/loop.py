@@ -70,9 +70,19 @@ def run(
             frames = _frames(context, entry, batch, len(x.shape), valid)
             kept = _masks_of(spec, masks, entry, batch, x.dtype)
             if layers is None:
-                own = params[first : first + steps]
+                layer_params = params[first : first + steps]
                 y, parts, end = run_direction(
-                    spec.layers[index], own, inputs[d], batch, state[entry], valid, frames, kept, d == 1, keep, pick
+                    spec.layers[index],
+                    layer_params,
+                    inputs[d],
+                    batch,
+                    state[entry],
+                    valid,
+                    frames,
+                    kept,
+                    d == 1,
+                    keep,
+                    pick,
                 )
             else:
                 cell = layers[index].fwd if d == 0 else layers[index].bwd

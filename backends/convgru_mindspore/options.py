@@ -62,9 +62,11 @@ def split_options(owner: str, given: dict[str, Any], options: type) -> tuple[dic
     Raises TypeError, as Python does, for an option that is not in the table ``options``.
     """
     refuse_unknown(owner, given, options)
-    own = {name: given.get(name, default) for name, default in OWN.items() if name in options.__annotations__}
-    rest = {"bias" if name == "has_bias" else name: value for name, value in given.items() if name not in OWN}
-    return rest, own
+    module_options = {
+        name: given.get(name, default) for name, default in OWN.items() if name in options.__annotations__
+    }
+    renamed = {"bias" if name == "has_bias" else name: value for name, value in given.items() if name not in OWN}
+    return renamed, module_options
 
 
 __all__ = [

@@ -76,6 +76,27 @@ class LayerParameters(MixedPrecisionCell, StepParameters):
         return prepared
 
 
+class SequenceCell(MixedPrecisionCell):
+    """The base of stacks and forecasters: cells that read a sequence, made from a spec."""
+
+    @classmethod
+    def from_spec(
+        cls, spec: Spec, *, weights: Weights | None = None, batch_first: bool = False, dtype: Any = ms.float32
+    ) -> Any:
+        """The network or forecaster of a spec.
+
+        With ``weights`` the parameters are these, in their dtype; without, initial ones of
+        ``dtype``.
+        """
+        net = cls.__new__(cls)
+        nn.Cell.__init__(net)
+        net._set_spec(spec, weights, dtype, batch_first)
+        return net
+
+    def _set_spec(self, spec: Any, weights: Weights | None, dtype: Any, batch_first: bool) -> None:
+        raise NotImplementedError
+
+
 def starting_weights(spec: Spec, dtype: Any, weights: Weights | None) -> Weights:
     """The given weights; else those of ``convgru.init``, seeded by NumPy (and ``ms.set_seed``).
 

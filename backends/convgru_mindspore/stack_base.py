@@ -14,34 +14,14 @@ from convgru.weights import Weights
 from convgru_mindspore import arguments, functional
 from convgru_mindspore.export import refuse_frozen
 from convgru_mindspore.layers import Direction, Layer
-from convgru_mindspore.parameters import check_cell, check_flags, starting_weights
-from convgru_mindspore.precision import MixedPrecisionCell
+from convgru_mindspore.parameters import SequenceCell, check_cell, check_flags, starting_weights
 
 
-class Stack(MixedPrecisionCell):
+class Stack(SequenceCell):
     """The base of the three stacks."""
 
     spec: NetworkSpec
     kind: str
-
-    @classmethod
-    def from_spec(
-        cls,
-        spec: NetworkSpec,
-        *,
-        weights: Weights | None = None,
-        batch_first: bool = False,
-        dtype: Any = ms.float32,
-    ) -> Any:
-        """The network of a spec.
-
-        With ``weights`` the parameters are these, in their dtype; without, initial ones of
-        ``dtype``.
-        """
-        net = cls.__new__(cls)
-        nn.Cell.__init__(net)
-        net._set_spec(spec, weights, dtype, batch_first)
-        return net
 
     def _set_spec(self, spec: NetworkSpec, weights: Weights | None, dtype: Any, batch_first: bool) -> None:
         check_cell(TITLES[self.kind], self.kind, spec)

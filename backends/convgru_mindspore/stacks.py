@@ -111,9 +111,9 @@ class ConvGRU(Stack):
         **options: Unpack[ConvGRUOptions],
     ) -> None:
         super().__init__()
-        rest, own = split_options("ConvGRU", dict(options), ConvGRUOptions)
-        spec = network("gru", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest)
-        self._set_spec(spec, None, **own)
+        spec_options, module_options = split_options("ConvGRU", dict(options), ConvGRUOptions)
+        spec = network("gru", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **spec_options)
+        self._set_spec(spec, None, **module_options)
 
 
 @explicit(ConvLSTMOptions, DEFAULTS)
@@ -154,9 +154,9 @@ class ConvLSTM(Stack):
         **options: Unpack[ConvLSTMOptions],
     ) -> None:
         super().__init__()
-        rest, own = split_options("ConvLSTM", dict(options), ConvLSTMOptions)
-        spec = network("lstm", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest)
-        self._set_spec(spec, None, **own)
+        spec_options, module_options = split_options("ConvLSTM", dict(options), ConvLSTMOptions)
+        spec = network("lstm", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **spec_options)
+        self._set_spec(spec, None, **module_options)
 
 
 @explicit(ConvRNNOptions, DEFAULTS)
@@ -188,9 +188,9 @@ class ConvRNN(Stack):
         **options: Unpack[ConvRNNOptions],
     ) -> None:
         super().__init__()
-        rest, own = split_options("ConvRNN", dict(options), ConvRNNOptions)
-        spec = network("rnn", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **rest)
-        self._set_spec(spec, None, **own)
+        spec_options, module_options = split_options("ConvRNN", dict(options), ConvRNNOptions)
+        spec = network("rnn", in_channels, hidden_channels, kernel_size, num_layers, ndim=ndim, **spec_options)
+        self._set_spec(spec, None, **module_options)
 
 
 STACKS: dict[str, type[Stack]] = {"gru": ConvGRU, "lstm": ConvLSTM, "rnn": ConvRNN}

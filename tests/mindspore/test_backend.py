@@ -45,14 +45,16 @@ def test_graph_mode_matches_the_reference_too(named: Any, graph: str, dtype: str
 def compare_with_reference(made: Any, eps_off: Any) -> None:
     """Output, final state and the gradient with respect to every input and parameter."""
     dtype = str(made.x.dtype)
-    y, final, found = backend.execute(made.weights, made.x, made.state, steps=made.steps, cotangents=made.cotangents)
+    y, final, gradients = backend.execute(
+        made.weights, made.x, made.state, steps=made.steps, cotangents=made.cotangents
+    )
     assert y.dtype == made.x.dtype
     assert eps_off(y, made.y) < TOLERANCE[dtype]
     for name, leaf in state_leaves(made.spec, final):
         assert eps_off(leaf, made.final[name]) < TOLERANCE[dtype], name
     wanted = reference.gradient(made.weights, made.x, made.state, made.cotangents, steps=made.steps)
-    assert list(found) == ["x", *(n for n, _ in state_leaves(made.spec, made.state)), *parameter_shapes(made.spec)]
-    for name, gradient in found.items():
+    assert list(gradients) == ["x", *(n for n, _ in state_leaves(made.spec, made.state)), *parameter_shapes(made.spec)]
+    for name, gradient in gradients.items():
         assert gradient.dtype == made.x.dtype
         assert eps_off(gradient, wanted[name]) < 4 * TOLERANCE[dtype], name
 
@@ -61,12 +63,12 @@ def measured(case: Any, dtype: str, eps_off: Any) -> float:
     """Worst error of output, state and gradients of a case, in eps."""
     made = cases.problem(case, dtype)
     oracle_y, oracle_state = expected(made, case.steps)
-    y, final, found = backend.execute(
+    y, final, gradients = backend.execute(
         made.weights, made.x, made.state, steps=case.steps, extras=made.extras, cotangents=made.cotangents
     )
     extras = reference.complete_extras(case.spec, made.x.astype(np.float64), made.extras, case.steps)
     wanted = reference.gradient(made.weights, made.x, made.state, made.cotangents, steps=case.steps, extras=extras)
-    errors = [eps_off(y, oracle_y), *(eps_off(found[name], wanted[name]) for name in found)]
+    errors = [eps_off(y, oracle_y), *(eps_off(gradients[name], wanted[name]) for name in gradients)]
     ends = zip(state_leaves(case.spec, final), state_leaves(case.spec, oracle_state), strict=True)
     return max(errors + [eps_off(a, b) for (_, a), (_, b) in ends])
 

@@ -83,10 +83,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 
 def rewritten(content: bytes, change: Any) -> bytes:
-    """The checkpoint with its entries changed, without a checksum."""
-    told = Checkpoint.FromString(content[:-17])
-    change(told.value)
-    return bytes(told.SerializeToString())
+    """The message with its entries changed, without a checksum."""
+    message = Checkpoint.FromString(content[:-17])
+    change(message.value)
+    return bytes(message.SerializeToString())
 
 
 def entry(values: Any, tag: str) -> Any:
@@ -214,7 +214,7 @@ LSTM = {
 """A network of ConvLSTM_pytorch's."""
 
 
-def somebodys(path: Path, arrays: dict[str, np.ndarray], **more: Any) -> Path:
+def native_checkpoint(path: Path, arrays: dict[str, np.ndarray], **more: Any) -> Path:
     ms.save_checkpoint(
         [{"name": n, "data": ms.Tensor(a)} for n, a in arrays.items()], str(path), append_dict=more or None
     )
@@ -223,16 +223,16 @@ def somebodys(path: Path, arrays: dict[str, np.ndarray], **more: Any) -> Path:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
-def test_somebodys_checkpoint(tmp_path: Path, dtype: str) -> None:
+def test_a_checkpoint_of_another_program(tmp_path: Path, dtype: str) -> None:
     arrays = {name: array.astype(dtype) for name, array in LSTM.items()}
     moments = {f"{moment}.{name}": array * 2 for name, array in arrays.items() for moment in ("moments", "moment1")}
     others = {"global_step": np.array(3, np.int32), "head.weight": np.ones((2, 2), np.float32)}
     prefixed = {**{f"net.{name}": array for name, array in arrays.items()}, **others}
     prefixed |= {name.replace(".", ".net.", 1): array for name, array in moments.items()}
-    path = somebodys(tmp_path / "w.ckpt", prefixed, epoch=3, lr=0.1, note="text")
-    found = checkpoint.contents(path).arrays
-    assert set(found) >= {f"net.{name}" for name in arrays}
-    assert not [name for name in found if name.startswith("moment")]
+    path = native_checkpoint(tmp_path / "w.ckpt", prefixed, epoch=3, lr=0.1, note="text")
+    arrays_read = checkpoint.contents(path).arrays
+    assert set(arrays_read) >= {f"net.{name}" for name in arrays}
+    assert not [name for name in arrays_read if name.startswith("moment")]
     assert convgru.read(path).equal(convgru.adopt(arrays))
 
 
@@ -253,10 +253,10 @@ SOMEBODYS = {
 
 @pytest.mark.parametrize("change", SOMEBODYS, ids=lambda change: change.__name__)
 def test_hostile_entries_of_somebodys(tmp_path: Path, change: Any) -> None:
-    path = somebodys(tmp_path / "w.ckpt", {BIAS: np.ones(9, np.float32), "other": np.ones(2, np.float32)})
-    told = Checkpoint.FromString(path.read_bytes())
-    change(told.value)
-    path.write_bytes(told.SerializeToString())
+    path = native_checkpoint(tmp_path / "w.ckpt", {BIAS: np.ones(9, np.float32), "other": np.ones(2, np.float32)})
+    message = Checkpoint.FromString(path.read_bytes())
+    change(message.value)
+    path.write_bytes(message.SerializeToString())
     with pytest.raises(WeightsError, match=r"w\.ckpt") as caught:
         checkpoint.contents(path)
     assert SOMEBODYS[change] in str(caught.value)

@@ -82,8 +82,8 @@ def test_old_checkpoints_load(style: str, tmp_path: Path) -> None:
 
 def test_the_checkpoint_it_writes_has_the_original_names(tmp_path: Path) -> None:
     ms.save_checkpoint(original(), str(tmp_path / "new.ckpt"))
-    found = ms.load_checkpoint(str(tmp_path / "new.ckpt"))
-    assert {name: p.shape for name, p in found.items()} == {own(name): array.shape for name, array in TORCH.items()}
+    written = ms.load_checkpoint(str(tmp_path / "new.ckpt"))
+    assert {name: p.shape for name, p in written.items()} == {own(name): array.shape for name, array in TORCH.items()}
 
 
 def test_without_biases_there_are_none_and_they_mean_zero(tmp_path: Path) -> None:

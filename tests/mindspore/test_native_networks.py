@@ -41,17 +41,17 @@ def test_a_convolution_of_one_pixel_is_mindspores_own_network(cell: str, mode: s
 
 def fill(net: Any, arrays: Any) -> None:
     """Copy the weights into MindSpore's network: bias as input bias, bias_hn as hidden bias."""
-    own = {parameter.name: parameter for parameter in net.get_parameters()}
+    native = {parameter.name: parameter for parameter in net.get_parameters()}
     for layer in range(2):
         prefix = f"layers.{layer}.fwd."
         for kind in ("ih", "hh"):
             matrix = arrays[f"{prefix}weight_{kind}"]
-            own[f"weight_{kind}_l{layer}"].set_data(ms.Tensor(matrix.reshape(matrix.shape[:2])))
-        own[f"bias_ih_l{layer}"].set_data(ms.Tensor(arrays[prefix + "bias"]))
+            native[f"weight_{kind}_l{layer}"].set_data(ms.Tensor(matrix.reshape(matrix.shape[:2])))
+        native[f"bias_ih_l{layer}"].set_data(ms.Tensor(arrays[prefix + "bias"]))
         hidden = np.zeros(arrays[prefix + "bias"].shape, np.float32)
         if prefix + "bias_hn" in arrays:
             hidden[-HIDDEN:] = arrays[prefix + "bias_hn"]
-        own[f"bias_hh_l{layer}"].set_data(ms.Tensor(hidden))
+        native[f"bias_hh_l{layer}"].set_data(ms.Tensor(hidden))
 
 
 @pytest.mark.parametrize("lengths", [None, [2, 4, 1], [4, 0, 3]])
@@ -62,20 +62,20 @@ def test_both_directions_with_unsorted_lengths(cell: str, lengths: Any) -> None:
     rng = np.random.default_rng(0)
     theirs = kind(3, HIDDEN, 2, bidirectional=True)
     ours = {"gru": cm.ConvGRU, "lstm": cm.ConvLSTM}[cell](3, [HIDDEN] * 2, 1, bidirectional=True, **options)
-    own = {parameter.name: parameter for parameter in theirs.get_parameters()}
+    native = {parameter.name: parameter for parameter in theirs.get_parameters()}
     for layer in range(2):
         for direction, suffix in (("fwd", ""), ("bwd", "_reverse")):
             inner = getattr(ours.layers[layer], direction)
             for kind in ("ih", "hh"):
                 matrix = getattr(inner, f"weight_{kind}").asnumpy()[..., 0, 0]
-                own[f"weight_{kind}_l{layer}{suffix}"].set_data(ms.Tensor(matrix))
+                native[f"weight_{kind}_l{layer}{suffix}"].set_data(ms.Tensor(matrix))
             inner.bias.set_data(ms.Tensor(rng.standard_normal(inner.bias.shape).astype(np.float32)))
-            own[f"bias_ih_l{layer}{suffix}"].set_data(ms.Tensor(inner.bias.asnumpy()))
+            native[f"bias_ih_l{layer}{suffix}"].set_data(ms.Tensor(inner.bias.asnumpy()))
             hidden = np.zeros(inner.bias.shape, np.float32)
             if inner.bias_hn is not None:
                 inner.bias_hn.set_data(ms.Tensor(rng.standard_normal(HIDDEN).astype(np.float32)))
                 hidden[-HIDDEN:] = inner.bias_hn.asnumpy()
-            own[f"bias_hh_l{layer}{suffix}"].set_data(ms.Tensor(hidden))
+            native[f"bias_hh_l{layer}{suffix}"].set_data(ms.Tensor(hidden))
     x = rng.standard_normal((4, 3, 3)).astype(np.float32)
     zeros = ms.Tensor(np.zeros((4, 3, HIDDEN), np.float32))
     given = None if lengths is None else ms.Tensor(lengths, ms.int32)

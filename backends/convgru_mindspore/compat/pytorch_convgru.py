@@ -35,13 +35,13 @@ class ConvGRUCell(nn.Cell):
         input_size: channels C of the input.
         hidden_size: channels H of the state.
         kernel_size: of all three convolutions; even ones work too.
-        has_bias: whether they add one; MindSpore's nn.Conv2d does not unless it is told to.
+        has_bias: whether they add one; MindSpore's nn.Conv2d does not unless asked to.
         dtype: of parameters, input and state: mindspore.float32, float64 or float16.
         corrected: accepted as in the other drop-ins; nothing is wrong with this system's numbers.
 
     Parameters: ``reset_gate``, ``update_gate``, ``out_gate``, each with ``.weight`` (H, C+H, k, k),
     orthogonal at first, and with ``has_bias`` ``.bias`` (H), zero at first. The update gate has the
-    original's sign: z is how much of the new value is taken.
+    original's sign: z is the share of the new value.
 
     Raises:
         ValueError, TypeError: for arguments that describe no cell, or a dtype that it cannot have.
@@ -107,12 +107,12 @@ class ConvGRUCell(nn.Cell):
     def foreign(self) -> Any:
         """The parameters by the names that ``convgru.importers.LAYOUTS`` lists."""
         gates = (("reset_gate", self.reset_gate), ("update_gate", self.update_gate), ("out_gate", self.out_gate))
-        found = {}
+        parameters = {}
         for name, gate in gates:
-            found[HEAD + name + ".weight"] = gate.weight
+            parameters[HEAD + name + ".weight"] = gate.weight
             if self.spec.layers[0].bias:
-                found[HEAD + name + ".bias"] = gate.bias
-        return found
+                parameters[HEAD + name + ".bias"] = gate.bias
+        return parameters
 
     def exact_arrays(self) -> dict[str, np.ndarray]:
         """The parameters by canonical name, copied, for ``convgru.extract``."""
@@ -203,11 +203,11 @@ class ConvGRU(nn.Cell):
 
     def exact_arrays(self) -> dict[str, np.ndarray]:
         """The parameters by canonical name, copied, for ``convgru.extract``."""
-        found: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray] = {}
         for index, name in enumerate(self.names):
-            for own, array in getattr(self, name).exact_arrays().items():
-                found[layer_prefix(index) + own.removeprefix(layer_prefix(0))] = array
-        return found
+            for short, array in getattr(self, name).exact_arrays().items():
+                arrays[layer_prefix(index) + short.removeprefix(layer_prefix(0))] = array
+        return arrays
 
 
 def _convolution(inputs: int, outputs: int, kernel: Any, has_bias: bool, dtype: Any) -> Any:
