@@ -91,9 +91,11 @@ def load(module: Any, weights: Weights) -> None:
         )
     try:
         owner = _owner_of(module)
-    except TypeError as error:
+    except TypeError:
+        kind = f"{type(module).__module__}.{type(module).__qualname__}"
         raise TypeError(
-            f"load {error}; of a larger model pass the part: load(model.update_block.gru, weights)"
+            "load expected a network, cell or layer of convgru.torch, convgru.flax or convgru.mindspore, "
+            f"got {kind}; of a larger model pass the part: load(model.update_block.gru, weights)"
         ) from None
     if owner == "jax":
         raise TypeError(

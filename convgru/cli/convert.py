@@ -79,9 +79,9 @@ class Result:
 def convert(source: Path, target: Path, how: Source, to: str | None = None, *, force: bool = False) -> Result:
     """Convert one file and verify it.
 
-    Raises UsageError if DST cannot be such a file; WeightsError, leaving no file, if the result
-    differs from the source; FileExistsError, leaving the file as it is, if the target exists, unless
-    ``force``.
+    Raises UsageError if the target cannot be such a file; WeightsError, leaving no file, if the
+    result differs from the source; FileExistsError, leaving the file as it is, if the target
+    exists, unless ``force``.
     """
     if to is None and target.name.lower().endswith(TARGETS["keras"].suffix):  # Keras' alone
         to = "keras"

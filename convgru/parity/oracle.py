@@ -83,9 +83,12 @@ def compare(
             raise ValueError(f"{name} returned no {quantity} of {leaf}")
         if got[leaf].shape != want[leaf].shape:
             raise ValueError(f"{quantity} of {leaf}: expected shape {want[leaf].shape}, got {got[leaf].shape}")
-        # float32 may not pose as float64
-        off = error(got[leaf], want[leaf]) if got[leaf].dtype == problem.x.dtype else float("inf")
-        return Row(solution.case, name, str(problem.x.dtype), device, quantity, leaf, off, allowed)
+        off, reason = error(got[leaf], want[leaf]), ""
+        if got[leaf].dtype != problem.x.dtype:  # float32 may not pose as float64
+            off, reason = float("inf"), f"dtype {got[leaf].dtype}, expected {problem.x.dtype}"
+        elif not np.isfinite(off):
+            reason = "not finite"
+        return Row(solution.case, name, str(problem.x.dtype), device, quantity, leaf, off, allowed, reason)
 
     results = {"output": y, **dict(state_leaves(problem.weights.spec, final))}
     allowed = solution.budget

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 
 from convgru.parity.report import Report
 
@@ -19,7 +20,7 @@ def reports(tasks: Sequence[Task], jobs: int) -> Iterator[Report]:
             yield task()
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _limit_threads, (threads,)) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin_worker, (threads,)) as pool:
         futures = [pool.submit(task) for task in tasks]
         try:
             for future in futures:
@@ -28,7 +29,16 @@ def reports(tasks: Sequence[Task], jobs: int) -> Iterator[Report]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _limit_threads(threads: int) -> None:
-    """Share the cores among the processes; effective because no framework is imported yet."""
+def _begin_worker(threads: int) -> None:
+    """Share the cores among the processes, and end this one when its parent is gone."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Effective because no framework is imported yet.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(threads))
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's end; one that is killed cannot end its workers itself."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)

@@ -28,6 +28,7 @@ class Row:
         leaf: the array of this quantity with the largest ratio of error to budget.
         error: its largest error, relative to max(1, max|reference|).
         budget: the largest error that is allowed.
+        reason: why the error is infinite: another dtype, or a number that is not finite.
     """
 
     case: str
@@ -38,6 +39,7 @@ class Row:
     leaf: str
     error: float
     budget: float
+    reason: str = ""
 
     @property
     def ratio(self) -> float:
@@ -114,7 +116,8 @@ class Report:
         that compared nothing or not all dtypes, and a run that compared nothing at all.
         """
         failures = [
-            f"{r.backend} {r.dtype} {r.case}: {r.quantity} ({r.leaf}) error {r.error:.3g} over budget {r.budget:.3g}"
+            f"{r.backend} {r.dtype} {r.case}: {r.quantity} ({r.leaf}) "
+            + (r.reason or f"error {r.error:.3g} over budget {r.budget:.3g}")
             for r in self.rows
             if not r.ok
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec, Norm, Spec
@@ -133,15 +133,20 @@ def difference(expected: Spec, got: Spec) -> str:
     """Name the arguments in which two specs differ, as a user would write them."""
     first, second = ({"kind": spec.title, **json_arguments(computed(spec))} for spec in (expected, got))
     names = [name for name in {**first, **second} if first.get(name) != second.get(name)]
-    shown = (f"{name} {_shown(first, name)}, got {_shown(second, name)}" for name in names)
-    return "; ".join(shown)
+    shown = ((name, _shown(first, name), _shown(second, name)) for name in names)
+    # An argument that one of the two does not have, for it has updates or is a forecaster, differs
+    # for that reason, which another argument names.
+    return "; ".join(f"{name} {want}, got {got}" for name, want, got in shown if want and got)
 
 
 def _shown(arguments: dict[str, Any], name: str) -> str:
+    """The value of an argument, or its default; nothing where there is neither."""
     if name in arguments:
         return repr(arguments[name])
-    usual = {"num_layers": 1, "reset": "before", **dict.fromkeys(STEPS, 1)}.get(name, DEFAULTS.get(name))
-    return f"{usual!r} (the default)"
+    if name in FOLLOWS:
+        return "" if "updates" in arguments else repr(arguments.get(FOLLOWS[name], 1))
+    usual = {**DEFAULTS, "num_layers": 1, "reset": "before", **dict.fromkeys(STEPS, 1)}.get(name, MISSING)
+    return "" if usual is MISSING else f"{usual!r} (the default)"
 
 
 def _undropped(spec: NetworkSpec) -> NetworkSpec:

@@ -71,6 +71,11 @@ WRONG = {
     ),
     "channels": ({"hidden_channels": 4}, "float32", "hidden_channels 3, got 4"),
     "cell": ({"cell": "lstm"}, "float32", "kind 'ConvGRU', got 'ConvLSTM'"),
+    "updates": (
+        {"updates": ((1, 3), (3, 1))},
+        "float32",
+        r"they differ in updates \(\) \(the default\), got \[\[1, 3\], \[3, 1\]\]$",
+    ),
     "dtype": ({}, "float64", r"expected dtype float32, got float64: weights\.astype\('float32'\) rounds them"),
 }
 
@@ -91,7 +96,10 @@ def test_what_is_no_module_of_ours_is_a_type_error(name):
     weights = convgru.init(convgru.network("gru", 2, 3))
     with pytest.raises(TypeError, match=r"expected convgru\.Weights, got dict"):
         convgru.load(convgru.build(weights, name), {})
-    with pytest.raises(TypeError, match=r"load expected a network .* of a larger model pass the part"):
+    with pytest.raises(
+        TypeError,
+        match=r"load expected a network, cell or layer of convgru\.torch, convgru\.flax or .* of a larger model pass the part",
+    ):
         convgru.load(object(), weights)
     if name == "jax":
         with pytest.raises(TypeError, match=r'params are replaced: spec, params = convgru\.build\(weights, "jax"\)'):

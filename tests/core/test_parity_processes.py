@@ -1,9 +1,17 @@
 """The table in several processes gives the report that one process gives."""
 
+import multiprocessing
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
 import pytest
 
 from convgru import parity, reference
 from convgru.parity import table as case_table
+from convgru.parity.processes import reports
 from convgru.weights import Weights
 
 CASES = [case for case in case_table.table() if case.name.startswith(("gru-after-1d", "lstm-1d", "lstm-lengths"))]
@@ -29,6 +37,57 @@ def test_two_processes_report_what_one_does():
     assert reports[-1][:2] == (len(CASES), len(CASES))
 
 
+def of_float64(*arguments, **call):
+    y, final = right(*arguments, **call)
+    return y.astype("float64"), final
+
+
+def not_finite(*arguments, **call):
+    y, final = right(*arguments, **call)
+    return y + float("nan"), final
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"), [(of_float64, "dtype float64, expected float32"), (not_finite, "not finite")]
+)
+def test_a_failure_says_why_an_error_is_infinite(module, reason):
+    report = parity.run(CASES[:1], module=module, dtypes="float32", controls=False)
+    failures = [text for text in report.failures() if "output" in text]
+    assert failures == [f"{report.backends[0]} float32 {CASES[0].name}: output (output) {reason}"]
+
+
 def test_jobs_are_a_positive_number():
     with pytest.raises(ValueError, match="jobs expected a positive number of processes, got 0"):
         parity.run(CASES, jobs=0)
+
+
+def sleep_in(folder):
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def two_tasks_in(folder):
+    list(reports([partial(sleep_in, folder)] * 2, 2))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    parent = multiprocessing.get_context("spawn").Process(target=two_tasks_in, args=(tmp_path,))
+    parent.start()
+    until = time.monotonic() + 60
+    while len(workers := [int(path.name) for path in tmp_path.iterdir()]) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.join()
+    while any(map(is_running, workers)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(workers) == 2
+    assert not any(map(is_running, workers))
+
+
+def is_running(process):
+    """Whether a process exists and is not a zombie, which nobody has waited for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -19,8 +19,9 @@ class PlainConvGRU(nn.Module):
     def __init__(self, in_channels, hidden_channels, kernel_size):
         super().__init__()
         self.hidden_channels = hidden_channels
-        self.gates = nn.Conv2d(in_channels + hidden_channels, 2 * hidden_channels, kernel_size, padding="same")
-        self.candidate = nn.Conv2d(in_channels + hidden_channels, hidden_channels, kernel_size, padding="same")
+        padding, channels = tuple(size // 2 for size in kernel_size), in_channels + hidden_channels
+        self.gates = nn.Conv2d(channels, 2 * hidden_channels, kernel_size, padding=padding)
+        self.candidate = nn.Conv2d(channels, hidden_channels, kernel_size, padding=padding)
 
     def forward(self, frames, h):
         outputs = []
@@ -41,8 +42,8 @@ class Adapter:
     def run(self, spec, arrays, x, state):
         layer = spec.recurrent.layers[0]
         mine = network("gru", spec.in_channels, layer.hidden_channels, layer.kernel_size, ndim=spec.ndim)
-        if spec != mine or spec.ndim != 2:
-            raise convgru.UnsupportedError("one layer of ConvGRU on images, reset before, zero padding")
+        if spec != mine or spec.ndim != 2 or any(size % 2 == 0 for size in layer.kernel_size):
+            raise convgru.UnsupportedError("one layer of ConvGRU on images, reset before, odd kernels, zero padding")
         net = self.build(spec.in_channels, layer.hidden_channels, layer.kernel_size)
         both = torch.cat([arrays["layers.0.fwd.weight_ih"], arrays["layers.0.fwd.weight_hh"]], 1)
         cut = 2 * layer.hidden_channels
@@ -62,6 +63,7 @@ def test_the_right_one_passes():
     assert {row.quantity for row in report.rows} == {"output", "state", "gradient"}
     assert "gru-before-layers float32 cpu" not in " ".join(report.declined)
     assert any("gru-before-layers" in key for key in report.declined)
+    assert any("gru-before-even-kernel" in key for key in report.declined)
     assert len(report.controls) == 4
 
 
