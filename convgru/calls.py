@@ -182,11 +182,14 @@ class Caller:
         It sees those of a list, a tuple or a NumPy array; ``length_values`` checks other arrays.
         """
         info = self.describe(lengths)
-        if info is None or isinstance(lengths, np.ndarray):
-            values = np.asarray(lengths)
-            info = ArrayInfo(values.shape, str(values.dtype) if values.size else "int64")
-        else:
-            values = None
+        values: np.ndarray | Sequence[int] | None = None
+        if isinstance(lengths, (list, tuple)) and all(type(n) in (int, float, bool) for n in lengths):
+            # In plain Python, which torch.compile traces.
+            values, kinds = lengths, {type(n) for n in lengths}
+            info = ArrayInfo((len(lengths),), "float64" if float in kinds else "bool" if bool in kinds else "int64")
+        elif info is None or isinstance(lengths, np.ndarray):
+            values = array = np.asarray(lengths)
+            info = ArrayInfo(array.shape, str(array.dtype) if array.size else "int64")
         if info.shape != (sizes.batch,) or not info.dtype.startswith(("int", "uint")):
             raise ValueError(
                 f"{self.name} expected lengths to be {sizes.batch} integers (one for each sample), "
@@ -195,11 +198,12 @@ class Caller:
         if values is not None:
             self.length_values(values, sizes)
 
-    def length_values(self, values: np.ndarray, sizes: CallSizes) -> None:
+    def length_values(self, values: np.ndarray | Sequence[int], sizes: CallSizes) -> None:
         """Check that lengths are from 0 to the number of frames."""
-        if values.size and (values.min() < 0 or values.max() > sizes.time):
+        given = values.tolist() if isinstance(values, np.ndarray) else list(values)
+        if any(n < 0 or n > sizes.time for n in given):
             raise ValueError(
-                f"{self.name} expected lengths from 0 to {sizes.time} (the time steps of the input), got {values.tolist()}"
+                f"{self.name} expected lengths from 0 to {sizes.time} (the time steps of the input), got {given}"
             )
 
     def context(self, context: Any, sizes: CallSizes) -> None:

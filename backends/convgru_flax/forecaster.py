@@ -27,7 +27,7 @@ class Readout(nnx.Module):
         self.bias = bias
 
 
-@explicit(ForecasterOptions, DEFAULTS)
+@explicit(ForecasterOptions, {**DEFAULTS, "reset": None})
 class Forecaster(SequenceModule[ForecasterSpec]):
     """Forecast frames: pixel unshuffle, network, 1x1 readout, pixel shuffle, fed back to itself.
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from convgru.spec import ForecasterSpec, Ints, NetworkSpec, Spec, forecaster, network
-from convgru.spec.options import CellOptions, GRUOptions, LSTMOptions, MaskOptions, StackOptions, refuse_unknown
+from convgru.spec import options as spec_options
+from convgru.spec.options import CellOptions, GRUOptions, LSTMOptions, StackOptions, refuse_unknown
 from convgru_flax.parameters import Initializer
 
 
@@ -68,7 +69,7 @@ class LSTMStackOptions(LSTMCellOptions, StackOptions, CallOptions, total=False):
     """What a ConvLSTM has."""
 
 
-class ForecasterOptions(GRUCellOptions, LSTMOptions, MaskOptions, CallOptions, total=False):
+class ForecasterOptions(RNNCellOptions, spec_options.ForecasterOptions, CallOptions, total=False):
     """What a Forecaster has besides its own arguments: what its networks have."""
 
     patch: Ints

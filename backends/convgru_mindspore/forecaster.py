@@ -132,7 +132,7 @@ class ForecasterBase(SequenceCell):
         return text.replace(", bias=", ", has_bias=")
 
 
-@explicit(ForecasterOptions, DEFAULTS)
+@explicit(ForecasterOptions, {**DEFAULTS, "reset": None})
 class Forecaster(ForecasterBase):
     """Forecasts frames: pixel unshuffle, an encoder, an optional decoder, a 1x1 readout.
 

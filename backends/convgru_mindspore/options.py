@@ -52,7 +52,7 @@ class ConvLSTMOptions(LSTMCellOptions, spec_options.StackOptions, BatchFirst, to
     """The options of a ConvLSTM."""
 
 
-class ForecasterOptions(GRUCellOptions, spec_options.LSTMOptions, spec_options.MaskOptions, BatchFirst, total=False):
+class ForecasterOptions(RNNCellOptions, spec_options.ForecasterOptions, BatchFirst, total=False):
     """The options of a Forecaster besides its own arguments: those of its networks."""
 
 

@@ -138,8 +138,7 @@ class CheckedCall:
             return None
         if not self.batched:
             raise ValueError(f"{self.owner} expected no lengths with an unbatched input: it has no padding")
-        if isinstance(lengths, Tensor) or not torch.compiler.is_compiling():
-            self._caller.lengths(lengths, self.sizes)
+        self._caller.lengths(lengths, self.sizes)
         if isinstance(lengths, Tensor):
             self._check_values(lengths)
         lengths = torch.as_tensor(lengths, device=self.device)

@@ -16,14 +16,14 @@ from convgru_torch import hub
 from convgru_torch.forecast import Networks, predict
 from convgru_torch.functional import State
 from convgru_torch.options import DEFAULTS, ForecasterOptions
-from convgru_torch.parameters import SpecModule, precision_of, zero_state
+from convgru_torch.parameters import SpecModule, fill, precision_of, zero_state
 from convgru_torch.stacks import STACKS
 
 if TYPE_CHECKING:
     from typing import Self, Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
-@explicit(ForecasterOptions, DEFAULTS)
+@explicit(ForecasterOptions, {**DEFAULTS, "reset": None})
 class Forecaster(SpecModule):
     """Predicts the frames that follow a sequence, feeding on its own predictions.
 
@@ -122,7 +122,7 @@ class Forecaster(SpecModule):
         self._reset_readout()
 
     def _reset_readout(self) -> None:
-        nn.init.xavier_uniform_(self.readout.weight)
+        fill(self.readout.weight, nn.init.xavier_uniform_)
         assert self.readout.bias is not None
         nn.init.zeros_(self.readout.bias)
 

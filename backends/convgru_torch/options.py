@@ -6,7 +6,8 @@ from typing import Any, TypedDict
 
 import torch
 
-from convgru.spec.options import CellOptions, GRUOptions, LSTMOptions, MaskOptions, StackOptions
+from convgru.spec import options as spec_options
+from convgru.spec.options import CellOptions, GRUOptions, LSTMOptions, StackOptions
 
 DEFAULTS: dict[str, Any] = {"batch_first": False, "device": None, "dtype": None}
 """Defaults of the options that are no part of a spec."""
@@ -51,7 +52,7 @@ class ConvLSTMOptions(LSTMCellOptions, SequenceOptions, total=False):
     """Options of ConvLSTM."""
 
 
-class ForecasterOptions(GRUCellOptions, LSTMCellOptions, MaskOptions, total=False):
+class ForecasterOptions(RNNCellOptions, spec_options.ForecasterOptions, total=False):
     """Options of Forecaster, besides its named arguments: those of its networks."""
 
     batch_first: bool

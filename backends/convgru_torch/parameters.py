@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
-from functools import reduce
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from convgru.initialization import cell_recipe
+from convgru.initialization import Recipe, cell_recipe
 from convgru.spec import CellSpec, NetworkSpec, Spec, from_json, to_json
 from convgru.spec.describe import computed, title
 from convgru.spec.fields import sizes
@@ -41,7 +41,7 @@ class SpecModule(nn.Module):
 
     spec: Any
     inner = False
-    """Whether this is part of another such module, which then compares the specs."""
+    """Whether this is part of another such module, which compares the specs if it is loaded."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class SpecModule(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        if not self.inner and METADATA in local_metadata:
+        if (not self.inner or not prefix) and METADATA in local_metadata:
             error_msgs.extend(_differences(prefix, self.spec, local_metadata[METADATA]))
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
@@ -249,17 +249,38 @@ def check_dtype_of_parameters(owner: str, dtype: object) -> None:
 def initialise(module: nn.Module, cell: CellSpec) -> None:
     """Fill one layer's parameters as ``LayerModule.reset_parameters`` says."""
     for name in cell_parameter_shapes(cell):
-        tensor, how = parameter(module, name), cell_recipe(cell, name.rpartition(".")[2])
-        if tensor.is_meta:
-            continue
-        if how.kind == "constant":
-            tensor.fill_(how.value)
-            if how.ones is not None:
-                tensor[slice(*how.ones)] = 1.0
-            continue
-        for block in tensor.chunk(how.blocks):
-            if how.kind == "glorot":
-                nn.init.xavier_uniform_(block)
-            else:  # QR is not there for half precision.
-                wide = block if block.dtype == torch.float64 else block.float()
-                block.copy_(nn.init.orthogonal_(torch.empty_like(wide, memory_format=torch.contiguous_format)))
+        tensor, recipe = parameter(module, name), cell_recipe(cell, name.rpartition(".")[2])
+        if not tensor.is_meta:
+            fill(tensor, partial(_follow, recipe))
+
+
+@torch.no_grad()
+def fill(tensor: Any, write: Callable[[Tensor], object]) -> None:
+    """Let ``write`` fill a tensor in place.
+
+    Of a DTensor, whose chunks are copies, it fills a whole tensor in each process; all take their
+    shards from that of the mesh's first.
+    """
+    if not hasattr(tensor, "placements"):
+        write(tensor)
+        return
+    from torch.distributed.tensor import distribute_tensor  # imported already by whoever made the DTensor
+
+    whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.to_local().device)
+    write(whole)
+    tensor.copy_(distribute_tensor(whole, tensor.device_mesh, tensor.placements))
+
+
+def _follow(recipe: Recipe, tensor: Tensor) -> None:
+    """Fill a plain tensor as its recipe says."""
+    if recipe.kind == "constant":
+        tensor.fill_(recipe.value)
+        if recipe.ones is not None:
+            tensor[slice(*recipe.ones)] = 1.0
+        return
+    for block in tensor.chunk(recipe.blocks):
+        if recipe.kind == "glorot":
+            nn.init.xavier_uniform_(block)
+        else:  # QR is not there for half precision.
+            wide = block if block.dtype == torch.float64 else block.float()
+            block.copy_(nn.init.orthogonal_(torch.empty_like(wide, memory_format=torch.contiguous_format)))

@@ -56,6 +56,12 @@ class MaskOptions(TypedDict, total=False):
     zoneout: float
 
 
+class ForecasterOptions(LSTMOptions, MaskOptions, total=False):
+    """Options of a forecaster's networks besides ``CellOptions``; its cell decides what applies."""
+
+    reset: Reset | None
+
+
 class StackOptions(MaskOptions, total=False):
     """Options of a stack besides those of its layers."""
 

@@ -1,5 +1,7 @@
 """The forecaster: against the reference, layouts, streaming step, gradient through predictions."""
 
+import inspect
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -125,3 +127,8 @@ def test_a_forecaster_in_training():
     net.eval()
     assert relative_error(net(x, 3)[0], net(x, 3)[0]) == 0
     assert net.step(x[:, 0])[0].shape == x[:, 0].shape
+
+
+def test_the_signature_leaves_reset_to_the_cell():
+    """Only a GRU's default is ``before``; tools that make a network from its signature pass it."""
+    assert inspect.signature(cf.Forecaster.__init__).parameters["reset"].default is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import mindspore as ms
@@ -80,3 +81,8 @@ def test_zero_state_is_what_none_stands_for() -> None:
     state = net.zero_state(3, (4, 6))
     assert state[0][0].shape == (3, 3, 2, 3)
     assert np.array_equal(net(x, 2, state)[0].asnumpy(), net(x, 2)[0].asnumpy())
+
+
+def test_the_signature_leaves_reset_to_the_cell() -> None:
+    """Only a GRU's default is ``before``; tools that make a network from its signature pass it."""
+    assert inspect.signature(cm.Forecaster).parameters["reset"].default is None

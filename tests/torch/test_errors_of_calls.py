@@ -190,3 +190,23 @@ def test_message(name):
         call()
     assert message in str(caught.value)
     assert type(caught.value) is kind
+
+
+TRACES = {
+    "compile": lambda net, x, options: torch.compile(net, backend="eager")(x, **options),
+    "export": lambda net, x, options: torch.export.export(net, (x,), options),
+}
+LENGTHS = [[2], [9, -1], [1.5, True], [True, False]]
+
+
+@pytest.mark.parametrize("value", LENGTHS, ids=str)
+@pytest.mark.parametrize("way", TRACES)
+def test_lists_of_lengths_in_a_trace(way, value):
+    """The sentences of an ordinary call: a list is data of the trace, which would broadcast it."""
+    net, x = gru(), X[..., :4, :4]
+    with pytest.raises(ValueError, match="expected lengths") as want:
+        net(x, lengths=value)
+    torch._dynamo.reset()
+    with pytest.raises(ValueError, match="expected lengths") as got:
+        TRACES[way](net, x, {"lengths": value})
+    assert str(got.value) == str(want.value)

@@ -48,6 +48,9 @@ MADE = {
     "updates": lambda: MixinLast(2, 4, updates=((1, 3), (3, 1)), bidirectional="stack", merge="sum"),
     "cell": lambda: HubCell(2, 4, (3, 5), reset="after", dilation=(1, 2)),
     "forecaster": lambda: HubForecaster("gru", 1, [4, 3], dilation=(1, 2), patch=(1, 2), decoder=True),
+    "forecaster of an LSTM": lambda: HubForecaster("lstm", 1, 4, peephole="conv"),
+    "forecaster of an RNN": lambda: HubForecaster("rnn", 1, [4], batch_first=True),
+    "forecaster, reset after": lambda: HubForecaster("gru", 1, 4, reset="after"),
     "decoder": lambda: HubForecaster("gru", 1, 4, decoder=network("gru", 1, 4, (3, 5)), residual=False, feedback=False),
 }
 

@@ -70,6 +70,53 @@ def test_deferred_initialisation(name):
     assert bool(updates) == (name == "gru, updates")
 
 
+def filled(net):
+    """Initialise a network that was made on the meta device and sharded; what it then holds."""
+    net.to_empty(device="cpu")
+    for parameter in net.parameters():
+        nn.init.constant_(parameter, torch.nan)
+    net.reset_parameters()
+    return {name: parameter.full_tensor() for name, parameter in net.named_parameters()}
+
+
+def initialise_as_one_of_two(rank, file, out):
+    """One of two processes that shard a network before its parameters have numbers."""
+    distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    torch.manual_seed(rank)
+    with torch.device("meta"):
+        net = Forecaster("gru", 2, 4, norm=1, reset="after")
+    fully_shard(net, mesh=init_device_mesh("cpu", (2,)))
+    torch.save(filled(net), f"{out}.{rank}")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_deferred_initialisation_of_shards(name, mesh):
+    """The numbers that a network which is not sharded would draw."""
+    with torch.device("meta"):
+        net = NETS[name]()
+    for layer in layers_of(net):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(net, mesh=mesh)
+    plain = NETS[name]()
+    torch.manual_seed(1)
+    got = filled(net)
+    torch.manual_seed(1)
+    plain.reset_parameters()
+    same(got, dict(plain.named_parameters()))
+
+
+def test_deferred_initialisation_in_two_processes(tmp_path):
+    torch.multiprocessing.spawn(initialise_as_one_of_two, (tmp_path / "group", tmp_path / "out"), nprocs=2)
+    first, second = (torch.load(tmp_path / f"out.{rank}") for rank in range(2))
+    same(first, second)
+    torch.manual_seed(0)
+    plain = Forecaster("gru", 2, 4, norm=1, reset="after")
+    torch.manual_seed(0)
+    plain.reset_parameters()
+    same(first, dict(plain.named_parameters()))
+
+
 @pytest.mark.parametrize("reentrant", [False, True], ids=["non-reentrant", "reentrant"])
 @pytest.mark.parametrize("name", NETS)
 def test_activation_checkpointing_of_layers(name, reentrant):

@@ -84,6 +84,20 @@ def test_inside_a_larger_model_it_is_named_once():
     assert str(caught.value).count("was saved by") == 1
 
 
+PARTS = {
+    "encoder": lambda **o: Forecaster("gru", 2, [3], **o).encoder,
+    "decoder": lambda **o: Forecaster("gru", 2, [3], decoder=True, **o).decoder,
+    "layer": lambda **o: ConvGRU(2, 3, **o).layers[0]["fwd"],
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_by_itself(name):
+    PARTS[name]().load_state_dict(PARTS[name]().state_dict())
+    with pytest.raises(RuntimeError, match=r"was saved by ConvGRU\(2, 3, kernel_size=3, dilation=2\), the module is"):
+        PARTS[name]().load_state_dict(PARTS[name](dilation=2).state_dict())
+
+
 def test_forecasters_that_names_do_not_tell():
     saved = Forecaster("gru", 1, 3).state_dict()
     for options in ({"residual": False}, {"feedback": False}):

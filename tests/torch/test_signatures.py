@@ -22,6 +22,8 @@ def test_signatures_show_every_option():
         assert all(p.default == core[n].default for n, p in shown.items() if n in core and n not in ("reset",))
     assert inspect.signature(ConvGRU).parameters["reset"].default == "before"
     assert "zoneout" in inspect.signature(Forecaster).parameters
+    reset = inspect.signature(Forecaster).parameters["reset"]  # whose default its cell decides
+    assert (reset.default, str(reset.annotation)) == (None, "typing.Optional[typing.Literal['before', 'after']]")
     assert "bidirectional" not in inspect.signature(ConvGRUCell).parameters
     for kind in (ConvGRU, ConvLSTM, ConvRNN, ConvGRUCell, ConvLSTMCell, ConvRNNCell, Forecaster):
         constructor = inspect.signature(kind.__init__).parameters
