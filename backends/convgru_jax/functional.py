@@ -11,7 +11,7 @@ from jax import numpy as jnp
 
 from convgru.calls import Caller
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
-from convgru.spec.shapes import nest_state, state_leaves, state_shapes
+from convgru.spec.shapes import nest_state, state_leaves, zero_state_shapes
 from convgru_jax import arguments, compiled, loop
 from convgru_jax import masks as dropping
 from convgru_jax.compiled import Options
@@ -294,7 +294,7 @@ def zero_state(spec: Spec, batch: int, size: Sequence[int], dtype: Any = jnp.flo
     >>> state = convgru.jax.zero_state(spec, 2, (64, 64))
     """
     arguments.check_spec("zero_state", spec, NetworkSpec, ForecasterSpec)
-    shapes = dict(state_leaves(spec, state_shapes(spec, batch, tuple(size))))
+    shapes = dict(state_leaves(spec, zero_state_shapes(spec.title, spec, batch, size)))
     channels_last = dropping.channels_last
     leaves = {name: jnp.zeros(channels_last(shape, spec.ndim), dtype) for name, shape in shapes.items()}
     return nest_state(spec, leaves)

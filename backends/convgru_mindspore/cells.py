@@ -8,7 +8,7 @@ import mindspore as ms
 from mindspore import nn
 
 from convgru.spec import TITLES, CellSpec, Ints, NetworkSpec, describe, network
-from convgru.spec.shapes import layer_prefix, state_shapes
+from convgru.spec.shapes import layer_prefix, zero_state_shapes
 from convgru.weights import Weights
 from convgru_mindspore import arguments, loop
 from convgru_mindspore.export import refuse_frozen
@@ -67,7 +67,7 @@ class Cell(LayerParameters):
 
     def zero_state(self, batch: int, size: tuple[int, ...]) -> Any:
         """The initial state, zeros h or (h, c), for ``batch`` frames of ``size`` pixels."""
-        return arguments.zeros(state_shapes(self.spec, batch, size), self.dtype)[0]
+        return arguments.zeros(zero_state_shapes(self.name_in_errors, self.spec, batch, size), self.dtype)[0]
 
     def __call__(self, x: Any, state: Any = None, context: Any = None) -> Any:
         """Check the call, then run ``construct``."""

@@ -10,7 +10,7 @@ from mindspore import nn
 
 from convgru import spec as specs
 from convgru.spec import ForecasterSpec, Ints, NetworkSpec, describe
-from convgru.spec.shapes import state_shapes
+from convgru.spec.shapes import zero_state_shapes
 from convgru.weights import Weights
 from convgru_mindspore import arguments, forecast, ops
 from convgru_mindspore.export import refuse_frozen
@@ -68,7 +68,7 @@ class ForecasterBase(SequenceCell):
 
     def zero_state(self, batch: int, size: tuple[int, ...]) -> Any:
         """The encoder's initial state: zeros, for ``batch`` sequences of ``size`` pixels."""
-        return arguments.zeros(state_shapes(self.spec, batch, size), self.dtype)
+        return arguments.zeros(zero_state_shapes(self.name_in_errors, self.spec, batch, size), self.dtype)
 
     def __call__(
         self,

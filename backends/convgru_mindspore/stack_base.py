@@ -9,7 +9,7 @@ import mindspore.ops as mops
 from mindspore import nn
 
 from convgru.spec import TITLES, NetworkSpec, describe
-from convgru.spec.shapes import layer_prefix, state_shapes
+from convgru.spec.shapes import layer_prefix, zero_state_shapes
 from convgru.weights import Weights
 from convgru_mindspore import arguments, functional
 from convgru_mindspore.export import refuse_frozen
@@ -43,7 +43,7 @@ class Stack(SequenceCell):
 
     def zero_state(self, batch: int, size: tuple[int, ...]) -> Any:
         """The initial state: zeros for ``batch`` sequences of frames of ``size`` pixels."""
-        return arguments.zeros(state_shapes(self.spec, batch, size), self.dtype)
+        return arguments.zeros(zero_state_shapes(self.name_in_errors, self.spec, batch, size), self.dtype)
 
     def __call__(
         self,

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from convgru.initialization import Recipe, cell_recipe
 from convgru.spec import CellSpec, NetworkSpec, Spec, from_json, to_json
 from convgru.spec.describe import computed, title
-from convgru.spec.fields import sizes
-from convgru.spec.shapes import Shape, cell_parameter_shapes, layer_prefix, nest_state, state_leaves, state_shapes
+from convgru.spec.shapes import Shape, cell_parameter_shapes, layer_prefix, nest_state, state_leaves, zero_state_shapes
 from convgru_torch import hub
 from convgru_torch.parametrized import compute_hooked_weights, evaluation
 
@@ -203,12 +202,8 @@ def zero_state(module: SpecModule, batch: int, size: Sequence[int]) -> tuple[Any
     Raises ValueError for a batch that is no integer >= 0, and for a size that is not one that the
     network can read.
     """
-    name = type(module).__name__
-    if not isinstance(batch, int) or isinstance(batch, bool) or batch < 0:
-        raise ValueError(f"{name} zero_state expected a batch that is an integer >= 0, got {batch!r}")
-    sizes(f"{name} zero_state size", size if not isinstance(size, Sequence) else tuple(size), module.spec.ndim)
+    shapes = zero_state_shapes(type(module).__name__, module.spec, batch, size)
     array = _a_parameter(module)
-    shapes = state_shapes(module.spec, batch, size)
     leaves = {n: torch.zeros(s, dtype=array.dtype, device=array.device) for n, s in state_leaves(module.spec, shapes)}
     return nest_state(module.spec, leaves)
 

@@ -25,7 +25,10 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterat
         _refuse_existing(path)
     temporary = target.with_name(f".{secrets.token_hex(6)}.{target.name}")
     # Made here, and not by tempfile, so that it gets the permissions that the umask asks for.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: there is no folder {target.parent}") from None
     try:
         yield temporary
         _flush(temporary, os.O_RDONLY if os.name == "posix" else os.O_RDWR)  # some writers leave a read-only file

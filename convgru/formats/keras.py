@@ -267,6 +267,11 @@ def write(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Non
     other = [name for name, match in parts.items() if match is None]
     if other:
         raise WeightsError(f"{path}: expected arrays of a Keras layer (layout 'keras'), got {', '.join(other[:3])}")
+    places = {match["place"] for match in parts.values() if match and match["place"]}
+    if others := sorted(place for place in places if not place.startswith("layers/")):
+        raise WeightsError(
+            f"{path}: expected a prefix layers/NAME as the model's file has it (layers/conv_lstm2d_1), got {others[0]!r}"
+        )
     both = any(match["direction"] for match in parts.values() if match)
     layer = "bidirectional" if both else f"conv_lstm{_ndim(arrays)}d"
     with atomic.replacing(path) as temporary, hdf5.h5py().File(temporary, "w") as file:

@@ -56,6 +56,10 @@ def assumed_of(layout: Layout, spec: NetworkSpec, hints: Mapping[str, Any]) -> d
         if name not in hints and "dropout" not in arguments[0]:
             value = getattr(first if hasattr(first, arguments[0]) else spec, arguments[0])
             assumed[name] = value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+    if layout.forget_bias and layout.forget_bias not in hints:
+        assumed[layout.forget_bias] = forget_of(layout, hints)
+    if layout.form == "oi" and "ndim" not in hints:
+        assumed["ndim"] = spec.ndim
     return assumed
 
 

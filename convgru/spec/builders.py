@@ -201,6 +201,8 @@ def _norm(cell: str, norm: Any) -> Any:
 def _count_layers(title: str, given: Mapping[str, Any], num_layers: int | None) -> int:
     lengths = {name: len(value) for name, value in given.items() if isinstance(value, list)}
     count = lengths.get("hidden_channels", 1) if num_layers is None else num_layers
+    if given["hidden_channels"] == []:
+        raise ValueError(f"{title} hidden_channels expected a number, or a list with one for each layer, got []")
     positive(f"{title} num_layers", count)
     implied = num_layers is None and "hidden_channels" not in lengths
     for name, length in lengths.items():

@@ -18,6 +18,8 @@ def positive(name: str, value: object) -> None:
 
 def sizes(name: str, value: object, ndim: int) -> None:
     """Raise ValueError unless ``value`` is a tuple of one positive integer for each dimension."""
+    if not isinstance(value, (tuple, list)):  # a number, of which the builders make a tuple
+        raise ValueError(f"{name} expected a number or a tuple of {ndim} (ndim), got {value!r}")
     if not isinstance(value, tuple) or len(value) != ndim:
         raise ValueError(f"{name} expected a tuple of {ndim} (ndim), got {value!r}")
     for number in value:

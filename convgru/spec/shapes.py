@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec, Spec
+from convgru.spec.fields import is_size, positive
 
 Shape = tuple[int, ...]
 
@@ -138,6 +139,23 @@ def state_shapes(spec: Spec, batch: int, size: Sequence[int]) -> tuple[Any, ...]
         shape = (batch, layer.hidden_channels, *pixels)
         entries += [(shape, shape) if layer.cell == "lstm" else shape] * len(spec.directions)
     return tuple(entries)
+
+
+def zero_state_shapes(name: str, spec: Spec, batch: object, size: object) -> tuple[Any, ...]:
+    """``state_shapes`` for ``zero_state`` of the network ``name``, whose arguments are checked.
+
+    Raises ValueError for a batch that is no integer >= 0, and for a size that is not one that the
+    network can read.
+    """
+    if not is_size(batch):
+        raise ValueError(f"{name} zero_state expected a batch that is an integer >= 0, got {batch!r}")
+    if not isinstance(size, Sequence) or isinstance(size, str) or len(size) != spec.ndim:
+        raise ValueError(
+            f"{name} zero_state expected a size of {spec.ndim} numbers (H, W … of the input), got {size!r}"
+        )
+    for number in size:
+        positive(f"{name} zero_state size", number)
+    return state_shapes(spec, cast("int", batch), tuple(size))
 
 
 def context_shapes(spec: NetworkSpec, batch: int, size: Sequence[int]) -> tuple[Shape, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,26 @@ def test_a_wrong_call_says_the_same_everywhere(room, mistake):
         run(**{"x": X, **call})
     assert type(caught.value) is kind
     assert re.search(message, str(caught.value)), caught.value
+
+
+SIZES = {
+    "a number": (2, 8, "expected a size of 2 numbers .*, got 8"),
+    "one dimension": (2, (8,), r"expected a size of 2 numbers .*, got \(8,\)"),
+    "no pixels": (2, (8, 0), "size expected a positive integer, got 0"),
+    "batch": (-1, (8, 8), "expected a batch that is an integer >= 0, got -1"),
+}
+
+
+@pytest.mark.parametrize("mistake", SIZES)
+@pytest.mark.parametrize("room", ["torch", "jax", "mindspore"])
+def test_a_wrong_size_of_a_zero_state_says_the_same_everywhere(room, mistake):
+    if absent := _absent(room):
+        pytest.skip(absent)
+    batch, size, message = SIZES[mistake]
+    net: Any = convgru.build(convgru.init(GRU), room)
+    zero_state = partial(registry.room("jax", "functional").zero_state, GRU) if room == "jax" else net.zero_state
+    with pytest.raises(ValueError, match=f"^ConvGRU zero_state {message}$"):
+        zero_state(batch, size)
 
 
 def _absent(room: str) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -247,3 +249,15 @@ def test_any_shapes_and_hints_are_a_network_or_a_weights_error(data):
     except convgru.WeightsError:
         return
     assert {name: array.shape for name, array in weights.arrays.items()} == convgru.parameter_shapes(weights.spec)
+
+
+def test_what_changes_the_numbers_of_another_systems_network_is_assumed_aloud():
+    """Arrays tell neither tf.contrib's forget_bias nor the dimensions of torch.nn's pixels."""
+    for layout, cell, name, value in (("tf_contrib", "lstm", "forget_bias", 1.0), ("torch.nn", "gru", "ndim", 2)):
+        spec = convgru.network(cell, 2, 3, 1, reset="after" if cell == "gru" else None)
+        arrays = convgru.importers.export(convgru.init(spec), layout)
+        with pytest.warns(UserWarning, match=f"gives {name}={value}"):
+            convgru.adopt(arrays, layout)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            convgru.adopt(arrays, layout, **{name: value})

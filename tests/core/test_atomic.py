@@ -28,6 +28,11 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_folder_that_is_missing_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no/w\.safetensors: there is no folder .*no$"):
+        convgru.write(WEIGHTS, tmp_path / "no" / "w.safetensors")
+
+
 def test_replacing_follows_a_link_and_cleans_up(tmp_path):
     (tmp_path / "real").mkdir()
     target, link = tmp_path / "real" / "w.safetensors", tmp_path / "w.safetensors"

@@ -29,11 +29,11 @@ SPEC_ARGUMENTS = [
     (("gru", 1, 2), {"ndim": True}, ValueError, "ndim expected one of 1, 2, 3, got True"),
     # kernels and dilation
     (("gru", 1, 2, 0), {}, ValueError, "ConvGRU kernel_size expected a positive integer, got 0"),
-    (("gru", 1, 2, 2.5), {}, ValueError, "ConvGRU kernel_size expected a tuple of 2 (ndim), got 2.5"),
+    (("gru", 1, 2, 2.5), {}, ValueError, "ConvGRU kernel_size expected a number or a tuple of 2 (ndim), got 2.5"),
     (("gru", 1, 2, (3,)), {}, ValueError, "ConvGRU kernel_size expected a tuple of 2 (ndim), got (3,)"),
     (("gru", 1, 2, (3, 3, 3)), {}, ValueError, "ConvGRU kernel_size expected a tuple of 2 (ndim), got (3, 3, 3)"),
     (("gru", 1, 2, (3, -1)), {}, ValueError, "ConvGRU kernel_size expected a positive integer, got -1"),
-    (("gru", 1, 2, "3"), {}, ValueError, "ConvGRU kernel_size expected a tuple of 2 (ndim), got '3'"),
+    (("gru", 1, 2, "3"), {}, ValueError, "ConvGRU kernel_size expected a number or a tuple of 2 (ndim), got '3'"),
     (
         ("gru", 1, 2),
         {"recurrent_kernel_size": (3, 0)},
@@ -96,7 +96,7 @@ SPEC_ARGUMENTS = [
         ValueError,
         "ConvGRU expected no recurrent_kernel_size beside updates, which are kernel sizes, got recurrent_kernel_size=3",
     ),
-    (("gru", 1, []), {}, ValueError, "ConvGRU num_layers expected a positive integer, got 0"),
+    (("gru", 1, []), {}, ValueError, "ConvGRU hidden_channels expected a number, or a list with one for each"),
     (("gru", 1, 2, 3, 0), {}, ValueError, "ConvGRU num_layers expected a positive integer, got 0"),
     (("gru", 1, 2, 3, 1.5), {}, ValueError, "ConvGRU num_layers expected a positive integer, got 1.5"),
     # the cells' own
@@ -113,7 +113,7 @@ SPEC_ARGUMENTS = [
     # strides and groups
     (("gru", 1, 2), {"stride": 0}, ValueError, "ConvGRU stride expected a positive integer, got 0"),
     (("gru", 1, 2), {"stride": (2,)}, ValueError, "ConvGRU stride expected a tuple of 2 (ndim), got (2,)"),
-    (("gru", 1, 2), {"recurrent_stride": 1.5}, ValueError, "ConvGRU recurrent_stride expected a tuple of 2"),
+    (("gru", 1, 2), {"recurrent_stride": 1.5}, ValueError, "recurrent_stride expected a number or a tuple of 2"),
     (
         ("gru", 1, [2, 2]),
         {"stride": [2]},

@@ -121,3 +121,12 @@ def test_the_documented_list_is_the_table():
 def test_what_another_system_does_not_have_is_said_once(layout, spec, message):
     with pytest.raises(convgru.WeightsError, match=message):
         importers.export(random_weights(spec), layout)
+
+
+def test_a_file_of_keras_says_what_a_prefix_must_be(tmp_path):
+    """A model's own names of its layers are not those of its file: load_weights would refuse it."""
+    pytest.importorskip("h5py")
+    weights = convgru.init(convgru.network("lstm", 2, 3, padding="valid"))
+    with pytest.raises(convgru.WeightsError, match=r"expected a prefix layers/NAME .*, got 'dec/'"):
+        convgru.write(weights, tmp_path / "o.weights.h5", "keras", prefix="dec")
+    assert not list(tmp_path.iterdir())

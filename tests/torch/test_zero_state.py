@@ -41,7 +41,7 @@ def test_what_is_no_size():
         ValueError, match=r"^ConvGRUCell zero_state expected a batch that is an integer >= 0, got 2\.0$"
     ):
         cell.zero_state(2.0, (6, 5))
-    with pytest.raises(ValueError, match=r"^ConvGRUCell zero_state size expected a tuple of 2"):
+    with pytest.raises(ValueError, match=r"^ConvGRUCell zero_state expected a size of 2 numbers"):
         cell.zero_state(2, (6,))
 
 
