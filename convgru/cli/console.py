@@ -132,7 +132,7 @@ def show_report(report: Report) -> None:
         console.print(f"[red]MISS[/] {escape(failure)}", soft_wrap=True)
     if len(failures) > 20:
         console.print(f"[red]MISS[/] and {len(failures) - 20} more")
-    console.print(_verdict("within budget" if report.ok else f"FAILED: {len(failures)}", report.ok))
+    console.print(_verdict(escape(report.verdict), report.ok), soft_wrap=True)
 
 
 def show_doctor(versions: Mapping[str, str], backends: Mapping[str, Mapping[str, Any]]) -> None:

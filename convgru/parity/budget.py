@@ -23,7 +23,7 @@ TF32_EPS = 2.0**-10
 """Spacing of TensorFloat-32, which has ten bits of mantissa."""
 DEVIATIONS = 4.0
 """The budget in standard deviations of the number that rounding disturbs most."""
-COPIES = 8
+COPIES = 32
 """Number of randomly disturbed runs that the standard deviations are estimated from."""
 NUMBERS = 1 << 22
 """Most numbers in the windows of one convolution, all copies together."""

@@ -71,6 +71,8 @@ def run(
     """
     chosen = list(cases) if cases is not None else case_table.table()
     dtypes = [dtypes] if isinstance(dtypes, str) else dtypes
+    if not dtypes:
+        raise ValueError(f"dtypes expected one or more of {', '.join(map(repr, (*DTYPES, *HALF)))}, got {dtypes!r}")
     if fault is not None and fault not in FAULTS:
         raise ValueError(f"fault expected one of {', '.join(map(repr, FAULTS))}, got {fault!r}")
     if jobs < 1:
@@ -159,5 +161,7 @@ def _settings(
     fault: str | None = None,
 ) -> Settings:
     named = (backends,) if isinstance(backends, str) else None if backends is None else tuple(backends)
+    if named == () and module is None:
+        raise ValueError(f"backends expected one or more names, or None for all that are installed, got {backends!r}")
     folder = None if cache is None else Path(cache)
     return Settings(named, module, device, gradients, fault, tf32, folder)

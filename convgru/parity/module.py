@@ -45,8 +45,11 @@ class Module:
     """
 
     def __init__(self, given: Any, name: str | None = None) -> None:
-        target = given() if isinstance(given, type) else given
         self.name = name or str(getattr(given, "__qualname__", type(given).__qualname__))
+        try:
+            target = given() if isinstance(given, type) else given
+        except SystemExit as stop:  # else the program would end here, perhaps with exit code 0
+            raise ValueError(f"module {self.name}: making an object of it raised SystemExit: {stop}") from stop
         self.run: Callable[..., Any] = getattr(target, "run", target)
         if not callable(self.run):
             raise TypeError(
@@ -131,12 +134,15 @@ def load(path: str) -> Module:
 
     Raises:
         ValueError: the path has another form.
-        ImportError: there is no such package or name.
+        ImportError: there is no such package or name, or importing it fails.
     """
     file, colon, name = path.partition(":")
     if not colon or not file or not name:
         raise ValueError(f"module expected package.module:name, got {path!r}")
-    target: Any = importlib.import_module(file)
+    try:
+        target: Any = importlib.import_module(file)
+    except (Exception, SystemExit) as broken:  # a script's sys.exit() is no end of the comparison
+        raise ImportError(f"module {path}: importing {file} raised {type(broken).__name__}: {broken}") from broken
     for part in name.split("."):
         if not hasattr(target, part):
             raise ImportError(f"module {path}: {file} has no {name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,7 +28,9 @@ class Row:
         leaf: the array of this quantity with the largest ratio of error to budget.
         error: its largest error, relative to max(1, max|reference|).
         budget: the largest error that is allowed.
-        reason: why the error is infinite: another dtype, or a number that is not finite.
+        reason: why it is no agreement whatever the budget: another dtype, a number that is not
+            finite, or ``blind``.
+        blind: whether the budget is so large that a result of zeros would keep within it.
     """
 
     case: str
@@ -40,6 +42,7 @@ class Row:
     error: float
     budget: float
     reason: str = ""
+    blind: bool = False
 
     @property
     def ratio(self) -> float:
@@ -48,13 +51,13 @@ class Row:
 
     @property
     def rank(self) -> float:
-        """The ratio, with infinity for NaN: the key that finds the worst row."""
-        return self.ratio if self.ratio == self.ratio else float("inf")
+        """The ratio, with infinity for NaN and for what cannot be compared: finds the worst row."""
+        return float("inf") if self.blind or self.ratio != self.ratio else self.ratio
 
     @property
     def ok(self) -> bool:
-        """Whether the error is within a finite budget; False for NaN."""
-        return self.error <= self.budget < float("inf")
+        """Whether the error is within a finite budget; False for NaN, and if ``blind``."""
+        return self.error <= self.budget < float("inf") and not self.blind
 
 
 @dataclass
@@ -111,15 +114,16 @@ class Report:
     def failures(self) -> list[str]:
         """List in one sentence each what makes the report fail.
 
-        Errors over their budget, planted faults that were not caught, errors of a user's module,
-        backends that computed some cases of a dtype and refused others, backends asked for by name
-        that compared nothing or not all dtypes, and a run that compared nothing at all.
+        Errors over their budget, budgets that are too large to compare by, planted faults that were
+        not caught, errors of a user's module, backends that computed some cases of a dtype and
+        refused others, backends asked for by name that compared nothing or not all dtypes, and a
+        run that compared nothing at all.
         """
         failures = [
-            f"{r.backend} {r.dtype} {r.case}: {r.quantity} ({r.leaf}) "
-            + (r.reason or f"error {r.error:.3g} over budget {r.budget:.3g}")
-            for r in self.rows
-            if not r.ok
+            f"{row.backend} {row.dtype} {row.case}: {row.quantity} ({row.leaf}) "
+            + (row.reason or f"error {row.error:.3g} over budget {row.budget:.3g}")
+            for row in self.rows
+            if not row.ok
         ]
         failures += [
             f"{c.backend} {c.dtype}: control {c.fault} on {c.case} was not caught (error only {c.ratio:.3g} budgets)"
@@ -145,6 +149,19 @@ class Report:
             )
         return failures
 
+    @property
+    def verdict(self) -> str:
+        """In a few words whether it failed, and how many cases a user's module declined."""
+        failures = len(self.failures())
+        words = [f"FAILED: {failures}" if failures else "within budget"]
+        for name in self.backends:
+            ran = {row.case for row in self.rows if row.backend == name}
+            ran |= _cases_of(name, self.errors)
+            declined = _cases_of(name, self.declined)
+            if declined:
+                words.append(f"{name} ran {len(ran)} of {len(ran | declined)} cases, the others it declined")
+        return "; ".join(words)
+
     def summary(self) -> Iterator[tuple[str, str, str, int, Row]]:
         """Yield (backend, dtype, quantity, number of cases, worst row)."""
         for name in self.backends:
@@ -162,6 +179,12 @@ class Report:
     def to_json(self) -> str:
         """Return the report as JSON text, infinite numbers and NaN as strings."""
         return json.dumps(_plain(self.as_dict()), indent=1, allow_nan=False)
+
+
+def _cases_of(module: str, keys: Iterable[str]) -> set[str]:
+    """Cases of one module in keys "module dtype device case"."""
+    start = f"{module} "
+    return {key.removeprefix(start).split(" ", 2)[2] for key in keys if key.startswith(start)}
 
 
 def _plain(value: Any) -> Any:

@@ -136,6 +136,6 @@ def _rows(report: Report, solution: Solution, runner: Any, name: str, faulty: We
     except UnsupportedError as reason:
         if faulty is None:
             report.declined[f"{key} {solution.case}"] = str(reason)
-    except Exception as broken:  # whatever a user's code does, the other cases are still worth a look
+    except (Exception, SystemExit) as broken:  # whatever a user's code does, go on with the others
         report.errors[f"{key} {solution.case}"] = f"{type(broken).__name__}: {broken}"
     return []

@@ -25,14 +25,24 @@ class Rounding:
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
 
-    def sum(self, value: np.ndarray, squares: np.ndarray, terms: int, extra: float = 0.0) -> np.ndarray:
+    def sum(
+        self,
+        value: np.ndarray,
+        squares: np.ndarray,
+        terms: int,
+        extra: float = 0.0,
+        largest: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Disturb a sum of ``terms`` terms by (extra + √terms/5) eps.
 
-        ``squares`` is the sum of the squares of the terms.
+        ``squares`` is the sum of the squares of the terms, ``largest`` the largest |partial sum|
+        if that is known.
         """
         if not extra and not terms:
             return value
         size = np.maximum(np.sqrt(squares), np.abs(value))
+        if largest is not None:
+            size = np.maximum(size, largest)
         return np.asarray(value + (extra + WALK * sqrt(terms)) * size * self._errors(value.shape))
 
     def result(self, value: np.ndarray) -> np.ndarray:

@@ -20,15 +20,21 @@ from convgru.reference.rounding import Rounding
 from convgru.reference.tape import Adjoint, Tensor
 from convgru.spec.convolution import Convolution
 
+BLOCK = 16
+"""Number of terms of a convolution's sum between two looks at the partial sum."""
 DERIVATIVES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "tanh": lambda a, y: 1 - y * y,
     "sigmoid": lambda a, y: y * (1 - y),
     "relu": lambda a, y: np.where(a <= 0, 0.0, 1.0),
     "leaky_relu": lambda a, y: np.where(a <= 0, 0.01, 1.0),
-    "hard_sigmoid": lambda a, y: np.where((y <= 0) | (y >= 1), 0.0, 1 / 6),
-    "hard_sigmoid_0.2": lambda a, y: np.where((y <= 0) | (y >= 1), 0.0, 0.2),
+    "hard_sigmoid": lambda a, y: np.where(np.abs(a) >= 3.0, 0.0, 1 / 6),
+    "hard_sigmoid_0.2": lambda a, y: np.where(np.abs(a) >= 2.5, 0.0, 0.2),
 }
-"""Derivatives of the activations, from argument and result."""
+"""Derivatives of the activations, from argument and result.
+
+On which side of a kink a number lies only the argument says: a clipped result of 1 that rounding
+disturbs would seem to lie below it.
+"""
 
 
 class TapedOps:
@@ -53,7 +59,8 @@ class TapedOps:
         columns = view.columns(x.value)
         product = columns @ across
         if self.rounding is not None:
-            product = self.rounding.sum(product, columns**2 @ across**2, columns.shape[-1], 1.0)
+            largest = _largest_partial_sum(columns, across)
+            product = self.rounding.sum(product, columns**2 @ across**2, columns.shape[-1], 1.0, largest)
 
         def to_input(adjoint: Adjoint) -> Adjoint:
             rows, back = view.rows(adjoint.value), across.swapaxes(-1, -2)
@@ -128,6 +135,16 @@ class TapedOps:
         return Tensor(
             self.rounding.result(state.value), [(state, lambda adjoint: adjoint._replace(terms=0))], extra=1.0
         )
+
+
+def _largest_partial_sum(columns: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Largest |partial sum| of ``columns @ across``, looked at after each ``BLOCK`` terms."""
+    partial = largest = np.zeros(())
+    for start in range(0, columns.shape[-1], BLOCK):
+        terms = slice(start, start + BLOCK)
+        partial = partial + columns[..., terms] @ across[..., terms, :]
+        largest = np.maximum(largest, np.abs(partial))
+    return largest
 
 
 class _Windows:

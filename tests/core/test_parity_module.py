@@ -79,6 +79,8 @@ def test_cases_are_declined_with_their_reason():
     assert reasons >= {"one layer of ConvGRU in one dimension is all there is", "only_frames takes no lengths"}
     assert "only_frames float64 cpu lstm-lengths" in report.declined
     assert {control.case for control in report.controls} == {"gru-before-1d"}
+    ran = f"only_frames ran 1 of {len(some)} cases, the others it declined"
+    assert report.verdict == f"within budget; {ran}"
 
 
 def test_a_module_that_declines_everything_fails():
@@ -103,6 +105,8 @@ def test_a_wrong_module_fails(monkeypatch):
         (lambda spec, arrays, x, state: x, "expected run to return (output, state), got ndarray"),
         (lambda spec, arrays, x, state: (x, ()), "expected a state of 1"),
         (lambda spec, arrays, x, state: 1 / 0, "ZeroDivisionError"),
+        (lambda spec, arrays, x, state: sys.exit(0), "SystemExit: 0"),
+        (lambda spec, arrays, x, state: (x.tolist(), state), "output of output: expected a NumPy array, got list"),
         (lambda spec, arrays, x, state: (x[:1], state), "output of output: expected shape"),
     ],
 )
@@ -118,6 +122,27 @@ def test_float32_does_not_pose_as_float64():
 
     assert parity.run(SMALL[:2], module=coarse, dtypes="float32", controls=False).ok
     assert not parity.run(SMALL[:2], module=coarse, dtypes="float64", controls=False).ok
+
+
+class Agreeable(np.ndarray):
+    """An array from which everything differs by zero."""
+
+    def __array_ufunc__(self, function, method, *inputs, **options):
+        plain = [np.asarray(each) for each in inputs]
+        return 0 * getattr(function, method)(*plain, **options)
+
+    def astype(self, *arguments, **options):
+        return self
+
+
+def test_a_kind_of_array_of_ones_own_is_compared_by_its_numbers():
+    def off(spec, arrays, x, state, **call):
+        y, final = right(spec, arrays, x, state, **call)
+        return (y + 1).view(Agreeable), final
+
+    rows = [row for row in parity.run(SMALL[:1], module=off, controls=False).rows if row.quantity == "output"]
+    assert rows
+    assert not any(row.ok for row in rows)
 
 
 def test_a_module_beside_backends_and_on_given_weights(monkeypatch):
@@ -141,6 +166,14 @@ def test_where_a_module_is_found(tmp_path, monkeypatch):
     sys.modules.pop("mine_for_parity")
 
 
+@pytest.mark.parametrize("code", ["import sys; sys.exit(0)", "1 / 0"])
+def test_a_module_that_cannot_be_imported(tmp_path, monkeypatch, code):
+    (tmp_path / "script_for_parity.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match="module script_for_parity:run: importing script_for_parity raised "):
+        parity.run(SMALL[:1], module="script_for_parity:run")
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
@@ -149,6 +182,7 @@ def test_where_a_module_is_found(tmp_path, monkeypatch):
         ("no_such_package:run", ImportError, "no_such_package"),
         ("convgru.parity:DTYPES", TypeError, "expected a function run"),
         (3, TypeError, "expected a function run"),
+        (type("Ends", (Differentiable,), {"__init__": lambda self: sys.exit(0)}), ValueError, "raised SystemExit: 0"),
         (type("Odd", (Differentiable,), {"tensors": "lists"}), ValueError, "tensors expected one of"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,8 +12,6 @@ from convgru.calls import Extras
 from convgru.initialization import init
 from convgru.parity import cases, tasks
 from convgru.parity import table as case_table
-from convgru.parity.budget import budget, error
-from convgru.parity.cases import Case
 from convgru.parity.faults import CONTROLS, FAULTS, plant
 from convgru.spec import forecaster, network
 from convgru.spec.shapes import nest_state, state_leaves
@@ -183,36 +182,44 @@ def test_compare_takes_given_input(backend):
         parity.compare(weights, np.zeros((2, 1, 3, 4, 4)))
 
 
-def test_budgets_grow_with_the_weights():
-    spec = network("gru", 4, 8, 3)
-    problems = [cases.problem(Case("scaled", spec, (5, 5), time=4, scale=scale), "float32") for scale in (1, 2, 4)]
-    budgets = [budget(problem, gradients=True) for problem in problems]
-    sizes = [found.forward for found in budgets]
-    assert sizes == sorted(sizes)
-    assert sizes[0] >= 4 * 2.0**-23
-    slopes = [found.gradients["state.0.h"] for found in budgets]
-    assert slopes == sorted(slopes)
+ZERO = Exact(lambda name, array: 0 * array)
+BLIND = r"too ill-conditioned to compare \(budget .*, largest number .*\)"
 
 
-def test_half_precision_has_a_fixed_budget():
-    for dtype, eps in (("float16", 2.0**-10), ("bfloat16", 2.0**-7)):
-        allowed = budget(cases.problem(SMALL[0], dtype), gradients=True)
-        assert allowed.forward == 4 * eps
-        assert set(allowed.gradients.values()) == {16 * eps}
+@pytest.mark.parametrize(
+    ("scale", "time", "x", "blind"),
+    [(30.0, 30, 1.0, {"output", "state", "gradient"}), (1e-4, 3, 1e-3, {"output", "state"})],
+    ids=["large", "small"],
+)
+def test_what_zeros_would_pass_is_not_compared(backend, scale, time, x, blind):
+    """Neither the right numbers nor zeros pass where the budget exceeds the numbers."""
+    backend(ZERO)
+    spec = network("gru", 2, 3)
+    weights = init(spec, 0, "float32")
+    weights = Weights(spec, {name: (scale * array).astype(np.float32) for name, array in weights.arrays.items()})
+    frames = x * np.random.default_rng(0).standard_normal((time, 1, 2, 4, 4))
+    for exact in (ZERO, Exact()):
+        backend(exact)
+        report = parity.compare(weights, frames)
+        assert {row.quantity for row in report.rows if row.blind} >= blind
+        failures = " ".join(report.failures())
+        assert re.search(rf"output \(output\) {BLIND}", failures)
+        assert re.search(BLIND, parity.compare(weights, frames, gradients=False).failures()[0])
+    assert not any(row.blind for row in parity.compare(weights, frames, tf32=True).rows)
+    json.loads(report.to_json())
 
 
-def test_tf32_widens_the_budget_of_float32_alone():
-    for dtype, wider in (("float32", 2.0**13), ("float64", 1)):
-        problem = cases.problem(SMALL[0], dtype)
-        assert budget(problem, tf32=True).forward == pytest.approx(wider * budget(problem).forward)
-
-
-def test_error_is_relative_to_the_largest_number():
-    assert error(np.array([100.5]), np.array([100.0])) == 0.005
-    assert error(np.array([0.5]), np.array([0.25])) == 0.25
-    assert error(np.array([np.nan]), np.array([1.0])) == float("inf")
-    with pytest.raises(ValueError, match="expected shape"):
-        error(np.zeros(2), np.zeros(3))
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dtypes": ()}, "dtypes expected one or more of 'float32', 'float64', 'float16', 'bfloat16', got"),
+        ({"backends": []}, "backends expected one or more names, or None for all that are installed, got"),
+    ],
+)
+def test_a_run_over_nothing_is_refused(backend, arguments, message):
+    backend(Exact())
+    with pytest.raises(ValueError, match=message):
+        parity.run(SMALL[:1], **arguments)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
