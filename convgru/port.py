@@ -43,7 +43,8 @@ def build(weights: Weights, backend: str, **options: Any) -> Any:
     spec = weights.spec
     if options.get("cell") and (isinstance(spec, ForecasterSpec) or spec != NetworkSpec(spec.layers[:1])):
         raise ValueError(
-            f'convgru.build(..., "{backend}", cell=True) expected a network of one layer in one direction, got {spec}'
+            f'convgru.build(..., "{backend}", cell=True) expected a network of one layer in one direction, without '
+            f"dropout or zoneout, which a cell does not have, got {spec}"
         )
     return make(weights, **options)
 

@@ -82,7 +82,8 @@ def build(weights: Weights, *, batch_first: bool = False, cell: bool = False) ->
             )
         if isinstance(spec, ForecasterSpec) or spec != NetworkSpec(spec.layers[:1]):
             raise ValueError(
-                f'convgru.build(..., "mindspore", cell=True) expected a network of one layer in one direction, got {spec}'
+                f'convgru.build(..., "mindspore", cell=True) expected a network of one layer in one direction, without '
+                f"dropout or zoneout, which a cell does not have, got {spec}"
             )
         return CELLS[spec.cell].from_spec(spec, weights=weights)
     if isinstance(spec, ForecasterSpec):

@@ -21,6 +21,7 @@ from convgru_torch.cell_base import Cell
 from convgru_torch.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.compat.base import DropIn
 from convgru_torch.forecaster import Forecaster
+from convgru_torch.layers import Layer
 from convgru_torch.numpy_bridge import TORCH_DTYPES, to_numpy, to_tensor
 from convgru_torch.parameters import LayerModule, SpecModule
 from convgru_torch.parametrized import compute_hooked_weights, evaluation
@@ -108,14 +109,26 @@ def build(weights: Weights, *, batch_first: bool = False, cell: bool = False, de
         batch_first: sequences are (B, T, C, *S) instead of (T, B, C, *S).
         cell: make a bare cell (ConvGRUCell …) of a network of one layer in one direction.
         device: of the parameters; None means torch's default.
+
+    Raises:
+        UnsupportedError: for a device that is not there.
+        ValueError: for ``cell=True`` with a network that is more than a cell.
     """
     options: dict[str, Any] = {"device": "meta", "dtype": TORCH_DTYPES[str(weights.dtype)]}
     net = (_cell if cell else module_of)(weights.spec, batch_first=batch_first, **options)
     target = torch.get_default_device() if device is None else device
+    try:
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError):  # torch's two ways to say so
+        raise _no_device(target) from None
     prefix = layer_prefix(0) if cell else ""
     state = {name.removeprefix(prefix): to_tensor(array, target) for name, array in weights.arrays.items()}
     net.load_state_dict(state, strict=True, assign=True)
     return net
+
+
+def _no_device(device: object) -> UnsupportedError:
+    return UnsupportedError(f"PyTorch has no device {str(device)!r} here: only {', '.join(devices())}")
 
 
 def _cell(spec: Spec, *, batch_first: bool, **options: Any) -> Any:
@@ -124,7 +137,8 @@ def _cell(spec: Spec, *, batch_first: bool, **options: Any) -> Any:
         raise ValueError('convgru.build(..., "torch", cell=True) has no batch_first: a cell takes one frame a call')
     if isinstance(spec, ForecasterSpec) or spec != NetworkSpec(spec.layers[:1]):
         raise ValueError(
-            f'convgru.build(..., "torch", cell=True) expected a network of one layer in one direction, got {spec}'
+            f'convgru.build(..., "torch", cell=True) expected a network of one layer in one direction, without '
+            f"dropout or zoneout, which a cell does not have, got {spec}"
         )
     return CELLS[spec.cell].from_spec(spec, **options)
 
@@ -138,11 +152,19 @@ def extract(net: nn.Module) -> Weights:
 
     Raises:
         TypeError: for any other module.
-        WeightsError: for numbers that are not finite, or a module on the meta device.
+        ValueError: for a part that was replaced by what the module's spec does not say.
+        WeightsError: for numbers that are not finite, a module on the meta device, or a layer
+            with zoneout or of the backward direction.
     """
     net = unwrapped(net)
     if not isinstance(net, (SpecModule, DropIn)):
         raise TypeError(f"expected a module of convgru.torch, got {type(net).__module__}.{type(net).__qualname__}")
+    if isinstance(net, Layer) and (net.reverse or net.zoneout):
+        option = "reverse=True" if net.reverse else f"zoneout={net.zoneout}"
+        raise WeightsError(
+            f"extract expected a network, got one of its layers with {option}, which weights of one layer do not tell: "
+            "extract the network"
+        )
     meta = next((name for name, tensor in net.named_parameters() if tensor.is_meta), None)
     if meta is not None:
         raise WeightsError(
@@ -169,7 +191,9 @@ def load(net: Any, weights: Weights) -> None:
     if isinstance(net, DropIn):
         raise TypeError(f"load expected a module of convgru.torch, got the drop-in {name}: use its load_state_dict")
     prefix = layer_prefix(0) if isinstance(net, LayerModule) else ""
-    parameters = {prefix + name_inside(short): parameter for short, parameter in net.named_parameters()}
+    parameters = {
+        prefix + name_inside(short): parameter for short, parameter in net.named_parameters(remove_duplicate=False)
+    }
     held = {n: (tuple(p.shape), str(p.dtype).removeprefix("torch.")) for n, p in parameters.items()}
     weights.check_fit(name, net.spec, held)
     for n, p in parameters.items():
@@ -178,10 +202,20 @@ def load(net: Any, weights: Weights) -> None:
                 "is on the meta device: to_empty(device=...)" if p.is_meta else "is sharded: load before fully_shard"
             )
             raise WeightsError(f"{name}: {n} expected numbers in this process, but {where}")
+    _check_ties(name, parameters, weights)
     tensors = {n: to_tensor(array, parameters[n].device) for n, array in weights.arrays.items()}
     with torch.no_grad():
         for n, tensor in tensors.items():
             parameters[n].copy_(tensor)
+
+
+def _check_ties(owner: str, parameters: Mapping[str, Tensor], weights: Weights) -> None:
+    """Raise WeightsError where the weights have two arrays that differ for one tied parameter."""
+    names: dict[int, str] = {}
+    for name, array in weights.arrays.items():
+        first = names.setdefault(id(parameters[name]), name)
+        if array.tobytes() != weights.arrays[first].tobytes():
+            raise WeightsError(f"{owner}: {first} and {name} are one parameter, the weights have different numbers")
 
 
 def execute(
@@ -196,7 +230,7 @@ def execute(
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
     """Run the public module on arrays: output, final state, gradients; see ``registry.Backend``."""
     if device not in devices():
-        raise UnsupportedError(f"PyTorch has no device {device!r} here: only {', '.join(devices())}")
+        raise _no_device(device)
     net, spec, extras = build(weights, device=device).eval(), weights.spec, extras or Extras()
     arrays = {"x": x, **({} if state is None else dict(state_leaves(spec, state))), **extras.leaves()}
     leaves = {n: to_tensor(a, device).requires_grad_(cotangents is not None) for n, a in arrays.items()}

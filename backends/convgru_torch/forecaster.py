@@ -131,6 +131,7 @@ class Forecaster(SpecModule):
         arrays: dict[str, Tensor] = self.encoder.arrays(prefix + "encoder.")
         if self.spec.decoder is not None:
             arrays.update(self.decoder.arrays(prefix + "decoder."))
+        self._check_readout()
         assert self.readout.bias is not None
         return {**arrays, prefix + "readout.weight": self.readout.weight, prefix + "readout.bias": self.readout.bias}
 
@@ -209,10 +210,24 @@ class Forecaster(SpecModule):
 
     def _predict(self, x: Tensor, steps: int, state: State | None, layout: str, **options: Any) -> tuple[Tensor, State]:
         """Call encoder, decoder and readout."""
+        self._check_readout()
         decoder = None if self.spec.decoder is None else self.decoder
         networks = Networks(self.encoder, decoder, self.readout, precision_of(self))
         options |= {"layout": layout, "training": self.training}
         return predict(type(self).__name__, self.spec, networks, x, steps, state, **options)
+
+    def _check_readout(self) -> None:
+        """Raise ValueError for a readout that a user has replaced by what the spec does not say."""
+        readout, ones = self.readout, (1,) * self.spec.ndim
+        if not isinstance(readout, nn.modules.conv._ConvNd):  # a wrapper, or quantised
+            return
+        got = (readout.in_channels, readout.out_channels, readout.kernel_size, readout.stride, readout.groups)
+        expected = (self.spec.encoder.out_channels, self.spec.encoder.in_channels, ones, ones, 1)
+        if got != expected or readout.padding not in ((0,) * self.spec.ndim, "same", "valid") or readout.bias is None:
+            raise ValueError(
+                f"{type(self).__name__} readout expected a convolution from {expected[0]} to {expected[1]} channels with "
+                f"a kernel of 1 and a bias, got {readout}"
+            )
 
     def extra_repr(self) -> str:
         """The arguments that made this forecaster, defaults left out."""

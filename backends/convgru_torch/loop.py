@@ -75,6 +75,8 @@ def run_network(
         for d, layer in enumerate(directions):
             entry = len(final)
             options = _masks_of(spec, entry, masks)
+            h = state[entry][0] if isinstance(state[entry], (tuple, list)) else state[entry]
+            expected = h.shape if last else (*x.shape[:1], *h.shape)
             sequences[d], new = layer(
                 sequences[d],
                 state[entry],
@@ -83,7 +85,8 @@ def run_network(
                 last_only=last,
                 **options,
             )
-            final.append(new)
+            _check_output(spec, index, spec.directions[d], sequences[d], expected)
+            final.append(tuple(new) if isinstance(new, list) else new)
         if spec.bidirectional == "layer":
             sequences = [_merged(spec, sequences, last)]
         if all_layers or top:
@@ -92,6 +95,16 @@ def run_network(
         if not top:
             sequences = _dropped(spec, index, sequences, masks)
     return outputs, final
+
+
+def _check_output(spec: NetworkSpec, index: int, direction: str, y: Any, expected: Sequence[int]) -> None:
+    """Raise ValueError for a layer's output of another shape, which a hook may have returned."""
+    shape = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+    if shape != tuple(expected):
+        name = f"{spec.title} {layer_prefix(index, direction)[:-1]}"
+        raise ValueError(
+            f"{name} expected an output of shape {tuple(expected)} of the layer and its hooks, got {shape}"
+        )
 
 
 def _masks_of(spec: NetworkSpec, entry: int, masks: Masks) -> dict[str, Any]:

@@ -215,7 +215,11 @@ def _a_parameter(module: nn.Module) -> Tensor:
             return array
     # A replica of DataParallel holds plain tensors in the place of parameters.
     holders = (holder for holder in module.modules() if isinstance(holder, (LayerModule, Update)))
-    return next(a for holder in holders for a in vars(holder).values() if isinstance(a, Tensor))
+    tensor = next((a for holder in holders for a in vars(holder).values() if isinstance(a, Tensor)), None)
+    if tensor is None:
+        dtypes = ", ".join(sorted({str(a.dtype).removeprefix("torch.") for a in module.parameters()})) or "none"
+        raise TypeError(f"{type(module).__name__} expected parameters of a real floating dtype, got {dtypes}")
+    return tensor
 
 
 def _register_parameters(module: nn.Module, cell: CellSpec, device: Any, dtype: torch.dtype | None) -> None:

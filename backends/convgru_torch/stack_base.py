@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from convgru.spec import NetworkSpec, network
-from convgru.spec.describe import arguments
+from convgru.spec.describe import arguments, title
 from convgru.spec.fields import flag
 from convgru.spec.shapes import layer_prefix
 from convgru_torch import hub
@@ -73,8 +73,32 @@ class Stack(SpecModule):
         return [layer for directions in self._directions() for layer in directions]
 
     def _directions(self) -> list[list[Layer]]:
-        """The directions of each layer, which a user may have wrapped."""
-        return [[layer[d] for d in self.spec.directions] for layer in self.layers]  # type: ignore[index]
+        """The directions of each layer, which a user may have wrapped.
+
+        Raises ValueError for one that a user has replaced by what the spec does not say.
+        """
+        layers = [[layer[d] for d in self.spec.directions] for layer in self.layers]  # type: ignore[index]
+        for index, directions in enumerate(layers):
+            for direction, layer in zip(self.spec.directions, directions, strict=True):
+                self._check_layer(index, direction, layer)
+        return layers
+
+    def _check_layer(self, index: int, direction: str, layer: Any) -> None:
+        """Raise ValueError for a layer that computes something else than the spec says."""
+        spec = getattr(layer, "spec", None)
+        if spec is None:  # a wrapper that shows nothing of what is inside
+            return
+        cell, name = self.spec.layers[index], f"{type(self).__name__} {layer_prefix(index, direction)[:-1]}"
+        if spec.layers[0] is not cell and spec.layers[0] != cell:
+            raise ValueError(
+                f"{name} expected the layer of the network's spec, {title(NetworkSpec((cell,)))}, got {title(spec)}: "
+                "make the network anew from the spec that it is to have"
+            )
+        for option, expected in (("reverse", direction == "bwd"), ("zoneout", self.spec.zoneout)):
+            if getattr(layer, option, expected) != expected:
+                raise ValueError(
+                    f"{name} expected {option}={expected!r}, got a layer of {option}={getattr(layer, option)!r}"
+                )
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
         """Map canonical names to the tensors that a call would use, parametrized or hooked."""

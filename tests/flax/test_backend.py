@@ -81,7 +81,7 @@ def test_build_a_cell(weights):
     with pytest.raises(ValueError, match=r"cell=True\) has no time_major: a cell takes one frame"):
         backend.build(given, cell=True, time_major=True)
     for name in ("gru", "forecaster"):
-        with pytest.raises(ValueError, match=r"cell=True\) expected a network of one layer in one direction, got"):
+        with pytest.raises(ValueError, match=r"cell=True\) expected a network of one layer in one direction, without"):
             convgru.build(weights(SPECS[name]), "flax", cell=True)
 
 

@@ -165,7 +165,7 @@ def test_build_makes_a_bare_cell(make: Any, eps_off: Any) -> None:
     assert type(cell) is cm.ConvGRUCell
     assert eps_off(cell(made.tensors[0][0], made.tensors[1][0]), made.y[0]) < 15
     for spec, options, sentence in (
-        (network("gru", 2, [3, 3]), {}, "expected a network of one layer in one direction, got network"),
+        (network("gru", 2, [3, 3]), {}, "expected a network of one layer in one direction, without dropout"),
         (network("gru", 2, 3), {"batch_first": True}, "has no batch_first: a cell takes one frame a call"),
     ):
         with pytest.raises(ValueError, match=sentence):

@@ -33,13 +33,15 @@ NO_CELL = {
     "two layers": convgru.network("gru", 2, [3, 4]),
     "both ways": convgru.network("gru", 2, 3, bidirectional=True),
     "zoneout": convgru.network("lstm", 2, 3, zoneout=0.1),
+    "recurrent dropout": convgru.network("gru", 2, 3, recurrent_dropout=0.1),
     "forecaster": convgru.forecaster("gru", 1, 3),
 }
 
 
 @pytest.mark.parametrize("name", NO_CELL)
 def test_what_is_more_than_a_cell(name):
-    with pytest.raises(ValueError, match=r'"torch", cell=True\) expected a network of one layer in one direction, got'):
+    said = r'"torch", cell=True\) expected a network of one layer in one direction, without dropout or zoneout, which'
+    with pytest.raises(ValueError, match=said):
         convgru.build(convgru.init(NO_CELL[name]), "torch", cell=True)
 
 

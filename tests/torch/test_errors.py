@@ -230,10 +230,26 @@ CALLS = {
         TypeError,
         "expected a module of convgru.torch, got torch.nn.modules.rnn.GRU",
     ),
+    "a network of complex numbers": (
+        lambda: gru().to(torch.complex64)(X),
+        TypeError,
+        "ConvGRU expected parameters of a real floating dtype, got complex64",
+    ),
+    "a device of another build": (
+        lambda: backend.build(convgru.init(gru().spec), device="cuda:99"),
+        convgru.UnsupportedError,
+        "PyTorch has no device 'cuda:99' here: only cpu",
+    ),
+    "no device of torch": (
+        lambda: backend.build(convgru.init(gru().spec), device="gpu0"),
+        convgru.UnsupportedError,
+        "PyTorch has no device 'gpu0' here: only cpu",
+    ),
     "an option": (lambda: backend.build(convgru.init(gru().spec), time_major=True), TypeError, "time_major"),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Complex modules are a new feature")
 @pytest.mark.parametrize("name", CALLS)
 def test_message(name):
     call, kind, message = CALLS[name]

@@ -6,6 +6,7 @@ from torch import distributed, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 import convgru
+from convgru import WeightsError
 from convgru.torch import ConvGRU, ConvLSTMCell, Forecaster
 from convgru.torch.compat.convlstm_pytorch import ConvLSTM as DropIn
 
@@ -55,3 +56,70 @@ def test_what_is_wrapped_must_be_ours():
     for other in (nn.Conv2d(1, 1, 1), nn.DataParallel(nn.Conv2d(1, 1, 1)), torch.compile(nn.Conv2d(1, 1, 1))):
         with pytest.raises(TypeError, match=r"expected a network of convgru\.torch"):
             convgru.extract(other)
+
+
+def replaced(**options):
+    net = ConvGRU(2, 3)
+    net.layers[0]["fwd"] = ConvGRU(2, 3, **options).layers[0]["fwd"]
+    return net
+
+
+def turned():
+    net = ConvGRU(2, 3, bidirectional=True)
+    net.layers[0]["fwd"] = net.layers[0]["bwd"]
+    return net
+
+
+def with_readout(**options):
+    net = Forecaster("gru", 2, 3)
+    net.readout = nn.Conv2d(3, 2, **options)
+    return net
+
+
+# A part that computes something else than the spec, which files and other frameworks would take.
+REPLACED = {
+    "dilation": (lambda: replaced(dilation=2), r"layers\.0\.fwd expected the layer of .*, got .*dilation=2"),
+    "zoneout": (lambda: replaced(zoneout=0.5), r"layers\.0\.fwd expected zoneout=0\.0, got a layer of zoneout=0\.5"),
+    "direction": (turned, r"layers\.0\.fwd expected reverse=False, got a layer of reverse=True"),
+    "readout without bias": (lambda: with_readout(kernel_size=1, bias=False), "readout expected .* a bias, got Conv2d"),
+    "readout's kernel": (
+        lambda: with_readout(kernel_size=3, padding=1),
+        "readout expected .* kernel of 1 .*, got Conv",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_a_replaced_part_is_refused_by_call_and_extract(name):
+    make, message = REPLACED[name]
+    net, x = make(), torch.randn(3, 2, 2, 4, 4)
+    with pytest.raises(ValueError, match=message):
+        net(x, 2) if isinstance(net, Forecaster) else net(x)
+    with pytest.raises(ValueError, match=message):
+        convgru.extract(net)
+
+
+def test_a_replaced_layer_of_the_same_spec():
+    net, other = ConvGRU(2, 3), ConvGRU(2, 3)
+    net.layers[0]["fwd"] = other.layers[0]["fwd"]
+    assert convgru.extract(net).equal(convgru.extract(other))
+
+
+@pytest.mark.parametrize("option", [{"zoneout": 0.1}, {"bidirectional": True}], ids=str)
+def test_a_layer_that_weights_of_one_layer_do_not_tell(option):
+    net = ConvGRU(2, 3, **option)
+    with pytest.raises(WeightsError, match=r"got one of its layers with (zoneout=0\.1|reverse=True), which"):
+        convgru.extract(net.layers[0][net.spec.directions[-1]])
+
+
+def test_tied_layers():
+    net, other = ConvGRU(3, 3, num_layers=2), ConvGRU(3, 3, num_layers=2)
+    for each in (net, other):
+        each.layers[1] = each.layers[0]
+    convgru.load(net, convgru.extract(other))
+    assert convgru.extract(net).equal(convgru.extract(other))
+    with pytest.raises(
+        WeightsError, match=r"fwd\.weight_ih and layers\.1\.fwd\.weight_ih are one parameter, the weights"
+    ):
+        convgru.load(net, convgru.extract(ConvGRU(3, 3, num_layers=2)))
+    assert convgru.extract(net).equal(convgru.extract(other))

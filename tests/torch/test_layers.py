@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import convgru
-from convgru.torch import ConvGRU, ConvGRUCell, Forecaster
+from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, Forecaster
 
 WEIGHT_HOOKS = {
     "weight_norm": lambda module: torch.nn.utils.weight_norm(module, "weight_hh"),
@@ -235,3 +235,31 @@ def test_layers_are_copied_and_pickled(name):
     net, x = NETS[name]().eval(), x_of()
     for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         same(call(other, x), call(net, x))
+
+
+HOOKS = {
+    "fewer frames": lambda y: y[1:],
+    "fewer channels": lambda y: y[:, :, :-1],
+    "one image": lambda y: y[..., :1],
+    "no tensor": lambda y: None,
+}
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_hook_that_returns_another_shape_is_refused(name):
+    net = ConvGRU(2, [3, 2])
+    net.layers[1]["fwd"].register_forward_hook(lambda module, args, out: (HOOKS[name](out[0]), out[1]))
+    with pytest.raises(
+        ValueError, match=r"ConvGRU layers\.1\.fwd expected an output of shape \(3, 2, 2, 4, 4\) .*, got"
+    ):
+        net(torch.randn(3, 2, 2, 4, 4))
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 2, 4, 4), (3, 2, 4, 4)], ids=["batched", "unbatched"])
+def test_a_hook_may_return_the_state_as_a_list(shape):
+    net, x = ConvLSTM(2, 3), torch.randn(shape)
+    y, ((h, c),) = net(x)
+    net.layers[0]["fwd"].register_forward_hook(lambda module, args, out: [out[0], list(out[1])])
+    got, (state,) = net(x)
+    assert type(state) is tuple
+    same((got, *state), (y, h, c))
