@@ -20,6 +20,7 @@ from convgru.formats import hub, keras, npz, safetensors
 from convgru.formats.contents import Contents
 from convgru.importers import adopt_with_assumptions, export, specless
 from convgru.spec import Spec
+from convgru.spec.shapes import layer_prefix
 from convgru.weights import Weights
 
 OURS = {".safetensors": "convgru's own format"}
@@ -143,9 +144,15 @@ def contents(path: str | os.PathLike[str]) -> Contents:
     held = _arrays_in(where).unwrapped()
     # Beside the files of a Hub folder a config may stand; it is read only for a network of ours
     # without its spec.
-    if held.specs or where.suffix.lower() not in (".safetensors", ".bin") or not specless.prefixes(held.arrays):
+    if held.specs or where.suffix.lower() not in (".safetensors", ".bin"):
         return held
-    return replace(held, config=hub.config_beside(where))
+    is_cell = specless.is_bare_cell(held.arrays)
+    if not is_cell and not specless.prefixes(held.arrays):
+        return held
+    config = hub.config_beside(where)
+    if is_cell and config is not None:  # the network of that layer alone
+        held = replace(held, arrays={layer_prefix(0) + name: array for name, array in held.arrays.items()})
+    return replace(held, config=config)
 
 
 def _arrays_in(path: Path) -> Contents:
@@ -161,6 +168,7 @@ def _arrays_in(path: Path) -> Contents:
         raise WeightsError(f"{path}: expected a suffix of {', '.join(SUFFIXES)}, got {suffix or 'none'!r}")
     path.stat()  # OSError if there is no such file, whatever the framework's own loader makes of that
     if path.is_dir():
+        _require_orbax(path)
         return registry.checkpoints("flax").contents(path)
     if not path.is_file():
         raise WeightsError(f"{path}: expected a file, got something else (a pipe or a device)")
@@ -170,6 +178,19 @@ def _arrays_in(path: Path) -> Contents:
             owner = "torch" if file.read(4).startswith(TORCH) else "mindspore"
             file.seek(0)
         return registry.checkpoints(owner).contents(path, file)
+
+
+def _require_orbax(folder: Path) -> None:
+    """Raise WeightsError, before a framework is imported, for a folder that is no checkpoint."""
+    # A manager's folder holds the steps' folders, and these the items'.
+    if any(any(folder.glob(below + mark)) for below in ("", "*/", "*/*/") for mark in ORBAX):
+        return
+    index = folder / "model.safetensors.index.json"
+    sharded = f"; {index.name} says that the weights are in several files, which convgru does not join"
+    raise WeightsError(
+        f"{folder}: not a folder of orbax or of the Hugging Face Hub: expected one of "
+        f"{', '.join((*ORBAX, *hub.WEIGHTS))}, got none{sharded if index.is_file() else ''}"
+    )
 
 
 def write(

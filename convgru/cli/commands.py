@@ -25,7 +25,7 @@ from convgru.spec.shapes import count_parameters
 
 def inspect(args: argparse.Namespace) -> int:
     """Print what networks a file holds; of one network also the arrays."""
-    survey = inspection.inspect(args.file, args.layout, prefix=args.prefix, **dict(args.hint))
+    survey = conversion.Source(args.layout, args.prefix, dict(args.hint)).survey(args.file)
     if publish(args, json.dumps(_described(survey), indent=1)):
         from convgru.cli import console
 

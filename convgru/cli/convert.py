@@ -53,9 +53,17 @@ class Source:
     prefix: str | None = None
     hints: Mapping[str, Any] = field(default_factory=dict)
 
+    def survey(self, path: Path) -> inspection.Survey:
+        """List the networks in a file. Raises WeightsError, with the command line's advice."""
+        try:
+            return inspection.inspect(path, self.layout, prefix=self.prefix, **self.hints)
+        except WeightsError as error:
+            advice = str(error).replace(importers.specless.ADVICE, importers.specless.ADVICE_OF_COMMANDS)
+            raise WeightsError(advice) from None
+
     def read(self, path: Path) -> tuple[Weights, Mapping[str, Any]]:
         """Return the weights in a file, and the assumed arguments. Raises WeightsError."""
-        survey = inspection.inspect(path, self.layout, prefix=self.prefix, **self.hints)
+        survey = self.survey(path)
         if survey.weights is None:
             raise WeightsError(f"{path}: {survey.ambiguity}")
         return survey.weights, survey.chosen.assumed if survey.chosen else {}

@@ -19,9 +19,15 @@ from convgru.spec.shapes import layer_prefix
 LAYOUT = "convgru"
 """The name under which this layout is asked for: it is never chosen without being named."""
 ADVICE = (
-    f"the arrays have convgru's names, but the file does not hold the spec that belongs to them: spec=… gives it; "
+    f"the arrays have convgru's names, but come without the spec that belongs to them: spec=… gives it; "
     f"layout={LAYOUT!r} derives it from the shapes, hints (arguments of convgru.network), and defaults that are reported"
 )
+ADVICE_OF_COMMANDS = (
+    "the arrays have convgru's names, but the file does not hold the spec that belongs to them: "
+    f"--layout {LAYOUT} derives it from the shapes, --hint NAME=VALUE (arguments of convgru.network), and defaults "
+    "that are reported"
+)
+"""The same on the command line, which has options for arguments."""
 CELLS = {1: "rnn", 3: "gru", 4: "lstm"}
 """Number of gates -> cell."""
 Shapes = Mapping[str, tuple[int, ...]]
@@ -53,6 +59,13 @@ _ARRAY = re.compile(
 def is_ours(name: str) -> bool:
     """Whether an array of this name is a parameter of one of convgru's layers."""
     return _PARAMETER.fullmatch(name) is not None
+
+
+def is_bare_cell(names: Iterable[str]) -> bool:
+    """Whether the arrays are those of a bare cell: one layer's, without the name of a layer."""
+    names = set(names)
+    starts = {"weight_ih", "updates.0.weight_ih"} & names
+    return bool(starts) and all(is_ours(layer_prefix(0) + name) for name in names)
 
 
 def prefixes(names: Iterable[str]) -> list[str]:

@@ -146,3 +146,13 @@ def test_networks_of_ours_and_of_others_stand_side_by_side(tmp_path, two_systems
     np.savez(tmp_path / "nothing.npz", a=np.ones(2))
     with pytest.raises(convgru.WeightsError, match=r"nothing\.npz: no known layout fits the arrays 'a'"):
         convgru.inspect(tmp_path / "nothing.npz")
+
+
+def test_the_advice_for_arrays_without_a_spec_is_that_of_the_command_line(convgru_cli, tmp_path):
+    arrays = convgru.init(convgru.network("gru", 2, 3)).arrays
+    np.savez(tmp_path / "k.npz", **arrays)
+    for command in (("inspect", "k.npz"), ("convert", "k.npz", "k.safetensors")):
+        assert_fails(convgru_cli(*command), "--layout convgru derives it from the shapes, --hint NAME=VALUE")
+    with pytest.raises(convgru.WeightsError, match="layout='convgru' derives it") as caught:
+        convgru.adopt(dict(arrays))
+    assert "file" not in str(caught.value)

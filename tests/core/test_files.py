@@ -60,7 +60,7 @@ def test_an_npz_holds_arrays_and_no_spec(tmp_path, name):
     with pytest.raises(convgru.WeightsError, match=r"got '\.npz', which holds no spec: numpy\.savez writes"):
         convgru.write(weights, tmp_path / "w.npz")
     np.savez(tmp_path / "w.npz", **weights.arrays)
-    with pytest.raises(convgru.WeightsError, match=r"does not hold the spec"):
+    with pytest.raises(convgru.WeightsError, match="come without the spec"):
         convgru.read(tmp_path / "w.npz")
     assert convgru.read(tmp_path / "w.npz", spec=weights.spec).equal(weights)
 

@@ -144,7 +144,7 @@ def test_hostile_configs_are_weights_errors(tmp_path, kind):
 @pytest.mark.parametrize("config", [{"architectures": ["Bert"]}, [], {"in_channels": 3}, {"convgru": 3}])
 def test_a_config_of_something_else_is_left_alone(tmp_path, config):
     save(tmp_path, convgru.init(GRU).arrays, config)
-    with pytest.raises(convgru.WeightsError, match="does not hold the spec"):
+    with pytest.raises(convgru.WeightsError, match="come without the spec"):
         convgru.read(tmp_path)
 
 
@@ -178,3 +178,34 @@ def test_what_save_pretrained_writes(tmp_path):
     net = Net(2, [3, 4, 3], (3, 5), stride=(2, 1), peephole="hadamard", activation="relu")
     net.save_pretrained(tmp_path)
     assert convgru.read(tmp_path).equal(convgru.extract(net))
+
+
+@pytest.mark.parametrize("updates", [(), ((1, 3), (3, 1))])
+def test_a_bare_cells_folder_is_the_network_of_that_layer(tmp_path, updates):
+    spec = convgru.network("lstm", 2, 4, ndim=2, updates=updates)
+    weights, start = convgru.init(spec), "layers.0.fwd."
+    arrays = {name.removeprefix(start): array for name, array in weights.arrays.items()}
+    config = {"in_channels": 2, "hidden_channels": 4, **OPTIONS, "ndim": 2, "stride": 1, "dilation": 1}
+    config |= {"padding": "same", "activation": "tanh", "reset": None, "updates": updates}
+    save(tmp_path, arrays, config)
+    assert convgru.read(tmp_path).equal(weights)
+    assert convgru.inspect(tmp_path).weights.equal(weights)
+
+
+NO_CHECKPOINT = """
+import sys
+import convgru
+try:
+    convgru.read("folder")
+except convgru.WeightsError as error:
+    print(error, [name for name in ("flax", "jax", "orbax") if name in sys.modules])
+"""
+
+
+def test_a_folder_that_is_no_checkpoint_imports_no_framework(python, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "model.safetensors.index.json").write_text("{}")
+    shown = python(NO_CHECKPOINT).stdout
+    assert "folder: not a folder of orbax or of the Hugging Face Hub: expected one of _METADATA" in shown
+    assert "model.safetensors.index.json says that the weights are in several files" in shown
+    assert shown.endswith("[]\n")

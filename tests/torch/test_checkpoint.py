@@ -143,7 +143,7 @@ BAD = {
     "a list": (saved([torch.zeros(3)]), "expected a state dict, got list"),
     "numbers as names": (saved({1: torch.zeros(3)}), "expected a state dict"),
     "a module": (saved(ConvGRU(2, 3)), "not a PyTorch file"),
-    "no spec": (saved(dict(ConvGRU(2, 3).state_dict())), "does not hold the spec"),
+    "no spec": (saved(dict(ConvGRU(2, 3).state_dict())), "come without the spec"),
     "spec of another kind": (state_of(metadata=7), "expected a spec of format 1"),
     "another format": (state_of(metadata={"format": 2, "spec": "{}"}), "expected a spec of format 1"),
     "spec that is no JSON": (state_of(metadata={"format": 1, "spec": "{"}), "spec"),
