@@ -26,6 +26,9 @@ class Layer(LayerModule):
     ``torch.nn.utils.weight_norm`` and the like, parametrizations, ``fully_shard``, activation
     checkpointing, profilers.
 
+    Whether masks are drawn is the stack's mode to say: ``net.train()`` and ``net.eval()``; that of
+    a layer alone, ``layer.eval()``, changes nothing in a call of the stack.
+
     Args:
         spec: a network of this layer alone.
         reverse: whether it reads the sequence from its end.

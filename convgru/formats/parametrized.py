@@ -52,11 +52,12 @@ def unknown(names: Collection[str]) -> dict[str, list[str]]:
 def advice(weights: Mapping[str, list[str]]) -> str:
     """Why these weights cannot be read, and what to do."""
     weight, parts = next(iter(weights.items()))
+    hook = next((kind for kind in _HOOKS if all(f"{weight}_{part}" in parts for part in kind)), ())
     more = f" (and {len(weights) - 1} more)" if len(weights) > 1 else ""
     return (
         f"{weight[:80]}{more} is saved in parts, {', '.join(part[:120] for part in parts[:4])}, from which a "
         "parametrization computes it that the arrays do not tell: save the module after "
-        "torch.nn.utils.parametrize.remove_parametrizations(module, name), or use convgru.extract(module)"
+        f"torch.nn.utils.{_REMOVERS[hook]}(module, name), or use convgru.extract(module)"
     )
 
 
@@ -138,6 +139,10 @@ def _pruned(weight: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
 
 _HOOKS = (("g", "v"), ("orig", "u", "v"), ("orig", "mask"))
 """Suffixes of names from the hooks of torch.nn.utils: weight_norm, spectral_norm, prune."""
+_REMOVERS: dict[tuple[str, ...], str] = {
+    (): "parametrize.remove_parametrizations",
+    **dict(zip(_HOOKS, ("remove_weight_norm", "remove_spectral_norm", "prune.remove"), strict=True)),
+}
 _KNOWN: dict[frozenset[str], Callable[[Arrays], np.ndarray | None]] = {
     frozenset({"original0", "original1"}): lambda p: _weight_norm(p["original0"], p["original1"]),
     frozenset({"original", "0._u", "0._v"}): lambda p: _spectral_norm(p["original"], p["0._u"], p["0._v"]),

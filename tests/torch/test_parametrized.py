@@ -137,7 +137,8 @@ def test_what_a_state_dict_does_not_tell_is_refused(save, kind):
     path = save(net.state_dict())
     for arguments in ({}, {"layout": "convgru"}):
         with pytest.raises(
-            WeightsError, match=r"layers\.0\.fwd\.weight_hh is saved in parts, .*remove_parametrizations"
+            WeightsError,
+            match=r"layers\.0\.fwd\.weight_hh is saved in parts, .*remove_(parametrizations|spectral_norm)\(",
         ):
             convgru.read(path, **arguments)
     if kind == "somebody's own":
@@ -145,6 +146,15 @@ def test_what_a_state_dict_does_not_tell_is_refused(save, kind):
         assert torch.equal(torch.from_numpy(convgru.extract(net).arrays["layers.0.fwd.weight_hh"]), want)
         parametrize.remove_parametrizations(net.layers[0]["fwd"], "weight_hh")
         assert convgru.read(save(net.state_dict())).equal(convgru.extract(net))
+
+
+def test_an_older_hook_is_taken_off_by_its_own_function(save):
+    net = ConvGRU(2, 3)
+    layer = nn.utils.spectral_norm(net.layers[0]["fwd"], "weight_ih", dim=1)
+    with pytest.raises(WeightsError, match=r"torch\.nn\.utils\.remove_spectral_norm\(module, name\)"):
+        convgru.read(save(net.state_dict()))
+    nn.utils.remove_spectral_norm(layer, "weight_ih")
+    assert convgru.read(save(net.state_dict())).equal(convgru.extract(net))
 
 
 def test_a_parametrization_elsewhere_harms_nothing(save):
