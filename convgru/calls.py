@@ -95,6 +95,7 @@ class Caller:
         kind: What the framework calls its arrays: ``a torch.Tensor``.
         accepts: Whether an array of the second dtype will do where the parameters have the first;
             torch's autocast widens it.
+        lengths_name: What the framework calls the argument ``lengths``.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Caller:
     describe: Callable[[Any], ArrayInfo | None]
     kind: str = "an array"
     accepts: Callable[[str, str], bool] = operator.eq
+    lengths_name: str = "lengths"
 
     def parameters(self, arrays: Mapping[str, Any]) -> str:
         """Check names, shapes and dtypes of the parameters; return the dtype that they share."""
@@ -192,7 +194,7 @@ class Caller:
             info = ArrayInfo(array.shape, str(array.dtype) if array.size else "int64")
         if info.shape != (sizes.batch,) or not info.dtype.startswith(("int", "uint")):
             raise ValueError(
-                f"{self.name} expected lengths to be {sizes.batch} integers (one for each sample), "
+                f"{self.name} expected {self.lengths_name} to be {sizes.batch} integers (one for each sample), "
                 f"got {info.dtype} of shape {tuple(info.shape)}"
             )
         if values is not None:
@@ -203,7 +205,8 @@ class Caller:
         given = values.tolist() if isinstance(values, np.ndarray) else list(values)
         if any(n < 0 or n > sizes.time for n in given):
             raise ValueError(
-                f"{self.name} expected lengths from 0 to {sizes.time} (the time steps of the input), got {given}"
+                f"{self.name} expected {self.lengths_name} from 0 to {sizes.time} (the time steps of the input), "
+                f"got {given}"
             )
 
     def context(self, context: Any, sizes: CallSizes) -> None:

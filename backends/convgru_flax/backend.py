@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from convgru.calls import Extras
+from convgru.errors import WeightsError
 from convgru.spec import ForecasterSpec, Spec
 from convgru.spec.options import refuse_build_options
 from convgru.spec.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
@@ -96,10 +97,20 @@ def build(weights: Weights, *, cell: bool = False, device: str | None = None, **
 
 
 def extract(net: Any) -> Weights:
-    """Return the weights of a module, byte for byte; a cell's as a network of one layer."""
+    """Return the weights of a module, byte for byte; a cell's as a network of one layer.
+
+    Raises TypeError for any other module, WeightsError for numbers that are not finite or a module
+    of nnx.eval_shape.
+    """
     if not isinstance(net, Network):
         raise TypeError(f"extract expected a module of convgru.flax, got {type(net).__name__}")
     arrays = net.arrays(layer_prefix(0)) if isinstance(net, ConvCell) else net.arrays()
+    abstract = next((name for name, array in arrays.items() if isinstance(array, jax.ShapeDtypeStruct)), None)
+    if abstract is not None:
+        raise WeightsError(
+            f"extract expected a {type(net).__name__} that holds numbers, got one whose {abstract} is abstract "
+            "(nnx.eval_shape): restore its state first"
+        )
     return Weights(net.spec, {name: np.array(array) for name, array in arrays.items()})
 
 

@@ -103,7 +103,7 @@ class ConvCell(nnx.RNNCellBase):
         """The parameters' arrays by short name (``weight_ih``), after ``prefix``."""
         names = cell_parameter_shapes(self._layer)
         module: Any = self
-        return {prefix + name: reduce(_child, name.split("."), module)[...] for name in names}
+        return {prefix + name: reduce(_child, name.split("."), module).get_value() for name in names}
 
     def __call__(self, carry: Any, inputs: Any, context: Any = None) -> tuple[Any, jax.Array]:
         """Take one step; returns (carry, output) as every nnx.RNNCellBase does.
@@ -125,6 +125,8 @@ class ConvCell(nnx.RNNCellBase):
             UnsupportedError: float64 while JAX's 64-bit mode is off.
         """
         title = type(self).__name__
+        if inputs is None:
+            raise TypeError(f"{title} expected (carry, inputs), the order of nnx, got None for inputs")
         computed = (self.arrays(layer_prefix(0)), inputs, (carry,), None if context is None else (context,))
         (arrays, x, state, contexts), _ = arguments.promote(title, self.dtype, computed)
         caller = jax_arguments.caller_of(self.spec, "BSC", self.method, title)

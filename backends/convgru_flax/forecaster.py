@@ -103,7 +103,8 @@ class Forecaster(SequenceModule[ForecasterSpec]):
         arrays = {f"encoder.{name}": array for name, array in self.encoder.arrays().items()}
         if self.decoder is not None:
             arrays |= {f"decoder.{name}": array for name, array in self.decoder.arrays().items()}
-        return arrays | {"readout.weight": self.readout.weight[...], "readout.bias": self.readout.bias[...]}
+        readout = self.readout
+        return arrays | {"readout.weight": readout.weight.get_value(), "readout.bias": readout.bias.get_value()}
 
     def __call__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import jax
@@ -72,7 +73,8 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
 
     def _caller(self, layout: str) -> Caller:
         """Make the checks of a call for frames in this layout; errors name this class."""
-        return jax_arguments.caller_of(self.spec, layout, self.method, type(self).__name__)
+        caller = jax_arguments.caller_of(self.spec, layout, self.method, type(self).__name__)
+        return replace(caller, lengths_name="seq_lengths")
 
     @property
     def _layout(self) -> str:

@@ -82,13 +82,35 @@ class ConvStack(SequenceModule[NetworkSpec]):
         return self.spec.out_channels
 
     def arrays(self) -> dict[str, jax.Array]:
-        """The parameters' arrays by their canonical names, as ``convgru.jax`` takes them."""
+        """The parameters' arrays by their canonical names, as ``convgru.jax`` takes them.
+
+        Raises ValueError for a cell that computes something else than the network's spec says.
+        """
         return {
-            layer_prefix(index, direction) + name: array
+            name: array
             for index, layer in enumerate(self.layers)
             for direction in self.spec.directions
-            for name, array in getattr(layer, direction).arrays().items()
+            for name, array in self._own(getattr(layer, direction), index, direction).items()
         }
+
+    def _own(self, cell: Any, index: int, direction: str) -> dict[str, jax.Array]:
+        """A cell's arrays, if it is what the network runs: spec and options are read from here."""
+        prefix = layer_prefix(index, direction)
+        expected = {
+            "type": CELLS[self.kind],
+            "spec": NetworkSpec((self.spec.layers[index],)),
+            "dtype": self.dtype,
+            "method": self.method,
+        }
+        for name, wanted in expected.items():
+            got = type(cell) if name == "type" else getattr(cell, name)
+            if got != wanted:
+                raise ValueError(
+                    f"{type(self).__name__} {prefix[:-1]} expected a cell of {name} {wanted}, got {got}: "
+                    "a network computes as its own spec and options say; make one of them with from_spec"
+                )
+        arrays: dict[str, jax.Array] = cell.arrays(prefix)
+        return arrays
 
     def __call__(
         self,

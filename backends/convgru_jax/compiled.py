@@ -115,8 +115,10 @@ def _on_devices(
 ) -> Any:
     """Call ``function`` with its arrays placed as a mesh of several devices needs them."""
     arrays, x, state, extras = sharding.vary_alike((arrays, x, state, extras))
-    spread = sharding.space_sharding(spec.ndim, (x, state, getattr(extras, "context", None)))
+    images = (x, state, getattr(extras, "context", None))
+    spread = sharding.space_sharding(spec.ndim, images, batch=isinstance(spec, ForecasterSpec))
     if spread is None:
+        sharding.check_axes(spec.title, spec.ndim, (x, state, extras))
         return function(arrays, x, state, extras, key)
     return sharding.run_in_space(function, spread, arrays, x, state, extras, key)
 

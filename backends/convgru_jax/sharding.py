@@ -63,18 +63,36 @@ def sums_twice(*arrays: jax.Array) -> bool:
     return False
 
 
-def space_sharding(ndim: int, images: Any) -> NamedSharding | None:
+def space_sharding(ndim: int, images: Any, *, batch: bool = False) -> NamedSharding | None:
     """Return the sharding of batch and space of the first image whose space is sharded, or None.
 
-    ``images`` is a tree of arrays (…, B, *S, C); what counts is the sharding in their types.
+    ``images`` is a tree of arrays (…, B, *S, C); what counts is the sharding in their types. With
+    ``batch`` a sharded batch counts too: JAX's types refuse to reshape it, as patches do.
     """
     for image in jax.tree.leaves(images):
         if image.ndim >= ndim + 2 and explicit(image):
             sharding = jax.typeof(image).sharding
             axes = tuple(sharding.spec)[-ndim - 2 : -1]
-            if any(axis is not None for axis in axes[1:]):
+            if any(axis is not None for axis in axes[0 if batch else 1 :]):
                 return NamedSharding(sharding.mesh, PartitionSpec(*axes))
     return None
+
+
+def check_axes(owner: str, ndim: int, images: Any) -> None:
+    """Raise ValueError for an image (…, B, *S, C) with time or channels sharded on explicit axes.
+
+    Arrays with fewer axes are no images and are skipped.
+    """
+    for image in jax.tree.leaves(images):
+        if image.ndim >= ndim + 2 and explicit(image):
+            spec = tuple(jax.typeof(image).sharding.spec)
+            axes = {"channels": spec[-1], "time": spec[0] if image.ndim > ndim + 2 else None}
+            for name, axis in axes.items():
+                if axis is not None:
+                    raise ValueError(
+                        f"{owner} expected arrays with {name} whole on each device, got one of shape "
+                        f"{image.shape} with {name} sharded over the mesh axis {axis!r}: shard batch or space"
+                    )
 
 
 def run_in_space(function: Callable[..., Any], sharding: NamedSharding, *arguments: Any) -> Any:

@@ -42,7 +42,9 @@ def describe(value: Any) -> ArrayInfo | None:
 def caller(name: str, spec: Spec, layout: str, compute_dtype: Any = None) -> Caller:
     """The checks of a call; under mixed precision tensors of ``compute_dtype`` are accepted too."""
     low = None if compute_dtype is None else dtype_name(compute_dtype)
-    return Caller(name, spec, layout, describe, "a mindspore.Tensor", lambda wanted, got: got in (wanted, low))
+    return Caller(
+        name, spec, layout, describe, "a mindspore.Tensor", lambda wanted, got: got in (wanted, low), "seq_length"
+    )
 
 
 def check_input(call: Caller, x: Any, dtype: Any) -> CallSizes:

@@ -119,6 +119,7 @@ TYPES = {
         "Forecaster expected the name of a cell or a ForecasterSpec, got a NetworkSpec",
     ),
     "cell without carry": (lambda: CELL(None, X[:, 0]), "ConvGRUCell expected state[0] (h) to be an array, got NoneType"),
+    "cell in torch's order": (lambda: CELL(X[:, 0], None), "ConvGRUCell expected (carry, inputs), the order of nnx, got None for inputs"),
     "own class names itself": (lambda: OWN("abc"), "Own expected x to be an array, got str"),
     "time_major": (lambda: cf.ConvGRU(1, 2, time_major="no", rngs=nnx.Rngs(0)), "ConvGRU time_major expected True or False, got 'no'"),
     "time_major of a forecaster": (
@@ -169,6 +170,41 @@ def test_float64_needs_64_bit_mode(name):
 def test_errors_under_jit_too():
     with pytest.raises(ValueError, match="ConvGRU expected 3 input channels on axis 4, got 4"):
         nnx.jit(lambda net, x: net(x))(GRU, zeros(2, 4, 5, 6, 4))
+
+
+OTHERS = {
+    "spec": lambda: cf.ConvGRUCell(3, 2, activation="relu", rngs=nnx.Rngs(0)),
+    "dtype": lambda: cf.ConvGRUCell(3, 2, dtype="float16", rngs=nnx.Rngs(0)),
+    "method": lambda: cf.ConvGRUCell(3, 2, method="plain", rngs=nnx.Rngs(0)),
+    "type": lambda: cf.ConvRNNCell(3, 2, rngs=nnx.Rngs(0)),
+}
+
+
+@pytest.mark.parametrize("different", OTHERS)
+def test_a_cell_that_computes_something_else_is_not_ignored(different):
+    net = make(cf.ConvGRU, network("gru", 3, 2))
+    net.layers[0].fwd = make(cf.ConvGRUCell, network("gru", 3, 2))
+    net(X)
+    net.layers[0].fwd = OTHERS[different]()
+    for call in (lambda: net(X), net.arrays, lambda: convgru.extract(net)):
+        with pytest.raises(ValueError, match=rf"^ConvGRU layers\.0\.fwd expected a cell of {different} .*, got "):
+            call()
+
+
+ABSTRACT = {
+    "network": lambda: cf.ConvGRU(2, 3, rngs=nnx.Rngs(0)),
+    "cell": lambda: cf.ConvLSTMCell(2, 3, rngs=nnx.Rngs(0)),
+    "forecaster": lambda: cf.Forecaster("gru", 1, 2, rngs=nnx.Rngs(0)),
+}
+
+
+@pytest.mark.parametrize("name", ABSTRACT)
+def test_abstract_modules_list_their_arrays_and_hold_no_numbers(name):
+    abstract = nnx.eval_shape(ABSTRACT[name])
+    shapes = {name: array.shape for name, array in ABSTRACT[name]().arrays().items()}
+    assert {name: array.shape for name, array in abstract.arrays().items()} == shapes
+    with pytest.raises(WeightsError, match=r"extract expected a \w+ that holds numbers, got one whose \S+ is abstract"):
+        convgru.extract(abstract)
 
 
 def test_parameters_of_two_dtypes():

@@ -109,4 +109,18 @@ def results_in_space():
         yield "step", difference(output, face.step(spec, params, jax.device_get(x[0]))[0])
 
 
+def forecast_by_batch():
+    """On an explicit mesh sharded by batch alone forecasters with patches run."""
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Explicit,))
+    for decoder in (False, True):
+        spec = forecaster("gru", 1, 2, patch=2, decoder=decoder)
+        params, x = problem(spec, (4, 4))
+        given = jax.device_put(x, NamedSharding(mesh, P(None, "data")))
+        want = call(spec, params, x)
+        yield f"forecast {decoder}", difference(call(spec, params, given), want)
+        targets, forced = jnp.ones((2, 4, 4, 4, 1)), jnp.ones((2, 4), bool)
+        want = call(spec, params, x, targets=targets, forced=forced)
+        yield f"targets {decoder}", difference(call(spec, params, given, targets=targets, forced=forced), want)
+
+
 print(json.dumps(dict(pair for part in sys.argv[1:] for pair in globals()[part]())))

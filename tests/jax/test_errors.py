@@ -27,11 +27,16 @@ H = jnp.zeros((1, 4, 4, 4))
 FORCED = jnp.ones((2, 1), bool)
 TIED = network("lstm", 3, 2, peephole="hadamard", state_size=(5, 4))
 WIDE = network("gru", 3, 2, 9, padding_mode="reflect")
+MESH = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
 DOUBLE = {name: np.asarray(array, np.float64) for name, array in PARAMS.items()}
 
 
 def gru(x=X, state=None, params=PARAMS, spec=GRU, **options):
     return face.apply(spec, params, x, state, **options)
+
+
+def sharded(array, axis):
+    return jax.device_put(array, jax.NamedSharding(MESH, jax.P(*(None,) * axis, "data")))
 
 
 def cast(**options):
@@ -40,6 +45,17 @@ def cast(**options):
 
 ERRORS = {
     "rank": (lambda: gru(X[0]), ValueError, r"ConvGRU expected an input of 5 axes \(T, B, H, W, C\), got 4"),
+    "time-sharded": (
+        lambda: gru(sharded(X, 0)),
+        ValueError,
+        r"ConvGRU expected arrays with time whole on .* with time sharded over the mesh axis 'data': shard batch or space",
+    ),
+    "channels-sharded": (
+        lambda: face.step(GRU, PARAMS, sharded(X[0], 3)),
+        ValueError,
+        "with channels sharded over the",
+    ),
+    "state-sharded": (lambda: gru(state=(sharded(H, 3),)), ValueError, "shape .1, 4, 4, 4. with channels sharded over"),
     "step-rank": (lambda: face.step(GRU, PARAMS, X), ValueError, r"4 axes \(B, H, W, C\), got 5"),
     "channels": (lambda: gru(X[..., :2]), ValueError, r"ConvGRU expected 3 input channels on axis 4, got 2 \(input"),
     "no-frames": (lambda: gru(X[:0]), ValueError, r"at least 1 on axis 0 \(time\), got 0"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("sharded_gradients.py")
-CASES = {"shard_mapped": 12, "in_space": 20, "results_in_space": 3}
+CASES = {"shard_mapped": 12, "in_space": 20, "results_in_space": 3, "forecast_by_batch": 4}
 
 
 @pytest.mark.parametrize("part", CASES)

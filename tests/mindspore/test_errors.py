@@ -94,9 +94,14 @@ def test_step_speaks_of_the_frame(mode: str) -> None:
 
 CONTEXT = (1, 12, 5, 5), (1, 6, 5, 5)
 EXTRAS: list[tuple[str, Any, type[Exception], str]] = [
-    ("gru", lambda: {"seq_length": [2, 1]}, ValueError, "ConvGRU expected lengths to be 1 integers (one for each sample), got int64 of shape (2,)"),
-    ("gru", lambda: {"seq_length": ms.Tensor([3])}, ValueError, "ConvGRU expected lengths from 0 to 2 (the time steps of the input), got [3]"),
-    ("gru", lambda: {"seq_length": ms.Tensor([1.0])}, ValueError, "ConvGRU expected lengths to be 1 integers (one for each sample), got float32 of shape (1,)"),
+    ("gru", lambda: {"seq_length": [2, 1]}, ValueError, "ConvGRU expected seq_length to be 1 integers (one for each sample), got int64 of shape (2,)"),
+    ("gru", lambda: {"seq_length": ms.Tensor([3])}, ValueError, "ConvGRU expected seq_length from 0 to 2 (the time steps of the input), got [3]"),
+    (
+        "gru",
+        lambda: {"seq_length": ms.Tensor([1.0])},
+        ValueError,
+        "ConvGRU expected seq_length to be 1 integers (one for each sample), got float32 of shape (1,)",
+    ),
     ("gru", lambda: {"context": (zeros(*CONTEXT[0]),)}, ValueError,
         "ConvGRU expected a context of 2 arrays (one for each layer and direction), got 1"),
     ("gru", lambda: {"context": (zeros(*CONTEXT[0]), zeros(3, *CONTEXT[1]))}, ValueError,
