@@ -204,10 +204,8 @@ class Caller:
         """Check that lengths are from 0 to the number of frames."""
         given = values.tolist() if isinstance(values, np.ndarray) else list(values)
         if any(n < 0 or n > sizes.time for n in given):
-            raise ValueError(
-                f"{self.name} expected {self.lengths_name} from 0 to {sizes.time} (the time steps of the input), "
-                f"got {given}"
-            )
+            expected = f"{self.lengths_name} from 0 to {sizes.time} (the time steps of the input)"
+            raise ValueError(f"{self.name} expected {expected}, got {given}")
 
     def context(self, context: Any, sizes: CallSizes) -> None:
         """Check a context: for each layer and direction an array with or without time."""

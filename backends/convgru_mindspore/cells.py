@@ -91,7 +91,7 @@ class Cell(LayerParameters):
         parts = None if context is None else (context,)
         if not checked:
             if isinstance(state, (tuple, list)):
-                refuse_frozen(self.name_in_errors)
+                refuse_frozen(self.name_in_errors, self.kind == "lstm", True)
             given = arguments.ready_network(
                 self.name_in_errors, self.spec, "BCS", self.compute_dtype, dtype, x, given, None, parts, None
             )

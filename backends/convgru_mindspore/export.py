@@ -13,27 +13,40 @@ from convgru.spec import ForecasterSpec
 
 
 @constexpr(reuse_result=False)
-def refuse_frozen(name: str) -> bool:
+def refuse_frozen(name: str, pairs: bool, bare: bool = False) -> bool:
     """Raise ValueError while ``mindspore.export`` compiles a network whose state came in a tuple.
 
     A tuple of tensors is a constant of MindSpore's graphs: the exported file would hold the
     example's state, context and masks for ever, and take none. Tuples that a network makes of flat
-    tensors inside its own construct are live.
+    tensors inside its own construct are live. ``pairs``: states are (h, c); ``bare``: it is a cell.
     """
     frame = inspect.currentframe()
     while frame is not None:
         if frame.f_code.co_name == "export" and str(frame.f_globals.get("__name__")).startswith("mindspore."):
-            if any(isinstance(each, (tuple, list, dict)) for each in frame.f_locals.get("inputs", ())):
+            inputs = frame.f_locals.get("inputs", ((),))  # where MindSpore calls them otherwise, refuse
+            if any(isinstance(each, (tuple, list, dict)) for each in inputs):
                 # MindSpore leaves its strict mode on if an export fails.
                 level = frame.f_locals.get("old_ms_jit_value", ms.get_context("jit_syntax_level"))
                 ms.set_context(jit_syntax_level=level)
+                leaves = ("h, c" if pairs else "h") if bare else ("h0, c0, h1, c1, ..." if pairs else "h0, h1, ...")
                 raise ValueError(
                     f"{name} cannot be exported with its state, context or masks in a tuple or dict, which MindSpore would "
-                    "freeze into the file: export convgru.mindspore.Flat(net), called with flat tensors (x, h0, h1, ...)"
+                    f"freeze into the file: export convgru.mindspore.Flat({'cell' if bare else 'net'}), "
+                    f"called with flat tensors (x, {leaves})"
                 )
             return True
         frame = frame.f_back
     return False
+
+
+@constexpr
+def check_leaves(given: int, state: int, more: int) -> bool:
+    """Raise ValueError unless ``given`` tensors are the whole state or none of it, and the rest."""
+    if given not in (more, more + state):
+        raise ValueError(
+            f"Flat expected {state} tensors of the state or none, then {more} for what also names, got {given} beside x"
+        )
+    return True
 
 
 class Flat(nn.Cell):
@@ -64,7 +77,10 @@ class Flat(nn.Cell):
         state alone.
 
     Raises:
-        ValueError: If ``also`` names anything else.
+        TypeError: If `net` is no network of convgru.mindspore, a Forecaster has no ``steps``, or
+            another network has them, or an argument that `net` does not take.
+        ValueError: If ``also`` names anything else; in a call, if it is not given all tensors of
+            the state, or none.
 
     Supported Platforms:
         ``CPU``
@@ -80,6 +96,7 @@ class Flat(nn.Cell):
         self, net: Any, steps: int | None = None, *, also: tuple[str, ...] = (), masks: Any = None, resume: bool = False
     ) -> None:
         super().__init__()
+        self._check(net, steps, masks, resume)
         self.net, self.steps, self.also, self.masks = net, steps, tuple(also), masks
         self.resume, self.bare = resume, bool(net.layout == "BCS")
         network = net.spec.recurrent
@@ -95,8 +112,22 @@ class Flat(nn.Cell):
                 raise ValueError(f"Flat also expected names of {allowed}, got {name!r}")
         self.more = sum(self.entries if name == "context" else 1 for name in self.also)
 
+    @staticmethod
+    def _check(net: Any, steps: Any, masks: Any, resume: Any) -> None:
+        """Raise TypeError for arguments that do not go with this network."""
+        if not isinstance(net, nn.Cell) or not hasattr(net, "layout"):
+            raise TypeError(f"Flat expected a network or a cell of convgru.mindspore, got {type(net).__name__}")
+        name, forecasts = type(net).__name__, isinstance(net.spec, ForecasterSpec)
+        if forecasts and steps is None:
+            raise TypeError(f"Flat expected steps, how many frames to forecast, with a {name}, got None")
+        if not forecasts and (steps is not None or resume):
+            raise TypeError(f"Flat expected neither steps nor resume with a {name}: only a forecaster has a horizon")
+        if masks is not None and (forecasts or net.layout == "BCS"):
+            raise TypeError(f"Flat expected no masks with a {name}: only the networks take them")
+
     def construct(self, x: Any, *leaves: Any) -> Any:
         """The output and the tensors of the final state."""
+        check_leaves(len(leaves), self.entries * 2 if self.pairs else self.entries, self.more)
         at = len(leaves) - self.more
         given = self.nest(leaves[:at])
         context, seq_length, targets, forced = None, None, None, None

@@ -105,7 +105,7 @@ class ForecasterBase(SequenceCell):
         dtype = self.readout.weight.dtype
         if not checked:
             if state is not None:
-                refuse_frozen(self.name_in_errors)
+                refuse_frozen(self.name_in_errors, self.spec.recurrent.cell == "lstm")
             call = (self.name_in_errors, self.spec, self.layout, self.compute_dtype, dtype)
             drawn = teacher_forcing is not None
             state = arguments.ready_forecast(*call, x, steps, state, targets, forced, drawn, resume)

@@ -82,7 +82,7 @@ class Stack(SequenceCell):
             seq_length = ms.Tensor(seq_length, ms.int32)
         if not checked:
             if state is not None or context is not None or masks is not None:
-                refuse_frozen(self.name_in_errors)
+                refuse_frozen(self.name_in_errors, self.spec.recurrent.cell == "lstm")
             call = (self.name_in_errors, self.spec, self.layout, self.compute_dtype, dtype)
             state = arguments.ready_network(*call, x, state, seq_length, context, masks)
         extras = arguments.cast_extras((seq_length, context, masks), dtype, self.spec.ndim, self.batch_first)

@@ -71,7 +71,7 @@ class CheckedCall:
             self.batched = self._is_batched(x)
             x = self._with_batch(x)
         autocast = isinstance(x, Tensor) and x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
-        rule = {"accepts": castable} if autocast or precision.sharded else {}
+        rule: dict[str, Any] = {"accepts": castable} if autocast or precision.sharded else {}
         self._caller = Caller(owner, spec, layout, describe, "a torch.Tensor", **rule)
         self.sizes = self._caller.input(x, str(precision.dtype).removeprefix("torch."))
         self.x, self.device = self._time_first(x), x.device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import mindspore as ms
@@ -14,6 +15,7 @@ import convgru.mindspore as cm
 from convgru.spec import forecaster, network
 from convgru.spec.shapes import state_leaves
 from convgru_mindspore import backend
+from convgru_mindspore.export import refuse_frozen
 
 X = ms.Tensor(np.ones((2, 1, 3, 4, 4), np.float32))
 H = ms.Tensor(np.ones((1, 2, 4, 4), np.float32))
@@ -45,11 +47,45 @@ NESTED: dict[str, tuple[Any, Any]] = {
 def test_a_nested_state_is_refused(name: str, file_format: str, mode: str, tmp_path: Path) -> None:
     make_net, arguments = NESTED[name]
     before = ms.get_context("jit_syntax_level")
-    sentence = rf"{name.split(',')[0]} cannot be exported with its state, .*: export convgru\.mindspore\.Flat\(net\)"
+    leaves = {"ConvLSTM": r"net\), .*\(x, h0, c0, h1, c1,", "ConvLSTMCell": r"cell\), .*\(x, h, c\)"}
+    flat = leaves.get(name, r"net\), .*\(x, h0, h1,")
+    sentence = rf"{name.split(',')[0]} cannot be exported with its state, .*: export convgru\.mindspore\.Flat\({flat}"
     with pytest.raises(ValueError, match=sentence):
         ms.export(make_net(), *arguments, file_name=str(tmp_path / "net"), file_format=file_format)
     assert list(tmp_path.iterdir()) == []
     assert ms.get_context("jit_syntax_level") == before, "MindSpore's strict mode is left behind"
+
+
+def test_an_export_whose_inputs_cannot_be_seen_is_refused() -> None:
+    def export() -> None:
+        refuse_frozen("ConvGRU", False)
+
+    elsewhere = {**export.__globals__, "__name__": "mindspore.train"}
+    with pytest.raises(ValueError, match="ConvGRU cannot be exported with its state"):
+        FunctionType(export.__code__, elsewhere)()
+
+
+MISUSED: dict[str, tuple[Any, type[Exception], str]] = {
+    "no network": (lambda: cm.Flat(3), TypeError, "network or a cell of convgru.mindspore, got int"),
+    "no steps": (
+        lambda: cm.Flat(cm.Forecaster("gru", 3, 2)),
+        TypeError,
+        "steps, how many frames .*Forecaster, got None",
+    ),
+    "steps": (lambda: cm.Flat(cm.ConvGRU(3, 2), 3), TypeError, "neither steps nor resume with a ConvGRU"),
+    "resume": (lambda: cm.Flat(cm.ConvGRU(3, 2), resume=True), TypeError, "neither steps nor resume with a ConvGRU"),
+    "masks": (lambda: cm.Flat(cm.ConvGRUCell(3, 2), masks={}), TypeError, "no masks with a ConvGRUCell"),
+    "half a state": (lambda: cm.Flat(cm.ConvLSTM(3, 2))(X, H), ValueError, "2 tensors of the state or none, .*got 1"),
+    "too many": (lambda: cm.Flat(cm.ConvGRU(3, 2))(X, H, H), ValueError, "1 tensors of the state or none, .*got 2"),
+    "no context": (lambda: cm.Flat(cm.ConvGRU(3, 2), also=("context",))(X), ValueError, "then 1 for .*got 0"),
+}
+
+
+@pytest.mark.parametrize("name", MISUSED)
+def test_the_flat_wrapper_names_what_does_not_fit(name: str, mode: str) -> None:
+    call, kind, sentence = MISUSED[name]
+    with pytest.raises(kind, match=f"Flat expected .*{sentence}"):
+        call()
 
 
 def test_the_new_onnx_exporter_refuses_too(tmp_path: Path) -> None:
