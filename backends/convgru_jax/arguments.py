@@ -102,10 +102,11 @@ def teacher_forcing(
         return TeacherForcing(targets, time_first(caller, _native(forced)))
     if key is None:
         raise TypeError(f"{caller.name} expected a key with teacher_forcing, to draw which steps are forced")
-    if not isinstance(probability, Tracer) and not 0 <= float(probability) <= 1:
+    number: Any = probability
+    if not isinstance(number, Tracer) and not 0 <= float(number) <= 1:
         raise ValueError(f"{caller.name} teacher_forcing expected a probability, got {probability!r}")
     # jax.random takes no integer for a probability
-    return TeacherForcing(targets, probability=jnp.asarray(probability, float))
+    return TeacherForcing(targets, probability=jnp.asarray(number, float))
 
 
 def check_key(caller: Caller, key: Any) -> None:

@@ -29,6 +29,7 @@ def convolve(method: str, geometry: Convolution, x: jax.Array, w: jax.Array) -> 
     The output channels O of w are in the order that ``grouped_rows`` gives them.
     """
     x, window = padded(geometry, x)
+    out: Any
     if method == "plain" or sharding.explicit(x):
         # An explicit mesh asks for the sharding of every result, which JAX knows of its own
         # derivatives alone.

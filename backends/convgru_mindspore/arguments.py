@@ -294,7 +294,7 @@ def _checked_forecast(
     )
 
 
-@constexpr(reuse_result=False)
+@constexpr(reuse_result=False)  # pyright: ignore[reportCallIssue]
 def compiled_cells() -> bool:
     """Whether MindSpore would compile a graph for a cell called now."""
     return in_graph_mode()

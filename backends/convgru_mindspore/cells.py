@@ -115,7 +115,7 @@ class Cell(LayerParameters):
         )
         return new
 
-    def extend_repr(self) -> str:
+    def extend_repr(self) -> Any:
         """The arguments that make the cell."""
         text = describe.arguments(self.spec.in_channels, self.spec, dtype=self.dtype)
         return text.replace(", bias=", ", has_bias=")

@@ -12,7 +12,7 @@ from mindspore.ops import constexpr
 from convgru.spec import ForecasterSpec
 
 
-@constexpr(reuse_result=False)
+@constexpr(reuse_result=False)  # pyright: ignore[reportCallIssue]
 def refuse_frozen(name: str, pairs: bool, bare: bool = False) -> bool:
     """Raise ValueError while ``mindspore.export`` compiles a network whose state came in a tuple.
 

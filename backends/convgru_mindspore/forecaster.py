@@ -125,7 +125,7 @@ class ForecasterBase(SequenceCell):
             frames = mops.swapaxes(frames, 0, 1)
         return frames, state
 
-    def extend_repr(self) -> str:
+    def extend_repr(self) -> Any:
         """The arguments that make the forecaster."""
         options = {"batch_first": True} if self.batch_first else {}
         text = describe.forecaster_arguments(self.spec, **options, dtype=self.dtype)

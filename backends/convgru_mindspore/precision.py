@@ -45,4 +45,5 @@ class MixedPrecisionCell(nn.Cell):
             raise UnsupportedError(BFLOAT16)
         self.compute_dtype = dtype
         self.mixed_precision_type = MixedPrecisionType.NOTSET  # in PyNative mode an enclosing cell's request ends here
-        self.compile_cache.clear()  # a graph that was compiled before computes in another precision
+        compiled: Any = self.compile_cache
+        compiled.clear()  # a graph that was compiled before computes in another precision

@@ -136,7 +136,7 @@ class Stack(SequenceCell):
                     params.append(step)
         return params
 
-    def extend_repr(self) -> str:
+    def extend_repr(self) -> Any:
         """The arguments that make the network."""
         options = {"batch_first": True} if self.batch_first else {}
         text = describe.arguments(self.spec.in_channels, self.spec, **options, dtype=self.dtype)

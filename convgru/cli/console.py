@@ -67,6 +67,7 @@ def show_survey(survey: Survey) -> None:
     Nothing is printed for a file that holds one network of convgru's own and no more.
     """
     console, networks = _console(), survey.networks
+    first = networks[0]
     if len(networks) > 1:
         table = _table("prefix", "layout", "network", "in", "hidden", "kernel")
         for each in networks:
@@ -76,8 +77,8 @@ def show_survey(survey: Survey) -> None:
             table.add_row(*(escape(str(column)) for column in columns))
         console.print(f"[bold]{escape(str(survey.path))}[/]: {len(networks)} networks; prefix= or --prefix chooses")
         console.print(table)
-    elif networks[0].layout != OWN:
-        console.print(f"read as {escape(networks[0].layout)}, {escape(networks[0].label)}")
+    elif first.layout != OWN:
+        console.print(f"read as {escape(first.layout)}, {escape(first.label)}")
     for each in networks:
         if each.assumed:
             which = f"{escape(each.label)}: " if len(networks) > 1 else ""

@@ -72,7 +72,7 @@ class Tensor:
         return len(self.value)
 
     def __add__(self, other: Any) -> Tensor:
-        operands = [(self, _summed(self.shape))]
+        operands: list[tuple[Tensor, Pull]] = [(self, _summed(self.shape))]
         if isinstance(other, Tensor):
             operands.append((other, _summed(other.shape)))
         return Tensor(self.value + _value(other), operands)
@@ -83,7 +83,7 @@ class Tensor:
         return Tensor(other - self.value, [(self, _scaled(np.float64(-1.0), self.shape))])
 
     def __mul__(self, other: Any) -> Tensor:
-        operands = [(self, _scaled(_value(other), self.shape))]
+        operands: list[tuple[Tensor, Pull]] = [(self, _scaled(_value(other), self.shape))]
         if isinstance(other, Tensor):
             operands.append((other, _scaled(self.value, other.shape)))
         return Tensor(self.value * _value(other), operands)
