@@ -11,7 +11,8 @@ def _import_support() -> None:
     """Import the folder ``support`` as a package of that name.
 
     The folder tests/ itself must not be on sys.path: without torch installed, tests/torch would
-    answer ``import torch``.
+    answer ``import torch``. The folder support/ itself is: what tests start in processes of their
+    own is imported there by its bare name (``from parity_tasks import right``).
     """
     folder = Path(__file__).parent / "support"
     spec = importlib.util.spec_from_file_location(
@@ -21,6 +22,7 @@ def _import_support() -> None:
     assert spec.loader is not None
     module = sys.modules["support"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.append(str(folder))
 
 
 _import_support()

@@ -4,26 +4,15 @@ import multiprocessing
 import os
 import signal
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
+from parity_tasks import not_finite, of_float64, right, two_tasks_in
 
-from convgru import parity, reference
+from convgru import parity
 from convgru.parity import table as case_table
-from convgru.parity.processes import reports
-from convgru.weights import Weights
 
 CASES = [case for case in case_table.table() if case.name.startswith(("gru-after-1d", "lstm-1d", "lstm-lengths"))]
-
-
-def right(spec, arrays, x, state, **call):
-    y, final = reference.run(Weights(spec, arrays), x, state, **call)
-    return y.astype(x.dtype), tuple(_rounded(entry, x.dtype) for entry in final)
-
-
-def _rounded(entry, dtype):
-    return tuple(part.astype(dtype) for part in entry) if isinstance(entry, tuple) else entry.astype(dtype)
 
 
 def test_two_processes_report_what_one_does():
@@ -35,16 +24,6 @@ def test_two_processes_report_what_one_does():
     assert parallel.as_dict() == serial.as_dict()
     assert [now[0] for now in reports] == sorted(now[0] for now in reports)
     assert reports[-1][:2] == (len(CASES), len(CASES))
-
-
-def of_float64(*arguments, **call):
-    y, final = right(*arguments, **call)
-    return y.astype("float64"), final
-
-
-def not_finite(*arguments, **call):
-    y, final = right(*arguments, **call)
-    return y + float("nan"), final
 
 
 @pytest.mark.parametrize(
@@ -59,15 +38,6 @@ def test_a_failure_says_why_an_error_is_infinite(module, reason):
 def test_jobs_are_a_positive_number():
     with pytest.raises(ValueError, match="jobs expected a positive number of processes, got 0"):
         parity.run(CASES, jobs=0)
-
-
-def sleep_in(folder):
-    (folder / str(os.getpid())).touch()
-    time.sleep(60)
-
-
-def two_tasks_in(folder):
-    list(reports([partial(sleep_in, folder)] * 2, 2))
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from sharded_processes import filled, initialise_as_one_of_two
 from support.torch_layers import NETS, backward, call, layers_of, same, x_of
 from torch import distributed, nn
 from torch.distributed.algorithms._checkpoint import checkpoint_wrapper as activation
@@ -68,26 +69,6 @@ def test_deferred_initialisation(name):
     assert all(p.isfinite().all() for p in net.parameters())
     updates = [module for module in net.modules() if isinstance(module, Update)]
     assert bool(updates) == (name == "gru, updates")
-
-
-def filled(net):
-    """Initialise a network that was made on the meta device and sharded; what it then holds."""
-    net.to_empty(device="cpu")
-    for parameter in net.parameters():
-        nn.init.constant_(parameter, torch.nan)
-    net.reset_parameters()
-    return {name: parameter.full_tensor() for name, parameter in net.named_parameters()}
-
-
-def initialise_as_one_of_two(rank, file, out):
-    """One of two processes that shard a network before its parameters have numbers."""
-    distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
-    torch.manual_seed(rank)
-    with torch.device("meta"):
-        net = Forecaster("gru", 2, 4, norm=1, reset="after")
-    fully_shard(net, mesh=init_device_mesh("cpu", (2,)))
-    torch.save(filled(net), f"{out}.{rank}")
-    distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("name", NETS)
