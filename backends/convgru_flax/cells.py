@@ -43,7 +43,9 @@ class ConvCell(nnx.RNNCellBase):
     bias: nnx.Param[jax.Array] | None
     bias_hn: nnx.Param[jax.Array] | None
 
-    def _build(self, in_features: Any, hidden_features: Any, kernel_size: Ints, options: Any, table: type) -> None:
+    def _build(
+        self, in_features: Any, hidden_features: Any, kernel_size: Ints | None, options: Any, table: type
+    ) -> None:
         """Make the cell from its constructor's arguments; ``table`` lists the options it has."""
         title = type(self).__name__
         described, stored, called = split(title, options, table)
@@ -167,7 +169,7 @@ class ConvGRUCell(ConvCell):
         in_features: channels C of the input; or a NetworkSpec of one layer instead of all arguments
             that describe the cell.
         hidden_features: channels H of the hidden state.
-        kernel_size: of the convolution over the input; a tuple is per dimension.
+        kernel_size: of the convolution over the input, None means 3; a tuple is per dimension.
         recurrent_kernel_size: of the convolution over h; None means ``kernel_size``.
         stride: of the convolution over the input; the carry is smaller than the frame.
         recurrent_stride: of the convolution over h, which keeps its size.
@@ -220,7 +222,7 @@ class ConvGRUCell(ConvCell):
         self,
         in_features: int | NetworkSpec,
         hidden_features: int | None = None,
-        kernel_size: Ints = 3,
+        kernel_size: Ints | None = None,
         **options: Unpack[GRUCellOptions],
     ) -> None:
         self._build(in_features, hidden_features, kernel_size, options, GRUCellOptions)
@@ -255,7 +257,7 @@ class ConvLSTMCell(ConvCell):
         self,
         in_features: int | NetworkSpec,
         hidden_features: int | None = None,
-        kernel_size: Ints = 3,
+        kernel_size: Ints | None = None,
         **options: Unpack[LSTMCellOptions],
     ) -> None:
         self._build(in_features, hidden_features, kernel_size, options, LSTMCellOptions)
@@ -281,7 +283,7 @@ class ConvRNNCell(ConvCell):
         self,
         in_features: int | NetworkSpec,
         hidden_features: int | None = None,
-        kernel_size: Ints = 3,
+        kernel_size: Ints | None = None,
         **options: Unpack[RNNCellOptions],
     ) -> None:
         self._build(in_features, hidden_features, kernel_size, options, RNNCellOptions)

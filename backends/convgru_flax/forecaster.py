@@ -39,7 +39,8 @@ class Forecaster(SequenceModule[ForecasterSpec]):
             describe the networks.
         channels: of a frame, given or predicted.
         hidden_features: channels of the hidden state; a list is per layer.
-        kernel_size: of the convolution over the input; a tuple is per dimension, a list per layer.
+        kernel_size: of the convolution over the input, None means 3; a tuple is per dimension, a
+            list per layer.
         num_layers: None means the length of a list of hidden_features, else 1.
         patch: side of the square of pixels that become channels; a tuple is per dimension. Image
             sizes are multiples of it.
@@ -71,7 +72,7 @@ class Forecaster(SequenceModule[ForecasterSpec]):
         cell: str | ForecasterSpec,
         channels: int | None = None,
         hidden_features: int | list[int] | None = None,
-        kernel_size: Ints | list[Ints] = 3,
+        kernel_size: Ints | list[Ints] | None = None,
         num_layers: int | None = None,
         **options: Unpack[ForecasterOptions],
     ) -> None:

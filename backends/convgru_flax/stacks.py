@@ -195,7 +195,8 @@ class ConvGRU(ConvStack):
         in_features: channels C of the input; or a NetworkSpec instead of all arguments that
             describe the network.
         hidden_features: channels H of the hidden state; a list is per layer.
-        kernel_size: of the convolution over the input; a tuple is per dimension, a list per layer.
+        kernel_size: of the convolution over the input, None means 3; a tuple is per dimension, a
+            list per layer.
         num_layers: None means the length of a list of hidden_features, else 1.
         bidirectional: True or ``layer``: each layer runs both ways and the next sees both;
             ``stack``: two whole stacks.
@@ -230,7 +231,7 @@ class ConvGRU(ConvStack):
         self,
         in_features: int | NetworkSpec,
         hidden_features: int | list[int] | None = None,
-        kernel_size: Ints | list[Ints] = 3,
+        kernel_size: Ints | list[Ints] | None = None,
         num_layers: int | None = None,
         **options: Unpack[GRUStackOptions],
     ) -> None:
@@ -258,7 +259,7 @@ class ConvLSTM(ConvStack):
         self,
         in_features: int | NetworkSpec,
         hidden_features: int | list[int] | None = None,
-        kernel_size: Ints | list[Ints] = 3,
+        kernel_size: Ints | list[Ints] | None = None,
         num_layers: int | None = None,
         **options: Unpack[LSTMStackOptions],
     ) -> None:
@@ -283,7 +284,7 @@ class ConvRNN(ConvStack):
         self,
         in_features: int | NetworkSpec,
         hidden_features: int | list[int] | None = None,
-        kernel_size: Ints | list[Ints] = 3,
+        kernel_size: Ints | list[Ints] | None = None,
         num_layers: int | None = None,
         **options: Unpack[RNNStackOptions],
     ) -> None:

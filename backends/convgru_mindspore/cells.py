@@ -139,7 +139,7 @@ class ConvGRUCell(Cell):
     Args:
         in_channels (int): Channels C of the frame.
         hidden_channels (int): Channels H of the state.
-        kernel_size (Union[int, tuple[int]]): Of the input convolution. Default: ``3`` .
+        kernel_size (Union[int, tuple[int]]): Of the input convolution. Default: ``None`` , for 3.
         ndim (int): 1, 2 or 3 spatial dimensions. Default: ``2`` .
         options: Those of :class:`ConvGRU` that concern one layer, and ``dtype``.
 
@@ -172,7 +172,7 @@ class ConvGRUCell(Cell):
         self,
         in_channels: int,
         hidden_channels: int,
-        kernel_size: Ints = 3,
+        kernel_size: Ints | None = None,
         *,
         ndim: int = 2,
         **options: Unpack[GRUCellOptions],
@@ -198,7 +198,7 @@ class ConvLSTMCell(Cell):
     Args:
         in_channels (int): Channels C of the frame.
         hidden_channels (int): Channels H of the state.
-        kernel_size (Union[int, tuple[int]]): Of the input convolution. Default: ``3`` .
+        kernel_size (Union[int, tuple[int]]): Of the input convolution. Default: ``None`` , for 3.
         ndim (int): 1, 2 or 3 spatial dimensions. Default: ``2`` .
         options: Those of :class:`ConvLSTM` that concern one layer, and ``dtype``.
 
@@ -229,7 +229,7 @@ class ConvLSTMCell(Cell):
         self,
         in_channels: int,
         hidden_channels: int,
-        kernel_size: Ints = 3,
+        kernel_size: Ints | None = None,
         *,
         ndim: int = 2,
         **options: Unpack[LSTMCellOptions],
@@ -254,7 +254,7 @@ class ConvRNNCell(Cell):
     Args:
         in_channels (int): Channels C of the frame.
         hidden_channels (int): Channels H of the state.
-        kernel_size (Union[int, tuple[int]]): Of the input convolution. Default: ``3`` .
+        kernel_size (Union[int, tuple[int]]): Of the input convolution. Default: ``None`` , for 3.
         ndim (int): 1, 2 or 3 spatial dimensions. Default: ``2`` .
         options: Those of :class:`ConvRNN` that concern one layer, and ``dtype``.
 
@@ -274,7 +274,7 @@ class ConvRNNCell(Cell):
         self,
         in_channels: int,
         hidden_channels: int,
-        kernel_size: Ints = 3,
+        kernel_size: Ints | None = None,
         *,
         ndim: int = 2,
         **options: Unpack[RNNCellOptions],

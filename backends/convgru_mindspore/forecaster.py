@@ -193,7 +193,7 @@ class Forecaster(ForecasterBase):
         cell: str,
         channels: int,
         hidden_channels: int | list[int],
-        kernel_size: Ints | list[Ints] = 3,
+        kernel_size: Ints | list[Ints] | None = None,
         num_layers: int | None = None,
         *,
         ndim: int = 2,

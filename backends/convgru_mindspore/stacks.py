@@ -32,7 +32,7 @@ class ConvGRU(Stack):
         in_channels (int): Channels of the frames.
         hidden_channels (Union[int, list[int]]): Channels of the state; a list is per layer.
         kernel_size (Union[int, tuple[int], list]): A tuple is per dimension, a list per layer.
-            Default: ``3`` .
+            Default: ``None`` , for 3.
         num_layers (int): Default: ``None`` , the length of a list of hidden_channels, else 1.
         ndim (int): 1, 2 or 3 spatial dimensions. Default: ``2`` .
         recurrent_kernel_size, recurrent_dilation: Of the recurrent convolution. Default: ``None`` ,
@@ -104,7 +104,7 @@ class ConvGRU(Stack):
         self,
         in_channels: int,
         hidden_channels: int | list[int],
-        kernel_size: Ints | list[Ints] = 3,
+        kernel_size: Ints | list[Ints] | None = None,
         num_layers: int | None = None,
         *,
         ndim: int = 2,
@@ -147,7 +147,7 @@ class ConvLSTM(Stack):
         self,
         in_channels: int,
         hidden_channels: int | list[int],
-        kernel_size: Ints | list[Ints] = 3,
+        kernel_size: Ints | list[Ints] | None = None,
         num_layers: int | None = None,
         *,
         ndim: int = 2,
@@ -181,7 +181,7 @@ class ConvRNN(Stack):
         self,
         in_channels: int,
         hidden_channels: int | list[int],
-        kernel_size: Ints | list[Ints] = 3,
+        kernel_size: Ints | list[Ints] | None = None,
         num_layers: int | None = None,
         *,
         ndim: int = 2,

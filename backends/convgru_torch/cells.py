@@ -29,8 +29,8 @@ class ConvGRUCell(Cell):
     Args:
         in_channels: channels C of a frame.
         hidden_channels: channels H of the hidden state.
-        kernel_size: size of the kernel over the input, a number or one for each dimension; even
-            sizes are supported.
+        kernel_size: size of the kernel over the input, a number or one for each dimension; None
+            means 3. Even sizes are supported.
         ndim: number of spatial dimensions, 1, 2 or 3.
         recurrent_kernel_size: size of the kernel over h; None means that of ``kernel_size``.
         stride: of the convolution over the input; the state is smaller than the frame by it.
@@ -77,7 +77,7 @@ class ConvGRUCell(Cell):
         self,
         in_channels: int,
         hidden_channels: int,
-        kernel_size: Ints = 3,
+        kernel_size: Ints | None = None,
         *,
         ndim: int = 2,
         **options: Unpack[GRUCellOptions],
@@ -101,8 +101,8 @@ class ConvLSTMCell(Cell):
     Args:
         in_channels: channels C of a frame.
         hidden_channels: channels H of the hidden state.
-        kernel_size: size of the kernel over the input, a number or one for each dimension; even
-            sizes are supported.
+        kernel_size: size of the kernel over the input, a number or one for each dimension; None
+            means 3. Even sizes are supported.
         ndim: number of spatial dimensions, 1, 2 or 3.
         recurrent_kernel_size: size of the kernel over h; None means that of ``kernel_size``.
         stride: of the convolution over the input; the state is smaller than the frame by it.
@@ -153,7 +153,7 @@ class ConvLSTMCell(Cell):
         self,
         in_channels: int,
         hidden_channels: int,
-        kernel_size: Ints = 3,
+        kernel_size: Ints | None = None,
         *,
         ndim: int = 2,
         **options: Unpack[LSTMCellOptions],
@@ -175,8 +175,8 @@ class ConvRNNCell(Cell):
     Args:
         in_channels: channels C of a frame.
         hidden_channels: channels H of the hidden state.
-        kernel_size: size of the kernel over the input, a number or one for each dimension; even
-            sizes are supported.
+        kernel_size: size of the kernel over the input, a number or one for each dimension; None
+            means 3. Even sizes are supported.
         ndim: number of spatial dimensions, 1, 2 or 3.
         recurrent_kernel_size: size of the kernel over h; None means that of ``kernel_size``.
         stride: of the convolution over the input; the state is smaller than the frame by it.
@@ -221,7 +221,7 @@ class ConvRNNCell(Cell):
         self,
         in_channels: int,
         hidden_channels: int,
-        kernel_size: Ints = 3,
+        kernel_size: Ints | None = None,
         *,
         ndim: int = 2,
         **options: Unpack[RNNCellOptions],

@@ -76,7 +76,7 @@ class Forecaster(SpecModule):
         cell: Literal["gru", "lstm", "rnn"],
         channels: int,
         hidden_channels: int | list[int],
-        kernel_size: Ints | list[Ints] = 3,
+        kernel_size: Ints | list[Ints] | None = None,
         num_layers: int | None = None,
         *,
         ndim: int = 2,

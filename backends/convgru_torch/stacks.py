@@ -31,7 +31,7 @@ class ConvGRU(Stack):
         in_channels: channels C of the input.
         hidden_channels: channels H of the hidden state; a list makes one layer for each of its
             numbers.
-        kernel_size: size of the kernel over the input; even sizes are supported.
+        kernel_size: size of the kernel over the input, None means 3; even sizes are supported.
         num_layers: number of layers; None means the length of ``hidden_channels`` if it is a list,
             else 1.
         ndim: number of spatial dimensions, 1, 2 or 3.
@@ -96,7 +96,7 @@ class ConvGRU(Stack):
         self,
         in_channels: int,
         hidden_channels: int | list[int],
-        kernel_size: Ints | list[Ints] = 3,
+        kernel_size: Ints | list[Ints] | None = None,
         num_layers: int | None = None,
         *,
         ndim: int = 2,
@@ -123,7 +123,7 @@ class ConvLSTM(Stack):
         in_channels: channels C of the input.
         hidden_channels: channels H of the hidden state; a list makes one layer for each of its
             numbers.
-        kernel_size: size of the kernel over the input; even sizes are supported.
+        kernel_size: size of the kernel over the input, None means 3; even sizes are supported.
         num_layers: number of layers; None means the length of ``hidden_channels`` if it is a list,
             else 1.
         ndim: number of spatial dimensions, 1, 2 or 3.
@@ -189,7 +189,7 @@ class ConvLSTM(Stack):
         self,
         in_channels: int,
         hidden_channels: int | list[int],
-        kernel_size: Ints | list[Ints] = 3,
+        kernel_size: Ints | list[Ints] | None = None,
         num_layers: int | None = None,
         *,
         ndim: int = 2,
@@ -214,7 +214,7 @@ class ConvRNN(Stack):
         in_channels: channels C of the input.
         hidden_channels: channels H of the hidden state; a list makes one layer for each of its
             numbers.
-        kernel_size: size of the kernel over the input; even sizes are supported.
+        kernel_size: size of the kernel over the input, None means 3; even sizes are supported.
         num_layers: number of layers; None means the length of ``hidden_channels`` if it is a list,
             else 1.
         ndim: number of spatial dimensions, 1, 2 or 3.
@@ -276,7 +276,7 @@ class ConvRNN(Stack):
         self,
         in_channels: int,
         hidden_channels: int | list[int],
-        kernel_size: Ints | list[Ints] = 3,
+        kernel_size: Ints | list[Ints] | None = None,
         num_layers: int | None = None,
         *,
         ndim: int = 2,

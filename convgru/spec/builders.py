@@ -20,7 +20,7 @@ def network(
     cell: str,
     in_channels: int,
     hidden_channels: int | list[int],
-    kernel_size: Ints | list[Ints] = 3,
+    kernel_size: Ints | list[Ints] | None = None,
     num_layers: int | None = None,
     *,
     ndim: int = 2,
@@ -50,8 +50,9 @@ def network(
     """Describe a network; a tuple is per dimension, a list per layer, a number for all.
 
     A list of ``hidden_channels``, or ``num_layers``, says how many layers there are; any other list
-    must have one entry for each. The recurrent kernel size and dilation default to the input's.
-    ``updates`` are kernel sizes themselves: neither kernel size goes with them. ``padding`` is
+    must have one entry for each. ``kernel_size`` None is 3; the recurrent kernel size and dilation
+    default to the input's. ``updates`` are kernel sizes themselves: neither kernel size goes with
+    them. ``padding`` is
     ``same``, ``valid``, ``preserve``, a number, or a tuple with a number or a (low, high) pair for
     each dimension. ``reset`` defaults to ``before`` for a GRU. ``norm`` is a number of groups (1:
     layer norm), a tuple with one for each normalised tensor, or a ``Norm``. ``bidirectional`` True
@@ -67,10 +68,11 @@ def network(
         bidirectional = "layer" if bidirectional else None
     one_of(f"{TITLES[cell]} bidirectional", bidirectional, BIDIRECTIONAL)
     one_of(f"{TITLES[cell]} merge", merge, MERGES)
+    kernel = 3 if kernel_size is None else kernel_size
     given = {
         "hidden_channels": hidden_channels,
-        "kernel_size": kernel_size,
-        "recurrent_kernel_size": kernel_size if recurrent_kernel_size is None else recurrent_kernel_size,
+        "kernel_size": kernel,
+        "recurrent_kernel_size": kernel if recurrent_kernel_size is None else recurrent_kernel_size,
         "stride": stride,
         "recurrent_stride": recurrent_stride,
         "dilation": dilation,
@@ -87,13 +89,11 @@ def network(
         if isinstance(given[name], tuple):
             text = f"{TITLES[cell]} {name} expected a number, or a list with one for each layer, got {given[name]!r}"
             raise ValueError(text)
-    if updates and (kernel_size != 3 or recurrent_kernel_size is not None):
-        name, value = (
-            ("kernel_size", kernel_size) if kernel_size != 3 else ("recurrent_kernel_size", recurrent_kernel_size)
-        )
-        raise ValueError(
-            f"{TITLES[cell]} expected no {name} beside updates, which are kernel sizes, got {name}={value!r}"
-        )
+    for name, value in (("kernel_size", kernel_size), ("recurrent_kernel_size", recurrent_kernel_size)):
+        if updates and value is not None:
+            raise ValueError(
+                f"{TITLES[cell]} expected no {name} beside updates, which are kernel sizes, got {name}={value!r}"
+            )
     shared = {
         "padding_mode": padding_mode,
         "bias": bias,
@@ -124,7 +124,7 @@ def forecaster(
     cell: str,
     channels: int,
     hidden_channels: int | list[int],
-    kernel_size: Ints | list[Ints] = 3,
+    kernel_size: Ints | list[Ints] | None = None,
     num_layers: int | None = None,
     *,
     ndim: int = 2,

@@ -84,11 +84,14 @@ SPEC_ARGUMENTS = [
         "a list of hidden_channels, or num_layers, says how many layers there are",
     ),
     (("lstm", 3, 16), {"stride": [1, 2]}, ValueError, "ConvLSTM stride expected a list of 1 (one for each layer)"),
-    (
-        ("gru", 1, 2, 5),
-        {"updates": ((1, 5), (5, 1))},
-        ValueError,
-        "ConvGRU expected no kernel_size beside updates, which are kernel sizes, got kernel_size=5",
+    *(
+        (
+            ("gru", 1, 2, size),
+            {"updates": ((1, 5), (5, 1))},
+            ValueError,
+            f"ConvGRU expected no kernel_size beside updates, which are kernel sizes, got kernel_size={size}",
+        )
+        for size in (5, 3)
     ),
     (
         ("gru", 1, 2),
