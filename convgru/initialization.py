@@ -25,14 +25,14 @@ class Recipe:
             ``constant``.
         blocks: Number of equal blocks of rows, each drawn by itself: gates times groups.
         value: The constant.
-        ones: First and last-plus-one of the rows that are one instead: an LSTM's forget bias
-            (Jozefowicz et al. 2015).
+        rows: First and last-plus-one of rows that hold another constant, and that constant: an
+            LSTM's forget bias is one (Jozefowicz et al. 2015).
     """
 
     kind: Literal["glorot", "orthogonal", "constant"]
     blocks: int = 1
     value: float = 0.0
-    ones: tuple[int, int] | None = None
+    rows: tuple[int, int, float] | None = None
 
 
 def recipe(spec: Spec, name: str) -> Recipe:
@@ -54,7 +54,7 @@ def cell_recipe(cell: CellSpec, part: str) -> Recipe:
         return Recipe("glorot" if part == "weight_ih" else "orthogonal", cell.gates * cell.groups)
     if part == "bias" and cell.cell == "lstm":
         start = GATES["lstm"].index("f") * cell.hidden_channels
-        return Recipe("constant", ones=(start, start + cell.hidden_channels))
+        return Recipe("constant", rows=(start, start + cell.hidden_channels, 1.0))
     return Recipe("constant", value=1.0 if part == "norm_weight" else 0.0)
 
 
@@ -85,8 +85,9 @@ def cell_of(spec: Spec, name: str) -> CellSpec | None:
 def _drawn(rng: np.random.Generator, how: Recipe, shape: tuple[int, ...]) -> np.ndarray:
     if how.kind == "constant":
         array = np.full(shape, how.value)
-        if how.ones is not None:
-            array[slice(*how.ones)] = 1.0
+        if how.rows is not None:
+            start, stop, value = how.rows
+            array[start:stop] = value
         return array
     draw = glorot if how.kind == "glorot" else orthogonal
     return np.concatenate([draw(rng, (shape[0] // how.blocks, *shape[1:])) for _ in range(how.blocks)])

@@ -38,7 +38,7 @@ def _initial(spec: Spec, key: jax.Array, path: str, shape: tuple[int, ...], dtyp
     how = recipe(spec, path)
     if how.kind == "constant":
         array = jnp.full(shape, how.value, dtype)
-        return array if how.ones is None else array.at[slice(*how.ones)].set(1)
+        return array if how.rows is None else array.at[slice(*how.rows[:2])].set(how.rows[2])
     draw = _glorot if how.kind == "glorot" else _orthogonal
     if cell_of(spec, path) is None:  # a readout is one block, drawn from its key itself
         return draw(key, shape, dtype)

@@ -17,6 +17,7 @@ from convgru_torch.forecast import Networks, predict
 from convgru_torch.functional import State
 from convgru_torch.options import DEFAULTS, ForecasterOptions
 from convgru_torch.parameters import SpecModule, fill, precision_of, zero_state
+from convgru_torch.parametrized import compute_hooked_weights, evaluation
 from convgru_torch.stacks import STACKS
 
 if TYPE_CHECKING:
@@ -127,13 +128,16 @@ class Forecaster(SpecModule):
         nn.init.zeros_(self.readout.bias)
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
-        """Map canonical names to the parameters, as parametrized or given by functional_call."""
+        """Map canonical names to the tensors that a call would use, parametrized or hooked."""
         arrays: dict[str, Tensor] = self.encoder.arrays(prefix + "encoder.")
         if self.spec.decoder is not None:
             arrays.update(self.decoder.arrays(prefix + "decoder."))
         self._check_readout()
         assert self.readout.bias is not None
-        return {**arrays, prefix + "readout.weight": self.readout.weight, prefix + "readout.bias": self.readout.bias}
+        with evaluation(self.readout):
+            compute_hooked_weights(self.readout)
+            readout = {"readout.weight": self.readout.weight, "readout.bias": self.readout.bias}
+        return {**arrays, **{prefix + name: array for name, array in readout.items()}}
 
     def forward(
         self,

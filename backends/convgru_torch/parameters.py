@@ -148,7 +148,7 @@ class LayerModule(SpecModule):
         """Map canonical names to the tensors that a call would use, parametrized or hooked."""
         with evaluation(self):
             compute_hooked_weights(self)
-        return {prefix + name: parameter(self, name) for name in self.shapes}
+            return {prefix + name: parameter(self, name) for name in self.shapes}
 
 
 def check_parameters(
@@ -274,8 +274,9 @@ def _follow(recipe: Recipe, tensor: Tensor) -> None:
     """Fill a plain tensor as its recipe says."""
     if recipe.kind == "constant":
         tensor.fill_(recipe.value)
-        if recipe.ones is not None:
-            tensor[slice(*recipe.ones)] = 1.0
+        if recipe.rows is not None:
+            start, stop, value = recipe.rows
+            tensor[start:stop] = value
         return
     for block in tensor.chunk(recipe.blocks):
         if recipe.kind == "glorot":

@@ -156,7 +156,7 @@ def make_problem(
     if steps is not None:
         output = (steps, batch, spec.in_channels, *size)
     else:
-        top = shapes[-1][0] if spec.recurrent.cell == "lstm" else shapes[-1]
+        top = shapes[-1][0] if len(spec.recurrent.layers[0].state_names) > 1 else shapes[-1]
         output = (time, top[0], spec.recurrent.out_channels, *top[2:])
     cotangent = rng.standard_normal(output).astype(target)
     return Problem(weights.astype(target), x.astype(target), initial if state else None, (cotangent, final))

@@ -137,7 +137,7 @@ def state_shapes(spec: Spec, batch: int, size: Sequence[int]) -> tuple[Any, ...]
     entries: list[Any] = []
     for layer, pixels in zip(spec.layers, layer_sizes(spec, size), strict=True):
         shape = (batch, layer.hidden_channels, *pixels)
-        entries += [(shape, shape) if layer.cell == "lstm" else shape] * len(spec.directions)
+        entries += [(shape, shape) if len(layer.state_names) > 1 else shape] * len(spec.directions)
     return tuple(entries)
 
 

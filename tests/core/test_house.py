@@ -77,8 +77,8 @@ def test_the_top_of_convgru_can_be_looked_through():
 
 @pytest.mark.parametrize("path", named_paths())
 def test_contributing_names_files_that_exist(path):
-    """From the checkout's root, or from convgru or a room in it, or from a framework's room."""
-    places = ("", "convgru/", "convgru/*/", "backends/*/")
+    """From the checkout, from convgru or a room in it, from a framework's room, from the tests."""
+    places = ("", "convgru/", "convgru/*/", "convgru/*/*/", "backends/*/", "tests/*/")
     assert any(any(ROOT.glob(f"{place}{path}{suffix}")) for place in places for suffix in ("", ".py"))
 
 

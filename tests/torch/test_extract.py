@@ -1,13 +1,14 @@
-"""Networks or layers wrapped by torch.compile, DataParallel and the like are read as themselves."""
+"""extract sees through wrappers, reads weights as computed, and leaves the module as it was."""
 
 import pytest
 import torch
 from torch import distributed, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.nn.utils import parametrizations
 
 import convgru
 from convgru import WeightsError
-from convgru.torch import ConvGRU, ConvLSTMCell, Forecaster
+from convgru.torch import ConvGRU, ConvLSTM, ConvLSTMCell, Forecaster
 from convgru.torch.compat.convlstm_pytorch import ConvLSTM as DropIn
 
 NETS = {
@@ -123,3 +124,45 @@ def test_tied_layers():
     ):
         convgru.load(net, convgru.extract(ConvGRU(3, 3, num_layers=2)))
     assert convgru.extract(net).equal(convgru.extract(other))
+
+
+def test_extract_leaves_the_module_as_it_was():
+    net = ConvGRU(2, 3).train()
+    net.layers[0].eval()
+    parametrizations.spectral_norm(net.layers[0]["fwd"].train(), "weight_ih")
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    modes = [module.training for module in net.modules()]
+    first = convgru.extract(net)
+    assert [module.training for module in net.modules()] == modes
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert convgru.extract(net).equal(first)
+    assert convgru.extract(net.eval()).equal(first)
+
+
+def test_arrays_change_nothing_and_are_up_to_date():
+    """The readout's too; and in training, where a call would move spectral norm's vectors."""
+    net = Forecaster("gru", 1, 3, patch=2)
+    cell, readout = net.encoder.layers[0]["fwd"], net.readout
+    parametrizations.spectral_norm(cell, "weight_ih")
+    torch.nn.utils.weight_norm(readout, "weight")
+    before = {name: array.clone() for name, array in net.state_dict().items()}
+    arrays = net.train().arrays()
+    assert all(array.equal(before[name]) for name, array in net.state_dict().items())
+    readout.weight_g.data.mul_(2.0)
+    torch.testing.assert_close(net.arrays()["readout.weight"], 2.0 * arrays["readout.weight"])
+
+
+def test_extract_is_not_behind_the_optimizer():
+    """The hooks compute a weight when the module is called: here the parts have changed since."""
+    net = ConvGRU(2, 3)
+    cell = net.layers[0]["fwd"]
+    torch.nn.utils.weight_norm(cell, "weight_ih")
+    before = torch.from_numpy(convgru.extract(net).arrays["layers.0.fwd.weight_ih"])
+    cell.weight_ih_g.data.mul_(2)
+    torch.testing.assert_close(torch.from_numpy(convgru.extract(net).arrays["layers.0.fwd.weight_ih"]), 2 * before)
+
+
+def test_extract_of_the_meta_device_says_so():
+    for net in (ConvGRU(2, 3, device="meta"), ConvLSTM(2, 3).to("meta"), DropIn(2, 3, (3, 3), 1).to("meta")):
+        with pytest.raises(WeightsError, match=rf"{type(net).__name__} that holds numbers, .* is on the meta device"):
+            convgru.extract(net)

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 import convgru
 from convgru import WeightsError
 from convgru.formats.parametrized import with_weights
-from convgru.torch import ConvGRU, ConvLSTM, Forecaster
+from convgru.torch import ConvGRU, Forecaster
 from convgru.torch.compat.convlstm_pytorch import ConvLSTM as DropIn
 
 SPECTRAL = torch.nn.utils.spectral_norm
@@ -186,29 +186,6 @@ def test_names_that_only_look_like_parts_stay():
         assert with_weights(arrays) == arrays, name
 
 
-def test_extract_leaves_the_module_as_it_was():
-    net = ConvGRU(2, 3).train()
-    net.layers[0].eval()
-    parametrizations.spectral_norm(net.layers[0]["fwd"].train(), "weight_ih")
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    modes = [module.training for module in net.modules()]
-    first = convgru.extract(net)
-    assert [module.training for module in net.modules()] == modes
-    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
-    assert convgru.extract(net).equal(first)
-    assert convgru.extract(net.eval()).equal(first)
-
-
-def test_extract_is_not_behind_the_optimizer():
-    """The hooks compute a weight when the module is called: here the parts have changed since."""
-    net = ConvGRU(2, 3)
-    cell = net.layers[0]["fwd"]
-    torch.nn.utils.weight_norm(cell, "weight_ih")
-    before = torch.from_numpy(convgru.extract(net).arrays["layers.0.fwd.weight_ih"])
-    cell.weight_ih_g.data.mul_(2)
-    torch.testing.assert_close(torch.from_numpy(convgru.extract(net).arrays["layers.0.fwd.weight_ih"]), 2 * before)
-
-
 @pytest.mark.parametrize(
     "make", [lambda: ConvGRU(2, 3), lambda: Forecaster("lstm", 1, 2), lambda: DropIn(2, 3, (3, 3), 1)]
 )
@@ -271,12 +248,6 @@ def test_a_shard_is_refused(save, mesh):
     state["layers.0.fwd.bias"] = DTensor(torch.zeros(9), whole._spec, requires_grad=False)
     with pytest.raises(WeightsError, match=r"bias of shape \(18,\) is one process's shard, \(9,\): .*full_state_dict"):
         convgru.read(save(state))
-
-
-def test_extract_of_the_meta_device_says_so():
-    for net in (ConvGRU(2, 3, device="meta"), ConvLSTM(2, 3).to("meta"), DropIn(2, 3, (3, 3), 1).to("meta")):
-        with pytest.raises(WeightsError, match=rf"{type(net).__name__} that holds numbers, .* is on the meta device"):
-            convgru.extract(net)
 
 
 def test_parts_that_share_their_numbers_ask_for_no_memory(save):
