@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from convgru.calls import ArrayInfo, Caller
+from convgru.calls import ArrayInfo, Caller, CallSizes
 from convgru.spec import NetworkSpec, Spec
-from convgru.spec.shapes import nest_state, state_leaves
+from convgru.spec.shapes import Shape, state_leaves, state_shapes
 from convgru_torch.parameters import Precision
+from convgru_torch.plans import planned
 
 Arrays = Mapping[str, Tensor]
 Teacher = tuple[Sequence[Tensor], Sequence[Tensor]]
@@ -25,9 +26,13 @@ CASTABLE = ("float32", "float16", "bfloat16")
 
 def describe(value: Any) -> ArrayInfo | None:
     """Shape and dtype of a tensor; None for anything else."""
-    if not isinstance(value, Tensor):
-        return None
-    return ArrayInfo(tuple(value.shape), str(value.dtype).removeprefix("torch."))
+    if isinstance(value, ArrayInfo):
+        return value
+    return ArrayInfo(tuple(value.shape), _name(value.dtype)) if isinstance(value, Tensor) else None
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def castable(parameters: str, given: str) -> bool:
@@ -35,10 +40,60 @@ def castable(parameters: str, given: str) -> bool:
     return parameters == given or (parameters in CASTABLE and given in CASTABLE)
 
 
+def _same(parameters: str, given: str) -> bool:
+    """Whether dtypes agree: a function of Python, which torch.compile can rebuild."""
+    return parameters == given
+
+
 def parameters_precision(owner: str, spec: Spec, arrays: Arrays) -> Precision:
     """Check canonical parameters against the spec and return their precision."""
     Caller(owner, spec, "TBCS", describe, "a torch.Tensor").parameters(arrays)
     return Precision(next(iter(arrays.values())).dtype)
+
+
+class _Plan(NamedTuple):
+    """What the spec and the shape and dtype of an input say about a call."""
+
+    caller: Caller
+    sizes: CallSizes
+    batched: bool
+    shapes: tuple[Shape, ...]
+    """Of the arrays of a state, one after the other."""
+    pairs: bool
+    """Whether an entry of the state is two of them, (h, c)."""
+
+
+@planned
+def _plan(
+    owner: str,
+    spec: Spec,
+    layout: str,
+    shape: Shape,
+    dtype: torch.dtype,
+    parameters: torch.dtype,
+    casts: bool,
+) -> _Plan:
+    """Check the input; ``casts`` says whether autocast or FSDP will cast what is castable."""
+    batched = _is_batched(owner, spec, layout, shape)
+    if not batched:
+        axis = layout.index("B")
+        shape = (*shape[:axis], 1, *shape[axis:])
+    caller = Caller(owner, spec, layout, describe, "a torch.Tensor", castable if casts else _same)
+    sizes = caller.input(ArrayInfo(shape, _name(dtype)), _name(parameters))
+    states = state_shapes(spec, sizes.batch, sizes.size)
+    pairs = spec.recurrent.cell == "lstm"
+    return _Plan(caller, sizes, batched, tuple(shape for _, shape in state_leaves(spec, states)), pairs)
+
+
+def _is_batched(owner: str, spec: Spec, layout: str, shape: Shape) -> bool:
+    axes = layout.replace("S", "DHW"[-spec.ndim :])
+    if len(shape) not in (len(axes), len(axes) - 1):
+        single = ", ".join(axes.replace("B", ""))
+        raise ValueError(
+            f"{owner} expected an input of {len(axes)} axes ({', '.join(axes)}), or unbatched of {len(axes) - 1} "
+            f"({single}), got {len(shape)} (input shape {shape})"
+        )
+    return len(shape) == len(axes)
 
 
 class CheckedCall:
@@ -66,25 +121,13 @@ class CheckedCall:
 
     def __init__(self, owner: str, spec: Spec, precision: Precision, x: Any, layout: str) -> None:
         self.owner, self.spec, self.layout, self.dtype = owner, spec, layout, precision.dtype
-        self.batched = True
-        if isinstance(x, Tensor):
-            self.batched = self._is_batched(x)
-            x = self._with_batch(x)
-        autocast = isinstance(x, Tensor) and x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
-        rule: dict[str, Any] = {"accepts": castable} if autocast or precision.sharded else {}
-        self._caller = Caller(owner, spec, layout, describe, "a torch.Tensor", **rule)
-        self.sizes = self._caller.input(x, str(precision.dtype).removeprefix("torch."))
-        self.x, self.device = self._time_first(x), x.device
-
-    def _is_batched(self, x: Tensor) -> bool:
-        axes = self.layout.replace("S", "DHW"[-self.spec.ndim :])
-        if x.ndim not in (len(axes), len(axes) - 1):
-            single = ", ".join(axes.replace("B", ""))
-            raise ValueError(
-                f"{self.owner} expected an input of {len(axes)} axes ({', '.join(axes)}), or unbatched of {len(axes) - 1} "
-                f"({single}), got {x.ndim} (input shape {tuple(x.shape)})"
-            )
-        return x.ndim == len(axes)
+        if not isinstance(x, Tensor):
+            Caller(owner, spec, layout, describe, "a torch.Tensor").input(x, _name(precision.dtype))
+        autocast = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+        casts = autocast or precision.sharded
+        self.plan = _plan(owner, spec, layout, tuple(x.shape), x.dtype, precision.dtype, casts)
+        self._caller, self.sizes, self.batched = self.plan.caller, self.plan.sizes, self.plan.batched
+        self.x, self.device = self._time_first(self._with_batch(x)), x.device
 
     def _with_batch(self, array: Any, axis: int | None = None) -> Any:
         """Add a batch axis of size 1 to a tensor; what is not a tensor is left for the checks."""
@@ -125,12 +168,30 @@ class CheckedCall:
                 else self._with_batch(entry, 0)
                 for entry in state
             )
-        shapes = self._caller.state(state, self.sizes)
+        plan, dtype = self.plan, self.dtype
         if state is None:
-            leaves = {n: self.x.new_zeros(shape, dtype=self.dtype) for n, shape in state_leaves(self.spec, shapes)}
+            leaves = [self.x.new_zeros(shape, dtype=dtype) for shape in plan.shapes]
         else:
-            leaves = {name: leaf.to(self.dtype) for name, leaf in state_leaves(self.spec, state)}
-        return nest_state(self.spec, leaves)
+            leaves = flat if (flat := self._fitting(state)) is not None else self._checked(state)
+        return tuple(zip(leaves[::2], leaves[1::2], strict=True)) if plan.pairs else tuple(leaves)
+
+    def _fitting(self, state: Any) -> list[Any] | None:
+        """The arrays of a state that fits as it is, which most do; None for another."""
+        plan = self.plan
+        if type(state) not in (tuple, list) or len(state) * (1 + plan.pairs) != len(plan.shapes):
+            return None
+        if plan.pairs and any(type(entry) not in (tuple, list) or len(entry) != 2 for entry in state):
+            return None
+        leaves = [part for entry in state for part in entry] if plan.pairs else list(state)
+        for leaf, shape in zip(leaves, plan.shapes, strict=True):
+            if not isinstance(leaf, Tensor) or leaf.dtype != self.dtype or leaf.shape != shape:
+                return None
+        return leaves
+
+    def _checked(self, state: Any) -> list[Any]:
+        """The arrays of a state that may be wrong, or of another dtype that will do."""
+        self._caller.state(state, self.sizes)
+        return [leaf.to(self.dtype) for _, leaf in state_leaves(self.spec, state)]
 
     def valid(self, lengths: Any) -> Tensor | None:
         """Mask (T, B, 1, *1) of the frames that are no padding; None if all are valid."""

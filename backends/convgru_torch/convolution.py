@@ -18,10 +18,9 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "c
 """Padding mode to its name in F.pad."""
 
 
-class Kernel(NamedTuple):
-    """A convolution's weights and geometry for images of one size, in the form torch takes."""
+class Form(NamedTuple):
+    """A convolution's geometry for images of one size, in the form torch takes."""
 
-    weight: Tensor
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     """Zero padding, equal on both sides, which the convolution adds without a copy."""
@@ -34,18 +33,35 @@ class Kernel(NamedTuple):
     """Number of gates among which to reorder the output's channels; 0 for none."""
 
 
-def kernel(weight: Tensor, geometry: Convolution, size: Sequence[int]) -> Kernel:
-    """Make a Kernel: rows ordered for a grouped convolution, padding for images of ``size``."""
-    gates = geometry.gates if geometry.reorders else 0
-    if gates:  # what Convolution.row_order says: (gates, groups, …) becomes (groups, gates, …)
-        weight = _exchange(weight, 0, gates, geometry.groups)
+class Kernel(NamedTuple):
+    """A convolution's weights, and the fields of its ``Form``."""
+
+    weight: Tensor
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    extra: tuple[int, ...]
+    mode: str
+    gates: int
+
+
+def kernel(weight: Tensor, form: Form) -> Kernel:
+    """Make a Kernel: rows ordered for a grouped convolution."""
+    if form.gates:  # what Convolution.row_order says: (gates, groups, …) becomes (groups, gates, …)
+        weight = _exchange(weight, 0, form.gates, form.groups)
+    return Kernel(weight, *form)
+
+
+def form(geometry: Convolution, size: Sequence[int]) -> Form:
+    """Work out how torch computes a convolution of images of ``size``."""
     pads = geometry.pads(size)
     shared = (0,) * len(pads)
     if geometry.padding_mode == "zeros":
         shared = tuple(min(low, high) for low, high in pads)
         pads = tuple((low - both, high - both) for both, (low, high) in zip(shared, pads, strict=True))
-    mode = MODES[geometry.padding_mode]
-    return Kernel(weight, geometry.stride, shared, geometry.dilation, geometry.groups, _flat(pads), mode, gates)
+    mode, gates = MODES[geometry.padding_mode], geometry.gates if geometry.reorders else 0
+    return Form(geometry.stride, shared, geometry.dilation, geometry.groups, _flat(pads), mode, gates)
 
 
 def _flat(pads: Pads) -> tuple[int, ...]:

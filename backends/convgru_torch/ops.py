@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convgru.spec import CellSpec
-from convgru.spec.cell import Operand
-from convgru_torch.convolution import Kernel, convolve, kernel
+from convgru.spec.shapes import cell_parameter_shapes
+from convgru_torch.convolution import Form, Kernel, convolve, form, kernel
+from convgru_torch.plans import planned
 
 CHANNELS = 1
 """The channel axis of every array seen here: (B, C, *S)."""
@@ -61,6 +62,36 @@ class Params(NamedTuple):
     norms: dict[str, NormPart]
 
 
+class _Slice(NamedTuple):
+    """One operand of the equations: which rows of which array, and what they are made into."""
+
+    use: str
+    name: str
+    array: str
+    rows: slice | None
+    """None for all of them."""
+    form: Form | None
+    shape: tuple[int, ...]
+    """Of a vector; empty to leave it as it is."""
+    groups: int
+    eps: float
+
+
+@planned
+def _slices(spec: CellSpec, size: tuple[int, ...], state: tuple[int, ...]) -> tuple[_Slice, ...]:
+    """The operands of one plain cell, for input and state of these sizes."""
+    shapes = cell_parameter_shapes(spec)
+    slices = []
+    for name, operand in spec.operands.items():
+        (start, stop), geometry = operand.rows, operand.convolution
+        rows = None if stop - start == shapes[operand.array][0] else slice(start, stop)
+        how = None if geometry is None else form(geometry, size if name == "ih" else state)
+        shape = (-1, *(1,) * spec.ndim) if operand.use == "add" else ()
+        name = name.removeprefix("norm_")
+        slices.append(_Slice(operand.use, name, operand.array, rows, how, shape, operand.groups, operand.eps))
+    return tuple(slices)
+
+
 def prepare(
     spec: CellSpec, arrays: Mapping[str, Tensor], prefix: str, size: Sequence[int], state: Sequence[int]
 ) -> Params:
@@ -68,21 +99,18 @@ def prepare(
 
     Their names begin with ``prefix``.
     """
-
-    def rows(name: str, operand: Operand) -> Tensor:
-        array, (start, stop) = arrays[prefix + name], operand.rows
-        return array if stop - start == array.shape[0] else array[start:stop]
-
     p = Params({}, {}, {})
-    for name, operand in spec.operands.items():
-        array = rows(operand.array, operand)
-        if operand.convolution is not None:
-            p.kernels[name] = kernel(array, operand.convolution, size if name == "ih" else state)
-        elif operand.use == "norm":
-            bias = rows("norm_bias", operand)
-            p.norms[name.removeprefix("norm_")] = NormPart(operand.groups, operand.eps, array, bias)
+    for use, name, array, rows, how, shape, groups, eps in _slices(spec, tuple(size), tuple(state)):
+        part = arrays[prefix + array]
+        if rows is not None:
+            part = part[rows]
+        if how is not None:
+            p.kernels[name] = kernel(part, how)
+        elif use == "norm":
+            bias = arrays[prefix + "norm_bias"]
+            p.norms[name] = NormPart(groups, eps, part, bias if rows is None else bias[rows])
         else:
-            p.vectors[name] = array.view(-1, *(1,) * spec.ndim) if operand.use == "add" else array
+            p.vectors[name] = part.view(shape) if shape else part
     return p
 
 

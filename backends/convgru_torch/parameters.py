@@ -141,7 +141,8 @@ class LayerModule(SpecModule):
     def current(self) -> dict[str, Tensor]:
         """Map short names (``updates.0.weight_ih`` …) to the tensors that this call uses."""
         if not self.spec.layers[0].updates:
-            return {name: getattr(self, name) for name in self.shapes}
+            held = self._parameters
+            return {name: held[name] if name in held else getattr(self, name) for name in self.shapes}  # type: ignore[misc]
         return {f"updates.{u}.{name}": a for u, update in enumerate(self.updates) for name, a in update().items()}
 
     def arrays(self, prefix: str = layer_prefix(0)) -> dict[str, Tensor]:
@@ -210,6 +211,12 @@ def zero_state(module: SpecModule, batch: int, size: Sequence[int]) -> tuple[Any
 
 def _a_parameter(module: nn.Module) -> Tensor:
     """Any one parameter, for dtype and device."""
+    inner: nn.Module | None = module
+    while inner is not None:  # down to the first layer, without the generators of ``parameters``
+        for held in inner._parameters.values():
+            if held is not None and held.is_floating_point():
+                return held
+        inner = next(iter(inner._modules.values()), None)
     for array in module.parameters():
         if array.is_floating_point():
             return array

@@ -77,10 +77,13 @@ class Stack(SpecModule):
 
         Raises ValueError for one that a user has replaced by what the spec does not say.
         """
-        layers = [[layer[d] for d in self.spec.directions] for layer in self.layers]  # type: ignore[index]
-        for index, directions in enumerate(layers):
-            for direction, layer in zip(self.spec.directions, directions, strict=True):
-                self._check_layer(index, direction, layer)
+        spec, directions = self.spec, self.spec.directions
+        layers = [[layer[d] for d in directions] for layer in self.layers]  # type: ignore[index]
+        for index, row in enumerate(layers):
+            for direction, layer in zip(directions, row, strict=True):
+                made = type(layer) is Layer and layer.spec.layers[0] is spec.layers[index]
+                if not made or layer.reverse != (direction == "bwd") or layer.zoneout != spec.zoneout:
+                    self._check_layer(index, direction, layer)
         return layers
 
     def _check_layer(self, index: int, direction: str, layer: Any) -> None:
