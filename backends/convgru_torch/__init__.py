@@ -1,6 +1,7 @@
 """Convolutional recurrent networks as nn.Module, on the equations of convgru."""
 
 from convgru_torch.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
+from convgru_torch.execution import Execution
 from convgru_torch.forecast import forecast
 from convgru_torch.forecaster import Forecaster
 from convgru_torch.functional import detach, run
@@ -15,6 +16,7 @@ __all__ = [
     "ConvLSTMCell",
     "ConvRNN",
     "ConvRNNCell",
+    "Execution",
     "Forecaster",
     "Layer",
     "detach",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,12 +15,15 @@ from convgru.calls import Extras
 from convgru.errors import UnsupportedError, WeightsError
 from convgru.formats.contents import unwrapped as name_inside
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
+from convgru.spec.options import refuse_build_options
 from convgru.spec.shapes import layer_prefix, nest_state, state_leaves
 from convgru.weights import Weights
 from convgru_torch.cell_base import Cell
 from convgru_torch.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.compat.base import DropIn
+from convgru_torch.execution import Execution, ExecutionOptions
 from convgru_torch.forecaster import Forecaster
+from convgru_torch.implementations import IMPLEMENTATIONS
 from convgru_torch.layers import Layer
 from convgru_torch.numpy_bridge import TORCH_DTYPES, to_numpy, to_tensor
 from convgru_torch.parameters import LayerModule, SpecModule
@@ -28,18 +31,10 @@ from convgru_torch.parametrized import compute_hooked_weights, evaluation
 from convgru_torch.precision import precise, tf32
 from convgru_torch.stacks import STACKS
 
-__all__ = [
-    "build",
-    "devices",
-    "evaluate",
-    "execute",
-    "extract",
-    "load",
-    "notes",
-    "owns",
-    "precise",
-    "versions",
-]
+if TYPE_CHECKING:
+    from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
+
+__all__ = ["build", "devices", "evaluate", "execute", "extract", "load", "notes", "owns", "precise", "versions"]
 
 CELLS: dict[str, type[Cell]] = {"gru": ConvGRUCell, "lstm": ConvLSTMCell, "rnn": ConvRNNCell}
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
@@ -67,7 +62,7 @@ def devices() -> dict[str, str]:
 
 def notes() -> list[str]:
     """Describe the implementation that would run here, one line for each aspect."""
-    lines = ["implementation: a loop over time, the input convolution of many frames at once, gradients by autograd"]
+    lines = [f"implementation {name}: {each.summary}" for name, each in IMPLEMENTATIONS.items()]
     if torch.cuda.is_available():
         states = (f"{name} {'may run in TF32' if on else 'full float32'}" for name, on in tf32().items())
         lines.append(f"float32 on CUDA: {', '.join(states)}")
@@ -99,7 +94,14 @@ def module_of(spec: Spec, **options: Any) -> Any:
     return STACKS[spec.cell].from_spec(spec, **options)
 
 
-def build(weights: Weights, *, batch_first: bool = False, cell: bool = False, device: Any = None) -> Any:
+def build(
+    weights: Weights,
+    *,
+    batch_first: bool = False,
+    cell: bool = False,
+    device: Any = None,
+    **execution: Unpack[ExecutionOptions],
+) -> Any:
     """Make a ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights, in training mode.
 
     Draws no random numbers: the module is made on the meta device and gets copies of the arrays.
@@ -109,12 +111,14 @@ def build(weights: Weights, *, batch_first: bool = False, cell: bool = False, de
         batch_first: sequences are (B, T, C, *S) instead of (T, B, C, *S).
         cell: make a bare cell (ConvGRUCell …) of a network of one layer in one direction.
         device: of the parameters; None means torch's default.
+        execution: how to compute, ``impl="readable"`` for example (``Execution``).
 
     Raises:
         UnsupportedError: for a device that is not there.
         ValueError: for ``cell=True`` with a network that is more than a cell.
     """
-    options: dict[str, Any] = {"device": "meta", "dtype": TORCH_DTYPES[str(weights.dtype)]}
+    refuse_build_options("torch", execution, ["batch_first", "cell", "device", *Execution.__dataclass_fields__])
+    options: dict[str, Any] = {"device": "meta", "dtype": TORCH_DTYPES[str(weights.dtype)], **execution}
     net = (_cell if cell else module_of)(weights.spec, batch_first=batch_first, **options)
     target = torch.get_default_device() if device is None else device
     try:

@@ -12,12 +12,14 @@ from torch import Tensor
 from convgru.spec import Ints, NetworkSpec, network
 from convgru.spec.describe import arguments
 from convgru_torch import hub
+from convgru_torch.execution import Execution, ExecutionOptions
 from convgru_torch.functional import call_network
-from convgru_torch.loop import run_layer
+from convgru_torch.implementations import run_layer
+from convgru_torch.options import DEFAULTS
 from convgru_torch.parameters import LayerModule, Precision, check_parameters, zero_state
 
 if TYPE_CHECKING:
-    from typing import Self  # new in 3.11; the room itself also runs on 3.10
+    from typing import Self, Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
 class Cell(LayerModule):
@@ -26,20 +28,28 @@ class Cell(LayerModule):
     kind: ClassVar[str]
 
     def __init__(self, in_channels: int, hidden_channels: int, kernel_size: Ints, ndim: int, **options: Any) -> None:
-        device, dtype = options.pop("device", None), options.pop("dtype", None)
-        spec = network(self.kind, in_channels, hidden_channels, kernel_size, ndim=ndim, **options)
-        self._build(spec, device, dtype)
+        module_options = {name: options.pop(name) for name in list(options) if name in DEFAULTS}
+        self._build(
+            network(self.kind, in_channels, hidden_channels, kernel_size, ndim=ndim, **options), **module_options
+        )
 
-    def _build(self, spec: NetworkSpec, device: Any, dtype: torch.dtype | None) -> None:
+    def _build(self, spec: NetworkSpec, device: Any = None, dtype: torch.dtype | None = None, **execution: Any) -> None:
         if spec.cell != self.kind or spec != NetworkSpec(spec.layers[:1]):
             raise ValueError(f"{type(self).__name__} expected a spec of one {self.kind} layer, got {spec}")
-        LayerModule.__init__(self, spec, device, dtype)
+        LayerModule.__init__(self, spec, device, dtype, Execution(**execution))
 
     @classmethod
-    def from_spec(cls, spec: NetworkSpec, *, device: Any = None, dtype: torch.dtype | None = None) -> Self:
+    def from_spec(
+        cls,
+        spec: NetworkSpec,
+        *,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **execution: Unpack[ExecutionOptions],
+    ) -> Self:
         """Make the cell that a one-layer spec describes. Raises ValueError for another spec."""
-        self: Self = hub.new(cls, spec)
-        self._build(spec, device, dtype)
+        self: Self = hub.new(cls, spec, **execution)
+        self._build(spec, device, dtype, **execution)
         return self
 
     def forward(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> Any:
@@ -60,12 +70,13 @@ class Cell(LayerModule):
         Raises:
             ValueError: for a shape that does not fit.
             TypeError: for a dtype that is not the parameters'.
+            UnsupportedError: for an ``impl`` that was insisted on and does not apply.
         """
         owner, cell, arrays = type(self).__name__, self.spec.layers[0], self.current()
         precision = Precision(check_parameters(owner, self.shapes, arrays))
         begin = None if state is None else (state,)
         contexts = None if context is None else (context,)
-        layers = [[partial(run_layer, cell, arrays)]]
+        layers = [[partial(run_layer, cell, arrays, execution=self.execution, ran=self.note)]]
         _, (new,) = call_network(owner, self.spec, layers, precision, x, begin, context=contexts, layout="BCS")
         return new
 
@@ -92,4 +103,4 @@ class Cell(LayerModule):
 
     def extra_repr(self) -> str:
         """The arguments that made this cell, defaults left out."""
-        return arguments(self.spec.in_channels, self.spec)
+        return arguments(self.spec.in_channels, self.spec, **self.execution.changed())

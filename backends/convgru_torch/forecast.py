@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from convgru import equations
 from convgru.spec import ForecasterSpec, NetworkSpec
+from convgru.spec.options import refuse_unknown
 from convgru_torch import ops
 from convgru_torch.arguments import Arrays, CheckedCall, Teacher, parameters_precision
 from convgru_torch.convolution import readout
+from convgru_torch.execution import Execution, ExecutionOptions
 from convgru_torch.functional import State, call_network
 from convgru_torch.loop import functional_layers
 from convgru_torch.masks import draw, recurrent
 from convgru_torch.parameters import Precision
+
+if TYPE_CHECKING:
+    from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
 
 NetworkCall = Callable[..., tuple[Any, State]]
 """A stack, or the pure function of one: (x, state, masks=, last_only=) to output and state, time
@@ -53,6 +58,7 @@ def forecast(
     training: bool = False,
     layout: str = "TBCS",
     owner: str = "",
+    **execution: Unpack[ExecutionOptions],
 ) -> tuple[Tensor, State]:
     """Predict the ``steps`` frames that follow ``x``; differentiable through all of them.
 
@@ -69,11 +75,12 @@ def forecast(
         of the network that read it; for a single frame (layout ``BCS``) that is not resumed from,
         the encoder's.
     """
-    owner = owner or spec.title
+    refuse_unknown("forecast", {**execution}, ExecutionOptions)
+    owner, how = owner or spec.title, Execution(**execution)
     precision = parameters_precision(owner, spec, arrays)
 
     def network(inner: NetworkSpec, prefix: str) -> NetworkCall:
-        layers = functional_layers(inner, arrays, prefix)
+        layers = functional_layers(inner, arrays, prefix, how)
         return partial(call_network, owner, inner, layers, precision, training=training)
 
     networks = Networks(

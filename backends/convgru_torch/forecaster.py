@@ -13,10 +13,12 @@ from convgru.spec.describe import forecaster_arguments
 from convgru.spec.fields import flag
 from convgru.spec.options import explicit, refuse_unknown
 from convgru_torch import hub
+from convgru_torch.execution import Execution, ExecutionOptions
 from convgru_torch.forecast import Networks, predict
 from convgru_torch.functional import State
+from convgru_torch.initial_values import fill
 from convgru_torch.options import DEFAULTS, ForecasterOptions
-from convgru_torch.parameters import SpecModule, fill, precision_of, zero_state
+from convgru_torch.parameters import SpecModule, precision_of, zero_state
 from convgru_torch.parametrized import compute_hooked_weights, evaluation
 from convgru_torch.stacks import STACKS
 
@@ -51,6 +53,7 @@ class Forecaster(SpecModule):
             (``convgru.network``); False or None for none.
         feedback: if False, the predicting network reads zeros instead of its own predictions.
         batch_first: if True, frames are (B, T, C, *S).
+        impl: ``auto``, ``readable`` or ``fast``: how to compute (``Execution``).
         options: the other arguments, of encoder and decoder, as for ConvGRU (``reset`` with ``gru``
             alone, None means ``before``) and ConvLSTM (``peephole`` and ``state_size`` with
             ``lstm`` alone). All must keep the image's size.
@@ -93,14 +96,16 @@ class Forecaster(SpecModule):
         inner |= {"patch": patch, "residual": residual, "decoder": decoder, "feedback": feedback, "ndim": ndim}
         self._build(forecaster(cell, channels, hidden_channels, kernel_size, num_layers, **inner), **module_options)
 
-    def _build(self, spec: ForecasterSpec, batch_first: bool, device: Any, dtype: torch.dtype | None) -> None:
-        SpecModule.__init__(self, spec)
+    def _build(
+        self, spec: ForecasterSpec, batch_first: bool, device: Any, dtype: torch.dtype | None, **execution: Any
+    ) -> None:
+        SpecModule.__init__(self, spec, Execution(**execution))
         flag(f"{type(self).__name__} batch_first", batch_first)
         self.batch_first = batch_first
-        self.encoder = STACKS[spec.encoder.cell].from_spec(spec.encoder, device=device, dtype=dtype)
+        self.encoder = STACKS[spec.encoder.cell].from_spec(spec.encoder, device=device, dtype=dtype, **execution)
         self.encoder.inner = True
         if spec.decoder is not None:
-            self.decoder = STACKS[spec.decoder.cell].from_spec(spec.decoder, device=device, dtype=dtype)
+            self.decoder = STACKS[spec.decoder.cell].from_spec(spec.decoder, device=device, dtype=dtype, **execution)
             self.decoder.inner = True
         convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[spec.ndim - 1]
         self.readout = convolution(spec.encoder.out_channels, spec.encoder.in_channels, 1, device=device, dtype=dtype)
@@ -108,11 +113,17 @@ class Forecaster(SpecModule):
 
     @classmethod
     def from_spec(
-        cls, spec: ForecasterSpec, *, batch_first: bool = False, device: Any = None, dtype: torch.dtype | None = None
+        cls,
+        spec: ForecasterSpec,
+        *,
+        batch_first: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **execution: Unpack[ExecutionOptions],
     ) -> Self:
         """Make the forecaster that a spec describes."""
-        self: Self = hub.new(cls, spec, batch_first=batch_first)
-        self._build(spec, batch_first, device, dtype)
+        self: Self = hub.new(cls, spec, batch_first=batch_first, **execution)
+        self._build(spec, batch_first, device, dtype, **execution)
         return self
 
     def reset_parameters(self) -> None:
@@ -236,4 +247,4 @@ class Forecaster(SpecModule):
     def extra_repr(self) -> str:
         """The arguments that made this forecaster, defaults left out."""
         options = {"batch_first": True} if self.batch_first else {}
-        return forecaster_arguments(self.spec, **options)
+        return forecaster_arguments(self.spec, **options, **self.execution.changed())

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from convgru.spec import NetworkSpec
+from convgru.spec.options import refuse_unknown
 from convgru_torch.arguments import Arrays, CheckedCall, parameters_precision
+from convgru_torch.execution import Execution, ExecutionOptions
 from convgru_torch.loop import LayerCall, functional_layers, run_network
 from convgru_torch.masks import draw
 from convgru_torch.parameters import Precision
+
+if TYPE_CHECKING:
+    from typing import Unpack  # new in 3.11; the room itself also runs on 3.10
 
 State = tuple[Any, ...]
 """One entry for each layer and direction: h (B, H, *S), or (h, c)."""
@@ -31,6 +36,7 @@ def run(
     training: bool = False,
     layout: str = "TBCS",
     owner: str = "",
+    **execution: Unpack[ExecutionOptions],
 ) -> tuple[Any, State]:
     """Run a network on a sequence: the equations of ``convgru.equations``, layer by layer.
 
@@ -47,6 +53,7 @@ def run(
         training: whether dropout and zoneout draw masks where none are given.
         layout: the axes of ``x`` and of the output.
         owner: how errors call the network; its title unless given.
+        execution: how to compute, ``impl="readable"`` for example (``Execution``).
 
     Returns:
         The last layer's output in the layout of ``x``, and the final state. Under autocast
@@ -56,6 +63,7 @@ def run(
         ValueError: for a shape that is not what ``spec`` demands.
         TypeError: for what is no tensor, or not of the parameters' dtype; for a single frame and a
             bidirectional network.
+        UnsupportedError: for an ``impl`` that was insisted on and does not apply.
 
     Source: Ballas et al. 2015 (arXiv:1511.06432), Shi et al. 2015 (arXiv:1506.04214).
 
@@ -65,12 +73,13 @@ def run(
         >>> x = torch.zeros(5, 2, 3, 16, 16)
         >>> y, state = run(network("gru", 3, 8), dict(net.named_parameters()), x)
     """
+    refuse_unknown("run", {**execution}, ExecutionOptions)
     owner = owner or spec.title
     precision = parameters_precision(owner, spec, arrays)
     return call_network(
         owner,
         spec,
-        functional_layers(spec, arrays),
+        functional_layers(spec, arrays, execution=Execution(**execution)),
         precision,
         x,
         state,

@@ -14,7 +14,8 @@ from torch import Tensor
 from convgru.spec import NetworkSpec
 from convgru.spec.describe import arguments
 from convgru.spec.shapes import layer_prefix, nest_state, state_leaves, state_shapes
-from convgru_torch.loop import run_layer
+from convgru_torch.execution import AUTOMATIC, Execution
+from convgru_torch.implementations import run_layer
 from convgru_torch.parameters import LayerModule, check_parameters
 
 
@@ -35,9 +36,14 @@ class Layer(LayerModule):
         zoneout: the probability with which a number of the state keeps its old value, of which
             evaluation takes the mean.
         owner, index: how errors call the stack, and which of its layers this is.
+        execution: how to compute.
         device, dtype: of the parameters, as everywhere in torch.
 
     Parameters: those of the cell (``convgru.torch.ConvGRUCell`` and so on).
+
+    Attributes:
+        ran: which implementation ran in the last call, and why no faster one; None before the first
+            call, and what torch.compile compiled does not change it.
     """
 
     def __init__(
@@ -48,10 +54,11 @@ class Layer(LayerModule):
         zoneout: float = 0.0,
         owner: str = "",
         index: int = 0,
+        execution: Execution = AUTOMATIC,
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(spec, device, dtype)
+        super().__init__(spec, device, dtype, execution)
         self.reverse, self.zoneout = reverse, zoneout
         self.owner, self.prefix = owner or spec.title, layer_prefix(index, "bwd" if reverse else "fwd")
 
@@ -85,6 +92,7 @@ class Layer(LayerModule):
         Raises:
             ValueError: for a parameter, or a state, of another shape.
             TypeError: for a parameter that is no tensor, or not of the others' dtype.
+            UnsupportedError: if ``execution`` insists on an implementation that does not apply.
         """
         arrays = self.current()
         dtype = check_parameters(self.owner, self.shapes, arrays, self.prefix)
@@ -104,9 +112,12 @@ class Layer(LayerModule):
             recurrent_mask=recurrent_mask,
             zoneout_masks=zoneout_masks,
             last_only=last_only,
+            execution=self.execution,
+            ran=self.note,
         )
 
     def extra_repr(self) -> str:
-        """The cell and its arguments, defaults left out."""
-        shown = arguments(self.spec.in_channels, self.spec, **({"reverse": True} if self.reverse else {}))
-        return f"{self.spec.cell!r}, {shown}"
+        """The cell and its arguments, defaults left out, and what ran in the last call."""
+        options: dict[str, Any] = {"reverse": True} if self.reverse else {}
+        shown = arguments(self.spec.in_channels, self.spec, **options, **self.execution.changed())
+        return f"{self.spec.cell!r}, {shown}" + ("" if self.ran is None else f"; ran: {self.ran}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, TypedDict
 
 import torch
 
 from convgru.spec import options as spec_options
 from convgru.spec.options import CellOptions, GRUOptions, LSTMOptions, StackOptions
+from convgru_torch.execution import AUTOMATIC, ExecutionOptions
 
-DEFAULTS: dict[str, Any] = {"batch_first": False, "device": None, "dtype": None}
+DEFAULTS: dict[str, Any] = {"batch_first": False, "device": None, "dtype": None, **asdict(AUTOMATIC)}
 """Defaults of the options that are no part of a spec."""
 
 
@@ -20,7 +22,7 @@ class Placement(TypedDict, total=False):
     dtype: torch.dtype | None
 
 
-class RNNCellOptions(CellOptions, Placement, total=False):
+class RNNCellOptions(CellOptions, Placement, ExecutionOptions, total=False):
     """Options of ConvRNNCell, which every other cell has too."""
 
     bias: bool

@@ -1,20 +1,26 @@
-"""Base classes that hold parameters, initial values, and the spec in the state dict."""
+"""Base classes that hold parameters, and the spec in the state dict."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from functools import partial, reduce
-from typing import Any, NamedTuple
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from convgru.initialization import Recipe, cell_recipe
 from convgru.spec import CellSpec, NetworkSpec, Spec, from_json, to_json
 from convgru.spec.describe import computed, title
+from convgru.spec.options import refuse_unknown
 from convgru.spec.shapes import Shape, cell_parameter_shapes, layer_prefix, nest_state, state_leaves, zero_state_shapes
 from convgru_torch import hub
+from convgru_torch.execution import AUTOMATIC, Execution, ExecutionOptions
+from convgru_torch.implementations import Choice
+from convgru_torch.initial_values import initialise, parameter
 from convgru_torch.parametrized import compute_hooked_weights, evaluation
+
+if TYPE_CHECKING:
+    from typing import Self, Unpack  # new in 3.11; the room itself also runs on 3.10
 
 METADATA = "convgru"
 """The key of a state dict's ``_metadata`` under which a module leaves its spec."""
@@ -42,9 +48,9 @@ class SpecModule(nn.Module):
     inner = False
     """Whether this is part of another such module, which compares the specs if it is loaded."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, execution: Execution = AUTOMATIC) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.execution = spec, execution
         hub.keep_tuples(self, spec)
         self.register_state_dict_post_hook(leave_spec)  # type: ignore[no-untyped-call]
 
@@ -63,6 +69,22 @@ class SpecModule(nn.Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
+
+    def set_execution(self, **options: Unpack[ExecutionOptions]) -> Self:
+        """Change how this module and those inside it compute, and return it.
+
+        Args:
+            options: those to change, ``impl="readable"`` for example (``Execution``).
+
+        Raises:
+            ValueError: for a value that an option does not have.
+            TypeError: for an unknown option.
+        """
+        refuse_unknown(f"{type(self).__name__}.set_execution", {**options}, ExecutionOptions)
+        for module in self.modules():
+            if isinstance(module, SpecModule):
+                module.execution = replace(module.execution, **options)
+        return self
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:
         """Map canonical names to the tensors that a call would use, parametrized or hooked."""
@@ -117,8 +139,10 @@ class LayerModule(SpecModule):
     The parameters stand here, or with ``updates`` in ``updates[u]``.
     """
 
-    def __init__(self, spec: NetworkSpec, device: Any, dtype: torch.dtype | None) -> None:
-        super().__init__(spec)
+    ran: Choice | None = None
+
+    def __init__(self, spec: NetworkSpec, device: Any, dtype: torch.dtype | None, execution: Execution) -> None:
+        super().__init__(spec, execution)
         cell = spec.layers[0]
         self.shapes = cell_parameter_shapes(cell)
         check_dtype_of_parameters(cell.title, dtype)
@@ -144,6 +168,10 @@ class LayerModule(SpecModule):
             held = self._parameters
             return {name: held[name] if name in held else getattr(self, name) for name in self.shapes}  # type: ignore[misc]
         return {f"updates.{u}.{name}": a for u, update in enumerate(self.updates) for name, a in update().items()}
+
+    def note(self, choice: Choice) -> None:
+        """Keep which implementation runs."""
+        self.ran = choice
 
     def arrays(self, prefix: str = layer_prefix(0)) -> dict[str, Tensor]:
         """Map canonical names to the tensors that a call would use, parametrized or hooked."""
@@ -235,59 +263,8 @@ def _register_parameters(module: nn.Module, cell: CellSpec, device: Any, dtype: 
         module.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
 
 
-def parameter(module: nn.Module, name: str) -> Tensor:
-    """Look up a parameter, or the tensor that replaces it, by its short name.
-
-    ``updates.0.weight_ih`` is such a name.
-    """
-    array: Tensor = reduce(getattr, name.split("."), module)  # type: ignore[assignment]
-    return array
-
-
 def check_dtype_of_parameters(owner: str, dtype: object) -> None:
     """Raise TypeError unless ``dtype`` suits parameters or is None, for torch's default."""
     allowed = (None, torch.float64, torch.float32, torch.float16, torch.bfloat16)
     if dtype not in allowed:
         raise TypeError(f"{owner} expected dtype float64, float32, float16 or bfloat16, got {dtype!r}")
-
-
-@torch.no_grad()
-def initialise(module: nn.Module, cell: CellSpec) -> None:
-    """Fill one layer's parameters as ``LayerModule.reset_parameters`` says."""
-    for name in cell_parameter_shapes(cell):
-        tensor, recipe = parameter(module, name), cell_recipe(cell, name.rpartition(".")[2])
-        if not tensor.is_meta:
-            fill(tensor, partial(_follow, recipe))
-
-
-@torch.no_grad()
-def fill(tensor: Any, write: Callable[[Tensor], object]) -> None:
-    """Let ``write`` fill a tensor in place.
-
-    Of a DTensor, whose chunks are copies, it fills a whole tensor in each process; all take their
-    shards from that of the mesh's first.
-    """
-    if not hasattr(tensor, "placements"):
-        write(tensor)
-        return
-    from torch.distributed.tensor import distribute_tensor  # imported already by whoever made the DTensor
-
-    whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.to_local().device)
-    write(whole)
-    tensor.copy_(distribute_tensor(whole, tensor.device_mesh, tensor.placements))
-
-
-def _follow(recipe: Recipe, tensor: Tensor) -> None:
-    """Fill a plain tensor as its recipe says."""
-    if recipe.kind == "constant":
-        tensor.fill_(recipe.value)
-        if recipe.rows is not None:
-            start, stop, value = recipe.rows
-            tensor[start:stop] = value
-        return
-    for block in tensor.chunk(recipe.blocks):
-        if recipe.kind == "glorot":
-            nn.init.xavier_uniform_(block)
-        else:  # QR is not there for half precision.
-            wide = block if block.dtype == torch.float64 else block.float()
-            block.copy_(nn.init.orthogonal_(torch.empty_like(wide, memory_format=torch.contiguous_format)))

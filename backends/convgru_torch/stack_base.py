@@ -14,6 +14,7 @@ from convgru.spec.describe import arguments, title
 from convgru.spec.fields import flag
 from convgru.spec.shapes import layer_prefix
 from convgru_torch import hub
+from convgru_torch.execution import Execution, ExecutionOptions
 from convgru_torch.functional import State, call_network
 from convgru_torch.layers import Layer
 from convgru_torch.options import DEFAULTS
@@ -22,7 +23,7 @@ from convgru_torch.parameters import SpecModule, precision_of, zero_state
 from convgru_torch.signatures import Lengths, StackCall
 
 if TYPE_CHECKING:
-    from typing import Self  # new in 3.11; the room itself also runs on 3.10
+    from typing import Self, Unpack  # new in 3.11; the room itself also runs on 3.10
 
 
 class Stack(SpecModule):
@@ -38,14 +39,17 @@ class Stack(SpecModule):
             network(self.kind, in_channels, hidden_channels, kernel_size, num_layers, **options), **module_options
         )
 
-    def _build(self, spec: NetworkSpec, batch_first: bool, device: Any, dtype: torch.dtype | None) -> None:
-        SpecModule.__init__(self, spec)
+    def _build(
+        self, spec: NetworkSpec, batch_first: bool, device: Any, dtype: torch.dtype | None, **execution: Any
+    ) -> None:
+        SpecModule.__init__(self, spec, Execution(**execution))
         owner = type(self).__name__
         if spec.cell != self.kind:
             raise ValueError(f"{owner} expected a spec of {self.kind} layers, got {spec.cell!r}")
         flag(f"{owner} batch_first", batch_first)
         self.batch_first = batch_first
-        options: dict[str, Any] = {"zoneout": spec.zoneout, "owner": owner, "device": device, "dtype": dtype}
+        options: dict[str, Any] = {"zoneout": spec.zoneout, "owner": owner, "execution": self.execution}
+        options |= {"device": device, "dtype": dtype}
         self.layers = nn.ModuleList()
         for index, cell in enumerate(spec.layers):
             one = NetworkSpec((cell,))
@@ -56,11 +60,17 @@ class Stack(SpecModule):
 
     @classmethod
     def from_spec(
-        cls, spec: NetworkSpec, *, batch_first: bool = False, device: Any = None, dtype: torch.dtype | None = None
+        cls,
+        spec: NetworkSpec,
+        *,
+        batch_first: bool = False,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        **execution: Unpack[ExecutionOptions],
     ) -> Self:
         """Make the stack that a spec describes. Raises ValueError for a spec of another cell."""
-        self: Self = hub.new(cls, spec, batch_first=batch_first)
-        self._build(spec, batch_first, device, dtype)
+        self: Self = hub.new(cls, spec, batch_first=batch_first, **execution)
+        self._build(spec, batch_first, device, dtype, **execution)
         return self
 
     def reset_parameters(self) -> None:
@@ -159,6 +169,7 @@ class Stack(SpecModule):
         Raises:
             ValueError: for a shape that does not fit, or lengths out of range.
             TypeError: for a dtype that is not the parameters', or lengths of a PackedSequence.
+            UnsupportedError: for an ``impl`` that was insisted on and does not apply.
         """
         packed = x if isinstance(x, PackedSequence) else None
         layout = "BTCS" if self.batch_first and packed is None else "TBCS"
@@ -230,4 +241,4 @@ class Stack(SpecModule):
     def extra_repr(self) -> str:
         """The arguments that made this stack, defaults left out."""
         options = {"batch_first": True} if self.batch_first else {}
-        return arguments(self.spec.in_channels, self.spec, **options)
+        return arguments(self.spec.in_channels, self.spec, **options, **self.execution.changed())

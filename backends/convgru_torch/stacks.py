@@ -65,6 +65,7 @@ class ConvGRU(Stack):
         output_size: adaptive average pooling of each frame to this size first, so that the state
             has it.
         batch_first: if True, input and output are (B, T, C, *S); states are (B, H, *S) either way.
+        impl: ``auto``, ``readable`` or ``fast``: how to compute (``Execution``).
         device: of the parameters.
         dtype: of the parameters.
 
@@ -160,6 +161,7 @@ class ConvLSTM(Stack):
         output_size: adaptive average pooling of each frame to this size first, so that the state
             has it.
         batch_first: if True, input and output are (B, T, C, *S); states are (B, H, *S) either way.
+        impl: ``auto``, ``readable`` or ``fast``: how to compute (``Execution``).
         device: of the parameters.
         dtype: of the parameters.
 
@@ -247,6 +249,7 @@ class ConvRNN(Stack):
         output_size: adaptive average pooling of each frame to this size first, so that the state
             has it.
         batch_first: if True, input and output are (B, T, C, *S); states are (B, H, *S) either way.
+        impl: ``auto``, ``readable`` or ``fast``: how to compute (``Execution``).
         device: of the parameters.
         dtype: of the parameters.
 

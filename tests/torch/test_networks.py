@@ -11,7 +11,7 @@ import convgru
 from convgru import reference
 from convgru.spec import shapes
 from convgru.torch import ConvGRU, ConvLSTM, ConvRNN, Forecaster
-from convgru_torch import backend, loop
+from convgru_torch import backend, readable
 
 NETS = {
     "gru": lambda **o: ConvGRU(2, 3, **o),
@@ -105,9 +105,11 @@ def test_frames_convolved_at_once_change_nothing(frames, monkeypatch):
     net, x = NETS["gru-valid"](dtype=torch.float64), torch.randn(7, 2, 2, 6, 5, dtype=torch.float64)
     want = torch.autograd.grad(net(x)[0].square().sum(), list(net.parameters()))
     seen = []
-    convolve = loop.equations.input_gates
-    monkeypatch.setattr(loop, "CHUNK", frames * 2 * 15 * 9 * 8)
-    monkeypatch.setattr(loop.equations, "input_gates", lambda o, c, p, x: seen.append(x.shape) or convolve(o, c, p, x))
+    convolve = readable.equations.input_gates
+    monkeypatch.setattr(readable, "CHUNK", frames * 2 * 15 * 9 * 8)
+    monkeypatch.setattr(
+        readable.equations, "input_gates", lambda o, c, p, x: seen.append(x.shape) or convolve(o, c, p, x)
+    )
     got = torch.autograd.grad(net(x)[0].square().sum(), list(net.parameters()))
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
     assert [shape[0] // 2 for shape in seen if shape[1] == 2][: -(-7 // frames)] == [

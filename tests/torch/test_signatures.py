@@ -5,13 +5,13 @@ import inspect
 import pytest
 
 import convgru
-from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNCell, Forecaster
+from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, ConvLSTMCell, ConvRNN, ConvRNNCell, Execution, Forecaster
 
 
 def test_signatures_show_every_option():
     """help() shows the arguments of convgru.spec.network, their defaults, and torch's."""
     core = inspect.signature(convgru.network).parameters
-    torch_options = {"batch_first", "device", "dtype"}
+    torch_options = {"batch_first", "device", "dtype", *Execution.__dataclass_fields__}
     for kind, missing in (
         (ConvGRU, {"peephole", "state_size"}),
         (ConvLSTM, {"reset"}),

@@ -18,8 +18,8 @@ from convgru.spec import NetworkSpec
 from convgru_torch.arguments import describe
 from convgru_torch.compat.canonical import TORCH
 from convgru_torch.functional import run
+from convgru_torch.initial_values import parameter
 from convgru_torch.numpy_bridge import to_numpy
-from convgru_torch.parameters import parameter
 from convgru_torch.parametrized import compute_hooked_weights
 
 Init = TypeVar("Init", bound=Callable[..., None])

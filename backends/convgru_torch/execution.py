@@ -1,0 +1,49 @@
+"""Execution: how a network computes, which changes its speed and memory but not its results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypedDict
+
+from convgru.spec.fields import one_of
+
+Impl = Literal["auto", "readable", "fast"]
+IMPLS: tuple[Impl, ...] = ("auto", "readable", "fast")
+
+
+class ExecutionOptions(TypedDict, total=False):
+    """Options of every module and pure function; see ``Execution``."""
+
+    impl: Impl
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How to compute: no part of a spec, of a state dict or of a file of weights.
+
+    Args:
+        impl: the implementation of each layer: ``auto`` takes the fast one where it applies and the
+            readable one elsewhere; ``readable`` is the loop over ``convgru.equations``,
+            differentiated by autograd; ``fast`` insists on the fast one, and a call to which it
+            does not apply raises UnsupportedError with the reason.
+
+    Raises:
+        ValueError: for a value that an option does not have.
+    """
+
+    impl: Impl = "auto"
+
+    def __post_init__(self) -> None:
+        one_of("impl", self.impl, IMPLS)
+
+    def changed(self) -> dict[str, Any]:
+        """The options that are not the defaults."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if getattr(self, field.name) != field.default
+        }
+
+
+AUTOMATIC = Execution()
+"""The defaults."""

@@ -1,0 +1,117 @@
+"""The implementations of one layer in one direction over a sequence, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from convgru.errors import UnsupportedError
+from convgru.spec import CellSpec
+from convgru_torch import readable
+from convgru_torch.execution import AUTOMATIC, Execution
+from convgru_torch.readable import Parts, SequenceCall
+
+
+class Implementation(NamedTuple):
+    """One way to run a ``SequenceCall``.
+
+    ``why_not`` returns the reason for which it does not apply to a call, or None; ``run`` returns
+    the output and the final state. All return the same numbers, to rounding.
+    """
+
+    summary: str
+    why_not: Callable[[SequenceCall], str | None]
+    run: Callable[[SequenceCall], tuple[Tensor, Parts]]
+
+
+IMPLEMENTATIONS: dict[str, Implementation] = {
+    "readable": Implementation(
+        "a loop over the equations, the input convolution of many frames at once, gradients by autograd",
+        lambda call: None,
+        readable.run,
+    ),
+}
+"""By name, the best first. The last one applies to every call."""
+
+
+class Choice(NamedTuple):
+    """The implementation that runs a call, and why no better one did; ``""`` where none is."""
+
+    name: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.why})" if self.why else self.name
+
+
+def choose(call: SequenceCall) -> Choice:
+    """Choose the implementation that runs a call.
+
+    Raises UnsupportedError if it asks for one that does not apply.
+    """
+    wanted = call.execution.impl
+    if wanted != "auto":
+        reason = IMPLEMENTATIONS[wanted].why_not(call) if wanted in IMPLEMENTATIONS else "it is not there"
+        if reason is not None:
+            raise UnsupportedError(
+                f"{call.cell.title} expected a call to which impl={wanted!r} applies, but {reason}; "
+                "impl='auto' takes another implementation for it"
+            )
+        return Choice(wanted)
+    reasons: list[str] = []
+    for name, implementation in IMPLEMENTATIONS.items():
+        reason = implementation.why_not(call)
+        if reason is None:
+            return Choice(name, "; ".join(reasons))
+        reasons.append(reason)
+    raise AssertionError("the readable implementation applies to every call")
+
+
+def run_layer(
+    cell: CellSpec,
+    arrays: Mapping[str, Tensor],
+    x: Tensor,
+    state: Any,
+    *,
+    reverse: bool = False,
+    zoneout: float = 0.0,
+    valid: Tensor | None = None,
+    context: Tensor | None = None,
+    recurrent_mask: Tensor | None = None,
+    zoneout_masks: Sequence[Tensor] | None = None,
+    last_only: bool = False,
+    execution: Execution = AUTOMATIC,
+    ran: Callable[[Choice], object] | None = None,
+) -> tuple[Tensor, Any]:
+    """Run one layer in one direction over x (T, B, C, *S); parameters by short name.
+
+    Arguments and results as in ``convgru_torch.layers.Layer.forward``; ``execution`` says how, and
+    ``ran`` is told which implementation it is.
+
+    Raises:
+        ValueError: for a state of another shape.
+        UnsupportedError: for an implementation that was insisted on and does not apply.
+    """
+    parts: Parts = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+    call = SequenceCall(
+        cell,
+        arrays,
+        x,
+        parts,
+        reverse,
+        zoneout,
+        valid,
+        context,
+        recurrent_mask,
+        zoneout_masks,
+        last_only,
+        execution,
+    )
+    choice = choose(call)
+    if ran is not None and not torch.compiler.is_compiling():  # a side effect that would split the graph
+        ran(choice)
+    y, final = IMPLEMENTATIONS[choice.name].run(call)
+    return y, final[0] if len(final) == 1 else final
