@@ -11,7 +11,6 @@ import numpy as np
 from convgru import equations
 from convgru.reference import ops
 from convgru.spec import CellSpec, ForecasterSpec, NetworkSpec
-from convgru.spec.convolution import pool_matrix
 from convgru.spec.shapes import dropout_mask, layer_prefix, step_prefixes
 
 Arrays = Mapping[str, np.ndarray]
@@ -27,7 +26,7 @@ class Call:
         lengths: (B,), valid frames of each sample.
         context: for each layer and direction the arrays (B, *S, G·H) of all frames.
         masks: by the names of ``convgru.spec.shapes.mask_shapes``.
-        ops: the operations: ``convgru.reference.ops``, or a taped or disturbed form of them.
+        ops: the operations: ``convgru.reference.ops``, or a taped, disturbed or faster form.
         on_state: a function applied to every new state.
     """
 
@@ -43,7 +42,7 @@ def run(
 ) -> tuple[list[Frames], list[Parts]]:
     """Output frames of every layer, and the final state of each layer and direction."""
     if spec.output_size is not None:
-        frames = [pool(frame, spec.output_size) for frame in frames]
+        frames = [call.ops.pool(frame, spec.output_size) for frame in frames]
     valid = None
     if call.lengths is not None:
         ones = (1,) * (spec.ndim + 1)
@@ -84,7 +83,7 @@ class _Layer:
     def __init__(self, spec: NetworkSpec, cell: CellSpec, arrays: Arrays, prefix: str, entry: int, call: Call) -> None:
         self.steps = cell.steps
         self.params = [
-            ops.prepare(step, _layer_arrays(arrays, prefix + inner))
+            call.ops.prepare(step, _layer_arrays(arrays, prefix + inner))
             for step, inner in zip(cell.steps, step_prefixes(cell), strict=True)
         ]
         self.call = call
@@ -123,16 +122,6 @@ def _layer_arrays(arrays: Arrays, prefix: str) -> Arrays:
     return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def pool(x: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Adaptive average pooling of (..., *S, C).
-
-    Output i is the mean of the inputs ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉ − 1.
-    """
-    for axis, m in enumerate(size, start=x.ndim - 1 - len(size)):
-        x = np.moveaxis(np.moveaxis(x, axis, -1) @ np.array(pool_matrix(x.shape[axis], m)), -1, axis)
-    return x
-
-
 def forecast(
     spec: ForecasterSpec,
     arrays: Arrays,
@@ -147,18 +136,18 @@ def forecast(
     """The ``steps`` frames that follow, and the state of the network that made the last of them."""
     tops: Frames = []  # the encoder's last hidden state, if the encoder itself goes on to predict
     if not resume:
-        read = [ops.patch(frame, spec.patch) for frame in frames]
+        read = [call.ops.patch(frame, spec.patch) for frame in frames]
         layers, state = run(spec.encoder, arrays, "encoder.", read, state, call)
         tops = layers[-1][-1:] if spec.decoder is None else []
     network, prefix = (spec.encoder, "encoder.") if spec.decoder is None else (spec.decoder, "decoder.")
-    readout = ops.prepare_readout(spec, arrays)
+    readout = call.ops.prepare_readout(spec, arrays)
     frame = frames[-1]
     predictions: Frames = []
     for k in range(steps):
         if k < len(tops):
             top = tops[k]
         else:
-            inside = ops.patch(frame, spec.patch)
+            inside = call.ops.patch(frame, spec.patch)
             inside = inside if spec.feedback else np.zeros_like(inside)
             layers, state = run(network, arrays, prefix, [inside], state, call)
             top = layers[-1][-1]

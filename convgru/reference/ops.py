@@ -7,7 +7,7 @@ maximum, so that f(p + 1e-30i) carries the derivative of f.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from convgru.spec import NORMED, CellSpec, ForecasterSpec
-from convgru.spec.convolution import Convolution
+from convgru.spec.convolution import Convolution, pool_matrix
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,16 @@ ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 def activation(name: str, a: np.ndarray) -> np.ndarray:
     """The activation called ``name``."""
     return ACTIVATIONS[name](a)
+
+
+def pool(x: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Adaptive average pooling of (..., *S, C).
+
+    Output i is the mean of the inputs ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉ − 1.
+    """
+    for axis, m in enumerate(size, start=x.ndim - 1 - len(size)):
+        x = np.moveaxis(np.moveaxis(x, axis, -1) @ np.array(pool_matrix(x.shape[axis], m)), -1, axis)
+    return x
 
 
 def patch(x: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:

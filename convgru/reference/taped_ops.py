@@ -40,6 +40,10 @@ disturbs would seem to lie below it.
 class TapedOps:
     """``convgru.reference.ops`` for tensors, with derivatives and, if asked for, rounding."""
 
+    prepare = staticmethod(ops.prepare)
+    prepare_readout = staticmethod(ops.prepare_readout)
+    pool = staticmethod(ops.pool)
+    patch = staticmethod(ops.patch)
     split = staticmethod(ops.split)
     split_rz_n = staticmethod(ops.split_rz_n)
     concat = staticmethod(ops.concat)
