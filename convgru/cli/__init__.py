@@ -1,4 +1,4 @@
-"""The command line: ``convgru inspect``, ``convert``, ``parity``, ``doctor``, ``demo``.
+"""The command line: ``convgru inspect``, ``convert``, ``parity``, ``bench``, ``doctor``, ``demo``.
 
 docs/command-line.md documents them.
 
@@ -13,12 +13,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import convgru
 from convgru import registry
+from convgru.cli.arguments import names_of, positive
+from convgru.cli.bench import add_bench
 from convgru.cli.convert import TARGETS
 from convgru.errors import UsageError
 from convgru.importers import EXPORTS, LAYOUTS
@@ -46,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    if getattr(args, "output", None) is not None:
-        require_writable(args.output, force=args.force)
+    for path in (getattr(args, name, None) for name in ("output", "csv", "plot")):
+        if path is not None:
+            require_writable(path, force=args.force)
     from convgru.cli import commands
 
     code: int = getattr(commands, args.command)(args)
@@ -71,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_convert(commands)
     _add_parity(commands)
+    _add_output(add_bench(commands))
     doctor = commands.add_parser("doctor", help="which backends, versions and devices are here, and what would run")
     _add_output(doctor)
     demo = commands.add_parser("demo", help="train on real radar in PyTorch, forecast in every framework")
@@ -151,7 +155,7 @@ def _add_parity(commands: Any) -> None:
     )
     parity.add_argument("file", type=Path, nargs="?", metavar="FILE", help="weights (default: the table of cases)")
     parity.add_argument(
-        "--backends", type=_names(registry.ROOMS), metavar="NAMES", help=f"of {','.join(registry.ROOMS)}"
+        "--backends", type=names_of(registry.ROOMS), metavar="NAMES", help=f"of {','.join(registry.ROOMS)}"
     )
     parity.add_argument(
         "--module",
@@ -161,7 +165,7 @@ def _add_parity(commands: Any) -> None:
     )
     parity.add_argument(
         "--jobs",
-        type=_positive,
+        type=positive,
         help="how many processes share the table (default: one for each core, at most 4; on a GPU 1)",
     )
     parity.add_argument(
@@ -169,7 +173,7 @@ def _add_parity(commands: Any) -> None:
     )
     parity.add_argument(
         "--dtype",
-        type=_names(DTYPES),
+        type=names_of(DTYPES),
         metavar="NAMES",
         help=f"of {','.join(DTYPES)} (default: float32,float64; for a file its own)",
     )
@@ -190,30 +194,11 @@ def _add_parity(commands: Any) -> None:
     _add_output(parity)
 
 
-def _names(allowed: Collection[str]) -> Callable[[str], list[str]]:
-    """Return a parser of comma-separated names, each of which must be one of ``allowed``."""
-
-    def names(text: str) -> list[str]:
-        chosen = [name.strip() for name in text.split(",")]
-        unknown = [name for name in chosen if name not in allowed]
-        if unknown:
-            raise argparse.ArgumentTypeError(f"expected some of {','.join(allowed)}, got {','.join(unknown)!r}")
-        return chosen
-
-    return names
-
-
 def _sizes(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(n) for n in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected numbers with commas between, got {text!r}") from None
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return int(text)
 
 
 def _module(text: str) -> str:

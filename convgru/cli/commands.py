@@ -144,6 +144,22 @@ def _compare_file(args: argparse.Namespace) -> Report:
     )
 
 
+def bench(args: argparse.Namespace) -> int:
+    """Time the backends; exit code 1 if a contestant failed, or computed other numbers."""
+    from convgru.bench import tables
+    from convgru.cli import bench as command
+
+    report = command.run(args)
+    if publish(args, report.to_json()):
+        if args.markdown:
+            print(tables.markdown(report))
+        else:
+            from convgru.cli import console
+
+            console.show_bench(report)
+    return 0 if report.ok else 1
+
+
 def doctor(args: argparse.Namespace) -> int:
     """Print, for every backend, versions, devices and what would run; or what installs it."""
     versions = {"convgru": convgru.__version__, "python": platform.python_version(), "numpy": np.__version__}

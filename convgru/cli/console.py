@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from convgru import bench
+from convgru.bench import tables
 from convgru.inspection import OWN, Survey, assumption
 from convgru.parity import Progress as Callback
 from convgru.parity.report import Report
@@ -134,6 +136,26 @@ def show_report(report: Report) -> None:
     if len(failures) > 20:
         console.print(f"[red]MISS[/] and {len(failures) - 20} more")
     console.print(_verdict(escape(report.verdict), report.ok), soft_wrap=True)
+
+
+def show_bench(report: bench.Report) -> None:
+    """Print the machine, the sizes, a table for each backend, and who has no times."""
+    console = _console()
+    console.print(escape(tables.facts(report)), soft_wrap=True)
+    for workload in report.workloads.values():
+        console.print(f"[bold]{workload.name}[/] {escape(workload.what)}: {escape(workload.sizes)}", soft_wrap=True)
+    for backend in dict.fromkeys(row.backend for row in report.rows):
+        table = _table(*tables.columns(report, backend))
+        table.title = backend
+        for line in tables.summary(report, backend):
+            table.add_row(*map(escape, line))
+        console.print(table)
+    for text in tables.losses(report):
+        console.print(f"[yellow]a rival is faster:[/] {escape(text)}", soft_wrap=True)
+    for text in tables.others(report):
+        console.print(f"[yellow]no time:[/] {escape(text)}", soft_wrap=True)
+    for failure in report.failures():
+        console.print(f"[red]FAILED[/] {escape(failure)}", soft_wrap=True)
 
 
 def show_doctor(versions: Mapping[str, str], backends: Mapping[str, Mapping[str, Any]]) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from support.bench import contest_rows
 from support.closeness import as_float64, assert_close, relative_error
 from support.commands import assert_fails
 from support.goldens import FOREIGN, GOLDENS, load_golden
@@ -17,6 +18,7 @@ __all__ = [
     "assert_close",
     "assert_fails",
     "channels_last",
+    "contest_rows",
     "load_golden",
     "random_problem",
     "random_weights",

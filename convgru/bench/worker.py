@@ -1,0 +1,175 @@
+"""The process of one contest: ``python -m convgru.bench.worker RESULT``, the task as JSON on stdin.
+
+What happens is appended to RESULT, one line of JSON an event, so that whoever started the process
+knows what it was at if it ends early.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from convgru import registry
+from convgru.bench import memory, numpy_room
+from convgru.bench.contest import CONVGRU, Contest, Entry
+from convgru.bench.timing import alternate, timed
+from convgru.bench.workloads import Workload
+
+MEASURES = ("forward", "training")
+TOLERANCE = 1e-3
+"""Largest difference of two contestants' float32 numbers, relative to the array's largest.
+
+Rounding stays far below it; whether a network is right is what ``convgru parity`` judges.
+"""
+Tell = Callable[..., None]
+
+
+def main() -> None:
+    """Run the task on stdin."""
+    task = json.loads(sys.stdin.read())
+    with open(sys.argv[1], "a", encoding="utf-8") as file:
+
+        def tell(**event: Any) -> None:
+            print(json.dumps(event), file=file, flush=True)
+
+        work(task, tell)
+
+
+def work(task: Mapping[str, Any], tell: Tell) -> None:
+    """Make the contest of a task, and time its contestants or measure the memory of one."""
+    if task["threads"] is not None and hasattr(os, "sched_setaffinity"):  # XLA asks for no number of threads
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: task["threads"]])
+    room = numpy_room if task["backend"] == "numpy" else registry.room(task["backend"], "bench")
+    only = None if task["only"] is None else frozenset(task["only"])
+    without, variants = frozenset(task["without"]), task["variants"]
+    contest = Contest(
+        task["backend"], Workload.from_json(task["workload"]), task["cell"], variants, only, without, task["compiled"]
+    )
+    if task["memory_limit"] is not None:
+        memory.limit(task["memory_limit"])
+    tell(event="begin", contestant="all", measure="preparation")
+    room.enter(contest)
+    versions = {"numpy": np.__version__}
+    if task["backend"] != "numpy":
+        versions |= registry.get(task["backend"]).versions()
+    tell(event="entered", versions=versions | contest.versions, skipped=contest.skipped)
+    if task["peak"]:
+        for name, entry in contest.entries.items():
+            _measure_peak(name, entry, tell)
+    else:
+        _compete(contest, task["runs"], task["patience"], tell)
+
+
+def _compete(contest: Contest, runs: int, patience: float, tell: Tell) -> None:
+    """Call every contestant once and compare its numbers with ours, then time them in turn."""
+    want: Mapping[str, np.ndarray] = {}
+    first: dict[str, dict[str, float]] = {measure: {} for measure in MEASURES}
+    extra: dict[str, dict[str, Any]] = {}
+    entries = dict(contest.entries)
+    for name in [*entries]:
+        with _Reporting(name, tell) as stage:
+            entry, results = entries[name], dict.fromkeys(MEASURES)
+            for measure, call in _calls(entry).items():
+                stage(measure)
+                results[measure], first[measure][name] = timed(call)
+            arrays = None if entry.arrays is None else entry.arrays(results["forward"], results["training"])
+            want = want or (arrays if name == CONVGRU and arrays is not None else {})
+            extra[name] = {"error": None}
+            if arrays is not None and want:
+                error = extra[name]["error"] = difference(arrays, want)
+                if not error <= TOLERANCE:
+                    raise WrongNumbersError(f"off by {error:.1e} of the largest number")
+            if entry.saved_bytes is not None:
+                extra[name]["saved_bytes"] = entry.saved_bytes()
+        if stage.failed:
+            del entries[name]
+            first = {measure: {n: s for n, s in times.items() if n != name} for measure, times in first.items()}
+    frames = contest.workload.time if contest.workload.streaming else 1
+    for measure in MEASURES:
+        calls = {n: _telling(n, measure, _calls(entries[n])[measure], tell) for n in first[measure]}
+        samples = alternate(calls, first[measure], runs, patience)
+        for name in calls:
+            peak = entries[name].peak_bytes
+            row = {"samples": [seconds / frames for seconds in samples[name]], "first": first[measure][name]}
+            row |= {"peak_bytes": None if peak is None else peak(measure)} | extra[name]
+            if measure == "forward":
+                row.pop("saved_bytes", None)
+            tell(event="row", contestant=name, measure=measure, status="ok", **row)
+
+
+def _calls(entry: Entry) -> dict[str, Callable[[], Any]]:
+    named = {"forward": entry.forward, "training": entry.training}
+    return {measure: call for measure, call in named.items() if call is not None}
+
+
+def _telling(name: str, measure: str, call: Callable[[], Any], tell: Tell) -> Callable[[], Any]:
+    """Write down, at the first call of those that are timed, who is at work."""
+    tell(event="begin", contestant=name, measure=measure)
+    return call
+
+
+def difference(got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray]) -> float:
+    """Return max|got − want| / max|want|, the largest over the arrays that both have."""
+    worst = 0.0
+    for name in got.keys() & want.keys():
+        a, b = (np.asarray(arrays[name], np.float64) for arrays in (got, want))
+        if a.shape != b.shape:
+            raise WrongNumbersError(f"{name} of shape {a.shape}, not {b.shape}")
+        error = float(np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-30))
+        worst = error if not error <= worst else worst  # NaN too
+    return worst
+
+
+class WrongNumbersError(Exception):
+    """A contestant computes something else."""
+
+
+class _Reporting:
+    """Turn what a contestant raises into a row for the measure that it was at."""
+
+    def __init__(self, name: str, tell: Tell) -> None:
+        self.name, self.tell, self.measure, self.failed = name, tell, "forward", False
+
+    def __enter__(self) -> Any:
+        self.stage("forward")
+        return self
+
+    def __call__(self, measure: str) -> None:
+        self.stage(measure)
+
+    def stage(self, measure: str) -> None:
+        self.measure = measure
+        self.tell(event="begin", contestant=self.name, measure=measure)
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if error is None or not isinstance(error, Exception):
+            return False
+        self.failed = True
+        text = f"{type(error).__name__}: {error}".strip()
+        status = "failed"
+        if isinstance(error, WrongNumbersError):
+            status, text = "wrong numbers", str(error)
+        elif isinstance(error, MemoryError) or memory.ran_out(text):
+            status = "out of memory"
+        self.tell(event="row", contestant=self.name, measure=self.measure, status=status, reason=text[:500])
+        return True
+
+
+def _measure_peak(name: str, entry: Entry, tell: Tell) -> None:
+    """Call each measure once: how far the process's memory rises above what it was before."""
+    before = memory.begin()
+    for measure, call in _calls(entry).items():
+        with contextlib.suppress(Exception):  # the timing has a row that says why
+            tell(event="begin", contestant=name, measure=measure)
+            call()
+            tell(event="peak", contestant=name, measure=measure, bytes=memory.peak() - before)
+
+
+if __name__ == "__main__":
+    main()
