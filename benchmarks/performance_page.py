@@ -4,7 +4,8 @@ From the checkout, in an environment with the frameworks, on a quiet machine:
 
     PYTHONPATH=.:backends python benchmarks/performance_page.py [REPORT.json] [OPTIONS]
 
-OPTIONS are those of ``convgru bench``. With REPORT.json, which ``convgru bench --output`` wrote, nothing is run.
+OPTIONS are those of ``convgru bench``. With REPORT.json, which
+``convgru bench --output`` wrote, nothing is run.
 """
 
 from __future__ import annotations
