@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def _import_support() -> None:
 
 
 _import_support()
+# Tests compile hundreds of small programs and run each once: half of their time would be XLA's
+# optimisation. What is compiled stays the same but for LLVM's part. tests/parity turns it on again.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 MISSING = [name for name in ("torch", "jax", "flax", "mindspore", "keras") if importlib.util.find_spec(name) is None]
 collect_ignore = MISSING
 

@@ -27,7 +27,9 @@ class Cell(LayerModule):
 
     kind: ClassVar[str]
 
-    def __init__(self, in_channels: int, hidden_channels: int, kernel_size: Ints, ndim: int, **options: Any) -> None:
+    def __init__(
+        self, in_channels: int, hidden_channels: int, kernel_size: Ints | None, ndim: int, **options: Any
+    ) -> None:
         module_options = {name: options.pop(name) for name in list(options) if name in DEFAULTS}
         self._build(
             network(self.kind, in_channels, hidden_channels, kernel_size, ndim=ndim, **options), **module_options
