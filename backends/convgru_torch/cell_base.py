@@ -17,6 +17,7 @@ from convgru_torch.functional import call_network
 from convgru_torch.implementations import run_layer
 from convgru_torch.options import DEFAULTS
 from convgru_torch.parameters import LayerModule, Precision, check_parameters, zero_state
+from convgru_torch.winograd import summary
 
 if TYPE_CHECKING:
     from typing import Self, Unpack  # new in 3.11; the room itself also runs on 3.10
@@ -105,4 +106,5 @@ class Cell(LayerModule):
 
     def extra_repr(self) -> str:
         """The arguments that made this cell, defaults left out."""
-        return arguments(self.spec.in_channels, self.spec, **self.execution.changed())
+        shown = arguments(self.spec.in_channels, self.spec, **self.execution.changed())
+        return shown + (f"; {summary(self.spec.layers[0])}" if self.execution.algorithm == "winograd" else "")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convgru.spec.convolution import Convolution, Pads
+from convgru_torch import winograd
 
 CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
@@ -31,6 +32,8 @@ class Form(NamedTuple):
     mode: str
     gates: int
     """Number of gates among which to reorder the output's channels; 0 for none."""
+    winograd: bool
+    """Whether Winograd's algorithm can compute it."""
 
 
 class Kernel(NamedTuple):
@@ -44,13 +47,20 @@ class Kernel(NamedTuple):
     extra: tuple[int, ...]
     mode: str
     gates: int
+    transformed: Tensor | None
+    """Of the weight, where Winograd's algorithm computes the convolution."""
 
 
-def kernel(weight: Tensor, form: Form) -> Kernel:
-    """Make a Kernel: rows ordered for a grouped convolution."""
+def kernel(weight: Tensor, form: Form, owner: Tensor | None = None) -> Kernel:
+    """Make a Kernel: rows ordered for a grouped convolution, or transformed for Winograd's.
+
+    That is tried for a weight that comes with its ``owner``, the parameter whose rows it is.
+    """
+    if owner is not None and form.winograd and winograd.is_wide(weight.shape[:2]) and winograd.runs_on(weight):
+        return Kernel(weight, *form[:7], winograd.transformed(weight, owner))
     if form.gates:  # what Convolution.row_order says: (gates, groups, …) becomes (groups, gates, …)
         weight = _exchange(weight, 0, form.gates, form.groups)
-    return Kernel(weight, *form)
+    return Kernel(weight, *form[:7], None)
 
 
 def form(geometry: Convolution, size: Sequence[int]) -> Form:
@@ -61,7 +71,9 @@ def form(geometry: Convolution, size: Sequence[int]) -> Form:
         shared = tuple(min(low, high) for low, high in pads)
         pads = tuple((low - both, high - both) for both, (low, high) in zip(shared, pads, strict=True))
     mode, gates = MODES[geometry.padding_mode], geometry.gates if geometry.reorders else 0
-    return Form(geometry.stride, shared, geometry.dilation, geometry.groups, _flat(pads), mode, gates)
+    return Form(
+        geometry.stride, shared, geometry.dilation, geometry.groups, _flat(pads), mode, gates, winograd.fits(geometry)
+    )
 
 
 def _flat(pads: Pads) -> tuple[int, ...]:
@@ -82,9 +94,11 @@ def _exchange(a: Tensor, axis: int, outer: int, inner: int) -> Tensor:
 
 def convolve(x: Tensor, kernel: Kernel) -> Tensor:
     """Cross-correlate (B, C, *S) with a kernel, without bias."""
-    weight, stride, padding, dilation, groups, extra, mode, gates = kernel
+    weight, stride, padding, dilation, groups, extra, mode, gates, transformed = kernel
     if extra:
         x = F.pad(x, extra, mode)
+    if transformed is not None:
+        return winograd.correlate(x, weight, padding, transformed)
     out = CONVOLUTIONS[len(padding) - 1](x, weight, None, stride, padding, dilation, groups)
     return _exchange(out, 1, groups, gates) if gates else out
 

@@ -9,12 +9,15 @@ from convgru.spec.fields import one_of
 
 Impl = Literal["auto", "readable", "fast"]
 IMPLS: tuple[Impl, ...] = ("auto", "readable", "fast")
+Algorithm = Literal["direct", "winograd"]
+ALGORITHMS: tuple[Algorithm, ...] = ("direct", "winograd")
 
 
 class ExecutionOptions(TypedDict, total=False):
     """Options of every module and pure function; see ``Execution``."""
 
     impl: Impl
+    algorithm: Algorithm
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,20 @@ class Execution:
             readable one elsewhere; ``readable`` is the loop over ``convgru.equations``,
             differentiated by autograd; ``fast`` insists on the fast one, and a call to which it
             does not apply raises UnsupportedError with the reason.
+        algorithm: of the convolutions: ``direct``, those of torch; ``winograd``, on a CPU,
+            Winograd's F(4x4, 3x3) where it can compute them and they are wide
+            (``docs/torch.md``): faster, with more rounding.
 
     Raises:
         ValueError: for a value that an option does not have.
     """
 
     impl: Impl = "auto"
+    algorithm: Algorithm = "direct"
 
     def __post_init__(self) -> None:
         one_of("impl", self.impl, IMPLS)
+        one_of("algorithm", self.algorithm, ALGORITHMS)
 
     def changed(self) -> dict[str, Any]:
         """The options that are not the defaults."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convgru.errors import UnsupportedError
 from convgru.spec import CellSpec
-from convgru_torch import readable
+from convgru_torch import readable, winograd
 from convgru_torch.execution import AUTOMATIC, Execution
 from convgru_torch.readable import Parts, SequenceCall
 
@@ -47,14 +47,21 @@ class Choice(NamedTuple):
         return f"{self.name} ({self.why})" if self.why else self.name
 
 
+def _asks_for_winograd(call: SequenceCall) -> bool:
+    """Whether Winograd's algorithm would compute some convolution of this layer."""
+    return call.execution.algorithm == "winograd" and any(winograd.convolutions(call.cell).values())
+
+
 def choose(call: SequenceCall) -> Choice:
     """Choose the implementation that runs a call.
 
     Raises UnsupportedError if it asks for one that does not apply.
     """
     wanted = call.execution.impl
+    other = "its convolutions are the ordinary ones (algorithm='winograd')" if _asks_for_winograd(call) else None
     if wanted != "auto":
         reason = IMPLEMENTATIONS[wanted].why_not(call) if wanted in IMPLEMENTATIONS else "it is not there"
+        reason = reason if wanted == "readable" else other or reason
         if reason is not None:
             raise UnsupportedError(
                 f"{call.cell.title} expected a call to which impl={wanted!r} applies, but {reason}; "
@@ -63,7 +70,7 @@ def choose(call: SequenceCall) -> Choice:
         return Choice(wanted)
     reasons: list[str] = []
     for name, implementation in IMPLEMENTATIONS.items():
-        reason = implementation.why_not(call)
+        reason = implementation.why_not(call) if name == "readable" else other or implementation.why_not(call)
         if reason is None:
             return Choice(name, "; ".join(reasons))
         reasons.append(reason)

@@ -17,6 +17,7 @@ from convgru.spec.shapes import layer_prefix, nest_state, state_leaves, state_sh
 from convgru_torch.execution import AUTOMATIC, Execution
 from convgru_torch.implementations import run_layer
 from convgru_torch.parameters import LayerModule, check_parameters
+from convgru_torch.winograd import summary
 
 
 class Layer(LayerModule):
@@ -116,8 +117,13 @@ class Layer(LayerModule):
             ran=self.note,
         )
 
+    def _check_execution(self, execution: Execution) -> None:
+        """A layer of a stack computes as it can: the stack is checked as a whole."""
+
     def extra_repr(self) -> str:
         """The cell and its arguments, defaults left out, and what ran in the last call."""
         options: dict[str, Any] = {"reverse": True} if self.reverse else {}
         shown = arguments(self.spec.in_channels, self.spec, **options, **self.execution.changed())
+        if self.execution.algorithm == "winograd":
+            shown += f"; {summary(self.spec.layers[0])}"
         return f"{self.spec.cell!r}, {shown}" + ("" if self.ran is None else f"; ran: {self.ran}")

@@ -18,6 +18,7 @@ from convgru_torch.export import check_time_is_fixed
 from convgru_torch.implementations import run_layer
 from convgru_torch.masks import Masks
 from convgru_torch.readable import ends
+from convgru_torch.winograd import check_algorithm
 
 LayerCall = Callable[..., tuple[Tensor, Any]]
 """One layer in one direction over a sequence: a ``convgru_torch.layers.Layer``, or ``run_layer``
@@ -28,7 +29,11 @@ with its first arguments filled in.
 def functional_layers(
     spec: NetworkSpec, arrays: Mapping[str, Tensor], prefix: str = "", execution: Execution = AUTOMATIC
 ) -> list[list[LayerCall]]:
-    """Make each layer, in all its directions, from canonical ``arrays`` under ``prefix``."""
+    """Make each layer, in all its directions, from canonical ``arrays`` under ``prefix``.
+
+    Raises UnsupportedError for an algorithm that computes nothing of the network.
+    """
+    check_algorithm(spec.title, spec, execution.algorithm)
 
     def layer(index: int, direction: str) -> LayerCall:
         cell, start = spec.layers[index], prefix + layer_prefix(index, direction)

@@ -93,11 +93,16 @@ def _slices(spec: CellSpec, size: tuple[int, ...], state: tuple[int, ...]) -> tu
 
 
 def prepare(
-    spec: CellSpec, arrays: Mapping[str, Tensor], prefix: str, size: Sequence[int], state: Sequence[int]
+    spec: CellSpec,
+    arrays: Mapping[str, Tensor],
+    prefix: str,
+    size: Sequence[int],
+    state: Sequence[int],
+    algorithm: str = "direct",
 ) -> Params:
     """Slice the parameters of one plain cell for input and state of these sizes.
 
-    Their names begin with ``prefix``.
+    Their names begin with ``prefix``; ``algorithm`` is that of the convolutions.
     """
     p = Params({}, {}, {})
     for use, name, array, rows, how, shape, groups, eps in _slices(spec, tuple(size), tuple(state)):
@@ -105,7 +110,7 @@ def prepare(
         if rows is not None:
             part = part[rows]
         if how is not None:
-            p.kernels[name] = kernel(part, how)
+            p.kernels[name] = kernel(part, how, arrays[prefix + array] if algorithm == "winograd" else None)
         elif use == "norm":
             bias = arrays[prefix + "norm_bias"]
             p.norms[name] = NormPart(groups, eps, part, bias if rows is None else bias[rows])

@@ -18,6 +18,7 @@ from convgru_torch.execution import AUTOMATIC, Execution, ExecutionOptions
 from convgru_torch.implementations import Choice
 from convgru_torch.initial_values import initialise, parameter
 from convgru_torch.parametrized import compute_hooked_weights, evaluation
+from convgru_torch.winograd import check_algorithm
 
 if TYPE_CHECKING:
     from typing import Self, Unpack  # new in 3.11; the room itself also runs on 3.10
@@ -51,8 +52,13 @@ class SpecModule(nn.Module):
     def __init__(self, spec: Spec, execution: Execution = AUTOMATIC) -> None:
         super().__init__()
         self.spec, self.execution = spec, execution
+        self._check_execution(execution)
         hub.keep_tuples(self, spec)
         self.register_state_dict_post_hook(leave_spec)  # type: ignore[no-untyped-call]
+
+    def _check_execution(self, execution: Execution) -> None:
+        """Raise UnsupportedError for what this network cannot do."""
+        check_algorithm(type(self).__name__, self.spec, execution.algorithm)
 
     def _load_from_state_dict(
         self,
@@ -79,11 +85,14 @@ class SpecModule(nn.Module):
         Raises:
             ValueError: for a value that an option does not have.
             TypeError: for an unknown option.
+            UnsupportedError: for an algorithm that computes nothing of the network.
         """
         refuse_unknown(f"{type(self).__name__}.set_execution", {**options}, ExecutionOptions)
-        for module in self.modules():
-            if isinstance(module, SpecModule):
-                module.execution = replace(module.execution, **options)
+        modules = [module for module in self.modules() if isinstance(module, SpecModule)]
+        for module in modules:
+            module._check_execution(replace(module.execution, **options))
+        for module in modules:
+            module.execution = replace(module.execution, **options)
         return self
 
     def arrays(self, prefix: str = "") -> dict[str, Tensor]:

@@ -55,7 +55,11 @@ def run(call: SequenceCall) -> tuple[Tensor, Parts]:
     """
     size, state_size = call.x.shape[3:], call.parts[0].shape[2:]
     steps = [
-        (equations.step_of(step), step, ops.prepare(step, call.arrays, prefix, size, state_size))
+        (
+            equations.step_of(step),
+            step,
+            ops.prepare(step, call.arrays, prefix, size, state_size, call.execution.algorithm),
+        )
         for step, prefix in zip(call.cell.steps, step_prefixes(call.cell), strict=True)
     ]
     return (_last_output if call.last_only else _outputs)(call, steps)
