@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict
 
-from convgru.spec.fields import one_of
+from convgru.spec.fields import one_of, positive
 
 Impl = Literal["auto", "readable", "fast"]
 IMPLS: tuple[Impl, ...] = ("auto", "readable", "fast")
@@ -18,6 +18,7 @@ class ExecutionOptions(TypedDict, total=False):
 
     impl: Impl
     algorithm: Algorithm
+    checkpoint_frames: int | None
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Execution:
         algorithm: of the convolutions: ``direct``, those of torch; ``winograd``, on a CPU,
             Winograd's F(4x4, 3x3) where it can compute them and they are wide
             (``docs/torch.md``): faster, with more rounding.
+        checkpoint_frames: run sequences in parts of so many frames and, for the gradient, each part
+            again: only the states between them are kept. The results are the same; a layer's
+            hooks run for each part, in both runs. None: the whole sequence at once.
 
     Raises:
         ValueError: for a value that an option does not have.
@@ -39,10 +43,13 @@ class Execution:
 
     impl: Impl = "auto"
     algorithm: Algorithm = "direct"
+    checkpoint_frames: int | None = None
 
     def __post_init__(self) -> None:
         one_of("impl", self.impl, IMPLS)
         one_of("algorithm", self.algorithm, ALGORITHMS)
+        if self.checkpoint_frames is not None:
+            positive("checkpoint_frames", self.checkpoint_frames)
 
     def changed(self) -> dict[str, Any]:
         """The options that are not the defaults."""

@@ -81,7 +81,9 @@ def forecast(
 
     def network(inner: NetworkSpec, prefix: str) -> NetworkCall:
         layers = functional_layers(inner, arrays, prefix, how)
-        return partial(call_network, owner, inner, layers, precision, training=training)
+        return partial(
+            call_network, owner, inner, layers, precision, training=training, checkpoint_frames=how.checkpoint_frames
+        )
 
     networks = Networks(
         network(spec.encoder, "encoder."),

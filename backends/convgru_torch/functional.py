@@ -74,12 +74,12 @@ def run(
         >>> y, state = run(network("gru", 3, 8), dict(net.named_parameters()), x)
     """
     refuse_unknown("run", {**execution}, ExecutionOptions)
-    owner = owner or spec.title
+    owner, how = owner or spec.title, Execution(**execution)
     precision = parameters_precision(owner, spec, arrays)
     return call_network(
         owner,
         spec,
-        functional_layers(spec, arrays, execution=Execution(**execution)),
+        functional_layers(spec, arrays, execution=how),
         precision,
         x,
         state,
@@ -90,6 +90,7 @@ def run(
         last_only=last_only,
         training=training,
         layout=layout,
+        checkpoint_frames=how.checkpoint_frames,
     )
 
 
@@ -108,6 +109,7 @@ def call_network(
     last_only: bool = False,
     training: bool = False,
     layout: str = "TBCS",
+    checkpoint_frames: int | None = None,
 ) -> tuple[Any, State]:
     """Check the arguments of a call and run the layers of a stack.
 
@@ -130,6 +132,7 @@ def call_network(
         masks=given,
         all_layers=return_all_layers,
         last_only=last_only,
+        checkpoint_frames=checkpoint_frames,
     )
     results = [call.last_output(y) if last_only else call.output(y) for y in outputs]
     return tuple(results) if return_all_layers else results[-1], call.final(final)

@@ -12,7 +12,7 @@ from torch import Tensor
 from convgru import equations
 from convgru.spec import NetworkSpec
 from convgru.spec.shapes import cell_parameter_shapes, dropout_mask, layer_prefix
-from convgru_torch import ops
+from convgru_torch import ops, parts
 from convgru_torch.execution import AUTOMATIC, Execution
 from convgru_torch.export import check_time_is_fixed
 from convgru_torch.implementations import run_layer
@@ -55,6 +55,7 @@ def run_network(
     masks: Masks | None = None,
     all_layers: bool = False,
     last_only: bool = False,
+    checkpoint_frames: int | None = None,
 ) -> tuple[list[Tensor], list[Any]]:
     """Run the layers over x (T, B, C, *S); return the outputs and the final state.
 
@@ -62,6 +63,8 @@ def run_network(
 
     Outputs are sequences, or with ``last_only`` each sample's last valid frame. ``valid`` (T, B, 1,
     …) says which frames are no padding; ``context`` holds a tensor for each entry of the state.
+    ``checkpoint_frames`` makes parts of so many frames, each through all layers, or in two
+    directions layer by layer.
     """
     check_time_is_fixed(spec.title, x)
     if spec.output_size is not None:
@@ -69,7 +72,32 @@ def run_network(
         x = pooled.reshape(x.shape[:2] + pooled.shape[1:])
     if valid is not None:
         x = torch.where(valid, x, 0)
-    masks = masks or {}
+    tensors: dict[str, Any] = {"valid": valid, "context": context, "masks": masks or {}}
+    run = partial(_run_layers, spec, all_layers=all_layers, last_only=last_only)
+    if checkpoint_frames is None or not parts.needed(checkpoint_frames, x):
+        return run(layers, x, state, **tensors)
+    if spec.bidirectional is None:
+        return parts.run(partial(run, layers), checkpoint_frames, x, state, last_only=last_only, **tensors)
+    each = [
+        [parts.layer_in_parts(layer, checkpoint_frames, bool(d)) for d, layer in enumerate(directions)]
+        for directions in layers
+    ]
+    return run(each, x, state, **tensors)
+
+
+def _run_layers(
+    spec: NetworkSpec,
+    layers: Sequence[Sequence[LayerCall]],
+    x: Tensor,
+    state: Sequence[Any],
+    *,
+    valid: Tensor | None,
+    context: Sequence[Tensor] | None,
+    masks: Masks,
+    all_layers: bool,
+    last_only: bool,
+) -> tuple[list[Tensor], list[Any]]:
+    """Run the layers over a whole sequence, as ``run_network`` does."""
     sequences = [x] * len(spec.directions)
     outputs: list[Tensor] = []
     final: list[Any] = []

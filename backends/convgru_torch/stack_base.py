@@ -125,9 +125,8 @@ class Stack(SpecModule):
     def _run(self, x: Tensor, state: State | None, layout: str, **options: Any) -> tuple[Any, State]:
         """Call the layers."""
         owner, precision = type(self).__name__, precision_of(self)
-        return call_network(
-            owner, self.spec, self._directions(), precision, x, state, layout=layout, training=self.training, **options
-        )
+        options |= {"layout": layout, "training": self.training, "checkpoint_frames": self.execution.checkpoint_frames}
+        return call_network(owner, self.spec, self._directions(), precision, x, state, **options)
 
     def forward(
         self,
