@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,19 @@ add_channel, norm, split, split_rz_n, concat = ops.add_channel, ops.norm, ops.sp
 patch, unpatch = ops.patch, ops.unpatch
 
 
+SMALL = 128
+"""Products of fewer terms are too short for BLAS: such kernels have all their taps in one."""
+
+
 @dataclass(frozen=True)
 class Slabs(Kernel):
     """A kernel without groups that is also cut into the matrices of ``conv``.
 
-    ``slabs`` is (taps on all axes but the last, taps on the last · channels, rows).
+    ``slabs`` is (taps on the other axes, taps on the last ``joined`` axes · channels, rows).
     """
 
     slabs: np.ndarray
+    joined: int
 
 
 def prepare(spec: CellSpec, arrays: Mapping[str, np.ndarray]) -> Params:
@@ -48,28 +54,31 @@ def _cut(params: Params) -> Params:
 def _slabs(kernel: Kernel) -> Slabs:
     taps, (matrix,) = kernel.geometry.kernel_size, kernel.matrix
     by_tap = np.moveaxis(matrix.reshape(-1, *taps, matrix.shape[-1]), 0, -2)  # (*k, channels, rows)
-    slabs = by_tap.reshape(prod(taps[:-1]), -1, matrix.shape[-1])
-    return Slabs(kernel.matrix, kernel.geometry, np.ascontiguousarray(slabs))
+    joined = len(taps) if len(matrix) <= SMALL else 1
+    slabs = by_tap.reshape(prod(taps[: len(taps) - joined]), -1, matrix.shape[-1])
+    return Slabs(kernel.matrix, kernel.geometry, np.ascontiguousarray(slabs), joined)
 
 
 def conv(x: np.ndarray, p: Params, name: str) -> np.ndarray:
-    """Cross-correlate x (B, *S, C), one matrix product for each tap on all axes but the last.
+    """Cross-correlate x (B, *S, C), one matrix product for each tap on the axes but the last.
 
     Only the taps on the last axis are copied side by side: for a kernel of 5 x 5 a fifth of the
-    memory that all windows would take. Grouped kernels take the form of ``ops.conv``.
+    memory that all windows would take. A small kernel has all its taps side by side. Grouped
+    kernels take the form of ``ops.conv``.
     """
     kernel = p[name]
     if not isinstance(kernel, Slabs):
         return ops.conv(x, p, name)
     geometry, batch = kernel.geometry, x.shape[0]
     size = geometry.output_size(x.shape[1:-1])
-    columns = _columns(_padded(x, geometry), geometry)
+    columns = _columns(_padded(x, geometry), geometry, kernel.joined)
+    apart = len(size) - kernel.joined
     out = np.empty((batch, prod(size), kernel.slabs.shape[-1]), x.dtype)
     product = np.empty_like(out) if len(kernel.slabs) > 1 else out
-    for number, tap in enumerate(np.ndindex(*geometry.kernel_size[:-1])):
+    for number, tap in enumerate(np.ndindex(*geometry.kernel_size[:apart])):
         rows = [
             slice(k * d, k * d + (n - 1) * s + 1, s)
-            for k, n, s, d in zip(tap, size[:-1], geometry.stride[:-1], geometry.dilation[:-1], strict=True)
+            for k, n, s, d in zip(tap, size, geometry.stride, geometry.dilation, strict=False)
         ]
         piece = columns[(slice(None), *rows)].reshape(batch, prod(size), -1)
         np.matmul(piece, kernel.slabs[number], out=product if number else out)
@@ -92,12 +101,16 @@ def _padded(x: np.ndarray, geometry: Convolution) -> np.ndarray:
     return image
 
 
-def _columns(image: np.ndarray, geometry: Convolution) -> np.ndarray:
-    """The windows along the last axis of an image (B, *S, C): (B, *, taps · C)."""
-    taps, step, apart = geometry.kernel_size[-1], geometry.stride[-1], geometry.dilation[-1]
-    windows = np.lib.stride_tricks.sliding_window_view(image, (taps - 1) * apart + 1, axis=-2)
-    chosen = np.swapaxes(windows[..., ::step, :, ::apart], -1, -2)
-    return np.ascontiguousarray(chosen).reshape(*chosen.shape[:-2], -1)
+def _columns(image: np.ndarray, geometry: Convolution, joined: int) -> np.ndarray:
+    """The windows along the last ``joined`` axes of an image (B, *S, C): (B, *, taps · C)."""
+    taps, steps, gaps = (each[-joined:] for each in (geometry.kernel_size, geometry.stride, geometry.dilation))
+    spans = tuple((k - 1) * d + 1 for k, d in zip(taps, gaps, strict=True))
+    axes = tuple(range(image.ndim - 1 - joined, image.ndim - 1))
+    windows = np.lib.stride_tricks.sliding_window_view(image, spans, axis=axes)  # (B, *, C, *spans)
+    strided, spread = ([slice(None, None, n) for n in numbers] for numbers in (steps, gaps))
+    chosen: tuple[Any, ...] = (..., *strided, slice(None), *spread)
+    tapped = np.moveaxis(windows[chosen], -1 - joined, -1)
+    return np.ascontiguousarray(tapped).reshape(*tapped.shape[: image.ndim - 1], -1)
 
 
 def peep(c: np.ndarray, p: Params, name: str) -> np.ndarray:
