@@ -71,25 +71,26 @@ def _compete(contest: Contest, runs: int, patience: float, tell: Tell) -> None:
     want: Mapping[str, np.ndarray] = {}
     first: dict[str, dict[str, float]] = {measure: {} for measure in MEASURES}
     extra: dict[str, dict[str, Any]] = {}
-    entries = dict(contest.entries)
-    for name in [*entries]:
+    entries = contest.entries
+    for name in entries:
         with _Reporting(name, tell) as stage:
+            extra[name] = {"error": None}
             entry, results = entries[name], dict.fromkeys(MEASURES)
             for measure, call in _calls(entry).items():
                 stage(measure)
                 results[measure], first[measure][name] = timed(call)
             arrays = None if entry.arrays is None else entry.arrays(results["forward"], results["training"])
             want = want or (arrays if name == CONVGRU and arrays is not None else {})
-            extra[name] = {"error": None}
             if arrays is not None and want:
                 error = extra[name]["error"] = difference(arrays, want)
                 if not error <= TOLERANCE:
                     raise WrongNumbersError(f"off by {error:.1e} of the largest number")
             if entry.saved_bytes is not None:
                 extra[name]["saved_bytes"] = entry.saved_bytes()
-        if stage.failed:
-            del entries[name]
-            first = {measure: {n: s for n, s in times.items() if n != name} for measure, times in first.items()}
+        if stage.failed:  # what it could do before is timed all the same, unless its numbers are others
+            others = MEASURES if stage.wrong else MEASURES[MEASURES.index(stage.measure) :]
+            for measure in others:
+                first[measure].pop(name, None)
     frames = contest.workload.time if contest.workload.streaming else 1
     for measure in MEASURES:
         calls = {n: _telling(n, measure, _calls(entries[n])[measure], tell) for n in first[measure]}
@@ -134,7 +135,8 @@ class _Reporting:
     """Turn what a contestant raises into a row for the measure that it was at."""
 
     def __init__(self, name: str, tell: Tell) -> None:
-        self.name, self.tell, self.measure, self.failed = name, tell, "forward", False
+        self.name, self.tell, self.measure = name, tell, "forward"
+        self.failed = self.wrong = False
 
     def __enter__(self) -> Any:
         self.stage("forward")
@@ -154,7 +156,7 @@ class _Reporting:
         text = f"{type(error).__name__}: {error}".strip()
         status = "failed"
         if isinstance(error, WrongNumbersError):
-            status, text = "wrong numbers", str(error)
+            status, text, self.wrong = "wrong numbers", str(error), True
         elif isinstance(error, MemoryError) or memory.ran_out(text):
             status = "out of memory"
         self.tell(event="row", contestant=self.name, measure=self.measure, status=status, reason=text[:500])
