@@ -12,6 +12,7 @@ import io
 import pickle
 import pickletools
 import re
+import tarfile
 import zipfile
 from collections import deque
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from convgru.formats import zip_limits
+from convgru_torch import pickle_hashes, zip_layout
 
 ITEMSIZE = {
     **dict.fromkeys(
@@ -53,12 +55,14 @@ def check(file: BinaryIO, size: int) -> set[str]:
     names: set[str] = set()
     if start == b"PK\x03\x04":
         with zipfile.ZipFile(file) as archive:
+            zip_layout.check(file, archive, size)
             data, entries = _read_archive(archive, size)
             _check_pickle(data, entries, size, names)
-    elif start[:1] == b"\x80":
-        # Before 1.6 torch wrote a magic number, a version, and facts on the system, then the state
-        # dict.
-        for _ in range(4):
+    elif start[:1] == b"\x80" and not tarfile.is_tarfile(file):  # torch would look for its oldest format, a tar
+        file.seek(0)
+        # Before 1.6 torch wrote a magic number, a version, facts on the system, the state dict, and
+        # the keys of its storages.
+        for _ in range(5):
             _check_pickle(_next_pickle(file), None, size, names)
     else:
         raise ValueError("expected a zip archive or a pickle, as torch.save writes them")
@@ -98,6 +102,7 @@ def _check_pickle(data: bytes, entries: Mapping[str, int] | None, size: int, nam
             raise ValueError(f"expected a pickle as torch.save writes it, got the operation {operation.name}")
         if operation.name in MEMO and not 0 <= int(argument or 0) <= count:
             raise ValueError(f"expected at most {count} objects in the pickle's memo, got the index {argument}")
+    pickle_hashes.check(data)
     _StandInUnpickler(data, entries, size, names).load()
 
 

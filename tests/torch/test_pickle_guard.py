@@ -3,9 +3,13 @@
 import io
 import os
 import pickle
+import pickletools
+import struct
 import subprocess
 import sys
+import tarfile
 import zipfile
+from collections import deque
 from functools import reduce
 
 import pytest
@@ -14,6 +18,7 @@ from torch import nn
 
 import convgru
 from convgru import WeightsError
+from convgru_torch import pickle_guard
 
 
 def repacked(change=lambda name, data: data, thing=None, more=(), **options):
@@ -70,6 +75,56 @@ def called(*parts):
     return repacked(thing={"a": torch.zeros(4), "b": Call(*parts)})
 
 
+def old_keys(pickled):
+    """A file of torch before 1.6 whose fifth pickle, the keys of its storages, is another."""
+
+    def change(data):
+        file, ends = io.BytesIO(data), []
+        for _ in range(5):
+            deque(pickletools.genops(file), maxlen=0)
+            ends.append(file.tell())
+        return data[: ends[3]] + pickled + data[ends[4] :]
+
+    return legacy(change)
+
+
+def tar_named_as_a_pickle():
+    """A tar, as torch wrote before 0.2; by the name of its first member it begins as a pickle."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", encoding="latin-1") as archive:
+        archive.addfile(tarfile.TarInfo("\x80\x02}."))
+    return out.getvalue()
+
+
+def two_directories():
+    """A file of two archives: zipfile finds the directory of the second, torch that of the first.
+
+    Torch's holds another pickle than zipfile's. The offset in the end record is right for torch;
+    zipfile concludes from it that something was put before the archive, and moves all entries.
+    """
+
+    def parts(data):
+        end = data.rindex(b"PK\x05\x06")
+        length, offset = struct.unpack("<II", data[end + 12 : end + 20])
+        return data[:offset], bytearray(data[offset : offset + length]), bytearray(data[end:])
+
+    pickled = CALL % (b"builtins", b"bytearray", MANY)
+    first, directory, _ = parts(
+        repacked(lambda name, data: pickled if name == "data.pkl" else data, more=[("archive/x", bytes(4096))])
+    )
+    second, moved, end = parts(repacked(more=[("archive/x", b"")]))
+    assert len(moved) == len(directory)
+    at = 0
+    while at < len(moved):
+        lengths = struct.unpack("<HHH", moved[at + 28 : at + 34])
+        (offset,) = struct.unpack("<I", moved[at + 42 : at + 46])
+        # Entries of the second archive, as far behind as zipfile will move them too little.
+        moved[at + 42 : at + 46] = struct.pack("<I", offset + len(first) - len(second))
+        at += 46 + sum(lengths)
+    end[16:20] = struct.pack("<I", len(first))
+    return bytes(first + directory + second + moved + end)
+
+
 V2 = torch._utils._rebuild_tensor_v2
 ANEW = torch._tensor._rebuild_from_type_v2
 FOUR = torch.zeros(4).storage()
@@ -95,6 +150,16 @@ HOSTILE = {
     "a frame of any length": pickled(b"\x80\x04\x95" + (2**44).to_bytes(8, "little") + b"}."),
     "a memo of any length": pickled(b"\x80\x02}r\xff\xff\xff\x7f}r\xff\xff\xff\xff."),
     "bytes encoded again and again": pickled(CALL % (b"_codecs", b"encode", b"U\x01aU\x03hex")),
+    "a key of 2**60 parts": pickled(b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s."),
+    "keys of 2**60 parts, by the memo": pickled(
+        b"\x80\x02})q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(60)) + b"K\x01s."
+    ),
+    "a member of a set of 2**60 parts": pickled(b"\x80\x04\x8f()" + b"2\x86" * 60 + b"\x90."),
+    "two directories": two_directories(),
+    "bytes before the archive": b"PK\x03\x04" + repacked(),
+    "a comment after the archive": repacked()[:-2] + b"\x04\x00text",
+    "bytes between entries and directory": repacked().replace(b"PK\x01\x02", bytes(8) + b"PK\x01\x02", 1),
+    "two names but for their case": repacked(more=[("archive/DATA.PKL", b"\x80\x02}.")]),
     "a storage longer than its entry": swap(b"K\x04t", MANY + b"t"),
     "a storage shorter than zero": swap(b"K\x04t", b"J\xff\xff\xff\xfft"),
     "a storage of no entry": swap(b"X\x01\x00\x00\x000", b"X\x01\x00\x00\x007"),
@@ -127,6 +192,8 @@ HOSTILE = {
     "a whole module": repacked(thing=nn.Conv2d(1, 1, 1)),
     "old, cut": legacy(lambda data: data[:-40]),
     "old, a storage longer than the file": legacy(lambda data: data.replace(b"K\x04Nt", MANY + b"Nt")),
+    "old, bytes of any length among the keys": old_keys(CALL % (b"builtins", b"bytearray", MANY)),
+    "old, a tar archive": tar_named_as_a_pickle(),
     "old, a shape larger than its storage": legacy(lambda data: data.replace(b"K\x04\x85", MANY + b"\x85")),
 }
 LIMITED = """
@@ -153,6 +220,20 @@ def test_hostile_files(tmp_path, monkeypatch, name):
     with pytest.raises(WeightsError, match=r"bad\.pt: "):
         convgru.read(path)
     assert os.listdir(tmp_path) == ["bad.pt"]  # and nothing was executed
+
+
+OTHERWISE = [
+    *("two directories", "bytes before the archive", "a comment after the archive"),
+    *("bytes between entries and directory", "two names but for their case"),
+    *("old, bytes of any length among the keys", "old, a tar archive"),
+]
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_what_torch_would_read_otherwise_never_gets_to_torch(name):
+    data = HOSTILE[name]
+    with pytest.raises(ValueError, match="expected"):
+        pickle_guard.check(io.BytesIO(data), len(data))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is set by Linux' means")
