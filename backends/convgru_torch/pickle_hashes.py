@@ -40,9 +40,9 @@ def check(data: bytes) -> None:
         if name == "MARK":
             marks.append(len(stack))
         elif name in _STORE:
-            memo[len(memo) if name == "MEMOIZE" else int(argument)] = stack[-1]
+            memo[len(memo) if name == "MEMOIZE" else int(argument or 0)] = stack[-1]
         elif name in _FETCH:
-            stack.append(memo[int(argument)])
+            stack.append(memo[int(argument or 0)])
         elif name == "DUP":
             stack.append(stack[-1])
         else:

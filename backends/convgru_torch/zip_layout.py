@@ -19,7 +19,7 @@ _END_64 = struct.Struct("<4sQ2H2L4Q")
 class _Directory(NamedTuple):
     """The directory as the records at the end of the file describe it."""
 
-    count: int
+    entries: int
     length: int
     offset: int
     end: int
@@ -30,7 +30,7 @@ def check(file: BinaryIO, archive: zipfile.ZipFile, size: int) -> None:
     """Raise ValueError unless the archive, a file of ``size`` bytes, has torch's own layout."""
     entries = archive.infolist()
     directory = _directory(file, size)
-    if (directory.offset, directory.count) != (archive.start_dir, len(entries)):
+    if (directory.offset, directory.entries) != (archive.start_dir, len(entries)):
         raise ValueError("expected a zip archive with one directory, got several")
     if directory.offset + directory.length != directory.end:
         raise ValueError("expected nothing between the directory of a zip archive and its end")

@@ -27,7 +27,8 @@ from convgru.formats.contents import Contents
 SUFFIXES = (".keras", ".h5", ".hdf5")
 WRITTEN = ".weights.h5"
 """Suffix of the files that hold weights alone, which ``load_weights`` of Keras 3 reads."""
-MAX_CONFIG = 64 << 20
+MAX_CONFIG = 4 << 20
+"""Limit on a config, which takes some forty times its length once it is parsed."""
 MAX_NAME = 1000
 MAX_DEPTH = 200
 """How deep a config may be nested: a model inside another takes some ten levels."""
@@ -85,6 +86,9 @@ def _from_archive(file: Any, size: int) -> Contents:
         missing = {"metadata.json", "config.json", "model.weights.h5"} - set(archive.namelist())
         if missing:
             raise WeightsError(f"expected the entries of a .keras file, {', '.join(sorted(missing))} is missing")
+        for name in ("config.json", "metadata.json"):
+            if (length := archive.getinfo(name).file_size) > MAX_CONFIG:
+                raise WeightsError(f"{name} expected at most {MAX_CONFIG} bytes, got {length}")
         config, about = (_json(archive.read(name), name) for name in ("config.json", "metadata.json"))
         weights = archive.read("model.weights.h5")
     with hdf5.h5py().File(BytesIO(weights), "r") as inner:

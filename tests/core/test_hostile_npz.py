@@ -32,7 +32,17 @@ def _npy(array, **options) -> bytes:
 
 ENTRIES = [(f"{name}.npy", _npy(array)) for name, array in WEIGHTS.arrays.items()]
 PROMISE = _npy(np.zeros((2, 1, 1), np.float32)).replace(b"(2, 1, 1)", b"(9999999,)")
+
+
+def _header(text: bytes) -> bytes:
+    """An .npy file with this text for its header."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(8)
+
+
 HOSTILE_NPZ = {
+    # NumPy takes a header that it cannot read for one of Python 2, and cuts it into tokens.
+    "a header that has no tokens": _npz([(ENTRIES[0][0], _header(b"((('descr': '<f4', ")), *ENTRIES[1:]]),
+    "a header that errors would repeat": _npz([(ENTRIES[0][0], _header(b"{" + b"x" * 9000)), *ENTRIES[1:]]),
     "not a zip": b"PK\x03\x04" + bytes(40),
     "entry missing": _npz(ENTRIES[1:]),
     "entry strange": _npz([*ENTRIES, ("run.sh", "rm")]),
@@ -49,8 +59,9 @@ HOSTILE_NPZ = {
 def test_hostile_npz_are_weights_errors(tmp_path, name):
     path = tmp_path / "w.npz"
     path.write_bytes(HOSTILE_NPZ[name])
-    with pytest.raises(convgru.WeightsError):
+    with pytest.raises(convgru.WeightsError) as caught:
         convgru.read(path, spec=SPEC)
+    assert len(str(caught.value)) < 1000 + len(str(path))
 
 
 def test_the_sound_file_that_the_hostile_ones_are_made_of_is_read(tmp_path):
