@@ -59,7 +59,10 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path, notes: dict[str, 
     entries = [{"name": name, "data": parameter(array, name)} for name, array in arrays.items()]
     with atomic.replacing(path) as temporary:
         mode = temporary.stat().st_mode
-        ms.save_checkpoint(entries, str(temporary), append_dict=notes, crc_check=True)
+        try:
+            ms.save_checkpoint(entries, str(temporary), append_dict=notes, crc_check=True)
+        finally:
+            temporary.with_suffix(".tmp").unlink(missing_ok=True)  # where MindSpore writes first
         temporary.chmod(mode)  # MindSpore leaves its files read-only
 
 

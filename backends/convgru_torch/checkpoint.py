@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -81,6 +82,28 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def _save(state: Mapping[str, Any], path: Path) -> None:
-    """Save a state dict, whole or not at all."""
+    """Save a state dict, whole or not at all; OSError if the file cannot be written."""
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        torch.save(state, file)
+        recorder: Any = _Recorder(file)
+        try:
+            torch.save(state, recorder)
+        except RuntimeError as error:  # what torch makes of whatever a file raises
+            raise recorder.error or error from None
+
+
+class _Recorder(io.BufferedIOBase):
+    """Pass what is written on to a file, and keep the reason if that fails."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -91,4 +95,94 @@ def test_replacing_keeps_what_exists_if_told_so(tmp_path):
     target.unlink()
     replace_in_the_meantime(target)
     assert target.read_bytes() == b"somebody else's"
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_permissions_are_kept_and_nobody_else_reads_what_is_being_written(tmp_path, mode):
+    target = tmp_path / "w.safetensors"
+    target.write_bytes(b"old")
+    target.chmod(mode)
+    with atomic.replacing(target) as temporary:
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+        temporary.write_bytes(b"new")
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert target.read_bytes() == b"new"
+
+
+def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path):
+    (tmp_path / "any").touch()
+    with atomic.replacing(tmp_path / "new") as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+WRITE = """
+import sys, time
+from convgru.formats import atomic
+with atomic.replacing(sys.argv[1]) as temporary:
+    temporary.write_bytes(b"half")
+    print("go", flush=True)
+    sys.stdin.read()
+    temporary.write_bytes(b"whole")
+"""
+
+
+@pytest.fixture
+def writer():
+    """A function that starts a process that is half way through writing a file."""
+    started = []
+
+    def start(path):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITE, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        started.append(process)
+        assert process.stdout.readline() == b"go\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 and locks of POSIX")
+def test_the_next_write_removes_what_a_killed_one_left(tmp_path, writer):
+    target, other = tmp_path / "w.safetensors", tmp_path / "v.safetensors"
+    target.write_bytes(b"old")
+    for path in (target, other):
+        process = writer(path)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert target.read_bytes() == b"old"
+    left = [path for path in tmp_path.iterdir() if path.name.startswith(atomic.PREFIX)]
+    assert len(left) == 2
+    assert all(path.suffix == ".safetensors" for path in left)
+    with atomic.replacing(target) as temporary:
+        temporary.write_bytes(b"new")
+    assert target.read_bytes() == b"new"
+    assert len([path for path in tmp_path.iterdir() if path.name.startswith(atomic.PREFIX)]) == 1  # the other's
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_a_file_that_another_process_is_writing_is_left_to_it(tmp_path, writer):
+    target = tmp_path / "w.safetensors"
+    process = writer(target)
+    with atomic.replacing(target) as temporary:
+        temporary.write_bytes(b"first")
+    assert target.read_bytes() == b"first"
+    process.communicate(b"", timeout=60)
+    assert process.returncode == 0
+    assert target.read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".weights.h5", "." + "x" * 100, ""])
+def test_a_name_as_long_as_a_file_system_permits(tmp_path, suffix):
+    target = tmp_path / ("n" * (255 - len(suffix)) + suffix)
+    with atomic.replacing(target) as temporary:
+        temporary.write_bytes(b"new")
+        assert len(suffix) > 40 or temporary.name.endswith(suffix)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
