@@ -32,9 +32,14 @@ def main(arguments: list[str]) -> None:
             command = [sys.executable, "-m", "convgru", "bench", *arguments, "--output", str(path)]
             subprocess.run(command, check=False)
             report = Report.from_json(path.read_text(encoding="utf-8"))
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), made, report), encoding="utf-8")
+
+
+def replaced(page: str, made: str, report: Report) -> str:
+    """Return the page with the tables of this report, made by this command."""
+    before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n`{made}`: {tables.markdown(report)}{END}{after}", encoding="utf-8")
+    return f"{before}{BEGIN}\n`{made}`: {tables.markdown(report)}{END}{after}"
 
 
 if __name__ == "__main__":

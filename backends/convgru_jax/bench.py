@@ -46,7 +46,8 @@ class Program:
     @property
     def bytes(self) -> int:
         """What it needs beside its arguments: temporary arrays and results."""
-        self()
+        if self.compiled is None:
+            self()
         used = self.compiled.memory_analysis()
         return int(used.temp_size_in_bytes + used.output_size_in_bytes)
 

@@ -1,10 +1,11 @@
-"""The machine and the interpreter that a run was made on; nothing that names the machine."""
+"""The machine and the interpreter that a run is made on; nothing that names the machine."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import platform
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,14 @@ def described(threads: int | None) -> dict[str, Any]:
     with contextlib.suppress(OSError, AttributeError):
         facts["load_before"] = round(os.getloadavg()[0], 2)
     return facts | {"system": f"{platform.system()} {platform.machine()}", "python": platform.python_version()}
+
+
+def installed(name: str) -> bool:
+    """Whether a package can be found; it is not imported."""
+    try:
+        return find_spec(name) is not None
+    except ImportError:
+        return False
 
 
 def _threads() -> int | None:

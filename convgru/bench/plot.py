@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
+from convgru.bench import machine
 from convgru.bench.contest import FLOOR
 from convgru.bench.report import Report
 from convgru.formats import atomic
@@ -12,7 +12,7 @@ from convgru.formats import atomic
 
 def require() -> None:
     """Raise ImportError, with the command that installs it, if matplotlib is missing."""
-    if find_spec("matplotlib") is None:
+    if not machine.installed("matplotlib"):
         raise ImportError("--plot needs matplotlib: pip install 'convgru[demo]'")
 
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +109,7 @@ def _backends(settings: Settings) -> tuple[list[str], dict[str, str]]:
     for name in BACKENDS if settings.backends is None else settings.backends:
         if name not in BACKENDS:
             raise ValueError(f"bench backends expected some of {', '.join(BACKENDS)}, got {name!r}")
-        if name == "numpy" or _installed(name):
+        if name == "numpy" or machine.installed(name):
             present.append(name)
             continue
         reason = registry.explain(name, ModuleNotFoundError(name=name))
@@ -118,14 +117,6 @@ def _backends(settings: Settings) -> tuple[list[str], dict[str, str]]:
             raise reason
         absent[name] = str(reason)
     return present, absent
-
-
-def _installed(name: str) -> bool:
-    """Whether a framework can be found; it is imported by the processes alone."""
-    try:
-        return find_spec(name) is not None
-    except ImportError:
-        return False
 
 
 def _described(settings: Settings) -> dict[str, Any]:

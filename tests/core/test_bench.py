@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import runpy
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from support import assert_fails, contest_rows
 
-from convgru.bench import WORKLOADS, Report, Row, Settings, session, tables, worker
+from convgru.bench import WORKLOADS, Report, Row, Settings, plot, session, tables, worker
 from convgru.bench.contest import Contest, Entry
 from convgru.bench.timing import alternate
 from convgru.bench.workloads import scaled
@@ -91,6 +94,31 @@ def test_what_makes_a_run_fail(status, ok):
     assert made.ok == ok
     assert "because" in tables.markdown(made)
     assert not report(row("convgru", (), status="out of memory")).ok  # nothing was timed
+
+
+def test_a_picture_shows_who_was_timed(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    made = report(row("convgru", (2.0, 3.0)), row("plain loop", (3.0,)), row("floor", (1.0,)), row("keras", ()))
+    plot.draw(made, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(FileExistsError):
+        plot.draw(made, tmp_path / "a.png")
+
+
+def test_a_picture_without_matplotlib_is_refused_before_the_run(bare_cli):
+    result = bare_cli("bench", "--plot", "a.png", blocked=("matplotlib",))
+    assert_fails(result, "--plot needs matplotlib: pip install 'convgru[demo]'")
+
+
+def test_the_page_keeps_its_text_around_the_tables():
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "performance_page.py"
+    module: dict[str, Any] = runpy.run_path(str(path))
+    page = (path.parents[1] / "docs" / "performance.md").read_text(encoding="utf-8")
+    once = module["replaced"](page, "convgru bench", report(row("convgru", (2.0,)), row("floor", (1.0,))))
+    assert "| W1 gru | training | 2000 |" in once
+    assert module["replaced"](once, "convgru bench", report()).count("### ") == 1
+    assert once.partition(module["BEGIN"])[0] == page.partition(module["BEGIN"])[0]
+    assert once.partition(module["END"])[2] == page.partition(module["END"])[2]
 
 
 def test_a_report_reads_back():
