@@ -19,7 +19,7 @@ from convgru.bench.report import OK, Report, Row
 from convgru.bench.workloads import WORKLOADS, Workload, scaled
 
 BACKENDS = ("torch", "jax", "flax", "mindspore", "numpy")
-SCALE, RUNS, PATIENCE = 0.15, 5, 10.0
+SCALE, RUNS, PATIENCE = 0.1, 5, 10.0
 CELLS = ("gru", "lstm")
 PROGRESS = Callable[[int, int, str], None]
 

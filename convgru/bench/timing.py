@@ -18,33 +18,30 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - begin
 
 
-def alternate(
-    calls: Mapping[str, Callable[[], Any]], first: Mapping[str, float], runs: int, patience: float
-) -> dict[str, list[float]]:
-    """Time functions that have been called once, in rounds: seconds a call, one number a round.
+def alternate(calls: Mapping[str, Callable[[], Any]], runs: int, patience: float) -> dict[str, list[float]]:
+    """Time functions in rounds: seconds a call, one number a round.
 
-    Odd rounds go the other way round. Who has taken ``patience`` seconds rests from then on, so
-    that a very slow one has fewer numbers; whose first call took longer than that has this alone.
+    Each is called once more first, so that no number holds what a first call does (compiling). Odd
+    rounds go the other way round. Who has taken ``patience`` seconds rests from then on: a very
+    slow one has fewer numbers, at least one.
 
     Args:
-        calls: the functions.
-        first: seconds of the first call of each.
+        calls: the functions, which have been called before.
         runs: number of rounds.
         patience: seconds after which a function is not called again.
     """
-    spent, samples = dict(first), {name: [] if first[name] < patience else [first[name]] for name in calls}
+    spent: dict[str, float] = {}
+    samples: dict[str, list[float]] = {}
     repeats: dict[str, int] = {}
     for name, call in calls.items():
-        if spent[name] < patience:
-            _, seconds = timed(call)  # warm now, as the first call may not have been
-            spent[name] = seconds
-            repeats[name] = max(1, round(LEAST / max(seconds, 1e-9)))
-    for round_number in range(runs):
-        names = [name for name in repeats if spent[name] < patience or not samples[name]]
-        for name in names if round_number % 2 == 0 else reversed(names):
-            seconds = _sample(calls[name], repeats[name])
-            samples[name].append(seconds)
-            spent[name] += seconds * repeats[name]
+        _, spent[name] = timed(call)
+        repeats[name] = max(1, round(LEAST / max(spent[name], 1e-9)))
+        samples[name] = [] if spent[name] < patience else [spent[name]]
+    for number in range(runs):
+        names = [name for name in calls if spent[name] < patience]
+        for name in names if number % 2 == 0 else reversed(names):
+            samples[name].append(_sample(calls[name], repeats[name]))
+            spent[name] += samples[name][-1] * repeats[name]
     return samples
 
 

@@ -20,6 +20,7 @@ from convgru.bench import memory, numpy_room
 from convgru.bench.contest import CONVGRU, Contest, Entry
 from convgru.bench.timing import alternate, timed
 from convgru.bench.workloads import Workload
+from convgru.errors import UnsupportedError
 
 MEASURES = ("forward", "training")
 TOLERANCE = 1e-3
@@ -94,7 +95,7 @@ def _compete(contest: Contest, runs: int, patience: float, tell: Tell) -> None:
     frames = contest.workload.time if contest.workload.streaming else 1
     for measure in MEASURES:
         calls = {n: _telling(n, measure, _calls(entries[n])[measure], tell) for n in first[measure]}
-        samples = alternate(calls, first[measure], runs, patience)
+        samples = alternate(calls, runs, patience)
         for name in calls:
             peak = entries[name].peak_bytes
             row = {"samples": [seconds / frames for seconds in samples[name]], "first": first[measure][name]}
@@ -157,6 +158,8 @@ class _Reporting:
         status = "failed"
         if isinstance(error, WrongNumbersError):
             status, text, self.wrong = "wrong numbers", str(error), True
+        elif isinstance(error, UnsupportedError):
+            status, text = "skipped", str(error)
         elif isinstance(error, MemoryError) or memory.ran_out(text):
             status = "out of memory"
         self.tell(event="row", contestant=self.name, measure=self.measure, status=status, reason=text[:500])

@@ -16,6 +16,7 @@ from convgru.bench import WORKLOADS, Report, Row, Settings, plot, session, table
 from convgru.bench.contest import Contest, Entry
 from convgru.bench.timing import alternate
 from convgru.bench.workloads import scaled
+from convgru.errors import UnsupportedError
 
 COMMAND = ("bench", "--backends", "numpy", "--scale", "0.0002", "--runs", "2", "--cells", "gru")
 ROW = {
@@ -47,17 +48,16 @@ def test_the_work_of_a_workload_is_that_of_its_convolutions():
     assert WORKLOADS["W1"].work == per_pixel * 64 * 64 * 4 * 10
 
 
-def test_they_take_turns_and_the_impatient_round_stops():
+def test_they_take_turns_and_the_slow_ones_rest():
     order = []
-    calls = {name: (lambda name=name: order.append(name)) for name in "ab"}
-    samples = alternate(calls, {"a": 0.0, "b": 1.0}, runs=3, patience=0.5)
-    assert samples["b"] == [1.0]  # its first call took longer than anybody waits
-    assert len(samples["a"]) == 3
-    assert "b" not in order
+    calls = {name: (lambda name=name: order.append(name) or sum(range(2_000_000))) for name in "ab"}
+    samples = alternate(calls, runs=2, patience=100)
+    assert order == ["a", "b", "a", "b", "b", "a"]  # once each before, then there and back
+    assert {name: len(times) for name, times in samples.items()} == {"a": 2, "b": 2}
     order.clear()
-    slow = {name: (lambda name=name: order.append(name) or sum(range(2_000_000))) for name in "ab"}
-    alternate(slow, {"a": 0.0, "b": 0.0}, runs=2, patience=100)
-    assert order == ["a", "b", "a", "b", "b", "a"]
+    samples = alternate(calls, runs=5, patience=0)
+    assert order == ["a", "b"]
+    assert {name: len(times) for name, times in samples.items()} == {"a": 1, "b": 1}
 
 
 def row(contestant, samples, **more):
@@ -114,11 +114,13 @@ def test_the_page_keeps_its_text_around_the_tables():
     path = Path(__file__).resolve().parents[2] / "benchmarks" / "performance_page.py"
     module: dict[str, Any] = runpy.run_path(str(path))
     page = (path.parents[1] / "docs" / "performance.md").read_text(encoding="utf-8")
-    once = module["replaced"](page, "convgru bench", report(row("convgru", (2.0,)), row("floor", (1.0,))))
+    once = module["replaced"](page, report(row("convgru", (2.0,)), row("floor", (1.0,))))
     assert "| W1 gru | training | 2000 |" in once
-    assert module["replaced"](once, "convgru bench", report()).count("### ") == 1
+    assert module["replaced"](once, report()).count("### ") == 1
     assert once.partition(module["BEGIN"])[0] == page.partition(module["BEGIN"])[0]
     assert once.partition(module["END"])[2] == page.partition(module["END"])[2]
+    both = module["joined"]([report(row("convgru", (2.0,))), report(row("convgru", (1.0,), backend="jax"))])
+    assert [r.backend for r in both.rows] == ["torch", "jax"]
 
 
 def test_a_report_reads_back():
@@ -128,6 +130,10 @@ def test_a_report_reads_back():
     assert again.to_json() == made.to_json()
     with pytest.raises(ValueError, match="expected the JSON of convgru bench"):
         Report.from_json('{"format": 0}')
+
+
+def decline():
+    raise UnsupportedError("not this one")
 
 
 def test_a_contestant_with_other_numbers_is_found_and_not_timed():
@@ -143,13 +149,14 @@ def test_a_contestant_with_other_numbers_is_found_and_not_timed():
     for name, array in numbers.items():
         contest.enter(name, lambda array=array: Entry(lambda: array, arrays=lambda out, _: {"output": out}))
     contest.enter("raises", lambda: Entry(lambda: [][1]))
+    contest.enter("declines", lambda: Entry(decline))
     contest.enter("no memory", lambda: Entry(lambda: np.empty(1 << 45)))
     events = []
     worker._compete(contest, 1, 1.0, lambda **event: events.append(event))
     status = {event["contestant"]: event["status"] for event in events if event["event"] == "row"}
     assert status == {
         "convgru": "ok", "same": "ok", "wrong": "wrong numbers", "other shape": "wrong numbers", "nan": "wrong numbers",
-        "raises": "failed", "no memory": "out of memory",
+        "raises": "failed", "declines": "skipped", "no memory": "out of memory",
     }  # fmt: skip
 
 
