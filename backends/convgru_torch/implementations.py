@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convgru.errors import UnsupportedError
 from convgru.spec import CellSpec
-from convgru_torch import readable, winograd
+from convgru_torch import operator, readable, winograd
 from convgru_torch.execution import AUTOMATIC, Execution
 from convgru_torch.readable import Parts, SequenceCall
 
@@ -37,6 +37,14 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
 """By name, the best first. The last one applies to every call."""
 
 
+COMPILED: dict[str, Implementation] = {
+    "operator": Implementation(
+        "under torch.compile: one operator, whose program serves every T", operator.why_not, operator.run
+    ),
+}
+"""Only in compiled programs, where they come before the others."""
+
+
 class Choice(NamedTuple):
     """The implementation that runs a call, and why no better one did; ``""`` where none is."""
 
@@ -58,6 +66,8 @@ def choose(call: SequenceCall) -> Choice:
     Raises UnsupportedError if it asks for one that does not apply.
     """
     wanted = call.execution.impl
+    if torch.compiler.is_compiling() and wanted != "readable" and operator.why_not(call) is None:
+        return Choice("operator")
     other = "its convolutions are the ordinary ones (algorithm='winograd')" if _asks_for_winograd(call) else None
     if wanted != "auto":
         reason = IMPLEMENTATIONS[wanted].why_not(call) if wanted in IMPLEMENTATIONS else "it is not there"
@@ -120,5 +130,12 @@ def run_layer(
     choice = choose(call)
     if ran is not None and not torch.compiler.is_compiling():  # a side effect that would split the graph
         ran(choice)
-    y, final = IMPLEMENTATIONS[choice.name].run(call)
+    y, final = (COMPILED | IMPLEMENTATIONS)[choice.name].run(call)
     return y, final[0] if len(final) == 1 else final
+
+
+def _run_in_operator(call: SequenceCall) -> tuple[Tensor, Parts]:
+    return IMPLEMENTATIONS[choose(call).name].run(call)
+
+
+operator.register(_run_in_operator)

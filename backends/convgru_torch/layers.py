@@ -60,7 +60,7 @@ class Layer(LayerModule):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(spec, device, dtype, execution)
-        self.reverse, self.zoneout = reverse, zoneout
+        self.reverse, self.zoneout, self.keeps = reverse, zoneout, bool(zoneout)
         self.owner, self.prefix = owner or spec.title, layer_prefix(index, "bwd" if reverse else "fwd")
 
     def forward(
@@ -107,7 +107,8 @@ class Layer(LayerModule):
             x,
             state,
             reverse=self.reverse,
-            zoneout=self.zoneout,
+            # A number that is read becomes an argument of a compiled program.
+            zoneout=0.0 if torch.compiler.is_compiling() and not self.keeps else self.zoneout,
             valid=valid,
             context=context,
             recurrent_mask=recurrent_mask,

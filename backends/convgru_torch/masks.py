@@ -25,13 +25,22 @@ def draw(
 
     Empty without dropout and zoneout.
     """
-    if not (spec.dropout or spec.recurrent_dropout or spec.zoneout):
+    if not _draws(spec):
         return {}
     kept = kept or {}
     return {
         name: kept[name] if name in kept else _draw(spec, name, torch.ones(shape, dtype=dtype, device=device))
         for name, shape in mask_shapes(spec, sizes.time, sizes.batch, sizes.size).items()
     }
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _draws(spec: NetworkSpec) -> bool:
+    """Whether a network draws masks at all.
+
+    A constant of a compiled program, for which a number would be one more of its arguments.
+    """
+    return bool(spec.dropout or spec.recurrent_dropout or spec.zoneout)
 
 
 def recurrent(masks: Masks) -> dict[str, Tensor]:
