@@ -8,19 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from convgru import files, importers, inspection, parity, reference, registry
+from convgru import files, importers, inspection, registry
+from convgru.cli import verification
 from convgru.errors import UsageError, WeightsError
 from convgru.formats import atomic
-from convgru.parity.budget import budget, error
-from convgru.parity.cases import Problem
-from convgru.spec import ForecasterSpec, Spec
-from convgru.spec.shapes import fitting_size
 from convgru.weights import Weights
 
 
@@ -110,7 +104,7 @@ def convert(source: Path, target: Path, how: Source, to: str | None = None, *, f
     with atomic.replacing(target, overwrite=force) as temporary:
         files.write(weights, temporary, wanted.layout)
         back = files.read(temporary, wanted.layout, spec=weights.spec)
-        lines = [_same_bytes(weights, back), *_run_both(weights, back), *_run_in(weights, wanted.framework or owner)]
+        lines = verification.verify(weights, back, wanted.framework or owner)
     if assumed:
         lines.append(f"{source.name} does not say everything: {inspection.assumption(assumed)}")
     return Result(source, target, weights, tuple(lines))
@@ -171,65 +165,3 @@ def _stem(path: Path) -> str:
     """A file's name without its suffix, which may have two parts."""
     name = path.name if path.is_dir() else path.stem
     return name.removesuffix(".weights").removesuffix(".pth")
-
-
-def _same_bytes(weights: Weights, back: Weights) -> str:
-    """Compare the arrays read back with those written; return how they agree.
-
-    Raises WeightsError unless they are equal, or within one rounding where sums were split.
-    """
-    if back.equal(weights):
-        return "equal byte for byte"
-    if back.spec != weights.spec or back.dtype != weights.dtype:
-        raise WeightsError("what was read back is not what was written")
-    eps = float(np.finfo(weights.dtype).eps) if weights.dtype.kind == "f" else 2.0**-7
-    worst = 0.0
-    for name, array in weights.arrays.items():
-        a, b = array.astype(np.float64), back.arrays[name].astype(np.float64)
-        worst = max(worst, float(np.abs(a - b).max() / max(1.0, np.abs(a).max())))
-    if worst > eps:
-        raise WeightsError(f"what was read back differs from what was written by {worst:.3g}")
-    return f"equal but for one rounding, {worst:.2g}"
-
-
-def _run_both(weights: Weights, back: Weights) -> list[str]:
-    """Run source and target once on the same random input. Raises WeightsError if they disagree."""
-    x, steps = random_input(weights.spec), _steps(weights.spec)
-    before, _ = reference.run(weights, x, steps=steps)
-    after, _ = reference.run(back, x, steps=steps)
-    if back.equal(weights):
-        return [f"random input {x.shape}: the float64 reference gives the same numbers for both"]
-    difference, allowed = error(after, before), budget(_problem(weights, x), steps).forward
-    if difference > allowed:
-        raise WeightsError(f"source and target differ by {difference:.3g} on random input, budget {allowed:.2g}")
-    return [f"random input {x.shape}: source and target differ by {difference:.2g}, budget {allowed:.2g}"]
-
-
-def _problem(weights: Weights, x: np.ndarray) -> Problem:
-    """The problem that source and target run, without gradients."""
-    return Problem(weights, x.astype(weights.dtype), None, (np.zeros(0), ()))
-
-
-def _run_in(weights: Weights, framework: str | None) -> list[str]:
-    """Run the weights in a framework against the reference. Raises WeightsError if it misses."""
-    if framework is None:
-        return []
-    x, steps = random_input(weights.spec), _steps(weights.spec)
-    report = parity.compare(weights, x, steps=steps, backends=[framework], gradients=False)
-    lines = [f"{key} does not run this: {reason}" for key, reason in report.unsupported.items()]
-    for row in report.rows:
-        text = f"{row.quantity} off by {row.error:.2g}, budget {row.budget:.2g}"
-        if not row.ok:
-            raise WeightsError(f"{framework} misses the reference: {text}")
-        lines.append(f"{framework} against the reference: {text}")
-    return lines
-
-
-def _steps(spec: Spec) -> int | None:
-    return 3 if isinstance(spec, ForecasterSpec) else None
-
-
-def random_input(spec: Spec) -> np.ndarray:
-    """Two frames of a small image that the network can read."""
-    shape = (2, 1, spec.in_channels, *fitting_size(spec, 8))
-    return np.random.default_rng(0).standard_normal(prod(shape)).reshape(shape)

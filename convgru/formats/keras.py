@@ -278,7 +278,8 @@ def write(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Non
         )
     both = any(match["direction"] for match in parts.values() if match)
     layer = "bidirectional" if both else f"conv_lstm{_ndim(arrays)}d"
-    with atomic.replacing(path) as temporary, hdf5.h5py().File(temporary, "w") as file:
+    # Not locked by HDF5: ``atomic`` holds the file locked.
+    with atomic.replacing(path) as temporary, hdf5.h5py().File(temporary, "w", locking=False) as file:
         file.create_group("vars").attrs["name"] = "functional"
         for name, match in parts.items():
             place = (match["place"] if match else "") or f"layers/{layer}/"

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+LARGEST = 2**31 - 1
+"""Limit on every number in a spec; no image and no kernel has more pixels in a dimension."""
+
 
 def is_size(value: object) -> bool:
-    """Whether ``value`` is an integer >= 0, and no bool."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    """Whether ``value`` is an integer from 0 to ``LARGEST``, and no bool."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
 def positive(name: str, value: object) -> None:
-    """Raise ValueError unless ``value`` is an integer >= 1."""
+    """Raise ValueError unless ``value`` is an integer from 1 to ``LARGEST``."""
     if not is_size(value) or value == 0:
-        raise ValueError(f"{name} expected a positive integer, got {value!r}")
+        bound = f" of at most {LARGEST}" if type(value) is int and value > LARGEST else ""
+        raise ValueError(f"{name} expected a positive integer{bound}, got {value!r:.40}")
 
 
 def sizes(name: str, value: object, ndim: int) -> None:
