@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -45,10 +46,10 @@ def _same(parameters: str, given: str) -> bool:
     return parameters == given
 
 
-def parameters_precision(owner: str, spec: Spec, arrays: Arrays) -> Precision:
+def parameters_precision(owner: str, spec: Spec, arrays: Arrays, state_dtype: torch.dtype | None = None) -> Precision:
     """Check canonical parameters against the spec and return their precision."""
     Caller(owner, spec, "TBCS", describe, "a torch.Tensor").parameters(arrays)
-    return Precision(next(iter(arrays.values())).dtype)
+    return Precision(next(iter(arrays.values())).dtype, state_dtype=state_dtype)
 
 
 class _Plan(NamedTuple):
@@ -121,6 +122,11 @@ class CheckedCall:
 
     def __init__(self, owner: str, spec: Spec, precision: Precision, x: Any, layout: str) -> None:
         self.owner, self.spec, self.layout, self.dtype = owner, spec, layout, precision.dtype
+        self.state_dtype = precision.state
+        if torch.promote_types(self.dtype, self.state_dtype) != self.state_dtype:
+            raise TypeError(
+                f"{owner} expected a state_dtype that holds its parameters' {_name(self.dtype)}, got {_name(self.state_dtype)}"
+            )
         if not isinstance(x, Tensor):
             Caller(owner, spec, layout, describe, "a torch.Tensor").input(x, _name(precision.dtype))
         autocast = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
@@ -168,7 +174,7 @@ class CheckedCall:
                 else self._with_batch(entry, 0)
                 for entry in state
             )
-        plan, dtype = self.plan, self.dtype
+        plan, dtype = self.plan, self.state_dtype
         if state is None:
             leaves = [self.x.new_zeros(shape, dtype=dtype) for shape in plan.shapes]
         else:
@@ -184,14 +190,19 @@ class CheckedCall:
             return None
         leaves = [part for entry in state for part in entry] if plan.pairs else list(state)
         for leaf, shape in zip(leaves, plan.shapes, strict=True):
-            if not isinstance(leaf, Tensor) or leaf.dtype != self.dtype or leaf.shape != shape:
+            if not isinstance(leaf, Tensor) or leaf.dtype != self.state_dtype or leaf.shape != shape:
                 return None
         return leaves
 
     def _checked(self, state: Any) -> list[Any]:
         """The arrays of a state that may be wrong, or of another dtype that will do."""
-        self._caller.state(state, self.sizes)
-        return [leaf.to(self.dtype) for _, leaf in state_leaves(self.spec, state)]
+        caller, wide = self._caller, _name(self.state_dtype)
+        if self.state_dtype != self.dtype:
+            caller = replace(
+                caller, accepts=lambda parameters, given: given == wide or self._caller.accepts(parameters, given)
+            )
+        caller.state(state, self.sizes)
+        return [leaf.to(self.state_dtype) for _, leaf in state_leaves(self.spec, state)]
 
     def valid(self, lengths: Any) -> Tensor | None:
         """Mask (T, B, 1, *1) of the frames that are no padding; None if all are valid."""

@@ -76,7 +76,7 @@ class Cell(LayerModule):
             UnsupportedError: for an ``impl`` that was insisted on and does not apply.
         """
         owner, cell, arrays = type(self).__name__, self.spec.layers[0], self.current()
-        precision = Precision(check_parameters(owner, self.shapes, arrays))
+        precision = Precision(check_parameters(owner, self.shapes, arrays), state_dtype=self.execution.state_dtype)
         begin = None if state is None else (state,)
         contexts = None if context is None else (context,)
         layers = [[partial(run_layer, cell, arrays, execution=self.execution, ran=self.note)]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -49,18 +50,20 @@ class Kernel(NamedTuple):
     gates: int
     transformed: Tensor | None
     """Of the weight, where Winograd's algorithm computes the convolution."""
+    result: torch.dtype | None
+    """Dtype of the result, where that is not the weight's; inputs are then cast to the weight's."""
 
 
-def kernel(weight: Tensor, form: Form, owner: Tensor | None = None) -> Kernel:
+def kernel(weight: Tensor, form: Form, owner: Tensor | None = None, result: torch.dtype | None = None) -> Kernel:
     """Make a Kernel: rows ordered for a grouped convolution, or transformed for Winograd's.
 
     That is tried for a weight that comes with its ``owner``, the parameter whose rows it is.
     """
     if owner is not None and form.winograd and winograd.is_wide(weight.shape[:2]) and winograd.runs_on(weight):
-        return Kernel(weight, *form[:7], winograd.transformed(weight, owner))
+        return Kernel(weight, *form[:7], winograd.transformed(weight, owner), result)
     if form.gates:  # what Convolution.row_order says: (gates, groups, …) becomes (groups, gates, …)
         weight = _exchange(weight, 0, form.gates, form.groups)
-    return Kernel(weight, *form[:7], None)
+    return Kernel(weight, *form[:7], None, result)
 
 
 def form(geometry: Convolution, size: Sequence[int]) -> Form:
@@ -94,13 +97,18 @@ def _exchange(a: Tensor, axis: int, outer: int, inner: int) -> Tensor:
 
 def convolve(x: Tensor, kernel: Kernel) -> Tensor:
     """Cross-correlate (B, C, *S) with a kernel, without bias."""
-    weight, stride, padding, dilation, groups, extra, mode, gates, transformed = kernel
+    weight, stride, padding, dilation, groups, extra, mode, gates, transformed, result = kernel
+    if result is not None:
+        x = x.to(weight.dtype)
     if extra:
         x = F.pad(x, extra, mode)
     if transformed is not None:
-        return winograd.correlate(x, weight, padding, transformed)
+        out = winograd.correlate(x, weight, padding, transformed)
+        return out if result is None else out.to(result)
     out = CONVOLUTIONS[len(padding) - 1](x, weight, None, stride, padding, dilation, groups)
-    return _exchange(out, 1, groups, gates) if gates else out
+    if gates:
+        out = _exchange(out, 1, groups, gates)
+    return out if result is None else out.to(result)
 
 
 def readout(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypedDict
 
+import torch
+
 from convgru.spec.fields import one_of, positive
 
 Impl = Literal["auto", "readable", "fast"]
 IMPLS: tuple[Impl, ...] = ("auto", "readable", "fast")
 Algorithm = Literal["direct", "winograd"]
 ALGORITHMS: tuple[Algorithm, ...] = ("direct", "winograd")
+
+STATE_DTYPES = (None, torch.float32, torch.float64)
 
 
 class ExecutionOptions(TypedDict, total=False):
@@ -19,6 +23,7 @@ class ExecutionOptions(TypedDict, total=False):
     impl: Impl
     algorithm: Algorithm
     checkpoint_frames: int | None
+    state_dtype: torch.dtype | None
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,9 @@ class Execution:
         checkpoint_frames: run sequences in parts of so many frames and, for the gradient, each part
             again: only the states between them are kept. The results are the same; a layer's
             hooks run for each part, in both runs. None: the whole sequence at once.
+        state_dtype: torch.float32 or torch.float64: keep the state in it, and compute all but the
+            convolutions in it, where the parameters are of lower precision, of bfloat16 say. The
+            output has the parameters' dtype. None: everything in the parameters' dtype.
 
     Raises:
         ValueError: for a value that an option does not have.
@@ -44,12 +52,15 @@ class Execution:
     impl: Impl = "auto"
     algorithm: Algorithm = "direct"
     checkpoint_frames: int | None = None
+    state_dtype: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         one_of("impl", self.impl, IMPLS)
         one_of("algorithm", self.algorithm, ALGORITHMS)
         if self.checkpoint_frames is not None:
             positive("checkpoint_frames", self.checkpoint_frames)
+        if self.state_dtype not in STATE_DTYPES:
+            raise ValueError(f"state_dtype expected torch.float32, torch.float64 or None, got {self.state_dtype!r}")
 
     def changed(self) -> dict[str, Any]:
         """The options that are not the defaults."""

@@ -77,7 +77,7 @@ def forecast(
     """
     refuse_unknown("forecast", {**execution}, ExecutionOptions)
     owner, how = owner or spec.title, Execution(**execution)
-    precision = parameters_precision(owner, spec, arrays)
+    precision = parameters_precision(owner, spec, arrays, how.state_dtype)
 
     def network(inner: NetworkSpec, prefix: str) -> NetworkCall:
         layers = functional_layers(inner, arrays, prefix, how)

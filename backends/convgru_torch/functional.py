@@ -75,7 +75,7 @@ def run(
     """
     refuse_unknown("run", {**execution}, ExecutionOptions)
     owner, how = owner or spec.title, Execution(**execution)
-    precision = parameters_precision(owner, spec, arrays)
+    precision = parameters_precision(owner, spec, arrays, how.state_dtype)
     return call_network(
         owner,
         spec,

@@ -113,6 +113,8 @@ def run_layer(
         UnsupportedError: for an implementation that was insisted on and does not apply.
     """
     parts: Parts = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+    if execution.state_dtype is not None:
+        parts = tuple(part.to(execution.state_dtype) for part in parts)
     call = SequenceCall(
         cell,
         arrays,
@@ -131,6 +133,8 @@ def run_layer(
     if ran is not None and not torch.compiler.is_compiling():  # a side effect that would split the graph
         ran(choice)
     y, final = (COMPILED | IMPLEMENTATIONS)[choice.name].run(call)
+    if execution.state_dtype is not None:
+        y = y.to(arrays["weight_ih" if "weight_ih" in arrays else "updates.0.weight_ih"].dtype)
     return y, final[0] if len(final) == 1 else final
 
 

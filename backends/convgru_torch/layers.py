@@ -99,6 +99,7 @@ class Layer(LayerModule):
         dtype = check_parameters(self.owner, self.shapes, arrays, self.prefix)
         if state is None:
             shapes = state_shapes(self.spec, x.shape[1], x.shape[3:])
+            dtype = self.execution.state_dtype or dtype
             zeros = {name: x.new_zeros(shape, dtype=dtype) for name, shape in state_leaves(self.spec, shapes)}
             (state,) = nest_state(self.spec, zeros)
         return run_layer(

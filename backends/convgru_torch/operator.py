@@ -65,6 +65,8 @@ def _parsed(text: str) -> tuple[CellSpec, tuple[str, ...], Execution]:
     """The cell, the names of its parameters, and how to compute."""
     spec, how = json.loads(text)
     (cell,) = from_json(spec).recurrent.layers
+    if how["state_dtype"] is not None:
+        how["state_dtype"] = getattr(torch, how["state_dtype"].removeprefix("torch."))
     return cell, tuple(cell_parameter_shapes(cell)), Execution(**how)
 
 

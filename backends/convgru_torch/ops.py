@@ -99,21 +99,25 @@ def prepare(
     size: Sequence[int],
     state: Sequence[int],
     algorithm: str = "direct",
+    dtype: torch.dtype | None = None,
 ) -> Params:
     """Slice the parameters of one plain cell for input and state of these sizes.
 
-    Their names begin with ``prefix``; ``algorithm`` is that of the convolutions.
+    Their names begin with ``prefix``; ``algorithm`` is that of the convolutions, ``dtype`` that of
+    everything else, unless it is the parameters'.
     """
     p = Params({}, {}, {})
     for use, name, array, rows, how, shape, groups, eps in _slices(spec, tuple(size), tuple(state)):
-        part = arrays[prefix + array]
-        if rows is not None:
-            part = part[rows]
+        whole = arrays[prefix + array]
+        part = whole if rows is None else whole[rows]
         if how is not None:
-            p.kernels[name] = kernel(part, how, arrays[prefix + array] if algorithm == "winograd" else None)
+            p.kernels[name] = kernel(part, how, whole if algorithm == "winograd" else None, dtype)
         elif use == "norm":
             bias = arrays[prefix + "norm_bias"]
-            p.norms[name] = NormPart(groups, eps, part, bias if rows is None else bias[rows])
+            bias = bias if rows is None else bias[rows]
+            p.norms[name] = NormPart(
+                groups, eps, part if dtype is None else part.to(dtype), bias if dtype is None else bias.to(dtype)
+            )
         else:
             p.vectors[name] = part.view(shape) if shape else part
     return p

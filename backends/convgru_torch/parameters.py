@@ -222,16 +222,23 @@ class Precision(NamedTuple):
     """Whether FSDP holds the parameters: its mixed precision casts parameters and inputs when a
     layer is called.
     """
+    state_dtype: torch.dtype | None = None
+    """Of the state, where it is asked for (``Execution``)."""
+
+    @property
+    def state(self) -> torch.dtype:
+        """The dtype of the state."""
+        return self.dtype if self.state_dtype is None else self.state_dtype
 
 
-def precision_of(module: nn.Module) -> Precision:
+def precision_of(module: SpecModule) -> Precision:
     """Look at a network's parameters, which its layers check when they are called.
 
     Not at the attributes of its layers: what torch's older weight hooks leave there is as old as
     the last call.
     """
     array = _a_parameter(module)
-    return Precision(array.dtype, hasattr(array, "placements"))  # which DTensors have
+    return Precision(array.dtype, hasattr(array, "placements"), module.execution.state_dtype)  # which DTensors have
 
 
 def zero_state(module: SpecModule, batch: int, size: Sequence[int]) -> tuple[Any, ...]:
@@ -241,8 +248,8 @@ def zero_state(module: SpecModule, batch: int, size: Sequence[int]) -> tuple[Any
     network can read.
     """
     shapes = zero_state_shapes(type(module).__name__, module.spec, batch, size)
-    array = _a_parameter(module)
-    leaves = {n: torch.zeros(s, dtype=array.dtype, device=array.device) for n, s in state_leaves(module.spec, shapes)}
+    array, dtype = _a_parameter(module), precision_of(module).state
+    leaves = {n: torch.zeros(s, dtype=dtype, device=array.device) for n, s in state_leaves(module.spec, shapes)}
     return nest_state(module.spec, leaves)
 
 

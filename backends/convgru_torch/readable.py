@@ -58,7 +58,9 @@ def run(call: SequenceCall) -> tuple[Tensor, Parts]:
         (
             equations.step_of(step),
             step,
-            ops.prepare(step, call.arrays, prefix, size, state_size, call.execution.algorithm),
+            ops.prepare(
+                step, call.arrays, prefix, size, state_size, call.execution.algorithm, call.execution.state_dtype
+            ),
         )
         for step, prefix in zip(call.cell.steps, step_prefixes(call.cell), strict=True)
     ]
