@@ -11,6 +11,8 @@ from convgru.spec.fields import one_of, positive
 
 Impl = Literal["auto", "readable", "fast"]
 IMPLS: tuple[Impl, ...] = ("auto", "readable", "fast")
+Memory = Literal["full", "lean"]
+MEMORIES: tuple[Memory, ...] = ("full", "lean")
 Algorithm = Literal["direct", "winograd"]
 ALGORITHMS: tuple[Algorithm, ...] = ("direct", "winograd")
 
@@ -21,6 +23,7 @@ class ExecutionOptions(TypedDict, total=False):
     """Options of every module and pure function; see ``Execution``."""
 
     impl: Impl
+    memory: Memory
     algorithm: Algorithm
     checkpoint_frames: int | None
     state_dtype: torch.dtype | None
@@ -35,6 +38,8 @@ class Execution:
             readable one elsewhere; ``readable`` is the loop over ``convgru.equations``,
             differentiated by autograd; ``fast`` insists on the fast one, and a call to which it
             does not apply raises UnsupportedError with the reason.
+        memory: what the fast implementation keeps for the gradient: ``full``, states and gates;
+            ``lean``, the states alone, from which it computes the gates again.
         algorithm: of the convolutions: ``direct``, those of torch; ``winograd``, on a CPU,
             Winograd's F(4x4, 3x3) where it can compute them and they are wide
             (``docs/torch.md``): faster, with more rounding.
@@ -50,12 +55,14 @@ class Execution:
     """
 
     impl: Impl = "auto"
+    memory: Memory = "full"
     algorithm: Algorithm = "direct"
     checkpoint_frames: int | None = None
     state_dtype: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         one_of("impl", self.impl, IMPLS)
+        one_of("memory", self.memory, MEMORIES)
         one_of("algorithm", self.algorithm, ALGORITHMS)
         if self.checkpoint_frames is not None:
             positive("checkpoint_frames", self.checkpoint_frames)

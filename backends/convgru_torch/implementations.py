@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convgru.errors import UnsupportedError
 from convgru.spec import CellSpec
-from convgru_torch import operator, readable, winograd
+from convgru_torch import fast, operator, readable, winograd
 from convgru_torch.execution import AUTOMATIC, Execution
 from convgru_torch.readable import Parts, SequenceCall
 
@@ -28,6 +28,11 @@ class Implementation(NamedTuple):
 
 
 IMPLEMENTATIONS: dict[str, Implementation] = {
+    "fast": Implementation(
+        "a hand-written sequence function and its gradient; gates in one pass on a CPU with oneDNN",
+        fast.why_not,
+        fast.run,
+    ),
     "readable": Implementation(
         "a loop over the equations, the input convolution of many frames at once, gradients by autograd",
         lambda call: None,

@@ -126,7 +126,12 @@ def _run_layers(
             outputs.append(_last_of(output, valid) if last_only and not top else output)
         if not top:
             sequences = _dropped(spec, index, sequences, masks)
-    return outputs, final
+    return [y.contiguous() for y in outputs], [_contiguous(entry) for entry in final]
+
+
+def _contiguous(entry: Any) -> Any:
+    """A state as users have it: its numbers in the order of its axes, whatever ran."""
+    return tuple(part.contiguous() for part in entry) if isinstance(entry, tuple) else entry.contiguous()
 
 
 def _check_output(spec: NetworkSpec, index: int, direction: str, y: Any, expected: Sequence[int]) -> None:

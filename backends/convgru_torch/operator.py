@@ -100,7 +100,8 @@ def register(runner: Runner) -> None:
     """Define ``convgru::layer`` and ``convgru::layer_backward``, which run by ``runner``."""
 
     def layer(*arguments: Any) -> list[Tensor]:
-        y, final = runner(_call(arguments))
+        with torch.no_grad():  # the gradient is another operator's
+            y, final = runner(_call(arguments))
         return [y.contiguous(), *(part.clone(memory_format=torch.contiguous_format) for part in final)]
 
     def layer_backward(*arguments: Any) -> list[Tensor]:

@@ -40,8 +40,8 @@ def no_stale_graphs():
 
 @pytest.mark.parametrize("name", NETS)
 def test_compile(name):
-    """One graph, the same bits, gradients included."""
-    net = NETS[name]()
+    """One graph, the same bits as the readable loop, gradients included."""
+    net = NETS[name]().set_execution(impl="readable")
     args = arguments(net, torch.randn(3, 2, 2, 4, 6))
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
     got, want = flat(compiled(*args)), flat(net(*args))
@@ -64,8 +64,8 @@ def test_compile_with_state_does_not_recompile():
 @pytest.mark.parametrize("strict", [True, False], ids=["strict", "non-strict"])
 @pytest.mark.parametrize("name", NETS)
 def test_export(name, strict):
-    """Static time, a state tuple, bit-equal; the exported state is live."""
-    net = NETS[name]().eval()
+    """Static time, a state tuple, bit-equal to the readable loop; the exported state is live."""
+    net = NETS[name]().set_execution(impl="readable").eval()
     args = arguments(net, torch.randn(3, 2, 2, 4, 6))
     state = net(*args)[1]
     program = torch.export.export(net, (*args, state), strict=strict).module()
@@ -77,7 +77,7 @@ def test_export(name, strict):
 
 @pytest.mark.parametrize("name", NETS)
 def test_export_with_dynamic_batch_and_size(name):
-    net = NETS[name]().eval()
+    net = NETS[name]().set_execution(impl="readable").eval()
     args = arguments(net, torch.randn(3, 2, 2, 4, 6))
     auto = torch.export.Dim.AUTO
     shapes = ({1: auto, 3: auto, 4: auto}, *[None] * (len(args) - 1))

@@ -71,7 +71,7 @@ def test_compile_with_a_list_of_lengths_and_in_training():
 
 
 def test_compile_a_forecaster_with_a_decoder_and_a_teacher():
-    net = Forecaster("gru", 1, 3, patch=2, decoder=True)
+    net = Forecaster("gru", 1, 3, patch=2, decoder=True, impl="readable")
     x, targets = torch.randn(2, 2, 1, 4, 4), torch.randn(3, 2, 1, 4, 4)
     forced = torch.rand(3, 2) < 0.5
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")

@@ -1,0 +1,169 @@
+"""The fast implementation of a layer: ``convgru_torch.sequence`` as a function of autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from convgru_torch import readable, sequence
+from convgru_torch.readable import Parts, SequenceCall, check_state, ends
+from convgru_torch.sequence_plan import Plan, plan_for
+
+DTYPES = (torch.float32, torch.float64)
+
+
+def why_not(call: SequenceCall) -> str | None:
+    """Return the reason why the fast sequence function does not apply to a call, or None."""
+    return _why_not_now() or _why_not_cell(call) or _why_not_tensors(call)
+
+
+def _why_not_now() -> str | None:
+    """What else torch does at present: traces, transforms, modes."""
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return "it is traced (torch.compile, torch.export, torch.jit.trace)"
+    if torch._C._are_functorch_transforms_active():
+        return "a transform of torch.func is active"
+    if forward_ad._current_level >= 0:
+        return "forward-mode differentiation is active"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on"
+    if torch._C._len_torch_dispatch_stack() > 0:
+        return "a TorchDispatchMode is active"
+    return None
+
+
+def _why_not_cell(call: SequenceCall) -> str | None:
+    """What the network is, and its call."""
+    cell = call.cell
+    reasons = (
+        (cell.norm is not None, "the layer has a norm"),
+        (bool(cell.updates), "the layer has updates"),
+        (cell.peephole == "conv", "its peepholes are convolutions"),
+        (cell.groups > 1, "its convolutions have groups"),
+        (cell.padding_mode != "zeros", f"its padding_mode is {cell.padding_mode!r}"),
+        (any(s > 1 for s in cell.recurrent_stride), "its recurrent_stride is not 1"),
+        (bool(call.zoneout), "it has zoneout"),
+        (call.recurrent_mask is not None, "it has recurrent dropout"),
+        (call.context is not None, "it is given a context"),
+    )
+    return next((reason for applies, reason in reasons if applies), None)
+
+
+def _why_not_tensors(call: SequenceCall) -> str | None:
+    """What the tensors are."""
+    tensors = [call.x, *call.parts, *call.arrays.values()]
+    if any(type(a) is not Tensor and type(a) is not nn.Parameter for a in tensors):
+        return "not all tensors are plain ones"
+    if any(a.device.type != "cpu" for a in tensors):
+        return "not all tensors are on the CPU"
+    if call.x.dtype not in DTYPES or any(a.dtype != call.x.dtype for a in tensors):
+        return "not all tensors are of float32, or all of float64"
+    if any(a.layout is not torch.strided for a in tensors):
+        return "not all tensors are dense"
+    if not call.x.numel() or not call.parts[0].numel():
+        return "the input is empty"
+    return None
+
+
+def run(call: SequenceCall) -> tuple[Tensor, Parts]:
+    """Run one layer in one direction: the output, or each sample's last, and the final state.
+
+    Raises ValueError for a state of another shape.
+    """
+    plan = plan_for(call.cell, call.x, call.reverse, call.execution.memory == "lean")
+    expected = plan.state_size[-call.cell.ndim :]
+    check_state(call.cell, (plan.batch, plan.hidden, *expected), call.parts)
+    x, parts, arrays, valid = call.x, call.parts, call.arrays, call.valid
+    if call.cell.ndim == 1:
+        x, parts = x.unsqueeze(-2), tuple(part.unsqueeze(-2) for part in parts)
+        arrays = {name: a.unsqueeze(-2) if a.ndim > 1 else a for name, a in arrays.items()}
+        valid = None if valid is None else valid.unsqueeze(-2)
+    if torch.is_grad_enabled() and any(a.requires_grad for a in (x, *parts, *arrays.values())):
+        y, *last = Sequence.apply(  # type: ignore[no-untyped-call]
+            plan, tuple(arrays), len(parts), valid, x, *parts, *arrays.values()
+        )
+        final = tuple(last)
+        if y.is_contiguous():  # in both layouts: what the user gets must not be what the gradient needs
+            y = y.clone()
+    elif call.last_only and valid is None:
+        last_output, final = sequence.ends(plan, arrays, x, parts)
+        y = last_output[None]
+    else:
+        states = sequence.forward(plan, arrays, x, parts, valid, save=False).states
+        y, final = states[0], tuple(s[plan.times[-1]] for s in states)
+    if call.last_only:
+        y = y[-1] if valid is None else torch.where(ends(valid), y, 0).sum(0)
+    elif valid is not None:
+        y = torch.where(valid, y, 0)
+    if call.cell.ndim == 1:
+        y, final = y.squeeze(-2), tuple(part.squeeze(-2) for part in final)
+    return y, final
+
+
+class Sequence(torch.autograd.Function):
+    """One layer in one direction over a sequence: states h after each frame, final state.
+
+    Differentiated again, it goes through the readable implementation.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, plan: Plan, names: tuple[str, ...], count: int, valid: Tensor | None, x: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Run; ``rest`` is the ``count`` parts of the state, then the parameters ``names``."""
+        parts, arrays = rest[:count], dict(zip(names, rest[count:], strict=True))
+        saved = sequence.forward(plan, arrays, x, parts, valid, save=True)
+        ctx.plan, ctx.names, ctx.count = plan, names, count
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(valid, x, *rest, *saved.states, *saved.gates)
+        last = plan.times[-1]
+        return saved.states[0], *(s[last].clone() for s in saved.states)
+
+    @staticmethod
+    def backward(ctx: Any, outputs: Tensor | None, *finals: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Return the gradients with respect to the arguments."""
+        plan, names, count = ctx.plan, ctx.names, ctx.count
+        valid, x, *tensors = ctx.saved_tensors
+        parts, tensors = tuple(tensors[:count]), tensors[count:]
+        arrays, tensors = dict(zip(names, tensors[: len(names)], strict=True)), tensors[len(names) :]
+        needs = ctx.needs_input_grad[4:]
+        if torch.is_grad_enabled():
+            grads = _again(plan, arrays, x, parts, valid, outputs, finals, needs)
+            return None, None, None, None, *grads
+        saved = sequence.Saved(tuple(tensors[:count]), tuple(tensors[count:]))
+        wanted = needs[0], any(needs[1 + count :])
+        found = sequence.backward(plan, arrays, x, parts, valid, saved, outputs, finals, wanted)
+        weights = [
+            found.arrays.get(name) if need else None for name, need in zip(names, needs[1 + count :], strict=True)
+        ]
+        states = [grad if need else None for grad, need in zip(found.parts, needs[1 : 1 + count], strict=True)]
+        return None, None, None, None, found.x, *states, *weights
+
+
+def _again(
+    plan: Plan,
+    arrays: Mapping[str, Tensor],
+    x: Tensor,
+    parts: Parts,
+    valid: Tensor | None,
+    outputs: Tensor | None,
+    finals: tuple[Tensor | None, ...],
+    needs: tuple[bool, ...],
+) -> list[Tensor | None]:
+    """The gradients by the readable implementation, themselves differentiable."""
+    # Views, for an input may depend on another one: the gradient must not go on through it.
+    x, *rest = (a.view_as(a) for a in (x, *parts, *arrays.values()))
+    parts, arrays = tuple(rest[: len(parts)]), dict(zip(arrays, rest[len(parts) :], strict=True))
+    y, last = readable.run(SequenceCall(plan.cell, arrays, x, parts, plan.reverse, valid=valid))
+    pairs = [(a, grad) for a, grad in zip((y, *last), (outputs, *finals), strict=True) if grad is not None]
+    inputs = [a for a, need in zip((x, *rest), needs, strict=True) if need]
+    found = iter(
+        torch.autograd.grad(
+            [a for a, _ in pairs], inputs, [grad for _, grad in pairs], create_graph=True, allow_unused=True
+        )
+    )
+    return [next(found) if need else None for need in needs]

@@ -1,0 +1,183 @@
+"""The fast sequence function: one layer in one direction, forward and back, as pure functions.
+
+The gradient is written by hand: a step back computes what depends on the step after it, and the
+weights' gradients are those of many frames at once. Nothing here is differentiated by autograd;
+``convgru_torch.fast`` makes a function of it that is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from convgru_torch import sequence_gru, sequence_lstm, sequence_rnn
+from convgru_torch.sequence_gates import Gates, WeightGradients, frames_gradient
+from convgru_torch.sequence_ops import dense, empty
+from convgru_torch.sequence_plan import Arrays, Plan
+
+Parts = tuple[Tensor, ...]
+CELLS: dict[str, Any] = {"gru": sequence_gru, "lstm": sequence_lstm, "rnn": sequence_rnn}
+
+
+class Saved(NamedTuple):
+    """What the gradient needs of the forward pass, besides its arguments.
+
+    Attributes:
+        states: the states after each frame, (T, B, H, *S) for each part.
+        gates: of each frame, (T, B, K, *S); empty if they are computed again.
+    """
+
+    states: tuple[Tensor, ...]
+    gates: tuple[Tensor, ...]
+
+
+class Gradients(NamedTuple):
+    """Gradients with respect to the arguments of ``forward``; None where not wanted."""
+
+    x: Tensor | None
+    parts: Parts
+    arrays: dict[str, Tensor]
+
+
+def forward(plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, valid: Tensor | None, save: bool) -> Saved:
+    """Run over a sequence; the states hold still where a sample's frames are not ``valid``.
+
+    Args:
+        plan: of this call.
+        arrays: the parameters by short name, of the plan's dimensions, as everything here.
+        x: (T, B, C, *S).
+        parts: the initial state, h or h and c, each (B, H, *S).
+        valid: (T, B, 1, …) of bool, or None.
+        save: whether to keep the gates for ``backward``; a lean plan keeps none.
+    """
+    cell = CELLS[plan.cell.cell]
+    gates = Gates(plan, arrays, plan.batch)
+    lead = (plan.time, plan.batch)
+    states = tuple(empty(x, lead, plan.hidden, plan.state_size) for _ in parts)
+    widths = cell.kept(plan) if save and not plan.lean else ()
+    held = tuple(empty(x, lead, width, plan.state_size) for width in widths)
+    frames, stacks = [s.unbind(0) for s in states], [s.unbind(0) for s in held]
+    invalid = None if valid is None else (~valid).unbind(0)
+    parts = tuple(dense(part) for part in parts)
+    for start, stop in plan.spans:
+        gates.open(x[start:stop])
+        for t in plan.within(start, stop):
+            gates.frame(t - start)
+            new = tuple(each[t] for each in frames)
+            blocks = cell.step(plan, gates, arrays, parts, None if invalid is None else invalid[t], new)
+            for stack, block in zip(stacks, blocks, strict=False):
+                stack[t].copy_(block)
+            parts = new
+    return Saved(states, held)
+
+
+def ends(plan: Plan, arrays: Arrays, x: Tensor, parts: Parts) -> tuple[Tensor, Parts]:
+    """The state h after frame T − 1, which a reverse plan reads first, and the final state.
+
+    Keeps no other.
+    """
+    cell = CELLS[plan.cell.cell]
+    gates = Gates(plan, arrays, plan.batch)
+    frames = [empty(x, (min(3, plan.time), plan.batch), plan.hidden, plan.state_size).unbind(0) for _ in parts]
+    parts = tuple(dense(part) for part in parts)
+    free = 0
+    for start, stop in plan.spans:
+        gates.open(x[start:stop])
+        for t in plan.within(start, stop):
+            gates.frame(t - start)
+            new = tuple(each[free] for each in frames)
+            cell.step(plan, gates, arrays, parts, None, new)
+            free = 2 if free == 1 else 1  # the first one stays
+            parts = new
+    return frames[0][0] if plan.reverse else parts[0], parts
+
+
+def backward(
+    plan: Plan,
+    arrays: Arrays,
+    x: Tensor,
+    parts: Parts,
+    valid: Tensor | None,
+    saved: Saved,
+    outputs: Tensor | None,
+    finals: Sequence[Tensor | None],
+    wanted: tuple[bool, bool],
+) -> Gradients:
+    """Go back through the sequence; the arguments of ``forward``, what it saved, and gradients.
+
+    Args:
+        outputs: gradient with respect to the states h after each frame, (T, B, H, *S), or None.
+        finals: the same for each part of the final state.
+        wanted: whether the gradients with respect to x, and to the parameters, are wanted.
+    """
+    cell = CELLS[plan.cell.cell]
+    sums = WeightGradients(plan, arrays, wanted[1])
+    transposes = cell.transposes(plan, arrays)
+    dx = torch.empty_like(x) if wanted[0] else None
+    grads = tuple(
+        torch.zeros_like(dense(part)) if grad is None else dense(grad).clone()
+        for part, grad in zip(parts, finals, strict=True)
+    )
+    for start, stop in reversed(plan.spans):
+        chunk = x[start:stop]
+        before = [_before(plan, first, s, start, stop) for first, s in zip(parts, saved.states, strict=True)]
+        after = [s[start:stop] for s in saved.states]
+        mask = None if valid is None else valid[start:stop]
+        if saved.gates or not cell.kept(plan):
+            held: Sequence[Tensor] = [g[start:stop] for g in saved.gates]
+        else:
+            held = _again(plan, cell, arrays, chunk, before, mask)
+        back = cell.Back(plan, arrays, transposes, before, held, after, mask)
+        given = None if outputs is None else dense(outputs[start:stop].flatten(0, 1)).view(after[0].shape)
+        for t in reversed(plan.within(start, stop)):
+            if given is not None:
+                grads[0].add_(given[t - start])
+            grads = back.step(t - start, grads)
+        gate_grads = back.finish(chunk, sums)
+        if dx is not None:
+            dx[start:stop].copy_(frames_gradient(plan, arrays, chunk, gate_grads))
+    return Gradients(dx, grads, sums.sums)
+
+
+def _before(plan: Plan, first: Tensor, states: Tensor, start: int, stop: int) -> Tensor:
+    """The states before each frame of a chunk."""
+    if plan.reverse:
+        if stop < plan.time:
+            return states[start + 1 : stop + 1]
+        pieces = [states[start + 1 : stop], first[None]]
+    else:
+        if start > 0:
+            return states[start - 1 : stop - 1]
+        pieces = [first[None], states[: stop - 1]]
+    joined = empty(states, (stop - start, plan.batch), plan.hidden, plan.state_size)
+    at = 0
+    for piece in pieces:
+        joined[at : at + len(piece)].copy_(piece)
+        at += len(piece)
+    return joined
+
+
+def _again(
+    plan: Plan,
+    cell: Any,
+    arrays: Arrays,
+    x: Tensor,
+    before: Sequence[Tensor],
+    valid: Tensor | None,
+) -> list[Tensor]:
+    """Compute the gates of all frames of a chunk at once, from the states before them."""
+    lead, count = before[0].shape[:2], before[0].shape[0] * plan.batch
+    gates = Gates(plan, arrays, count)
+    gates.open(x.flatten(0, 1)[None])
+    gates.frame(0)
+    parts = tuple(dense(part.flatten(0, 1)) for part in before)
+    out = [torch.empty_like(part) for part in parts]
+    invalid = None if valid is None else ~valid.flatten(0, 1)
+    blocks = cell.step(plan, gates, arrays, parts, invalid, out)
+    return [block.view(*lead, *block.shape[1:]) for block in blocks]
+
+
+__all__: list[str] = ["Gradients", "Saved", "backward", "ends", "forward"]

@@ -1,0 +1,132 @@
+"""The GRU's step in the fast sequence function, forward and back; see ``convgru.equations``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from convgru_torch.sequence_gates import Gates, WeightGradients
+from convgru_torch.sequence_ops import DERIVATIVES, accumulate, activate, convolve, empty, transposed
+from convgru_torch.sequence_plan import Arrays, Plan
+
+Parts = tuple[Tensor, ...]
+
+
+def kept(plan: Plan) -> tuple[int, ...]:
+    """Channels of the tensors that the gradient needs of each step."""
+    after = (plan.hidden,) if plan.cell.reset == "after" else ()
+    return (*(len(block.gates) * plan.hidden for block in plan.blocks), *after)
+
+
+def _reset_update(plan: Plan, blocks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """R and z, of one tensor or of two; channels are the third axis from the right or so."""
+    if len(plan.blocks) == 3:
+        return blocks[0], blocks[1]
+    axis = blocks[0].ndim - len(plan.state_size) - 1
+    r, z = blocks[0].split(plan.hidden, axis)
+    return r, z
+
+
+def step(
+    plan: Plan, gates: Gates, arrays: Arrays, parts: Parts, invalid: Tensor | None, out: Sequence[Tensor]
+) -> list[Tensor]:
+    """Write the new state into ``out``; return what the gradient needs.
+
+    A sample whose frame is ``invalid`` keeps its state, for its z becomes one.
+    """
+    (h,), last = parts, len(plan.blocks) - 1
+    gates.u.copy_(h)
+    blocks = [gates.gate(k) for k in range(last)]
+    r, z = _reset_update(plan, blocks)
+    if invalid is not None:
+        z.masked_fill_(invalid, 1)
+    if plan.cell.reset == "after":
+        u = convolve(gates.u, gates.hh[last], arrays.get("bias_hn"), plan.hh, None, plan.fuse)
+        n = activate(plan.cell.activation, gates.input(last).addcmul_(r, u), plan.fuse)
+        more = [n, u]
+    else:
+        torch.mul(r, h, out=gates.u)
+        n = gates.gate(last)
+        more = [n]
+    torch.lerp(n, h, z, out=out[0])
+    return [*blocks, *more]
+
+
+class Back:
+    """The step back through the frames of a chunk.
+
+    Args:
+        transposes: what the function of that name returned.
+        before, after: the states before and after each frame, (n, B, H, *S).
+        held: what ``step`` returned, of all frames of the chunk, (n, B, K, *S).
+        valid: which frames are no padding; z says it here.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        arrays: Arrays,
+        transposes: Sequence[Tensor],
+        before: Sequence[Tensor],
+        held: Sequence[Tensor],
+        after: Sequence[Tensor],
+        valid: Tensor | None,
+    ) -> None:
+        self.plan, self.transposes = plan, transposes
+        (self.h,), cell, hidden = before, plan.cell, plan.hidden
+        self.r, self.z = _reset_update(plan, held)
+        self.n = held[len(plan.blocks) - 1]
+        lead = self.h.shape[:2]
+        outer, inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
+        self.by_n = inner(1 - self.z, self.n)
+        self.by_z = outer(self.h - self.n, self.z)
+        self.late = cell.reset == "after"
+        self.by_r = outer(held[-1] if self.late else self.h, self.r)
+        width = 3 if self.late else 2
+        self.rz = empty(self.h, lead, width * hidden, plan.state_size)
+        """Gradients of r and z, and with the reset gate after, of U_n*h."""
+        self.dr, self.dz = self.rz[:, :, :hidden], self.rz[:, :, hidden : 2 * hidden]
+        self.du = self.rz[:, :, 2 * hidden :]
+        self.dn = empty(self.h, lead, hidden, plan.state_size)
+
+    def step(self, i: int, grads: Parts) -> Parts:
+        """From the gradient of the state after a frame to that of the state before it."""
+        (dh,), plan = grads, self.plan
+        dn = torch.mul(dh, self.by_n[i], out=self.dn[i])
+        torch.mul(dh, self.by_z[i], out=self.dz[i])
+        new = dh * self.z[i]
+        if self.late:
+            torch.mul(dn, self.by_r[i], out=self.dr[i])
+            torch.mul(dn, self.r[i], out=self.du[i])
+        else:
+            through = convolve(dn, self.transposes[1], None, plan.back, None, plan.fuse)
+            torch.mul(through, self.by_r[i], out=self.dr[i])
+            new.addcmul_(through, self.r[i])
+        accumulate(new, self.rz[i], self.transposes[0], plan.back, plan.fuse)
+        return (new,)
+
+    def finish(self, x: Tensor, sums: WeightGradients) -> list[tuple[Tensor, slice]]:
+        """Add the gradients of the weights; return those of the gates, with their rows."""
+        hidden = self.plan.hidden
+        first, last = slice(0, 2 * hidden), slice(2 * hidden, 3 * hidden)
+        if not self.late:
+            sums.both(self.rz, x, self.h, first)
+            sums.both(self.dn, x, self.r * self.h if sums.wanted else self.h, last)
+            return [(self.rz, first), (self.dn, last)]
+        gates = empty(self.h, self.h.shape[:2], 3 * hidden, self.plan.state_size)
+        gates[:, :, first].copy_(self.rz[:, :, first])
+        gates[:, :, last].copy_(self.dn)
+        whole = slice(0, 3 * hidden)
+        sums.input(gates, x, whole)
+        sums.state(self.rz, self.h, whole, last)
+        return [(gates, whole)]
+
+
+def transposes(plan: Plan, arrays: Arrays) -> list[Tensor]:
+    """The recurrent weights of the gradients with respect to the state."""
+    hidden, weight = plan.hidden, arrays["weight_hh"]
+    if plan.cell.reset == "after":
+        return [transposed(weight)]
+    return [transposed(weight[: 2 * hidden]), transposed(weight[2 * hidden :])]

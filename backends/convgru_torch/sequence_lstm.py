@@ -1,0 +1,122 @@
+"""The LSTM's step in the fast sequence function, forward and back; see ``convgru.equations``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from convgru_torch.sequence_gates import Gates, WeightGradients
+from convgru_torch.sequence_ops import DERIVATIVES, accumulate, activate, activate_, empty, transposed
+from convgru_torch.sequence_plan import Arrays, Plan
+
+Parts = tuple[Tensor, ...]
+
+
+def kept(plan: Plan) -> tuple[int, ...]:
+    """Channels of the tensors that the gradient needs of each step."""
+    return tuple(len(block.gates) * plan.hidden for block in plan.blocks)
+
+
+def _by_letter(plan: Plan, blocks: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The gates i, f, g and o of the blocks that hold them."""
+    axis = blocks[0].ndim - len(plan.state_size) - 1
+    pairs = zip(plan.blocks, blocks, strict=True)
+    return {
+        letter: part
+        for block, tensor in pairs
+        for letter, part in zip(block.gates, tensor.split(plan.hidden, axis), strict=True)
+    }
+
+
+def step(
+    plan: Plan, gates: Gates, arrays: Arrays, parts: Parts, invalid: Tensor | None, out: Sequence[Tensor]
+) -> list[Tensor]:
+    """Write the new state into ``out``; return what the gradient needs.
+
+    A sample whose frame is ``invalid`` keeps its state.
+    """
+    (h, c), cell = parts, plan.cell
+    gates.u.copy_(h)
+    blocks = [gates.gate(k) for k in range(len(plan.blocks))]
+    each = _by_letter(plan, blocks)
+    i, f, g, o = (each[letter] for letter in "ifgo")
+    if cell.peephole is not None:
+        for name, gate in (("peephole_i", i), ("peephole_f", f)):
+            activate_(cell.recurrent_activation, gate.addcmul_(arrays[name], c), False)
+        activate_(cell.activation, g, False)
+    if invalid is not None:
+        i.masked_fill_(invalid, 0)
+        f.masked_fill_(invalid, 1)
+    new = torch.mul(f, c, out=out[1]).addcmul_(i, g)
+    if cell.peephole is not None:
+        activate_(cell.recurrent_activation, o.addcmul_(arrays["peephole_o"], new), False)
+    torch.mul(o, activate(cell.activation, new, plan.fuse), out=out[0])
+    if invalid is not None:
+        out[0].copy_(torch.where(invalid, h, out[0]))
+    return blocks
+
+
+class Back:
+    """The step back through the frames of a chunk; the arguments are those of the GRU's."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        arrays: Arrays,
+        transposes: Sequence[Tensor],
+        before: Sequence[Tensor],
+        held: Sequence[Tensor],
+        after: Sequence[Tensor],
+        valid: Tensor | None,
+    ) -> None:
+        self.plan, self.arrays, self.transposes, self.valid = plan, arrays, transposes, valid
+        self.h, self.c = before
+        self.new = after[1]
+        each, cell = _by_letter(plan, held), plan.cell
+        i, self.f, g, o = (each[letter] for letter in "ifgo")
+        outer, inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
+        flat = self.new.flatten(0, 1)
+        shown = activate(cell.activation, flat, plan.fuse).view(self.new.shape)
+        self.by_o, self.by_c = outer(shown, o), inner(o, shown)
+        self.by_i, self.by_f, self.by_g = outer(g, i), outer(self.c, self.f), inner(i, g)
+        self.gates = empty(self.h, self.h.shape[:2], 4 * plan.hidden, plan.state_size)
+        self.di, self.df, self.dg, self.do = self.gates.split(plan.hidden, 2)
+
+    def step(self, t: int, grads: Parts) -> Parts:
+        """From the gradient of the state after a frame to that of the state before it."""
+        (dh, dc), plan, peephole = grads, self.plan, self.plan.cell.peephole
+        rest: Tensor | None = None
+        if self.valid is not None:
+            rest = torch.where(self.valid[t], 0, dh)
+            dh = torch.where(self.valid[t], dh, 0)
+        do = torch.mul(dh, self.by_o[t], out=self.do[t])
+        dc = torch.addcmul(dc, dh, self.by_c[t])
+        if peephole is not None:
+            dc.addcmul_(do, self.arrays["peephole_o"])
+        di = torch.mul(dc, self.by_i[t], out=self.di[t])
+        df = torch.mul(dc, self.by_f[t], out=self.df[t])
+        torch.mul(dc, self.by_g[t], out=self.dg[t])
+        dc.mul_(self.f[t])
+        if peephole is not None:
+            dc.addcmul_(di, self.arrays["peephole_i"]).addcmul_(df, self.arrays["peephole_f"])
+        new = torch.zeros_like(dc) if rest is None else rest
+        accumulate(new, self.gates[t], self.transposes[0], plan.back, plan.fuse)
+        return new, dc
+
+    def finish(self, x: Tensor, sums: WeightGradients) -> list[tuple[Tensor, slice]]:
+        """Add the gradients of the weights; return those of the gates, with their rows."""
+        whole = slice(0, 4 * self.plan.hidden)
+        sums.both(self.gates, x, self.h, whole)
+        if self.plan.cell.peephole is not None and sums.wanted:
+            pairs = ((self.di, self.c), (self.df, self.c), (self.do, self.new))
+            for name, (grad, seen) in zip(("peephole_i", "peephole_f", "peephole_o"), pairs, strict=True):
+                product = (grad * seen).sum((0, 1))
+                sums.sums[name] += product.sum_to_size(sums.sums[name].shape)
+        return [(self.gates, whole)]
+
+
+def transposes(plan: Plan, arrays: Arrays) -> list[Tensor]:
+    """The recurrent weights of the gradients with respect to the state."""
+    return [transposed(arrays["weight_hh"])]

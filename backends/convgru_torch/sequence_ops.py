@@ -1,0 +1,178 @@
+"""The operations of the fast sequence function: convolutions with an activation, and derivatives.
+
+On a CPU oneDNN applies the activation while it writes the convolution's output. The operators are
+private to PyTorch: they are tried once, and where one is missing, or gives other numbers, plain
+operations take their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convgru.spec.convolution import Convolution
+from convgru_torch.convolution import CONVOLUTIONS, Form, form
+from convgru_torch.ops import ACTIVATIONS
+
+FORMATS = (torch.channels_last, torch.channels_last, torch.channels_last_3d)
+ATEN: Any = torch.ops.aten
+FUSED = {"tanh": "tanh", "sigmoid": "sigmoid", "relu": "relu", None: "none"}
+"""Activations that oneDNN applies to the output of a convolution, by its names."""
+WORTH = 1 << 15
+"""From this many numbers on, a pass of oneDNN over a tensor beats ATen's tanh."""
+
+
+def dense(a: Tensor) -> Tensor:
+    """Put channels last in memory; ``a`` itself where they are."""
+    a = a.contiguous(memory_format=FORMATS[a.ndim - 3])
+    if a.shape[1] == 1:  # both layouts at once, of which torch's convolutions would choose the other
+        strides = list(a.stride())
+        strides[1] = 1
+        return a.as_strided(a.shape, strides, a.storage_offset())
+    return a
+
+
+def empty(like: Tensor, frames: Sequence[int], channels: int, size: Sequence[int]) -> Tensor:
+    """Uninitialised (*frames, channels, *size), each frame with channels last in memory."""
+    shape, layout = (prod(frames), channels, *size), FORMATS[len(size) - 1]
+    flat = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+    return flat.view(*frames, channels, *size)
+
+
+@lru_cache
+def fusible() -> bool:
+    """Whether oneDNN's convolutions with activations are there and compute what they should."""
+    try:
+        x = dense(torch.linspace(-3, 3, 2 * 16 * 5 * 5).view(2, 16, 5, 5))
+        weight = torch.linspace(-0.2, 0.2, 32 * 16 * 9).view(32, 16, 3, 3)
+        bias = torch.linspace(-1, 1, 32)
+        want = F.conv2d(x, weight, bias, padding=1)
+        same = Form((1, 1), (1, 1), (1, 1), 1, (), "constant", 0, False)
+        got = [_fused(x, weight, bias, same, name) for name in FUSED]
+        ref = [want if name is None else ACTIVATIONS[name](want) for name in FUSED]
+        total = dense(want.clone())
+        _accumulate(total, x, weight, same)
+        got.append(total)
+        ref.append(want + F.conv2d(x, weight, padding=1))
+        return all(torch.allclose(a, b, rtol=1e-5, atol=1e-5) for a, b in zip(got, ref, strict=True))
+    except (AttributeError, RuntimeError, TypeError, NotImplementedError):  # another build of torch
+        return False
+
+
+def may_fuse(dtype: torch.dtype) -> bool:
+    """Whether a call with tensors of this dtype may use oneDNN's operators now."""
+    return dtype == torch.float32 and bool(torch.backends.mkldnn.enabled) and fusible()
+
+
+def _fused(x: Tensor, weight: Tensor, bias: Tensor | None, how: Form, name: str | None) -> Tensor:
+    """σ(W*x + b) in one pass."""
+    y: Tensor = torch.ops.mkldnn._convolution_pointwise.default(
+        x, weight, bias, how.padding, how.stride, how.dilation, how.groups, FUSED[name], [], ""
+    )
+    return y
+
+
+def _accumulate(total: Tensor, x: Tensor, weight: Tensor, how: Form) -> None:
+    """Add W*x to ``total`` in the pass that computes it."""
+    torch.ops.mkldnn._convolution_pointwise_.binary(
+        total, x, weight, None, how.padding, how.stride, how.dilation, how.groups, "add", None, None, [], None
+    )
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, how: Form, name: str | None, fuse: bool) -> Tensor:
+    """φ(W*x + b), or W*x + b without a name; channels last in memory, a new tensor."""
+    if how.extra:
+        x = dense(F.pad(x, how.extra))
+    if fuse and name in FUSED:
+        return _fused(x, weight, bias, how, name)
+    y = CONVOLUTIONS[x.ndim - 3](x, weight, bias, how.stride, how.padding, how.dilation, how.groups)
+    return dense(y) if name is None else activate_(name, dense(y), fuse)
+
+
+def accumulate(total: Tensor, x: Tensor, weight: Tensor, how: Form, fuse: bool) -> None:
+    """Add W*x to ``total``, a tensor of its own memory with channels last."""
+    if fuse and not how.extra:
+        _accumulate(total, x, weight, how)
+    else:
+        total.add_(convolve(x, weight, None, how, None, fuse))
+
+
+def activate_(name: str, a: Tensor, fuse: bool) -> Tensor:
+    """Apply an activation in place, as ``convgru_torch.ops.activation`` computes it."""
+    if name == "sigmoid":
+        return a.sigmoid_()
+    if name == "tanh":
+        return a.copy_(tanh(a)) if fuse and a.numel() >= WORTH else a.tanh_()
+    return a.copy_(ACTIVATIONS[name](a))
+
+
+def activate(name: str, a: Tensor, fuse: bool) -> Tensor:
+    """Apply an activation to a dense tensor; a new tensor."""
+    if name == "tanh" and fuse and a.numel() >= WORTH:
+        return tanh(a)
+    return ACTIVATIONS[name](a)
+
+
+def tanh(a: Tensor) -> Tensor:
+    """The hyperbolic tangent, as the activation of a convolution that changes nothing.
+
+    Several times faster than ATen's, and as exact.
+    """
+    ones, ndim = a.new_ones(a.shape[1], 1, *(1,) * (a.ndim - 2)), a.ndim - 2
+    same = Form((1,) * ndim, (0,) * ndim, (1,) * ndim, a.shape[1], (), "constant", 0, False)
+    return _fused(a, ones, None, same, "tanh")
+
+
+def _clipped(grad: Tensor, y: Tensor, slope: float) -> Tensor:
+    return torch.where((y > 0) & (y < 1), grad * slope, 0)
+
+
+DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "tanh": ATEN.tanh_backward,
+    "sigmoid": ATEN.sigmoid_backward,
+    "relu": lambda grad, y: ATEN.threshold_backward(grad, y, 0),
+    "leaky_relu": lambda grad, y: ATEN.leaky_relu_backward(grad, y, 0.01, True),
+    "hard_sigmoid": lambda grad, y: _clipped(grad, y, 1 / 6),
+    "hard_sigmoid_0.2": lambda grad, y: _clipped(grad, y, 0.2),
+}
+"""grad · φ'(a), from y = φ(a)."""
+
+
+def transposed(weight: Tensor) -> Tensor:
+    """The weight of the convolution that takes a gradient back through one of stride 1."""
+    return dense(weight.flip(tuple(range(2, weight.ndim))).transpose(0, 1))
+
+
+def transposed_form(geometry: Convolution, size: Sequence[int]) -> Form:
+    """Its geometry, for images of ``size``."""
+    reach = [d * (k - 1) for d, k in zip(geometry.dilation, geometry.kernel_size, strict=True)]
+    pads = tuple((r - low, r - high) for r, (low, high) in zip(reach, geometry.pads(size), strict=True))
+    ones = (1,) * len(reach)
+    return form(Convolution(geometry.kernel_size, ones, geometry.dilation, 1, pads), size)
+
+
+def input_gradient(grad: Tensor, x: Tensor, weight: Tensor, how: Form) -> Tensor:
+    """Gradient with respect to the input of a convolution, like ``x``."""
+    padded = x if not how.extra else F.pad(x, how.extra)
+    dx, _, _ = _backward(grad, padded, weight, how, (True, False, False))
+    return F.pad(dx, tuple(-pad for pad in how.extra)) if how.extra else dx
+
+
+def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, how: Form, bias: bool) -> tuple[Tensor, Tensor | None]:
+    """Gradients with respect to the weight and the bias of a convolution."""
+    padded = x if not how.extra else dense(F.pad(x, how.extra))
+    _, dw, db = _backward(grad, padded, weight, how, (False, True, bias))
+    return dw, db if bias else None
+
+
+def _backward(grad: Tensor, x: Tensor, weight: Tensor, how: Form, mask: tuple[bool, bool, bool]) -> Any:
+    sizes, zeros = [weight.shape[0]], (0,) * len(how.padding)
+    return ATEN.convolution_backward(
+        grad, x, weight, sizes, how.stride, how.padding, how.dilation, False, zeros, how.groups, mask
+    )
