@@ -22,7 +22,7 @@ from convgru import registry
 from convgru.cli.arguments import names_of, positive
 from convgru.cli.bench import add_bench
 from convgru.cli.convert import TARGETS
-from convgru.errors import UsageError
+from convgru.errors import MOST, UsageError, printable
 from convgru.importers import EXPORTS, LAYOUTS
 from convgru.importers.specless import LAYOUT
 from convgru.parity.faults import FAULTS
@@ -31,6 +31,9 @@ from convgru.weights import DTYPES
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; bad input is one line on stderr, no traceback."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started this closed it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     args = _parser().parse_args(argv)
     try:
         code = _command(args)
@@ -40,8 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (ImportError, OSError, TypeError, ValueError) as error:  # WeightsError, UnsupportedError among them
-        print(f"convgru: {error}", file=sys.stderr)
+        print(f"convgru: {printable(error, MOST)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except MemoryError as error:
+        print(f"convgru: not enough memory: {printable(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("convgru: interrupted", file=sys.stderr)
         return 130

@@ -9,6 +9,7 @@ from typing import Any
 
 from convgru import bench
 from convgru.bench import tables
+from convgru.errors import MOST, printable
 from convgru.inspection import OWN, Survey, assumption
 from convgru.parity import Progress as Callback
 from convgru.parity.report import Report
@@ -18,11 +19,20 @@ from convgru.weights import Weights
 
 try:
     from rich.console import Console as Console
-    from rich.markup import escape
+    from rich.markup import escape as escape_markup
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.table import Table
 except ModuleNotFoundError as error:  # a checkout that is not installed
     raise ImportError(f"tables need rich: pip install rich ({error}); --json does without") from error
+
+
+NAME = 200
+"""Length to which a name is cut."""
+
+
+def escape(text: object, most: int = MOST) -> str:
+    """Return a text out of a file, or of a user, as rich is to print it."""
+    return escape_markup(printable(text, most))
 
 
 @contextmanager
@@ -59,7 +69,7 @@ def show_weights(name: str, weights: Weights) -> None:
     arrays = _table("array", "shape", "smallest", "largest")
     for key, array in weights.arrays.items():
         low, high = float(array.min()), float(array.max())
-        arrays.add_row(key, str(array.shape), f"{low:.4g}", f"{high:.4g}")
+        arrays.add_row(escape(key, NAME), str(array.shape), f"{low:.4g}", f"{high:.4g}")
     console.print(layers, arrays)
 
 
@@ -76,18 +86,20 @@ def show_survey(survey: Survey) -> None:
             layers = each.spec.recurrent.layers
             sizes = ([layer.hidden_channels for layer in layers], [layer.kernel_size for layer in layers])
             columns = (each.label, each.layout, each.spec.title, each.spec.in_channels, *sizes)
-            table.add_row(*(escape(str(column)) for column in columns))
+            table.add_row(*(escape(column, NAME) for column in columns))
         console.print(f"[bold]{escape(str(survey.path))}[/]: {len(networks)} networks; prefix= or --prefix chooses")
         console.print(table)
     elif first.layout != OWN:
-        console.print(f"read as {escape(first.layout)}, {escape(first.label)}")
+        console.print(f"read as {escape(first.layout)}, {escape(first.label, NAME)}")
     for each in networks:
         if each.assumed:
-            which = f"{escape(each.label)}: " if len(networks) > 1 else ""
+            which = f"{escape(each.label, NAME)}: " if len(networks) > 1 else ""
             console.print(f"{which}[yellow]not in the file[/], {escape(assumption(each.assumed))}", soft_wrap=True)
     if survey.left:
         names = survey.left
-        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        shown = ", ".join(printable(name) for name in names[:8]) + (
+            f" and {len(names) - 8} more" if len(names) > 8 else ""
+        )
         console.print(f"left alone: {escape(shown)}", soft_wrap=True)
     for reason in survey.reasons:
         console.print(f"[yellow]looks like a network and is not read:[/] {escape(reason.strip())}", soft_wrap=True)

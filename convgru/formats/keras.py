@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -23,6 +22,7 @@ from convgru import strict_json
 from convgru.errors import WeightsError
 from convgru.formats import atomic, hdf5, zip_limits
 from convgru.formats.contents import Contents
+from convgru.formats.keras_config import is_old, recurrent_layers
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 WRITTEN = ".weights.h5"
@@ -32,21 +32,9 @@ MAX_CONFIG = 4 << 20
 MAX_NAME = 1000
 MAX_DEPTH = 200
 """How deep a config may be nested: a model inside another takes some ten levels."""
-LAYER = re.compile(r"ConvLSTM[123]D")
 _PLACE = re.compile(r"(?P<place>(?:.*?/)??)(?P<direction>(?:forward_layer|backward_layer)/)?cell/vars/\d", re.DOTALL)
 _GROUP = re.compile(r"layers/[^/]+/")
 OLD_CELL = re.compile(r"/conv_lst_?m\w*cell(_\d+)?$")
-OPTIONS = (
-    *("filters", "kernel_size", "strides", "padding", "data_format", "dilation_rate"),
-    *("activation", "recurrent_activation", "use_bias", "go_backwards"),
-)
-"""The constructor arguments that arrays do not determine, or should agree with."""
-Node = tuple[tuple[str, ...], str, Mapping[str, Any]]
-"""A recurrent layer in a model.
-
-It has the names of the models and layers around it and its own, its path in the format of Keras 3,
-and its arguments.
-"""
 
 
 def contents(path: str | os.PathLike[str]) -> Contents:
@@ -95,7 +83,7 @@ def _from_archive(file: Any, size: int) -> Contents:
         arrays = hdf5.arrays(inner, len(weights), ("optimizer",))
         names = _names_of_layers(inner, arrays)
     version = about.get("keras_version") if isinstance(about, dict) else None
-    configs = {f"{path}/": options for _, path, options in _layers(config, "", (), _is_old(version))}
+    configs = {f"{path}/": options for _, path, options in recurrent_layers(config, "", (), is_old(version))}
     return _by_user_names(Contents(arrays, configs=_present(configs, arrays)), names)
 
 
@@ -109,10 +97,10 @@ def _from_hdf5(file: Any, size: int) -> Contents:
     arrays = _named_as_today({name.removesuffix(":0"): array for name, array in arrays.items()})  # :0: TensorFlow's
     if config is None:
         return _by_user_names(Contents(arrays), names)
-    layers = list(_layers(_json(config.encode(), "model_config"), "", (), _is_old(version)))
-    places = [_legacy_prefix(inside, arrays) for inside, _, _ in layers]
-    configs = {place: options for place, (_, _, options) in zip(places, layers, strict=True)}
-    names = {place: "/".join((*inside[1:], "")) for place, (inside, _, _) in zip(places, layers, strict=True)}
+    described = list(recurrent_layers(_json(config.encode(), "model_config"), "", (), is_old(version)))
+    places = [_legacy_prefix(inside, arrays) for inside, _, _ in described]
+    configs = {place: options for place, (_, _, options) in zip(places, described, strict=True)}
+    names = {place: "/".join((*inside[1:], "")) for place, (inside, _, _) in zip(places, described, strict=True)}
     return _by_user_names(Contents(arrays, configs=_present(configs, arrays)), names)
 
 
@@ -177,63 +165,8 @@ def _json(text: bytes, what: str) -> Any:
     return strict_json.loads(text.decode(), what, MAX_CONFIG, MAX_DEPTH)
 
 
-def _is_old(version: Any) -> bool:
-    """Whether a file is of tf.keras 2, or older: its hard_sigmoid is another function."""
-    return isinstance(version, str) and version[:1].isdigit() and int(version.split(".")[0]) < 3
-
-
 def _present(configs: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {prefix: options for prefix, options in configs.items() if any(name.startswith(prefix) for name in arrays)}
-
-
-def _layers(node: Any, path: str, names: tuple[str, ...], old: bool) -> Iterator[Node]:
-    """Yield the recurrent layers of a model in the order of its config.
-
-    Keras 3 names the group of a layer after its class, with the number of layers of that class
-    before it in the same model, and not after the layer. The legacy format uses the names of
-    layers.
-    """
-    config = node.get("config") if isinstance(node, dict) else None
-    kind = node.get("class_name") if isinstance(config, dict) else None
-    if not isinstance(kind, str) or not isinstance(config, dict):
-        return
-    name = config.get("name")
-    inside = (*names, name if isinstance(name, str) else "")
-    if LAYER.fullmatch(kind):
-        yield inside, path, _options(config, old)
-    elif kind == "Bidirectional":
-        for _, _, options in _layers(config.get("layer"), path, inside, old):
-            yield inside, path, {**options, "merge_mode": config.get("merge_mode", "concat")}
-    elif isinstance(config.get("layer"), dict):  # TimeDistributed and other wrappers
-        yield from _layers(config["layer"], f"{path}/layer".lstrip("/"), inside, old)
-    layers = config.get("layers")
-    count: Counter[str] = Counter()
-    for layer in layers if isinstance(layers, list) else ():
-        group = _snake(str(layer.get("class_name", ""))) if isinstance(layer, dict) else ""
-        number = f"_{count[group]}" if count[group] else ""
-        count[group] += 1
-        yield from _layers(layer, f"{path}/layers/{group}{number}".lstrip("/"), inside, old)
-
-
-def _snake(name: str) -> str:
-    """ConvLSTM2D -> conv_lstm2d, TimeDistributed -> time_distributed."""
-    name = re.sub(r"\W+", "", name)
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-def _options(config: Mapping[str, Any], old: bool) -> dict[str, Any]:
-    """The arguments of one layer, lists as tuples, functions by name."""
-    options = {
-        key: tuple(config[key]) if isinstance(config[key], list) else config[key] for key in OPTIONS if key in config
-    }
-    for key in ("activation", "recurrent_activation"):
-        value = options.get(key)
-        if isinstance(value, dict):  # a function that Keras describes in full
-            value = value.get("config") if isinstance(value.get("config"), str) else value.get("class_name")
-        if key in options:
-            options[key] = "hard_sigmoid_0.2" if old and value == "hard_sigmoid" else value
-    return options
 
 
 def _legacy_prefix(names: tuple[str, ...], arrays: Mapping[str, Any]) -> str:

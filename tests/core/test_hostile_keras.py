@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
+from support.keras_files import CELL, KERNEL, h5, keras
 
 import convgru
 from convgru.formats import keras as keras_io
 
 h5py = pytest.importorskip("h5py")
-KERNEL = np.ones((3, 3, 1, 8), np.float32)
-CELL = "layers/conv_lstm2d/cell/vars"
-
-
-def h5(build=lambda file: None, **options) -> bytes:
-    """An HDF5 file of one layer, spoilt."""
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w", **options) as file:
-        file[f"{CELL}/0"], file[f"{CELL}/1"], file[f"{CELL}/2"] = (
-            KERNEL,
-            np.ones((3, 3, 2, 8), np.float32),
-            np.ones(8, np.float32),
-        )
-        build(file)
-    return buffer.getvalue()
-
-
-def keras(weights=None, config="{}", about='{"keras_version": "3.0.0"}', more=(), **options) -> bytes:
-    """A .keras archive, spoilt."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", **options) as archive:
-        archive.writestr("metadata.json", about)
-        archive.writestr("config.json", config)
-        archive.writestr("model.weights.h5", h5() if weights is None else weights)
-        for name, data in more:
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 def cell(**options):
@@ -200,77 +172,3 @@ def test_good_files_are_good(tmp_path):
         found = keras_io.contents(tmp_path / name)
         assert (found.arrays[f"{CELL}/0"] == KERNEL).all()
         assert found.configs == {}
-
-
-def layer(kind, name, **config):
-    return {"class_name": kind, "config": {"name": name, **config}}
-
-
-def model(kind, name, *layers):
-    return layer(kind, name, layers=list(layers))
-
-
-LSTM = {
-    "filters": 2,
-    "kernel_size": [3, 3],
-    "recurrent_activation": "hard_sigmoid",
-    "activation": {"class_name": "function", "config": "relu"},
-}
-
-
-def test_a_config_is_joined_by_class_and_order_and_not_by_name(tmp_path):
-    tree = model(
-        "Functional",
-        "m",
-        layer("ConvLSTM2D", "conv_lstm2d_1", **{**LSTM, "filters": 1}),
-        model("Sequential", "inner", layer("Conv2D", "c"), layer("ConvLSTM2D", "z", **{**LSTM, "filters": 2})),
-        layer(
-            "Bidirectional", "both", merge_mode="sum", layer=layer("ConvLSTM2D", "forward_a", **{**LSTM, "filters": 3})
-        ),
-        layer("ConvLSTM2D", "conv_lstm2d", **{**LSTM, "filters": 4}),
-        layer("TimeDistributed", "t", layer=layer("ConvLSTM1D", "y", **{**LSTM, "filters": 5})),
-    )
-    groups = (
-        "conv_lstm2d",
-        "sequential/layers/conv_lstm2d",
-        "bidirectional/forward_layer",
-        "conv_lstm2d_1",
-        "time_distributed/layer",
-    )
-
-    def build(file):
-        for group in groups[1:]:
-            file[f"layers/{group}/cell/vars/0"] = KERNEL
-
-    (tmp_path / "w.keras").write_bytes(keras(h5(build), json.dumps(tree)))
-    found = keras_io.contents(tmp_path / "w.keras").configs
-    names = ("conv_lstm2d", "sequential/layers/conv_lstm2d", "bidirectional", "conv_lstm2d_1", "time_distributed/layer")
-    assert {path: options["filters"] for path, options in found.items()} == {
-        f"layers/{n}/": i + 1 for i, n in enumerate(names)
-    }
-    assert found["layers/bidirectional/"]["merge_mode"] == "sum"
-    one = found["layers/conv_lstm2d/"]
-    assert (one["kernel_size"], one["activation"], one["recurrent_activation"]) == ((3, 3), "relu", "hard_sigmoid")
-
-
-@pytest.mark.parametrize(
-    ("version", "function"),
-    [("2.15.0", "hard_sigmoid_0.2"), ("2.3.1-tf", "hard_sigmoid_0.2"), ("3.15.1", "hard_sigmoid")],
-)
-def test_the_older_format_goes_by_names_and_tf_keras_has_another_hard_sigmoid(tmp_path, version, function):
-    tree = model(
-        "Functional", "m", layer("ConvLSTM2D", "b", **LSTM), model("Sequential", "a", layer("ConvLSTM2D", "c", **LSTM))
-    )
-
-    def build(file):
-        file.attrs.update(model_config=json.dumps(tree), keras_version=np.bytes_(version))
-        for path in ("b/b/kernel:0", "a/c/kernel:0"):
-            file[f"model_weights/{path}"] = KERNEL
-        file["optimizer_weights/adam/b/kernel"] = KERNEL
-
-    (tmp_path / "w.h5").write_bytes(h5(build))
-    found = keras_io.contents(tmp_path / "w.h5")
-    assert found.aliases == {"model_weights/b/b/": "b/", "model_weights/a/c/": "a/c/"}
-    assert set(found.configs) == {"b/", "a/c/"}
-    assert {options["recurrent_activation"] for options in found.configs.values()} == {function}
-    assert {name for name in found.arrays if "vars" not in name} == {"b/kernel", "a/c/kernel"}
