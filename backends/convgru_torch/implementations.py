@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convgru.errors import UnsupportedError
 from convgru.spec import CellSpec
-from convgru_torch import fast, operator, readable, winograd
+from convgru_torch import fast, operator, readable, winograd, winograd_gru
 from convgru_torch.execution import AUTOMATIC, Execution
 from convgru_torch.readable import Parts, SequenceCall
 
@@ -42,12 +42,17 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
 """By name, the best first. The last one applies to every call."""
 
 
-COMPILED: dict[str, Implementation] = {
+SPECIAL: dict[str, Implementation] = {
+    "winograd": Implementation(
+        "with algorithm='winograd', a ConvGRU without gradients: both convolutions of a gate in one",
+        winograd_gru.why_not,
+        winograd_gru.run,
+    ),
     "operator": Implementation(
         "under torch.compile: one operator, whose program serves every T", operator.why_not, operator.run
     ),
 }
-"""Only in compiled programs, where they come before the others."""
+"""Before the others, but only for an algorithm that is asked for, and in compiled programs."""
 
 
 class Choice(NamedTuple):
@@ -83,6 +88,8 @@ def choose(call: SequenceCall) -> Choice:
                 "impl='auto' takes another implementation for it"
             )
         return Choice(wanted)
+    if other is not None and winograd_gru.why_not(call) is None:
+        return Choice("winograd")
     reasons: list[str] = []
     for name, implementation in IMPLEMENTATIONS.items():
         reason = implementation.why_not(call) if name == "readable" else other or implementation.why_not(call)
@@ -137,14 +144,14 @@ def run_layer(
     choice = choose(call)
     if ran is not None and not torch.compiler.is_compiling():  # a side effect that would split the graph
         ran(choice)
-    y, final = (COMPILED | IMPLEMENTATIONS)[choice.name].run(call)
+    y, final = (SPECIAL | IMPLEMENTATIONS)[choice.name].run(call)
     if execution.state_dtype is not None:
         y = y.to(arrays["weight_ih" if "weight_ih" in arrays else "updates.0.weight_ih"].dtype)
     return y, final[0] if len(final) == 1 else final
 
 
 def _run_in_operator(call: SequenceCall) -> tuple[Tensor, Parts]:
-    return IMPLEMENTATIONS[choose(call).name].run(call)
+    return (SPECIAL | IMPLEMENTATIONS)[choose(call).name].run(call)
 
 
 operator.register(_run_in_operator)

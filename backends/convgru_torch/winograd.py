@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -82,18 +82,23 @@ def runs_on(weight: Tensor) -> bool:
 def transformed(weight: Tensor, owner: Tensor) -> Tensor:
     """``transform(weight)``, of rows of the parameter ``owner``.
 
-    Without gradients it is kept as long as the parameter lives and its numbers are the same, for a
-    network that is called again and again.
+    Without gradients it is kept, for a network that is called again and again.
     """
     if torch.is_grad_enabled() or type(owner) not in (Tensor, torch.nn.Parameter):
         return transform(weight.detach())
-    rows = (weight.storage_offset(), *weight.shape)
-    kept: dict[Any, tuple[Tensor, Tensor]] = KEPT.setdefault(owner, {})
-    if rows in kept and kept[rows][0].dtype == weight.dtype and torch.equal(kept[rows][0], weight):
-        return kept[rows][1]
-    copy = weight.detach().clone()
-    kept[rows] = (copy, transform(copy))
-    return kept[rows][1]
+    return kept(owner, (weight.storage_offset(), *weight.shape), (weight,), transform)
+
+
+def kept(owner: Tensor, key: Any, weights: tuple[Tensor, ...], make: Callable[..., Tensor]) -> Tensor:
+    """``make(*weights)``, kept as long as ``owner`` lives and their numbers are the same."""
+    of_owner: dict[Any, tuple[tuple[Tensor, ...], Tensor]] = KEPT.setdefault(owner, {})
+    if key in of_owner:
+        old, result = of_owner[key]
+        if all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(old, weights, strict=True)):
+            return result
+    copies = tuple(weight.detach().clone() for weight in weights)
+    of_owner[key] = copies, make(*copies)
+    return of_owner[key][1]
 
 
 KEPT: Any = WeakIdKeyDictionary()

@@ -13,7 +13,7 @@ Barabasz et al. 2020 (arXiv:1803.10986).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from math import sqrt
 from typing import NamedTuple
@@ -137,20 +137,23 @@ def _products(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack([product(i, j.t(), None, "none", [], "") for i, j in zip(a.unbind(), b.unbind(), strict=True)])
 
 
-def _chunks(cut: Cut, count: int) -> Iterator[tuple[slice, slice]]:
+Span = tuple[slice, slice]
+"""Images, and rows of tiles in them."""
+
+
+def chunks(cut: Cut, count: int) -> list[Span]:
     """Images and rows of tiles to compute at once, few enough for the buffers to stay in caches."""
     rows, columns = cut.tiles
     if rows * columns > TILES:
         step = max(1, TILES // columns)
-        for image in range(count):
-            yield from ((slice(image, image + 1), slice(row, min(row + step, rows))) for row in range(0, rows, step))
-        return
+        pieces = [slice(row, min(row + step, rows)) for row in range(0, rows, step)]
+        return [(slice(image, image + 1), piece) for image in range(count) for piece in pieces]
     step = max(1, TILES // (rows * columns))
-    yield from ((slice(image, min(image + step, count)), slice(0, rows)) for image in range(0, count, step))
+    return [(slice(image, min(image + step, count)), slice(0, rows)) for image in range(0, count, step)]
 
 
 @cache
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Make the C library keep what this frees instead of returning it to the system in each call.
 
     The library of glibc keeps up to twice the largest block that was freed so far, if that was one
@@ -160,24 +163,56 @@ def _keep_freed_memory() -> None:
     torch.empty(31 << 20, dtype=torch.uint8, device="cpu")
 
 
+def tiles(x: Tensor, cut: Cut) -> Tensor:
+    """The tiles of (N, C, H, W): (6, 6, C, N, rows, columns), a view of the padded image."""
+    (rows, columns), (top, left) = cut.tiles, cut.padding
+    below, right = STEP * rows + 2 - top - x.shape[2], STEP * columns + 2 - left - x.shape[3]
+    padded = F.pad(x, (left, right, top, below))
+    return padded.unfold(2, TILE, STEP).unfold(3, TILE, STEP).permute(4, 5, 1, 0, 2, 3)
+
+
+def part(tiles: Tensor, span: Span) -> Tensor:
+    """Some of the tiles."""
+    images, rows = span
+    return tiles[:, :, :, images, rows]
+
+
+def transform_image(*tiles: Tensor) -> Tensor:
+    """Bᵀ d B of tiles (6, 6, C, …), whose channels follow one another: (36, ΣC, all of them)."""
+    channels = [each.shape[2] for each in tiles]
+    if len(tiles) == 1:
+        flat = tiles[0].reshape(TILE * TILE, -1)
+    else:
+        joined = tiles[0].new_empty(TILE, TILE, sum(channels), *tiles[0].shape[3:])
+        for target, each in zip(joined.split(channels, 2), tiles, strict=True):  # not cat, slow on views as these
+            target.copy_(each)
+        flat = joined.view(TILE * TILE, -1)
+    return _product(TRANSFORMS[flat.dtype][2], flat).view(TILE * TILE, sum(channels), -1)
+
+
+def empty_result(like: Tensor, channels: int, cut: Cut) -> Tensor:
+    """Where ``write_results`` writes: (N, O, H, W), with W up to a whole tile."""
+    return like.new_empty(like.shape[0], channels, cut.output[0], STEP * cut.tiles[1])
+
+
+def write_results(whole: Tensor, span: Span, cut: Cut, u: Tensor, v: Tensor) -> None:
+    """Write the results of some tiles, products of a kernel and an image that are transformed."""
+    (images, rows), (_, columns) = span, cut.tiles
+    y = _product(TRANSFORMS[v.dtype][0], _products(u, v).flatten(1))
+    y = y.view(STEP, STEP, u.shape[1], -1, rows.stop - rows.start, columns).permute(0, 3, 2, 4, 5, 1)
+    target = whole[images, :, STEP * rows.start : STEP * rows.stop]
+    for i in range(min(STEP, target.shape[2])):  # every fourth row, that of the tiles' row i
+        lines = target[:, :, i::STEP]
+        lines.unflatten(3, (columns, STEP)).copy_(y[i, :, :, : lines.shape[2]])
+
+
 def convolve_tiles(x: Tensor, u: Tensor, cut: Cut) -> Tensor:
     """Cross-correlate (N, C, H, W) with a transformed kernel (36, O, C)."""
-    _keep_freed_memory()
-    output, _, image = TRANSFORMS[x.dtype]
-    (rows, columns), (top, left), (height, width) = cut.tiles, cut.padding, cut.output
-    below, right = STEP * rows + 2 - top - x.shape[2], STEP * columns + 2 - left - x.shape[3]
-    tiles = F.pad(x, (left, right, top, below)).unfold(2, TILE, STEP).unfold(3, TILE, STEP).permute(4, 5, 1, 0, 2, 3)
-    whole = x.new_empty(x.shape[0], u.shape[1], height, STEP * columns)
-    for images, some in _chunks(cut, x.shape[0]):
-        part = tiles[:, :, :, images, some]
-        v = _product(image, part.reshape(TILE * TILE, -1)).view(TILE * TILE, x.shape[1], -1)
-        y = _product(output, _products(u, v).flatten(1)).view(STEP, STEP, u.shape[1], *part.shape[3:])
-        y = y.permute(0, 3, 2, 4, 5, 1)
-        target = whole[images, :, STEP * some.start : STEP * some.stop]
-        for i in range(min(STEP, target.shape[2])):  # every fourth row, that of the tiles' row i
-            lines = target[:, :, i::STEP]
-            lines.unflatten(3, (columns, STEP)).copy_(y[i, :, :, : lines.shape[2]])
-    return whole[..., :width].contiguous()
+    keep_freed_memory()
+    whole, every = empty_result(x, u.shape[1], cut), tiles(x, cut)
+    for span in chunks(cut, x.shape[0]):
+        write_results(whole, span, cut, u, transform_image(part(every, span)))
+    return whole[..., : cut.output[1]].contiguous()
 
 
 def adjoint(y: Tensor, u: Tensor, cut: Cut) -> Tensor:
@@ -185,15 +220,15 @@ def adjoint(y: Tensor, u: Tensor, cut: Cut) -> Tensor:
     output, _, image = TRANSFORMS[y.dtype]
     (rows, columns), channels = cut.tiles, u.shape[2]
     padded = F.pad(y, (0, STEP * columns - y.shape[3], 0, STEP * rows - y.shape[2]))
-    tiles = padded.view(*y.shape[:2], rows, STEP, columns, STEP).permute(3, 5, 1, 0, 2, 4)
+    cut_up = padded.view(*y.shape[:2], rows, STEP, columns, STEP).permute(3, 5, 1, 0, 2, 4)
     # Tiles overlap by 2: their pixels are added where they meet, one row and column of tiles more.
     whole = y.new_zeros(y.shape[0], channels, STEP * (rows + 1), STEP * (columns + 1))
     cells = whole.view(y.shape[0], channels, rows + 1, STEP, columns + 1, STEP)
-    for images, some in _chunks(cut, y.shape[0]):
-        part = tiles[:, :, :, images, some]
-        m = _product(output.t(), part.reshape(STEP * STEP, -1)).view(TILE * TILE, y.shape[1], -1)
+    for images, some in chunks(cut, y.shape[0]):
+        piece = part(cut_up, (images, some))
+        m = _product(output.t(), piece.reshape(STEP * STEP, -1)).view(TILE * TILE, y.shape[1], -1)
         d = _product(image.t(), _products(u.transpose(1, 2), m).flatten(1))
-        d = d.view(TILE, TILE, channels, *part.shape[3:]).permute(3, 2, 4, 0, 5, 1)
+        d = d.view(TILE, TILE, channels, *piece.shape[3:]).permute(3, 2, 4, 0, 5, 1)
         for i, down in ((0, STEP), (1, TILE - STEP)):
             for j, across in ((0, STEP), (1, TILE - STEP)):
                 target = cells[images, :, i + some.start : i + some.stop, :down, j : j + columns, :across]

@@ -169,3 +169,38 @@ def test_fast_insists_on_its_own_convolutions():
     net = ConvGRU(3, 128, impl="fast", algorithm="winograd")
     with pytest.raises(UnsupportedError, match=r"impl='fast' applies, but .*winograd"):
         net(torch.randn(2, 1, 3, 6, 6))
+
+
+@pytest.mark.parametrize("options", [
+    {},
+    {"bias": False, "activation": "relu", "recurrent_activation": "hard_sigmoid"},
+    {"bidirectional": True, "num_layers": 2},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("size", [(5, 9), (24, 23)])
+def test_without_gradients_both_convolutions_in_one(options, size, any_width, monkeypatch):
+    """The implementation of its own, in both directions, on batches, and on images in pieces."""
+    monkeypatch.setattr(winograd_transforms, "TILES", 10)
+    net = ConvGRU(3, 4, algorithm="winograd", dtype=torch.float64, **options).eval()
+    plain = ConvGRU(3, 4, dtype=torch.float64, impl="readable", **options).eval()
+    plain.load_state_dict(net.state_dict())
+    x, state = numbers(4, 3, 3, *size), tuple(numbers(3, 4, *size) for _ in net._layers())
+    with torch.no_grad():
+        for call in ({}, {"state": state}, {"state": state, "last_only": True}):
+            torch.testing.assert_close(net(x, **call), plain(x, **call), rtol=1e-11, atol=1e-11)
+            assert {layer.ran.name for layer in net._layers()} == {"winograd"}
+        lengths = torch.tensor([4, 2, 1])
+        torch.testing.assert_close(net(x, lengths=lengths), plain(x, lengths=lengths), rtol=1e-11, atol=1e-11)
+    net(x)
+    assert {layer.ran.name for layer in net._layers()} == {"readable"}
+
+
+def test_its_rounding(any_width):
+    """In float32 within the budget, several frames of a wide network."""
+    net = ConvGRU(128, 128, algorithm="winograd").eval()
+    x = torch.randn(3, 1, 128, 12, 12)
+    with torch.no_grad():
+        y, _ = net(x)
+        exact, _ = net.double()(x.double())
+        plain, _ = net.float().set_execution(algorithm="direct", impl="readable")(x)
+    ours, theirs = ((a - exact).abs().max().item() for a in (y, plain))
+    assert ours < 4 * winograd_transforms.amplification() * theirs
