@@ -38,6 +38,9 @@ def add_bench(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--runs", type=positive, metavar="N", help="rounds in which they take turns (default: 5)")
     parser.add_argument(
+        "--patience", type=positive, metavar="SECONDS", help="after which one takes no more turns (default: 10)"
+    )
+    parser.add_argument(
         "--threads", type=positive, metavar="N", help="of each process (default: as the frameworks choose)"
     )
     parser.add_argument(
@@ -73,7 +76,7 @@ def add_bench(commands: Any) -> argparse.ArgumentParser:
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """Return the settings that the arguments ask for; what was not given has its default."""
-    given = {name: getattr(args, name) for name in ("scale", "runs", "threads")}
+    given = {name: getattr(args, name) for name in ("scale", "runs", "patience", "threads")}
     given |= {name: getattr(args, name) for name in ("backends", "workloads", "cells", "rivals")}
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
     limit = None if args.memory_limit is None else args.memory_limit * 10**6
