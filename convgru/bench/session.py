@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from convgru.bench.workloads import WORKLOADS, Workload, scaled
 BACKENDS = ("torch", "jax", "flax", "mindspore", "numpy")
 SCALE, RUNS, PATIENCE = 0.1, 5, 10.0
 CELLS = ("gru", "lstm")
+LONGEST = 1800
+"""Seconds after which a process is ended: a framework that finds no memory may wait for ever."""
 PROGRESS = Callable[[int, int, str], None]
 
 
@@ -170,24 +173,35 @@ def _process(task: Mapping[str, Any]) -> _Outcome:
     outcome = _Outcome()
     with tempfile.TemporaryDirectory() as folder:
         events, errors = Path(folder, "events"), Path(folder, "errors")
-        with errors.open("wb") as stderr:
-            done = subprocess.run(
+        with (
+            errors.open("wb") as stderr,
+            subprocess.Popen(
                 [sys.executable, "-m", "convgru.bench.worker", str(events)],
-                input=json.dumps(task).encode(),
+                stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 env=environment,
                 cwd=folder,  # MindSpore leaves files where it runs
-                check=False,
-            )
+            ) as process,
+        ):
+            try:
+                process.communicate(json.dumps(task).encode(), timeout=LONGEST)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                outcome.failure = f"no end after {LONGEST} seconds"
+            except BaseException:
+                process.kill()
+                raise
         for line in events.read_text(encoding="utf-8").splitlines() if events.exists() else ():
             _collect(outcome, json.loads(line))
-        if done.returncode:
+        if process.returncode and not outcome.failure:
             said = errors.read_text(encoding="utf-8", errors="replace").strip()
-            killed = done.returncode == -9
-            outcome.out_of_memory = killed or memory.ran_out(said[-4000:])
             last = said.splitlines()[-1] if said else "it said nothing"
-            outcome.failure = "the process was killed" if killed else f"exit code {done.returncode}: {last[:400]}"
+            outcome.failure = f"exit code {process.returncode}: {last[:400]}"
+            if process.returncode == -signal.SIGKILL or (process.returncode < 0 and task["memory_limit"] is not None):
+                # The system's way, and what programs do that find no memory: they abort.
+                outcome.out_of_memory, outcome.failure = True, f"ended by signal {-process.returncode}"
+            outcome.out_of_memory |= memory.ran_out(said[-4000:])
     return outcome
 
 

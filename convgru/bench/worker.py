@@ -52,10 +52,10 @@ def work(task: Mapping[str, Any], tell: Tell) -> None:
     contest = Contest(
         task["backend"], Workload.from_json(task["workload"]), task["cell"], variants, only, without, task["compiled"]
     )
-    if task["memory_limit"] is not None:
-        memory.limit(task["memory_limit"])
     tell(event="begin", contestant="all", measure="preparation")
     room.enter(contest)
+    if task["memory_limit"] is not None:
+        memory.limit(task["memory_limit"])
     versions = {"numpy": np.__version__}
     if task["backend"] != "numpy":
         versions |= registry.get(task["backend"]).versions()

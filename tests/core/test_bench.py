@@ -178,6 +178,12 @@ def test_who_ends_the_process_is_left_out_the_next_time(monkeypatch):
     assert [(r.contestant, r.status) for r in rows] == [("plain loop", "out of memory"), ("convgru", "ok")]
 
 
+def test_a_process_without_end_is_ended(monkeypatch):
+    monkeypatch.setattr(session, "LONGEST", 0.01)
+    (failed,) = session._contest(Settings(memory=False), "numpy", WORKLOADS["S1"], "gru", {})
+    assert (failed.status, failed.reason) == ("failed", "no end after 0.01 seconds")
+
+
 @pytest.mark.parametrize(("workload", "cell"), [("W1", "lstm"), ("W4", "gru"), ("R", "gru"), ("L", "lstm")])
 def test_numpy_takes_part_in_every_workload(workload, cell):
     rows, _ = contest_rows("numpy", workload, cell)
