@@ -168,6 +168,7 @@ def _synchronous() -> Iterator[None]:
         yield
     finally:
         ms.set_context(pynative_synchronize=before)
+        cpu_setup.give_back_interrupts()
 
 
 def _differentiate(

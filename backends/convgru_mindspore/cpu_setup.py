@@ -11,6 +11,8 @@ import ctypes
 import io
 import os
 import platform
+import signal
+import threading
 import warnings
 from pathlib import Path
 
@@ -90,6 +92,17 @@ def cap_isa() -> str:
         warnings.warn(late, RuntimeWarning, stacklevel=2)
         return late
     return f"MindSpore's oneDNN was set up in time and capped at instruction set {effective:#x} (AVX2 is {AVX2:#x})"
+
+
+def give_back_interrupts() -> None:
+    """Install Python's handler of SIGINT again, from Python's main thread, which alone may do so.
+
+    MindSpore's operations install its own, which ends the process by SIGTERM: no KeyboardInterrupt,
+    and nothing is cleaned up.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, handler)
 
 
 def set_up() -> list[str]:

@@ -114,3 +114,24 @@ def test_frameworks_share_a_process_in_any_order(order: tuple[str, ...]) -> None
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "done"
+
+
+INTERRUPTED = """
+import os, signal, time
+import convgru
+from convgru import registry
+weights = convgru.init(convgru.network("gru", 1, 2))
+registry.get("mindspore").execute(weights, convgru.parity.cases.make_problem(weights, (4, 4), "float32").x)
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(30)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_interrupt_is_pythons_after_a_run() -> None:
+    """MindSpore's handler would end the process by SIGTERM, and leave temporary files."""
+    done = run(INTERRUPTED)
+    assert done.stdout.strip() == "interrupted", (done.returncode, done.stderr)
