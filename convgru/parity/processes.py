@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 
 from convgru.parity.report import Report
 
@@ -20,11 +20,16 @@ def reports(tasks: Sequence[Task], jobs: int) -> Iterator[Report]:
             yield task()
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
+    others = set(active_children())
     with ProcessPoolExecutor(jobs, get_context("spawn"), _begin_worker, (threads,)) as pool:
         futures = [pool.submit(task) for task in tasks]
         try:
             for future in futures:
                 yield future.result()
+        except BaseException:  # interrupted, or not wanted any more: what runs would be waited for
+            for worker in set(active_children()) - others:
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -41,13 +41,14 @@ def test_jobs_are_a_positive_number():
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
-def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_a_parent_that_is_killed_or_interrupted(tmp_path, signal_number):
     parent = multiprocessing.get_context("spawn").Process(target=two_tasks_in, args=(tmp_path,))
     parent.start()
     until = time.monotonic() + 60
     while len(workers := [int(path.name) for path in tmp_path.iterdir()]) < 2 and time.monotonic() < until:
         time.sleep(0.05)
-    os.kill(parent.pid, signal.SIGKILL)
+    os.kill(parent.pid, signal_number)
     parent.join()
     while any(map(is_running, workers)) and time.monotonic() < until:
         time.sleep(0.05)
