@@ -14,6 +14,7 @@ import numpy as np
 from convgru.errors import WeightsError
 from convgru.formats import zip_limits
 from convgru.weights import DTYPES
+from convgru_flax import orbax_folder
 
 NUMBERS = {
     **DTYPES,
@@ -67,11 +68,11 @@ def read_orbax(path: Path) -> dict[str, np.ndarray]:
 
     reader = ocp.PyTreeCheckpointer()
     folder = _folder(path)
+    size = orbax_folder.check(folder)
     metadata: Any = reader.metadata(folder)
     tree = getattr(metadata.item_metadata, "tree", metadata.item_metadata)
     if not isinstance(tree, dict):
         raise WeightsError(f"expected a tree of names, got {type(tree).__name__}")
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     claimed = sum(prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for _, leaf in _flat(tree, "") if _is_array(leaf))
     if claimed > zip_limits.room(size):
         raise WeightsError(
