@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from convgru.spec import CellSpec
 from convgru_torch import readable, sequence
+from convgru_torch.plans import planned
 from convgru_torch.readable import Parts, SequenceCall, check_state, ends
 from convgru_torch.sequence_plan import Plan, plan_for
 
@@ -18,7 +20,7 @@ DTYPES = (torch.float32, torch.float64)
 
 def why_not(call: SequenceCall) -> str | None:
     """Return the reason why the fast sequence function does not apply to a call, or None."""
-    return _why_not_now() or _why_not_cell(call) or _why_not_tensors(call)
+    return _why_not_now() or _why_not_cell(call.cell) or _why_not_call(call) or _why_not_tensors(call)
 
 
 def _why_not_now() -> str | None:
@@ -36,9 +38,9 @@ def _why_not_now() -> str | None:
     return None
 
 
-def _why_not_cell(call: SequenceCall) -> str | None:
-    """What the network is, and its call."""
-    cell = call.cell
+@planned
+def _why_not_cell(cell: CellSpec) -> str | None:
+    """What the network is."""
     reasons = (
         (cell.norm is not None, "the layer has a norm"),
         (bool(cell.updates), "the layer has updates"),
@@ -46,27 +48,34 @@ def _why_not_cell(call: SequenceCall) -> str | None:
         (cell.groups > 1, "its convolutions have groups"),
         (cell.padding_mode != "zeros", f"its padding_mode is {cell.padding_mode!r}"),
         (any(s > 1 for s in cell.recurrent_stride), "its recurrent_stride is not 1"),
-        (bool(call.zoneout), "it has zoneout"),
-        (call.recurrent_mask is not None, "it has recurrent dropout"),
-        (call.context is not None, "it is given a context"),
     )
     return next((reason for applies, reason in reasons if applies), None)
 
 
+def _why_not_call(call: SequenceCall) -> str | None:
+    """What this call has besides."""
+    if call.zoneout:
+        return "it has zoneout"
+    if call.recurrent_mask is not None:
+        return "it has recurrent dropout"
+    return None if call.context is None else "it is given a context"
+
+
 def _why_not_tensors(call: SequenceCall) -> str | None:
     """What the tensors are."""
-    tensors = [call.x, *call.parts, *call.arrays.values()]
-    if any(type(a) is not Tensor and type(a) is not nn.Parameter for a in tensors):
-        return "not all tensors are plain ones"
-    if any(a.device.type != "cpu" for a in tensors):
-        return "not all tensors are on the CPU"
-    if call.x.dtype not in DTYPES or any(a.dtype != call.x.dtype for a in tensors):
+    dtype = call.x.dtype
+    if dtype not in DTYPES:
         return "not all tensors are of float32, or all of float64"
-    if any(a.layout is not torch.strided for a in tensors):
-        return "not all tensors are dense"
-    if not call.x.numel() or not call.parts[0].numel():
-        return "the input is empty"
-    return None
+    for a in (call.x, *call.parts, *call.arrays.values()):
+        if type(a) is not Tensor and type(a) is not nn.Parameter:
+            return "not all tensors are plain ones"
+        if a.device.type != "cpu":
+            return "not all tensors are on the CPU"
+        if a.dtype != dtype:
+            return "not all tensors are of float32, or all of float64"
+        if a.layout is not torch.strided:
+            return "not all tensors are dense"
+    return None if call.x.numel() and call.parts[0].numel() else "the input is empty"
 
 
 def run(call: SequenceCall) -> tuple[Tensor, Parts]:
