@@ -177,7 +177,7 @@ def _again(
     out = [torch.empty_like(part) for part in parts]
     invalid = None if valid is None else ~valid.flatten(0, 1)
     blocks = cell.step(plan, gates, arrays, parts, invalid, out)
-    return [block.view(*lead, *block.shape[1:]) for block in blocks]
+    return [dense(block).view(*lead, *block.shape[1:]) for block in blocks]
 
 
 __all__: list[str] = ["Gradients", "Saved", "backward", "ends", "forward"]

@@ -16,17 +16,7 @@ Parts = tuple[Tensor, ...]
 
 def kept(plan: Plan) -> tuple[int, ...]:
     """Channels of the tensors that the gradient needs of each step."""
-    after = (plan.hidden,) if plan.cell.reset == "after" else ()
-    return (*(len(block.gates) * plan.hidden for block in plan.blocks), *after)
-
-
-def _reset_update(plan: Plan, blocks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """R and z, of one tensor or of two; channels are the third axis from the right or so."""
-    if len(plan.blocks) == 3:
-        return blocks[0], blocks[1]
-    axis = blocks[0].ndim - len(plan.state_size) - 1
-    r, z = blocks[0].split(plan.hidden, axis)
-    return r, z
+    return (plan.hidden,) * (4 if plan.cell.reset == "after" else 3)
 
 
 def step(
@@ -38,20 +28,19 @@ def step(
     """
     (h,), last = parts, len(plan.blocks) - 1
     gates.u.copy_(h)
-    blocks = [gates.gate(k) for k in range(last)]
-    r, z = _reset_update(plan, blocks)
+    r, z = (part for k in range(last) for part in gates.gate(k).split(plan.hidden, 1))
     if invalid is not None:
         z.masked_fill_(invalid, 1)
     if plan.cell.reset == "after":
         u = convolve(gates.u, gates.hh[last], arrays.get("bias_hn"), plan.hh, None, plan.fuse)
         n = activate(plan.cell.activation, gates.input(last).addcmul_(r, u), plan.fuse)
-        more = [n, u]
+        held = [r, z, n, u]
     else:
         torch.mul(r, h, out=gates.u)
         n = gates.gate(last)
-        more = [n]
+        held = [r, z, n]
     torch.lerp(n, h, z, out=out[0])
-    return [*blocks, *more]
+    return held
 
 
 class Back:
@@ -76,8 +65,7 @@ class Back:
     ) -> None:
         self.plan, self.transposes = plan, transposes
         (self.h,), cell, hidden = before, plan.cell, plan.hidden
-        self.r, self.z = _reset_update(plan, held)
-        self.n = held[len(plan.blocks) - 1]
+        self.r, self.z, self.n = held[:3]
         lead = self.h.shape[:2]
         outer, inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
         self.by_n = inner(1 - self.z, self.n)

@@ -16,18 +16,7 @@ Parts = tuple[Tensor, ...]
 
 def kept(plan: Plan) -> tuple[int, ...]:
     """Channels of the tensors that the gradient needs of each step."""
-    return tuple(len(block.gates) * plan.hidden for block in plan.blocks)
-
-
-def _by_letter(plan: Plan, blocks: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The gates i, f, g and o of the blocks that hold them."""
-    axis = blocks[0].ndim - len(plan.state_size) - 1
-    pairs = zip(plan.blocks, blocks, strict=True)
-    return {
-        letter: part
-        for block, tensor in pairs
-        for letter, part in zip(block.gates, tensor.split(plan.hidden, axis), strict=True)
-    }
+    return (plan.hidden,) * 4
 
 
 def step(
@@ -40,22 +29,26 @@ def step(
     (h, c), cell = parts, plan.cell
     gates.u.copy_(h)
     blocks = [gates.gate(k) for k in range(len(plan.blocks))]
-    each = _by_letter(plan, blocks)
-    i, f, g, o = (each[letter] for letter in "ifgo")
+    i, f, g, o = blocks if len(blocks) == 4 else blocks[0].split(plan.hidden, 1)
     if cell.peephole is not None:
-        for name, gate in (("peephole_i", i), ("peephole_f", f)):
-            activate_(cell.recurrent_activation, gate.addcmul_(arrays[name], c), False)
-        activate_(cell.activation, g, False)
+        i.addcmul_(arrays["peephole_i"], c)
+        f.addcmul_(arrays["peephole_f"], c)
+        activate_(cell.recurrent_activation, blocks[0].narrow(1, 0, 2 * plan.hidden), plan.fuse)
+        activate_(cell.activation, g, plan.fuse)
+    elif len(blocks) == 1:
+        shown = activate(cell.activation, g, plan.fuse)
+        activate_(cell.recurrent_activation, blocks[0], plan.fuse)  # all four: faster than parts of it
+        g.copy_(shown)
     if invalid is not None:
         i.masked_fill_(invalid, 0)
         f.masked_fill_(invalid, 1)
     new = torch.mul(f, c, out=out[1]).addcmul_(i, g)
     if cell.peephole is not None:
-        activate_(cell.recurrent_activation, o.addcmul_(arrays["peephole_o"], new), False)
+        activate_(cell.recurrent_activation, o.addcmul_(arrays["peephole_o"], new), plan.fuse)
     torch.mul(o, activate(cell.activation, new, plan.fuse), out=out[0])
     if invalid is not None:
         out[0].copy_(torch.where(invalid, h, out[0]))
-    return blocks
+    return [i, f, g, o]
 
 
 class Back:
@@ -74,8 +67,8 @@ class Back:
         self.plan, self.arrays, self.transposes, self.valid = plan, arrays, transposes, valid
         self.h, self.c = before
         self.new = after[1]
-        each, cell = _by_letter(plan, held), plan.cell
-        i, self.f, g, o = (each[letter] for letter in "ifgo")
+        cell = plan.cell
+        i, self.f, g, o = held
         outer, inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
         flat = self.new.flatten(0, 1)
         shown = activate(cell.activation, flat, plan.fuse).view(self.new.shape)

@@ -24,8 +24,10 @@ FORMATS = (torch.channels_last, torch.channels_last, torch.channels_last_3d)
 ATEN: Any = torch.ops.aten
 FUSED = {"tanh": "tanh", "sigmoid": "sigmoid", "relu": "relu", None: "none"}
 """Activations that oneDNN applies to the output of a convolution, by its names."""
-WORTH = 1 << 15
-"""From this many numbers on, a pass of oneDNN over a tensor beats ATen's tanh."""
+SMALL, LARGE, HUGE = 1 << 11, 1 << 15, 1 << 19
+"""From so many numbers on expm1 beats ATen's tanh, and a pass of oneDNN beats expm1, of a tensor
+taken as 32 channels at first, then as it is.
+"""
 
 
 def dense(a: Tensor) -> Tensor:
@@ -107,26 +109,30 @@ def activate_(name: str, a: Tensor, fuse: bool) -> Tensor:
     """Apply an activation in place, as ``convgru_torch.ops.activation`` computes it."""
     if name == "sigmoid":
         return a.sigmoid_()
-    if name == "tanh":
-        return a.copy_(tanh(a)) if fuse and a.numel() >= WORTH else a.tanh_()
-    return a.copy_(ACTIVATIONS[name](a))
+    return a.copy_(activate(name, a, fuse))
 
 
 def activate(name: str, a: Tensor, fuse: bool) -> Tensor:
-    """Apply an activation to a dense tensor; a new tensor."""
-    if name == "tanh" and fuse and a.numel() >= WORTH:
-        return tanh(a)
-    return ACTIVATIONS[name](a)
+    """Apply an activation; a new tensor."""
+    return tanh(a) if name == "tanh" and fuse and a.numel() >= SMALL else ACTIVATIONS[name](a)
 
 
 def tanh(a: Tensor) -> Tensor:
-    """The hyperbolic tangent, as the activation of a convolution that changes nothing.
+    """The hyperbolic tangent in float32, several times faster than ATen's and as exact.
 
-    Several times faster than ATen's, and as exact.
+    It is the activation of a convolution that changes nothing, or e / (e + 2) with e = exp(2a) − 1,
+    which for |a| over 15 is one.
     """
-    ones, ndim = a.new_ones(a.shape[1], 1, *(1,) * (a.ndim - 2)), a.ndim - 2
-    same = Form((1,) * ndim, (0,) * ndim, (1,) * ndim, a.shape[1], (), "constant", 0, False)
-    return _fused(a, ones, None, same, "tanh")
+    count = a.numel()
+    if count < LARGE or count % 32 or not a.is_contiguous(memory_format=FORMATS[a.ndim - 3]):
+        e = torch.mul(a, 2).clamp_(-30, 30).expm1_()
+        return e.div_(e + 2)
+    strides, start = a.stride(), a.storage_offset()
+    wide = count < HUGE or a.ndim != 4
+    flat = a.as_strided((1, 32, 1, count // 32), (count, 1, count, 32), start) if wide else a
+    same = Form((1, 1), (0, 0), (1, 1), flat.shape[1], (), "constant", 0, False)
+    y = _fused(flat, flat.new_ones(flat.shape[1], 1, 1, 1), None, same, "tanh")
+    return y.as_strided(a.shape, strides)
 
 
 def _clipped(grad: Tensor, y: Tensor, slope: float) -> Tensor:

@@ -96,10 +96,8 @@ class Plan:
             if hidden <= NARROW:
                 return Block("rz", ((0, 2 * hidden),), outer), last
             return Block("r", (rows[0],), outer), Block("z", (rows[1],), outer), last
-        if cell.peephole is not None:
+        if cell.peephole is not None or hidden <= NARROW:
             return (Block("ifgo", ((0, 4 * hidden),), None),)
-        if hidden <= NARROW:
-            return Block("ifo", ((0, 2 * hidden), rows[3]), outer), Block("g", (rows[2],), inner)
         names = zip("ifgo", rows, strict=True)
         return tuple(Block(gate, (row,), inner if gate == "g" else outer) for gate, row in names)
 
