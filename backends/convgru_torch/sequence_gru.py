@@ -63,15 +63,10 @@ class Back:
         after: Sequence[Tensor],
         valid: Tensor | None,
     ) -> None:
-        self.plan, self.transposes = plan, transposes
+        self.plan, self.transposes, self.held = plan, transposes, held
         (self.h,), cell, hidden = before, plan.cell, plan.hidden
-        self.r, self.z, self.n = held[:3]
-        lead = self.h.shape[:2]
-        outer, inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
-        self.by_n = inner(1 - self.z, self.n)
-        self.by_z = outer(self.h - self.n, self.z)
-        self.late = cell.reset == "after"
-        self.by_r = outer(held[-1] if self.late else self.h, self.r)
+        self.outer, self.inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
+        self.late, lead = cell.reset == "after", self.h.shape[:2]
         width = 3 if self.late else 2
         self.rz = empty(self.h, lead, width * hidden, plan.state_size)
         """Gradients of r and z, and with the reset gate after, of U_n*h."""
@@ -82,16 +77,17 @@ class Back:
     def step(self, i: int, grads: Parts) -> Parts:
         """From the gradient of the state after a frame to that of the state before it."""
         (dh,), plan = grads, self.plan
-        dn = torch.mul(dh, self.by_n[i], out=self.dn[i])
-        torch.mul(dh, self.by_z[i], out=self.dz[i])
-        new = dh * self.z[i]
+        h, (r, z, n) = self.h[i], (gate[i] for gate in self.held[:3])
+        torch.mul(dh, self.outer(h - n, z), out=self.dz[i])
+        new = dh * z
+        dn = self.dn[i].copy_(self.inner(dh - new, n))
         if self.late:
-            torch.mul(dn, self.by_r[i], out=self.dr[i])
-            torch.mul(dn, self.r[i], out=self.du[i])
+            torch.mul(dn, self.outer(self.held[3][i], r), out=self.dr[i])
+            torch.mul(dn, r, out=self.du[i])
         else:
             through = convolve(dn, self.transposes[1], None, plan.back, None, plan.fuse)
-            torch.mul(through, self.by_r[i], out=self.dr[i])
-            new.addcmul_(through, self.r[i])
+            torch.mul(through, self.outer(h, r), out=self.dr[i])
+            new.addcmul_(through, r)
         accumulate(new, self.rz[i], self.transposes[0], plan.back, plan.fuse)
         return (new,)
 
@@ -101,7 +97,7 @@ class Back:
         first, last = slice(0, 2 * hidden), slice(2 * hidden, 3 * hidden)
         if not self.late:
             sums.both(self.rz, x, self.h, first)
-            sums.both(self.dn, x, self.r * self.h if sums.wanted else self.h, last)
+            sums.both(self.dn, x, self.held[0] * self.h if sums.wanted else self.h, last)
             return [(self.rz, first), (self.dn, last)]
         gates = empty(self.h, self.h.shape[:2], 3 * hidden, self.plan.state_size)
         gates[:, :, first].copy_(self.rz[:, :, first])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convgru_torch.sequence_gates import Gates, WeightGradients
-from convgru_torch.sequence_ops import DERIVATIVES, accumulate, activate, activate_, empty, transposed
+from convgru_torch.sequence_ops import DERIVATIVES, accumulate, activate, activate_, convolve, empty, transposed
 from convgru_torch.sequence_plan import Arrays, Plan
 
 Parts = tuple[Tensor, ...]
@@ -66,37 +66,34 @@ class Back:
     ) -> None:
         self.plan, self.arrays, self.transposes, self.valid = plan, arrays, transposes, valid
         self.h, self.c = before
-        self.new = after[1]
-        cell = plan.cell
-        i, self.f, g, o = held
-        outer, inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
-        flat = self.new.flatten(0, 1)
-        shown = activate(cell.activation, flat, plan.fuse).view(self.new.shape)
-        self.by_o, self.by_c = outer(shown, o), inner(o, shown)
-        self.by_i, self.by_f, self.by_g = outer(g, i), outer(self.c, self.f), inner(i, g)
+        self.new, self.held, cell = after[1], held, plan.cell
+        self.outer, self.inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
         self.gates = empty(self.h, self.h.shape[:2], 4 * plan.hidden, plan.state_size)
         self.di, self.df, self.dg, self.do = self.gates.split(plan.hidden, 2)
 
     def step(self, t: int, grads: Parts) -> Parts:
         """From the gradient of the state after a frame to that of the state before it."""
         (dh, dc), plan, peephole = grads, self.plan, self.plan.cell.peephole
+        i, f, g, o = (gate[t] for gate in self.held)
+        shown = activate(plan.cell.activation, self.new[t], plan.fuse)
         rest: Tensor | None = None
         if self.valid is not None:
             rest = torch.where(self.valid[t], 0, dh)
             dh = torch.where(self.valid[t], dh, 0)
-        do = torch.mul(dh, self.by_o[t], out=self.do[t])
-        dc = torch.addcmul(dc, dh, self.by_c[t])
+        do = torch.mul(dh, self.outer(shown, o), out=self.do[t])
+        dc = torch.addcmul(dc, dh, self.inner(o, shown))
         if peephole is not None:
             dc.addcmul_(do, self.arrays["peephole_o"])
-        di = torch.mul(dc, self.by_i[t], out=self.di[t])
-        df = torch.mul(dc, self.by_f[t], out=self.df[t])
-        torch.mul(dc, self.by_g[t], out=self.dg[t])
-        dc.mul_(self.f[t])
+        di = torch.mul(dc, self.outer(g, i), out=self.di[t])
+        df = torch.mul(dc, self.outer(self.c[t], f), out=self.df[t])
+        torch.mul(dc, self.inner(i, g), out=self.dg[t])
+        dc.mul_(f)
         if peephole is not None:
             dc.addcmul_(di, self.arrays["peephole_i"]).addcmul_(df, self.arrays["peephole_f"])
-        new = torch.zeros_like(dc) if rest is None else rest
-        accumulate(new, self.gates[t], self.transposes[0], plan.back, plan.fuse)
-        return new, dc
+        if rest is None:
+            return convolve(self.gates[t], self.transposes[0], None, plan.back, None, plan.fuse), dc
+        accumulate(rest, self.gates[t], self.transposes[0], plan.back, plan.fuse)
+        return rest, dc
 
     def finish(self, x: Tensor, sums: WeightGradients) -> list[tuple[Tensor, slice]]:
         """Add the gradients of the weights; return those of the gates, with their rows."""

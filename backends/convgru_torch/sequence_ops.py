@@ -123,8 +123,8 @@ def tanh(a: Tensor) -> Tensor:
     It is the activation of a convolution that changes nothing, or e / (e + 2) with e = exp(2a) − 1,
     which for |a| over 15 is one.
     """
-    count = a.numel()
-    if count < LARGE or count % 32 or not a.is_contiguous(memory_format=FORMATS[a.ndim - 3]):
+    a, count = a.contiguous(memory_format=FORMATS[a.ndim - 3]), a.numel()
+    if count < LARGE or count % 32:
         e = torch.mul(a, 2).clamp_(-30, 30).expm1_()
         return e.div_(e + 2)
     strides, start = a.stride(), a.storage_offset()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convgru_torch.sequence_gates import Gates, WeightGradients
-from convgru_torch.sequence_ops import DERIVATIVES, accumulate, empty, transposed
+from convgru_torch.sequence_ops import DERIVATIVES, accumulate, convolve, empty, transposed
 from convgru_torch.sequence_plan import Arrays, Plan
 
 Parts = tuple[Tensor, ...]
@@ -51,13 +51,13 @@ class Back:
     def step(self, t: int, grads: Parts) -> Parts:
         """From the gradient of the state after a frame to that of the state before it."""
         (dh,), plan = grads, self.plan
-        new = torch.zeros_like(dh)
-        if self.valid is not None:
-            new = torch.where(self.valid[t], 0, dh)
-            dh = torch.where(self.valid[t], dh, 0)
+        if self.valid is None:
+            gate = self.gates[t].copy_(self.inner(dh, self.new[t]))
+            return (convolve(gate, self.transposes[0], None, plan.back, None, plan.fuse),)
+        rest, dh = torch.where(self.valid[t], 0, dh), torch.where(self.valid[t], dh, 0)
         gate = self.gates[t].copy_(self.inner(dh, self.new[t]))
-        accumulate(new, gate, self.transposes[0], plan.back, plan.fuse)
-        return (new,)
+        accumulate(rest, gate, self.transposes[0], plan.back, plan.fuse)
+        return (rest,)
 
     def finish(self, x: Tensor, sums: WeightGradients) -> list[tuple[Tensor, slice]]:
         """Add the gradients of the weights; return those of the gates, with their rows."""
