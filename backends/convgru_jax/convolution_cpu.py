@@ -8,38 +8,63 @@ stacked on the channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 
 import jax
+from jax import lax
 from jax import numpy as jnp
 
 from convgru_jax import convolution_products as products
-from convgru_jax.convolution_geometry import Window, native
+from convgru_jax.convolution_geometry import Form, Window, collect_by, native, spread_by
 from convgru_jax.convolution_products import pad
 
-Form = Callable[[Window, jax.Array, jax.Array], jax.Array]
+UNROLLED = 8
+"""How many groups stand side by side in a program; more are a loop, which compiles in one time."""
 
 
 def by_group(form: Form) -> Form:
-    """Decorator: run a one-group function group by group.
+    """Run a function of one group group by group.
 
     In forward pass and both gradients, all operands and the result have the groups on their last
     axis.
     """
 
     def split(window: Window, a: jax.Array, b: jax.Array) -> jax.Array:
-        if window.groups == 1:
+        groups, one = window.groups, window.one_group()
+        if groups == 1:
             return form(window, a, b)
-        pairs = zip(*(jnp.split(each, window.groups, axis=-1) for each in (a, b)), strict=True)
-        return jnp.concatenate([form(window.one_group(), *pair) for pair in pairs], axis=-1)
+        if groups <= UNROLLED:
+            pairs = zip(*(jnp.split(each, groups, axis=-1) for each in (a, b)), strict=True)
+            return jnp.concatenate([form(one, *pair) for pair in pairs], axis=-1)
+        stacks = (jnp.moveaxis(each.reshape(*each.shape[:-1], groups, -1), -2, 0) for each in (a, b))
+        out = jnp.moveaxis(lax.map(lambda pair: form(one, *pair), tuple(stacks)), 0, -2)
+        return out.reshape(*out.shape[:-2], -1)
 
     return split
 
 
-@by_group
 def correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
     """Forward: out[s] = Σ_k x[stride·s + d·k] w[k]."""
+    if window.groups == x.shape[-1] > 1:
+        return products.depthwise(window, x, w)
+    return by_group(_correlate)(window, x, w)
+
+
+def spread(window: Window, w: jax.Array, g: jax.Array) -> jax.Array:
+    """Gradient of x: dx[stride·s + d·k] = Σ g[s] w[k], summed over all such pairs (s, k)."""
+    if w.shape[-2] == 1 < window.groups:
+        return spread_by(products.depthwise, window, w, g)
+    return by_group(_spread)(window, w, g)
+
+
+def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
+    """Gradient of w: dw[k] = Σ_s x[stride·s + d·k] g[s]."""
+    if window.groups == x.shape[-1] > 1:
+        return collect_by(products.depthwise, window, x, g)
+    return by_group(_collect)(window, x, g)
+
+
+def _correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
     if len(window.stride) < 3:
         return native(x, w, window.pads, window.stride, window.dilation)
     planes = _stack_depth(window, x)
@@ -50,12 +75,8 @@ def correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
     return out.reshape(x.shape[0], depth, *out.shape[1:])
 
 
-@by_group
-def spread(window: Window, w: jax.Array, g: jax.Array) -> jax.Array:
-    """Gradient of x: dx[stride·s + d·k] = Σ g[s] w[k], summed over all such pairs (s, k).
-
-    A convolution of g, its stride's gaps filled with zeros, with the flipped kernel.
-    """
+def _spread(window: Window, w: jax.Array, g: jax.Array) -> jax.Array:
+    """A convolution of g, its stride's gaps filled with zeros, with the flipped kernel."""
     ndim = len(window.stride)
     turned = jnp.swapaxes(jnp.flip(w, range(ndim)), -1, -2)
     ones = (1,) * ndim
@@ -64,12 +85,10 @@ def spread(window: Window, w: jax.Array, g: jax.Array) -> jax.Array:
     if any(s > 1 for s in window.stride):
         # Not lhs_dilation, which takes nearly twice as long.
         g = pad(g, [(0, 0, s - 1) for s in window.stride])
-    return correlate(Window(window.kernel_size, ones, window.dilation, pads, (0,) * ndim), g, turned)
+    return _correlate(Window(window.kernel_size, ones, window.dilation, pads, (0,) * ndim), g, turned)
 
 
-@by_group
-def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
-    """Gradient of w: dw[k] = Σ_s x[stride·s + d·k] g[s]."""
+def _collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
     if len(window.stride) < 3:
         return _collect_taps(window, x, g)
     taps, channels = window.kernel_size[0], x.shape[-1]

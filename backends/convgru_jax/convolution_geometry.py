@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,8 @@ from jax import numpy as jnp
 
 from convgru.spec.convolution import Convolution, Pads
 
+Form = Callable[..., jax.Array]
+"""One of the three forms of a convolution: a function of a window and two arrays."""
 SPATIAL = {1: "0", 2: "01", 3: "012"}
 MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 """What jax.numpy.pad calls the padding modes that are not zeros."""
@@ -41,6 +44,11 @@ class Window:
         """By how many pixels the output, its stride's gaps filled, is larger than the input."""
         parts = zip(self.pads, self.reach, self.rest, strict=True)
         return tuple(low + high - reach - rest for (low, high), reach, rest in parts)
+
+    def output_size(self, size: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Spatial size of the output of an input of that size."""
+        steps = zip(size, self.stride, self.growth, strict=True)
+        return tuple((n + more - 1) // s + 1 if s > 1 else n + more for n, s, more in steps)
 
     def input_size(self, size: tuple[Any, ...]) -> tuple[Any, ...]:
         """Spatial size of the input whose output is of that size."""
@@ -97,3 +105,18 @@ def native(
 def plain(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
     """XLA's convolution of this window, with JAX's derivatives in forward and reverse mode."""
     return native(x, w, window.pads, window.stride, window.dilation, window.groups)
+
+
+def spread_by(form: Form, window: Window, w: jax.Array, g: jax.Array) -> jax.Array:
+    """Gradient of x as JAX's transpose of ``form``, which computes the forward pass."""
+    channels = w.shape[-2] * window.groups
+    like = jax.ShapeDtypeStruct((g.shape[0], *window.input_size(g.shape[1:-1]), channels), g.dtype)
+    (x,) = jax.linear_transpose(lambda x: form(window, x, w), like)(g)
+    return x  # type: ignore[no-any-return]
+
+
+def collect_by(form: Form, window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
+    """Gradient of w as JAX's transpose of ``form``."""
+    like = jax.ShapeDtypeStruct((*window.kernel_size, x.shape[-1] // window.groups, g.shape[-1]), g.dtype)
+    (w,) = jax.linear_transpose(lambda w: form(window, x, w), like)(g)
+    return w  # type: ignore[no-any-return]
