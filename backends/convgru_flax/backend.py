@@ -36,7 +36,7 @@ __all__ = [
     "versions",
 ]
 
-SEQUENCE_OPTIONS = ("time_major", "deterministic", "rngs")
+SEQUENCE_OPTIONS = ("time_major", "deterministic", "checkpoint_frames", "rngs")
 METADATA = ("kernel_metadata", "recurrent_kernel_metadata", "bias_metadata")
 OPTIONS = (*SEQUENCE_OPTIONS, "dtype", "method", *METADATA)
 Network = ConvCell | ConvStack | Forecaster
@@ -80,8 +80,8 @@ def build(weights: Weights, *, cell: bool = False, device: str | None = None, **
         cell: make a bare cell of a network of one layer.
         device: one of ``devices``.
         **options: of the constructor, but for those that describe the network: ``time_major``,
-            ``dtype``, ``method``, ``deterministic``, ``rngs`` (to draw dropout from in training),
-            ``kernel_metadata`` and so on.
+            ``dtype``, ``method``, ``deterministic``, ``checkpoint_frames``, ``rngs`` (to draw
+            dropout from in training), ``kernel_metadata`` and so on.
     """
     spec, arrays = on_jax.build(weights, device=device)
     kinds: Any = CELLS if cell else STACKS

@@ -192,7 +192,7 @@ class ConvGRUCell(ConvCell):
         dtype: what to compute in. None: parameters, input and carry promote together, as in
             nnx.GRUCell.
         param_dtype: of the initial parameters.
-        method: ``fast``, or ``plain`` for what the fast gradient cannot do (forward mode).
+        method: ``fast``, or ``plain`` for JAX's own derivatives of the convolution.
         kernel_init, recurrent_kernel_init, bias_init: initializers (key, shape, dtype) -> array of
             weight_ih, weight_hh and the biases, called for each gate and group with the shape of
             nnx.Conv's kernel: (*k, C/groups, H/groups), (H,). None: Glorot uniform; orthogonal;

@@ -158,7 +158,8 @@ class Forecaster(SequenceModule[ForecasterSpec]):
         key = self._key(not evaluates and (teacher_forcing is not None or self._draws_masks), rngs)
         computed = (self.arrays(), x, initial_carry)
         (arrays, x, carry), targets = arguments.promote(type(self).__name__, self.dtype, computed, targets)
-        teaching, options = (targets, forced, teacher_forcing), Options(self.method, resume=resume)
+        options = Options(self.method, resume=resume, checkpoint_frames=self.checkpoint_frames)
+        teaching = (targets, forced, teacher_forcing)
         return functional.run_forecast(self._caller(self._layout), arrays, x, steps, carry, teaching, key, options)
 
     def step(

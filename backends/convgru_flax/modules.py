@@ -33,6 +33,7 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
         dtype: Any = None,
         method: str = "fast",
         deterministic: bool = False,
+        checkpoint_frames: int | None = None,
     ) -> None:
         """Store the spec and the options of calls.
 
@@ -45,6 +46,7 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
         self.dtype = None if dtype is None else arguments.supported_dtype(title, dtype)
         self.method = arguments.check_method(title, method)
         self.deterministic = deterministic
+        self.checkpoint_frames = jax_arguments.checkpoint_frames(title, checkpoint_frames)
         self.rngs = own_stream(title, spec, rngs)
 
     @classmethod

@@ -40,6 +40,7 @@ class CallOptions(StepOptions, total=False):
 
     time_major: bool
     deterministic: bool
+    checkpoint_frames: int | None
 
 
 class RNNCellOptions(CellOptions, StepOptions, ParameterOptions, total=False):
@@ -89,6 +90,7 @@ DEFAULTS: dict[str, Any] = {
     "param_dtype": jnp.float32,
     "method": "fast",
     "deterministic": False,
+    "checkpoint_frames": None,
     "kernel_init": None,
     "recurrent_kernel_init": None,
     "bias_init": None,

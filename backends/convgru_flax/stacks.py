@@ -159,7 +159,8 @@ class ConvStack(SequenceModule[NetworkSpec]):
         (arrays, x, carry, context), masks = arguments.promote(type(self).__name__, self.dtype, computed, masks)
         draws = masks is None and self._draws_masks and not self._evaluates(deterministic)
         extras = (seq_lengths, context, masks)
-        options = Options(self.method, bool(return_all_layers), bool(last_only))
+        frames = self.checkpoint_frames
+        options = Options(self.method, bool(return_all_layers), bool(last_only), checkpoint_frames=frames)
         return functional.run(self._caller(self._layout), arrays, x, carry, extras, self._key(draws, rngs), options)
 
     def step(
@@ -208,6 +209,8 @@ class ConvGRU(ConvStack):
         time_major: x and output are (T, B, *S, C) instead of (B, T, *S, C).
         deterministic: evaluation if True: no dropout, the mean of zoneout; ``train()`` and
             ``eval()`` change it.
+        checkpoint_frames: run sequences in parts of so many frames and, for the gradient, each part
+            again: only the states between them and the outputs are kept.
         rngs: draws the initial parameters from its stream ``params``; a network with dropout or
             zoneout keeps a fork of its stream ``dropout``.
         **options: those of each layer, and how parameters are made: as for ConvGRUCell.

@@ -16,11 +16,13 @@ from jax.core import Tracer
 from convgru.calls import ArrayInfo, Caller, CallSizes
 from convgru.errors import UnsupportedError
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
+from convgru.spec.fields import positive
 from convgru.spec.shapes import nest_state, parameter_shapes, state_leaves
 from convgru.weights import DTYPES
 from convgru_jax.convolution import METHODS
 from convgru_jax.forecast import TeacherForcing
-from convgru_jax.loop import Extras, State
+from convgru_jax.layer_loop import Extras
+from convgru_jax.loop import State
 
 
 def describe(value: Any) -> ArrayInfo | None:
@@ -107,6 +109,13 @@ def teacher_forcing(
         raise ValueError(f"{caller.name} teacher_forcing expected a probability, got {probability!r}")
     # jax.random takes no integer for a probability
     return TeacherForcing(targets, probability=jnp.asarray(number, float))
+
+
+def checkpoint_frames(owner: str, frames: int | None) -> int | None:
+    """Return the number of frames of a part; raise ValueError unless it is positive, or None."""
+    if frames is not None:
+        positive(f"{owner} checkpoint_frames", frames)
+    return frames
 
 
 def check_key(caller: Caller, key: Any) -> None:

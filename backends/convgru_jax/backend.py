@@ -45,8 +45,8 @@ def notes() -> list[str]:
     """Describe the implementation and the numerical settings in force, a line each."""
     precision = jax.config.jax_default_matmul_precision or "default (TF32 where a GPU has it)"  # type: ignore[attr-defined]
     return [
-        "implementation: lax.scan over time, the input convolution of all frames at once; "
-        "on CPU gradients with XLA's fast convolution labels, on GPUs XLA's own",
+        "implementation: lax.scan over time; on CPU the input convolved frame by frame and gradients with "
+        "XLA's fast convolution labels, on GPUs the input of all frames at once and XLA's own",
         f"float64: {'on' if x64_is_on() else 'off'} (jax_enable_x64)",
         f"float32 matmul and convolution precision: {precision}",
     ]

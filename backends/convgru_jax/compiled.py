@@ -18,7 +18,8 @@ from convgru_jax import forecast as forecasting
 from convgru_jax import loop, sharding
 from convgru_jax import masks as dropping
 from convgru_jax.forecast import TeacherForcing
-from convgru_jax.loop import Arrays, Extras, State
+from convgru_jax.layer_loop import Extras
+from convgru_jax.loop import Arrays, State
 
 
 class Options(NamedTuple):
@@ -28,6 +29,7 @@ class Options(NamedTuple):
     return_all_layers: bool = False
     last_only: bool = False
     resume: bool = False
+    checkpoint_frames: int | None = None
 
 
 @partial(jax.jit, static_argnums=(0, 6))
@@ -49,8 +51,10 @@ def run(
         extras = _drawn(spec, x, extras, key)
         params = loop.prepare(spec, arrays, options.method)
         begin = _begin(spec, x, state)
-        every, last = options.return_all_layers, options.last_only
-        outputs, final = loop.run(spec, params, x, begin, extras, return_all_layers=every, last_only=last)
+        every, last, frames = options.return_all_layers, options.last_only, options.checkpoint_frames
+        outputs, final = loop.run(
+            spec, params, x, begin, extras, return_all_layers=every, last_only=last, checkpoint_frames=frames
+        )
         return (tuple(outputs) if every else outputs[-1]), final
 
     result: tuple[Any, State] = _on_devices(network, spec, arrays, x, state, extras, key)
@@ -104,7 +108,8 @@ def forecast(
         arrays: Arrays, x: jax.Array, state: State | None, teaching: TeacherForcing, key: jax.Array | None
     ) -> tuple[jax.Array, State]:
         begin = _begin(spec, x, state)
-        return forecasting.run(spec, arrays, x, steps, begin, teaching, key, options.method, options.resume)
+        method, _, _, resume, frames = options
+        return forecasting.run(spec, arrays, x, steps, begin, teaching, key, method, resume, frames)
 
     result: tuple[jax.Array, State] = _on_devices(forecaster, spec, arrays, x, state, teaching, key)
     return result

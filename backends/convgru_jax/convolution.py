@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 from jax import numpy as jnp
 
@@ -23,13 +21,12 @@ def convolve(method: str, geometry: Convolution, x: jax.Array, w: jax.Array) -> 
     The output channels O of w are in the order that ``grouped_rows`` gives them.
     """
     x, window = padded(geometry, x)
-    out: Any
+    form = correlate
     if method == "plain" or sharding.explicit(x):
         # An explicit mesh asks for the sharding of every result, which JAX knows of its own
         # derivatives alone.
-        out = (products.correlate if sharding.sums_twice(x, w) else plain)(window, x, w)
-    else:
-        out = correlate(window, x, w)
+        form = products.correlate if sharding.sums_twice(x, w) else plain
+    out = form(window, x, w)
     return _turned(out, geometry.groups, geometry.gates) if geometry.reorders else out
 
 
@@ -45,3 +42,10 @@ def _turned(a: jax.Array, first: int, second: int) -> jax.Array:
     """Reorder the channels of ``a`` from (first, second, …) to (second, first, …)."""
     cut = a.reshape(*a.shape[:-1], first, second, -1)
     return jnp.swapaxes(cut, -3, -2).reshape(a.shape)
+
+
+def on_cpu() -> bool:
+    """Return True if JAX's default device is a CPU."""
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    platform = jax.default_backend() if device is None else getattr(device, "platform", device)
+    return bool(platform == "cpu")

@@ -14,6 +14,7 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
+from convgru.spec.convolution import Pads
 from convgru_jax import convolution_products as products
 from convgru_jax.convolution_geometry import Form, Window, collect_by, native, spread_by
 from convgru_jax.convolution_products import pad
@@ -66,12 +67,12 @@ def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
 
 def _correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
     if len(window.stride) < 3:
-        return native(x, w, window.pads, window.stride, window.dilation)
+        return _canonical(x, w, window.pads, window.stride, window.dilation)
     planes = _stack_depth(window, x)
     depth = planes.shape[1]
     flat = planes.reshape(planes.shape[0] * depth, *planes.shape[2:])
     kernel = jnp.moveaxis(w, 0, 2).reshape(*w.shape[1:3], -1, w.shape[-1])
-    out = native(flat, kernel, window.pads[1:], window.stride[1:], window.dilation[1:])
+    out = _canonical(flat, kernel, window.pads[1:], window.stride[1:], window.dilation[1:])
     return out.reshape(x.shape[0], depth, *out.shape[1:])
 
 
@@ -98,6 +99,17 @@ def _collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
     return jnp.moveaxis(w.reshape(*w.shape[:2], taps, channels, -1), 2, 0)
 
 
+def _canonical(x: jax.Array, w: jax.Array, pads: Pads, stride: tuple[int, ...], dilation: tuple[int, ...]) -> jax.Array:
+    """XLA's convolution of x (B, *S, C) with w (*k, C, O), which keeps its labels when compiled.
+
+    XLA exchanges the two where w has more pixels than x. The zeros are then put around x here.
+    """
+    kernel, image = w.shape[:-2], x.shape[1:-1]
+    if any(type(k) is type(n) and k > n for k, n in zip(kernel, image, strict=True)):
+        x, pads = lax.optimization_barrier(pad(x, [(low, high, 0) for low, high in pads])), ((0, 0),) * len(pads)
+    return native(x, w, pads, stride, dilation)
+
+
 def _stack_depth(window: Window, x: jax.Array) -> jax.Array:
     """Turn x (B, D, H, W, C) into (B, D', H, W, taps·C).
 
@@ -112,9 +124,26 @@ def _stack_depth(window: Window, x: jax.Array) -> jax.Array:
 
 def _collect_taps(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
     """Gradient of w as a convolution: its batch is the input channels, its kernel the image g."""
-    if any(more > 0 for more in window.growth):
-        # Where g is larger than x, XLA would swap the two and lose its labels.
-        return products.collect(window, x, g)
+    rows = window.kernel_size[-1] * x.shape[-1]
+    if len(window.stride) == 2 and 3 * g.shape[-1] >= 2 * rows:
+        return _collect_by_columns(window, x, g)
     pads = tuple((low, high - rest) for (low, high), rest in zip(window.pads, window.rest, strict=True))
-    out = native(jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2), pads, window.dilation, window.stride)
+    out = _canonical(jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2), pads, window.dilation, window.stride)
     return jnp.moveaxis(out, 0, -2)
+
+
+def _collect_by_columns(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
+    """The same in 2-D as a convolution over the rows alone, for many more outputs than inputs.
+
+    The columns that each tap reads are stacked on the input channels, and summed over as features:
+    up to three times faster where w has few input channels.
+    """
+    pads = [(low, high - rest) for (low, high), rest in zip(window.pads, window.rest, strict=True)]
+    image, width = pad(x, [(0, 0, 0), (*pads[1], 0)]), g.shape[2]
+    starts = range(0, window.reach[1] + 1, window.dilation[1])
+    span = (width - 1) * window.stride[1] + 1
+    seen = jnp.stack([image[:, :, k : k + span : window.stride[1]] for k in starts])
+    rows = seen.transpose(0, 4, 2, 1, 3).reshape(len(starts) * x.shape[-1], x.shape[1], -1)
+    kernel = g.transpose(1, 0, 2, 3).reshape(g.shape[1], -1, g.shape[-1])
+    out = _canonical(rows, kernel, tuple(pads[:1]), window.dilation[:1], window.stride[:1])
+    return out.reshape(len(starts), x.shape[-1], *out.shape[1:]).transpose(2, 0, 1, 3)

@@ -13,8 +13,9 @@ from jax import numpy as jnp
 
 from convgru import equations
 from convgru.spec import ForecasterSpec, NetworkSpec
-from convgru_jax import loop, masks, ops
-from convgru_jax.loop import Arrays, Extras, State
+from convgru_jax import loop, masks, ops, parts
+from convgru_jax.layer_loop import Extras, input_gates, lean
+from convgru_jax.loop import Arrays, State
 
 
 class TeacherForcing(NamedTuple):
@@ -38,6 +39,7 @@ def run(
     key: jax.Array | None,
     method: str,
     resume: bool,
+    checkpoint_frames: int | None = None,
 ) -> tuple[jax.Array, State]:
     """Predict the frames (steps, B, *S, C) that follow x (T, B, *S, C), and the final state.
 
@@ -49,7 +51,7 @@ def run(
     if targets is not None and probability is not None and keys[2] is not None:
         forced = jax.random.bernoulli(keys[2], probability, targets.shape[:2])
     inside = ops.patch(x, spec.patch)
-    horizon = _Horizon(spec, arrays, method)
+    horizon = _Horizon(spec, arrays, method, checkpoint_frames)
     if resume:
         drawn = _masks(horizon.network, inside, steps, keys[1])
         return horizon.from_state(x[-1], state, steps, (targets, forced), drawn)
@@ -58,7 +60,9 @@ def run(
     drawn = _masks(spec.encoder, inside, time + more, keys[0])
     encoder = horizon.params if spec.decoder is None else loop.prepare(spec.encoder, arrays, method, "encoder.")
     extras = Extras(masks=masks.at(drawn, 0, time))
-    (top,), state = loop.run(spec.encoder, encoder, inside, state, extras, last_only=True)
+    (top,), state = loop.run(
+        spec.encoder, encoder, inside, state, extras, last_only=True, checkpoint_frames=checkpoint_frames
+    )
     if spec.decoder is None:
         drawn = masks.at(drawn, time, time + more)
         frames, state = horizon.from_encoder(top, x[-1], state, steps, (targets, forced), drawn)
@@ -78,8 +82,8 @@ def _masks(spec: NetworkSpec, x: jax.Array, time: int, key: jax.Array | None) ->
 class _Horizon:
     """The part of a forecaster that predicts, after the last given frame."""
 
-    def __init__(self, spec: ForecasterSpec, arrays: Arrays, method: str) -> None:
-        self.spec = spec
+    def __init__(self, spec: ForecasterSpec, arrays: Arrays, method: str, checkpoint_frames: int | None) -> None:
+        self.spec, self.checkpoint_frames = spec, checkpoint_frames
         self.readout = ops.prepare_readout(spec, arrays, method)
         self.network = spec.encoder if spec.decoder is None else spec.decoder
         prefix = "encoder." if spec.decoder is None else "decoder."
@@ -113,10 +117,10 @@ class _Horizon:
         gates = None
         if not self.spec.feedback:  # what it reads is the same in every step
             nothing = jnp.zeros_like(ops.patch(frame, self.spec.patch))
-            gates = loop.input_gates(self.network.layers[0], self.params[0], nothing)
+            gates = input_gates(self.network.layers[0], self.params[0], nothing)
 
         def body(carry: tuple[jax.Array, State], now: Any) -> tuple[tuple[jax.Array, State], jax.Array]:
-            (frame, state), (taught, timed) = carry, now
+            (frame, state), (_, taught, timed) = carry, now
             if taught is not None:
                 target, forced = taught
                 frame = jnp.where(forced.reshape(-1, *(1,) * (frame.ndim - 1)), target, frame)
@@ -125,5 +129,9 @@ class _Horizon:
             frame = equations.readout(ops, self.spec, self.readout, top, frame)
             return (frame, state), frame
 
-        (_, state), frames = lax.scan(body, (frame, state), (taught, timed), length=steps)
+        def part(carry: Any, now: Any) -> tuple[Any, Any]:
+            return lax.scan(lean(body), carry, now)
+
+        every = (jnp.arange(steps), taught, timed)
+        (_, state), frames = parts.run(part, self.checkpoint_frames, (frame, state), every)
         return frames, state

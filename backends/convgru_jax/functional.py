@@ -27,9 +27,8 @@ def init(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> Params:
     """Make initial parameters of ``spec``, drawn with JAX's random numbers.
 
     Each gate and group by itself: weight_ih and a readout Glorot uniform (Glorot and Bengio 2010),
-    weight_hh orthogonal (Saxe et al. 2013), biases zero but for a forget gate's, which is one
-    (Jozefowicz et al. 2015). ``convgru.init`` draws from the same distributions the same numbers
-    for every framework.
+    weight_hh orthogonal (Saxe et al. 2013), biases zero but for a forget gate's one (Jozefowicz et
+    al. 2015). ``convgru.init`` draws the same numbers for every framework, distributed so.
 
     Args:
         spec: a network or a forecaster.
@@ -61,6 +60,7 @@ def apply(
     last_only: bool = False,
     time_major: bool = True,
     method: str = "fast",
+    checkpoint_frames: int | None = None,
 ) -> tuple[Any, State]:
     """Run a network on a sequence x (T, B, *S, C): output (T, B, *S, H) and final state.
 
@@ -81,15 +81,17 @@ def apply(
             pre-activations of all gates.
         masks: of dropout and zoneout by name, as ``draw_masks`` makes them; ``key`` then draws
             nothing.
-        key: if given, the network trains: masks are drawn from it, as ``draw_masks`` does. Use a
-            new key for every call. None is evaluation: no dropout, and zoneout takes its mean.
+        key: if given, the network trains, with masks that ``draw_masks`` draws from it: a new key
+            for every call. None is evaluation: no dropout, and zoneout takes its mean.
         return_all_layers: return a tuple of every layer's output instead of the top layer's.
         last_only: return the output of each sample's last valid frame alone, (B, *S, H); the top
             layer's others are not kept.
         time_major: if False, x, output and a context with time are (B, T, …). Masks have their time
             first always.
-        method: ``fast`` has gradients of every order in reverse mode; ``plain`` is slower to
-            differentiate and knows forward mode (jax.jvp) too.
+        method: ``fast`` differentiates the convolution by rules of its own, ``plain`` by JAX's,
+            which are many times slower on CPU; both in forward and reverse mode, in any order.
+        checkpoint_frames: run the sequence in parts of so many frames and, for the gradient, each
+            part again: only the states between them and the outputs are kept. None: all at once.
 
     Raises:
         ValueError: an argument of a wrong size; the message names it, what was expected and what
@@ -103,7 +105,8 @@ def apply(
     """
     arguments.check_spec("apply", spec, NetworkSpec)
     caller = arguments.caller_of(spec, "TBSC" if time_major else "BTSC", method)
-    options = Options(method, bool(return_all_layers), bool(last_only))
+    frames = arguments.checkpoint_frames(caller.name, checkpoint_frames)
+    options = Options(method, bool(return_all_layers), bool(last_only), checkpoint_frames=frames)
     return run(caller, params, x, state, (lengths, context, masks), key, options)
 
 
@@ -186,13 +189,13 @@ def forecast(
     key: jax.Array | None = None,
     time_major: bool = True,
     method: str = "fast",
+    checkpoint_frames: int | None = None,
 ) -> tuple[jax.Array, State]:
     """Predict the ``steps`` frames that follow x (T, B, *S, C): (steps, B, *S, C) and last state.
 
-    After the last given frame the forecaster reads its own predictions
-    (``convgru.equations.readout``), or zeros with ``feedback=False``; a decoder, if there is one,
-    goes on from the encoder's state. Teacher forcing (Williams and Zipser 1989) lets it read the
-    true frames instead.
+    Then the forecaster reads its own predictions (``convgru.equations.readout``), or zeros with
+    ``feedback=False``; a decoder, if there is one, goes on from the encoder's state. Teacher
+    forcing (Williams and Zipser 1989) lets it read the true frames instead.
 
     Args:
         spec: the forecaster, as ``convgru.forecaster`` makes it.
@@ -203,14 +206,13 @@ def forecast(
             earlier call returned.
         targets: the true frames (steps, B, *S, C), for teacher forcing.
         forced: booleans (steps, B); where true, the next step reads the target.
-        teacher_forcing: instead of ``forced``, the probability with which the next step reads the
-            target, drawn from ``key``; it may be traced.
+        teacher_forcing: instead of ``forced``, its probability, drawn from ``key``, perhaps traced.
         resume: go on as if the earlier call had been given more steps; static. x is then its last
             frame alone, (1, B, *S, C), the true one where that was forced, and the encoder reads
-            nothing. With a ``key`` recurrent dropout draws its masks afresh.
+            nothing; recurrent dropout draws afresh.
         key: if given, the forecaster trains, as in ``apply``.
         time_major: if False, x, targets, forced and the frames returned are (B, T, …).
-        method: as in ``apply``.
+        method, checkpoint_frames: as in ``apply``; the predictions are made in parts too.
 
     Returns:
         The frames, and the state of the network that made the last of them.
@@ -228,8 +230,9 @@ def forecast(
     """
     arguments.check_spec("forecast", spec, ForecasterSpec)
     caller = arguments.caller_of(spec, "TBSC" if time_major else "BTSC", method)
-    teaching = (targets, forced, teacher_forcing)
-    return run_forecast(caller, params, x, steps, state, teaching, key, Options(method, resume=resume))
+    frames = arguments.checkpoint_frames(caller.name, checkpoint_frames)
+    options = Options(method, resume=resume, checkpoint_frames=frames)
+    return run_forecast(caller, params, x, steps, state, (targets, forced, teacher_forcing), key, options)
 
 
 def run_forecast(
@@ -258,9 +261,7 @@ def run_forecast(
 def draw_masks(
     spec: NetworkSpec, key: jax.Array, time: int, batch: int, size: tuple[int, ...], dtype: Any = jnp.float32
 ) -> dict[str, jax.Array]:
-    """Draw the masks that ``apply`` would draw from ``key`` in training.
-
-    The input is (time, batch, *size, C).
+    """Draw the masks that ``apply`` draws from ``key`` for x (time, batch, *size, C) in training.
 
     Names are those of ``convgru.spec.shapes.mask_shapes``, arrays channels last:
 
@@ -287,9 +288,7 @@ def detach(state: Any) -> Any:
 
 
 def zero_state(spec: Spec, batch: int, size: Sequence[int], dtype: Any = jnp.float32) -> State:
-    """Make the zero state of ``batch`` samples of spatial ``size``, the same as ``state=None``.
-
-    Raises ValueError for a size that the network cannot take.
+    """Make the state that None stands for; raise ValueError for a size the network cannot take.
 
     >>> state = convgru.jax.zero_state(spec, 2, (64, 64))
     """

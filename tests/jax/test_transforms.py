@@ -1,10 +1,12 @@
-"""JAX's transformations: vmap, meshes, second order, forward mode, static specs, export."""
+"""JAX's transformations: vmap, meshes, derivatives of both modes, static specs, export."""
+
+from functools import partial
 
 import jax
-import numpy as np
 import pytest
 from jax import export
 from jax import numpy as jnp
+from jax.extend.core import jaxprs_in_params
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
@@ -60,31 +62,83 @@ def test_an_explicit_mesh_shards_the_batch(net, error):
     assert error(jax.device_get(sharded), wanted) < 1e-5
 
 
+DERIVATIVES = {
+    "gru-before": (network("gru", 1, 2, 2, ndim=1, recurrent_stride=2, norm=1), (4,)),
+    "gru-after": (network("gru", 1, 1, 2, ndim=1, stride=2, reset="after"), (4,)),
+    "lstm": (network("lstm", 1, 1, 2, ndim=1, peephole="conv", dilation=2), (3,)),
+    "rnn-groups": (network("rnn", 2, 2, 2, groups=2, activation="relu"), (3, 2)),
+}
+QUICK = {"xla_backend_optimization_level": 0}
+"""Compile for one call: XLA's own passes all run, LLVM's do not."""
+
+
 @pytest.mark.usefixtures("x64")
-def test_second_order(net, error):
-    """A Hessian-vector product: reverse over reverse against plain's forward over reverse."""
-    one = net(*SPECS["lstm"], dtype="float64")
+@pytest.mark.parametrize("name", DERIVATIVES)
+def test_derivatives_of_both_modes_are_those_of_plain(name, net, error):
+    """Through the scan: forward, reverse, each over each, and vmap over one and over all operands.
+
+    One program, whose second derivatives meet every derivative rule of the convolution; jacfwd is
+    a vmap of forward mode.
+    """
+    one = net(*DERIVATIVES[name], dtype="float64", time=2, batch=1)
     direction = jax.tree.map(lambda a: jnp.cos(jnp.arange(a.size, dtype=a.dtype)).reshape(a.shape), one.params)
+    x = jnp.asarray(one.x)
 
-    def slope(params, method):
-        return jax.grad(lambda p: total(call(one, p, method=method)))(params)
+    @partial(jax.jit, compiler_options=QUICK)
+    def derivatives(params, x):
+        def of(method):
+            def value(params, x):
+                return total(call(one, params, x, method=method))
 
-    def along(params):
-        return sum(
-            (a * b).sum() for a, b in zip(*map(jax.tree.leaves, (slope(params, "fast"), direction)), strict=True)
-        )
+            slope = jax.grad(value, (0, 1))
 
-    _, want = jax.jvp(lambda params: slope(params, "plain"), (one.params,), (direction,))
-    assert error(jax.jit(jax.grad(along))(one.params), want) < 1e-12
+            def along(params, x):
+                return jax.jvp(lambda params: value(params, x), (params,), (direction,))[1]
+
+            scaled = jnp.array([1.0, -0.5])
+            several = jax.tree.map(lambda a: scaled.reshape(-1, *(1,) * a.ndim) * a, (params, x))
+            return {
+                "forward": along(params, x),
+                "forward over reverse": jax.jvp(lambda *a: slope(*a), (params, x), (direction, x))[1],
+                "reverse over forward": jax.grad(along, (0, 1))(params, x),
+                "reverse over reverse": jax.grad(lambda *a: total(slope(*a)), (0, 1))(params, x),
+                "vmap": jax.vmap(slope)(*several),
+                "jacfwd": jax.jacfwd(lambda x: call(one, params, x, method=method)[0])(x),
+            }
+
+        return of("fast"), of("plain")
+
+    fast, plain = derivatives(one.params, x)
+    for kind, got in fast.items():
+        assert error(got, plain[kind]) < 1e-12, kind
 
 
 @pytest.mark.usefixtures("x64")
-def test_forward_mode_of_plain_is_a_difference_quotient(net, error):
-    one = net(*SPECS["gru-before"], dtype="float64")
-    tangent = np.cos(np.arange(one.x.size, dtype=float)).reshape(one.x.shape)
-    _, got = jax.jvp(lambda x: call(one, x=x, method="plain"), (one.x,), (tangent,))
-    high, low = (call(one, x=one.x + sign * 1e-5 * tangent) for sign in (1, -1))
-    assert error(got, jax.tree.map(lambda a, b: (a - b) / 2e-5, high, low)) < 1e-8
+def test_the_hessian_of_an_input_is_a_difference_quotient(net, error):
+    """jax.hessian is forward over reverse under vmap."""
+    one = net(network("gru", 1, 2), (2, 2), dtype="float64", time=2, batch=1)
+    x = jnp.asarray(one.x)
+    tangent = jnp.cos(jnp.arange(x.size, dtype=x.dtype)).reshape(x.shape)
+    slope = jax.jit(jax.grad(lambda x: total(call(one, x=x))))
+    hessian = jax.jit(jax.hessian(lambda x: total(call(one, x=x))))(x)
+    want = (slope(x + 1e-5 * tangent) - slope(x - 1e-5 * tangent)) / 2e-5
+    assert error(jnp.tensordot(hessian, tangent, x.ndim), want) < 1e-8
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_program_does_not_grow_with_time(name, net):
+    """Neither forward, nor its gradient, nor with checkpoints."""
+
+    def equations(jaxpr):
+        return sum(1 + sum(map(equations, jaxprs_in_params(each.params))) for each in jaxpr.eqns)
+
+    def size(time, **options):
+        one = net(*SPECS[name], time=time)
+        run = jax.make_jaxpr(jax.value_and_grad(lambda params: total(call(one, params, **options))))
+        return equations(run(one.params).jaxpr)
+
+    assert size(3) == size(60)
+    assert size(4, checkpoint_frames=2) == size(60, checkpoint_frames=20)
 
 
 def test_spec_as_a_static_argument_does_not_trace_again(net):
