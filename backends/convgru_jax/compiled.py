@@ -17,6 +17,7 @@ from convgru.spec.shapes import nest_state, state_leaves, state_shapes
 from convgru_jax import forecast as forecasting
 from convgru_jax import loop, sharding
 from convgru_jax import masks as dropping
+from convgru_jax.convolution import on_cpu
 from convgru_jax.forecast import TeacherForcing
 from convgru_jax.layer_loop import Extras
 from convgru_jax.loop import Arrays, State
@@ -121,7 +122,10 @@ def _on_devices(
     """Call ``function`` with its arrays placed as a mesh of several devices needs them."""
     arrays, x, state, extras = sharding.vary_alike((arrays, x, state, extras))
     images = (x, state, getattr(extras, "context", None))
-    spread = sharding.space_sharding(spec.ndim, images, batch=isinstance(spec, ForecasterSpec))
+    # With a sharded batch JAX's types refuse patches, and allow no convolution but its own: on CPU
+    # XLA therefore partitions that too.
+    batch = isinstance(spec, ForecasterSpec) or on_cpu()
+    spread = sharding.space_sharding(spec.ndim, images, batch=batch)
     if spread is None:
         sharding.check_axes(spec.title, spec.ndim, (x, state, extras))
         return function(arrays, x, state, extras, key)

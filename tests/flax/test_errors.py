@@ -127,6 +127,10 @@ TYPES = {
         "Forecaster time_major expected True or False, got 1",
     ),
     "deterministic": (lambda: cf.ConvGRU(1, 2, deterministic="no", rngs=nnx.Rngs(0)), "ConvGRU deterministic expected True or False, got 'no'"),
+    "checkpoint_frames": (
+        lambda: make(cf.Forecaster, forecaster("gru", 1, 2), checkpoint_frames=0),
+        "Forecaster checkpoint_frames expected a positive integer, got 0",
+    ),
     "integer parameters": (
         lambda: cf.ConvGRU(1, 2, param_dtype=jnp.int32, rngs=nnx.Rngs(0)),
         "ConvGRU expected a dtype of float64, float32, float16, bfloat16, got int32",

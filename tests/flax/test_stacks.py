@@ -234,6 +234,21 @@ def test_subclasses_are_constructed_as_any_class(x):
     assert type(Same.from_spec(network("lstm", 2, 3), rngs=nnx.Rngs(0))) is Same
 
 
+@pytest.mark.parametrize("kind", [cf.ConvLSTM, cf.Forecaster])
+def test_checkpoint_frames_change_the_program_alone(kind):
+    x = images(time=5)
+    spec = network("lstm", 2, 3, ndim=1) if kind is cf.ConvLSTM else forecaster("lstm", 2, 3, ndim=1)
+    whole, parts = (kind.from_spec(spec, checkpoint_frames=n, rngs=nnx.Rngs(0)) for n in (None, 2))
+
+    def loss(net):
+        return (net(x, *((3,) if kind is cf.Forecaster else ()))[0] ** 2).sum()
+
+    gradients = [nnx.grad(loss)(net) for net in (whole, parts)]
+    assert relative_error(*map(jax.tree.leaves, gradients)) < 1e-5
+    programs = [str(jax.make_jaxpr(lambda: loss(net))()).count("remat") for net in (whole, parts)]  # noqa: B023
+    assert programs[0] < programs[1]
+
+
 def test_signatures_list_every_option():
     for kind, there, missing in (
         (cf.ConvGRU, {"reset", "bidirectional", "kernel_init", "time_major"}, {"peephole", "bias"}),

@@ -15,15 +15,15 @@ TIME = 5
 QUICK = {"xla_backend_optimization_level": 0}
 """Compile for one call: XLA's own passes all run, LLVM's do not."""
 CALLS = {
-    "gru": (network("gru", 2, [3, 2], **LINE), {"return_all_layers": True}),
     "lstm-masks": (network("lstm", 2, [3, 2], **DROPPING, **LINE), {"key": jax.random.key(0)}),
-    "lengths": (network("gru", 2, [3, 2], **LINE), {"lengths": jnp.array([4, 0, 2])}),
-    "last": (network("lstm", 2, [3, 2], **LINE), {"last_only": True, "return_all_layers": True}),
-    "last-lengths": (network("rnn", 2, [3, 2], **LINE), {"last_only": True, "lengths": jnp.array([1, 3, 0])}),
+    "lengths": (network("gru", 2, [3, 2], **LINE), {"lengths": jnp.array([4, 0, 2]), "return_all_layers": True}),
+    "last-lengths": (
+        network("rnn", 2, [3, 2], **LINE),
+        {"last_only": True, "return_all_layers": True, "lengths": jnp.array([1, 3, 0])},
+    ),
     "bidirectional": (network("gru", 2, [3, 2], bidirectional=True, **LINE), {"lengths": jnp.array([4, 5, 2])}),
     "stack-last": (network("lstm", 2, 3, bidirectional="stack", **LINE), {"last_only": True}),
     "timed-context": (network("rnn", 2, [2, 3], **LINE), {"context": (1, 0)}),
-    "forecaster": (forecaster("gru", 2, 3, **LINE), {}),
     "forecaster-decoder": (forecaster("gru", 2, 3, decoder=True, dropout=0.5, **LINE), {"key": jax.random.key(0)}),
 }
 

@@ -59,6 +59,9 @@ def test_an_explicit_mesh_shards_the_batch(net, error):
     with jax.set_mesh(mesh):
         sharded = both(jax.device_put(one.params, P()), jax.device_put(one.x, P(None, "data")))
         assert sharded[1].sharding.spec[1] == "data"
+        jaxpr = str(jax.make_jaxpr(both)(one.params, jax.device_put(one.x, P(None, "data"))))
+        assert "convgru_collect" in jaxpr  # the fast convolution
+        assert "conv_general_dilated" not in jaxpr
     assert error(jax.device_get(sharded), wanted) < 1e-5
 
 
