@@ -10,6 +10,8 @@ import contextlib
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,6 +35,7 @@ Tell = Callable[..., None]
 
 def main() -> None:
     """Run the task on stdin."""
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     task = json.loads(sys.stdin.read())
     with open(sys.argv[1], "a", encoding="utf-8") as file:
 
@@ -40,6 +43,13 @@ def main() -> None:
             print(json.dumps(event), file=file, flush=True)
 
         work(task, tell)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process soon after its parent, which if it is killed cannot do so itself."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def work(task: Mapping[str, Any], tell: Tell) -> None:
