@@ -128,7 +128,10 @@ class Sequence(torch.autograd.Function):
         saved = sequence.forward(plan, arrays, x, parts, valid, save=True)
         ctx.plan, ctx.names, ctx.count = plan, names, count
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(valid, x, *rest, *saved.states, *saved.gates)
+        # A state of zeros, that of a call without one, is made again rather than kept.
+        needs = ctx.needs_input_grad[5 : 5 + count]
+        first = [part if need or part.any() else None for part, need in zip(parts, needs, strict=True)]
+        ctx.save_for_backward(valid, x, *first, *arrays.values(), *saved.states, *saved.gates)
         last = plan.times[-1]
         return saved.states[0], *(s[last].clone() for s in saved.states)
 
@@ -137,7 +140,8 @@ class Sequence(torch.autograd.Function):
         """Return the gradients with respect to the arguments."""
         plan, names, count = ctx.plan, ctx.names, ctx.count
         valid, x, *tensors = ctx.saved_tensors
-        parts, tensors = tuple(tensors[:count]), tensors[count:]
+        shape = (plan.batch, plan.hidden, *plan.state_size)
+        parts, tensors = tuple(x.new_zeros(shape) if a is None else a for a in tensors[:count]), tensors[count:]
         arrays, tensors = dict(zip(names, tensors[: len(names)], strict=True)), tensors[len(names) :]
         needs = ctx.needs_input_grad[4:]
         if torch.is_grad_enabled():
