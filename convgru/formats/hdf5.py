@@ -1,12 +1,14 @@
-"""Read arrays and attributes of an HDF5 file with h5py.
-
-Refused are arrays that are not stored in the file itself or do not have the size they claim.
-"""
+"""Read arrays and attributes of an HDF5 file with h5py, in a process with limits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,19 @@ from convgru.errors import WeightsError
 from convgru.formats import zip_limits
 from convgru.weights import DTYPES
 
-MAX_DEPTH = 64
-FILTERS = ("gzip", "lzf", "szip", None)
-"""The compressions that h5py contains; for another one HDF5 would load a plugin."""
+MEMORY = 256 << 20
+"""Bytes that reading may take besides the file and what it may unpack to."""
+SECONDS = 5
+"""Processor time for a file; a second more for each 32 MiB."""
+READER = Path(__file__).with_name("hdf5_process.py")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What an HDF5 file holds: numeric arrays by path, attributes by the path of their group."""
+
+    arrays: Mapping[str, np.ndarray]
+    texts: Mapping[str, Mapping[str, str]]
 
 
 def h5py() -> Any:
@@ -29,81 +41,51 @@ def h5py() -> Any:
     return h5py
 
 
-def arrays(file: Any, size: int, skip: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """Return the numeric arrays in an open file of ``size`` bytes by path.
+def read(data: bytes, texts: Mapping[str, int], skip: tuple[str, ...] = ()) -> Tree:
+    """Return the numeric arrays, and some attributes, of a file with these bytes.
 
-    Top-level groups whose names begin with ``skip`` are left out.
+    Args:
+        data: The whole file.
+        texts: Attributes to read, with the greatest length of each: ``name`` is one of groups that
+            are called ``vars``, any other one of the file's own.
+        skip: Beginnings of paths whose arrays are left out.
 
-    Texts and other kinds are left out. Raises WeightsError for links out of the file, arrays that
-    are made from others, or that claim more than the file can hold.
+    Raises:
+        WeightsError: The file is damaged or not what it should be, or takes HDF5 more memory or
+            time than its size warrants.
     """
-    datasets = {path: dataset for path, dataset in _datasets(file, "", {}) if not path.startswith(skip)}
-    kinds = {path: _dtype(dataset) for path, dataset in datasets.items()}
-    kept = {path: (datasets[path], kind) for path, kind in kinds.items() if kind is not None}
-    total = sum(prod(dataset.shape or (0,)) * dataset.dtype.itemsize for dataset, _ in kept.values())
-    if total > zip_limits.room(size):
-        raise WeightsError(f"expected arrays of at most {zip_limits.room(size)} bytes in a file of {size}, got {total}")
-    return {path: _read(path, dataset, kind) for path, (dataset, kind) in kept.items()}
-
-
-def text(group: Any, name: str, most: int) -> str | None:
-    """Return an attribute that is one text; None if there is none.
-
-    Raises WeightsError for anything else.
-    """
-    if name not in group.attrs:
-        return None
-    kind = group.attrs.get_id(name)
-    if kind.shape != () or kind.get_storage_size() > most:
-        raise WeightsError(f"attribute {name!r} expected one text of at most {most} bytes, got shape {kind.shape}")
-    value = group.attrs[name]
-    value = value.decode(errors="replace") if isinstance(value, bytes) else value
-    if not isinstance(value, str):
-        raise WeightsError(f"attribute {name!r} expected a text, got {type(value).__name__}")
-    return value
-
-
-def _datasets(group: Any, path: str, seen: dict[Any, str]) -> Iterator[tuple[str, Any]]:
-    """Yield every dataset below a group with its path.
-
-    Raises WeightsError for a group that contains itself.
-    """
-    if path.count("/") > MAX_DEPTH:
-        raise WeightsError(f"expected groups at most {MAX_DEPTH} deep, got {path[:80]!r}")
-    package = h5py()
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), package.HardLink):
-            raise WeightsError(f"{path}{name[:80]} expected a group or an array, got a link")
-        held = group[name]
-        if isinstance(held, package.Dataset):
-            yield path + name, held
-        elif isinstance(held, package.Group):
-            where = package.h5o.get_info(held.id)
-            if seen.setdefault((where.fileno, where.addr), path + name) != path + name:
-                raise WeightsError(
-                    f"{path}{name[:80]} expected a group with one path, got {seen[where.fileno, where.addr][:80]!r} again"
-                )
-            yield from _datasets(held, f"{path}{name}/", seen)
-
-
-def _dtype(dataset: Any) -> np.dtype[Any] | None:
-    """The dtype of its numbers; None if it holds something else."""
-    stored: np.dtype[Any] = dataset.dtype
-    if dataset.shape is None:
-        return None
-    if stored.kind == "V" and stored.itemsize == 2 and not stored.names and dataset.attrs.get("dtype") == "bfloat16":
-        return DTYPES["bfloat16"]
-    return stored if stored.kind in "fiub" and not stored.subdtype else None
-
-
-def _read(path: str, dataset: Any, kind: np.dtype[Any]) -> np.ndarray:
-    if dataset.is_virtual or dataset.external:
-        raise WeightsError(f"{path[:80]} expected an array in this file, got one made from other files")
-    if dataset.compression not in FILTERS or len(dataset.shape) > 32:
-        raise WeightsError(
-            f"{path[:80]} expected a plain array, got shape {dataset.shape}, compression {dataset.compression}"
+    room = zip_limits.room(len(data))
+    seconds = SECONDS + (len(data) >> 25)
+    order = {"path": sys.path, "skip": list(skip), "texts": dict(texts), "room": room}
+    order |= {"memory": MEMORY + 3 * room, "seconds": seconds}
+    command = [sys.executable, "-I", str(READER)]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(order).encode() + b"\n" + data,
+            capture_output=True,
+            timeout=60 + 10 * seconds,
         )
-    if prod(dataset.shape) and not dataset.id.get_storage_size():
-        raise WeightsError(f"{path[:80]} of shape {dataset.shape} has no numbers in the file")
-    value = np.asarray(dataset[()])
-    return value.view(kind) if kind != value.dtype else value
+    except subprocess.TimeoutExpired:
+        raise WeightsError("HDF5 does not come to an end with it: the file is damaged") from None
+    head, _, numbers = done.stdout.partition(b"\n")
+    if done.returncode or not head:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        reason = said[-1] if said else f"HDF5 ended by signal {-done.returncode}, out of time or memory"
+        raise WeightsError(f"the file is damaged: {reason}")
+    answer = json.loads(head)
+    if "error" in answer:
+        raise WeightsError(answer["error"])
+    return Tree(_arrays(answer["arrays"], numbers), answer["texts"])
+
+
+def _arrays(described: list[tuple[str, str, list[int], str]], numbers: bytes) -> dict[str, np.ndarray]:
+    """Cut the bytes of all arrays into them."""
+    arrays: dict[str, np.ndarray] = {}
+    start = 0
+    for path, stored, shape, kind in described:
+        dtype = DTYPES[kind] if kind else np.dtype(stored)
+        stop = start + prod(shape) * dtype.itemsize
+        arrays[path] = np.frombuffer(bytearray(numbers[start:stop]), dtype).reshape(shape)
+        start = stop
+    return arrays

@@ -12,7 +12,6 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +50,10 @@ def contents(path: str | os.PathLike[str]) -> Contents:
     if where.exists() and not where.is_file() and not where.is_dir():
         raise WeightsError(f"{path}: expected a file, got something else (a pipe or a device)")
     with where.open("rb") as file, _unsound_is_an_error(path):
-        size = os.fstat(file.fileno()).st_size
         if file.read(4) == b"PK\x03\x04":
-            return _from_archive(file, size)
+            return _from_archive(file, os.fstat(file.fileno()).st_size)
         file.seek(0)
-        return _from_hdf5(file, size)
+        return _from_hdf5(file.read())
 
 
 @contextmanager
@@ -79,22 +77,21 @@ def _from_archive(file: Any, size: int) -> Contents:
                 raise WeightsError(f"{name} expected at most {MAX_CONFIG} bytes, got {length}")
         config, about = (_json(archive.read(name), name) for name in ("config.json", "metadata.json"))
         weights = archive.read("model.weights.h5")
-    with hdf5.h5py().File(BytesIO(weights), "r") as inner:
-        arrays = hdf5.arrays(inner, len(weights), ("optimizer",))
-        names = _names_of_layers(inner, arrays)
+    tree = hdf5.read(weights, {"name": MAX_NAME}, ("optimizer",))
+    arrays, names = tree.arrays, _names_of_layers(tree)
     version = about.get("keras_version") if isinstance(about, dict) else None
     configs = {f"{path}/": options for _, path, options in recurrent_layers(config, "", (), is_old(version))}
     return _by_user_names(Contents(arrays, configs=_present(configs, arrays)), names)
 
 
-def _from_hdf5(file: Any, size: int) -> Contents:
+def _from_hdf5(data: bytes) -> Contents:
     """A .weights.h5 file of Keras 3, or the older .h5, with a config if it holds a whole model."""
-    with hdf5.h5py().File(file, "r") as inner:
-        arrays = hdf5.arrays(inner, size, ("optimizer",))
-        names = _names_of_layers(inner, arrays)
-        config = hdf5.text(inner, "model_config", MAX_CONFIG)
-        version = hdf5.text(inner, "keras_version", 100)
-    arrays = _named_as_today({name.removesuffix(":0"): array for name, array in arrays.items()})  # :0: TensorFlow's
+    tree = hdf5.read(data, {"name": MAX_NAME, "model_config": MAX_CONFIG, "keras_version": 100}, ("optimizer",))
+    names, about = _names_of_layers(tree), tree.texts[""]
+    config, version = about.get("model_config"), about.get("keras_version")
+    arrays = _named_as_today(
+        {name.removesuffix(":0"): array for name, array in tree.arrays.items()}
+    )  # :0: TensorFlow's
     if config is None:
         return _by_user_names(Contents(arrays), names)
     described = list(recurrent_layers(_json(config.encode(), "model_config"), "", (), is_old(version)))
@@ -104,7 +101,7 @@ def _from_hdf5(file: Any, size: int) -> Contents:
     return _by_user_names(Contents(arrays, configs=_present(configs, arrays)), names)
 
 
-def _names_of_layers(file: Any, arrays: Mapping[str, Any]) -> dict[str, str]:
+def _names_of_layers(tree: hdf5.Tree) -> dict[str, str]:
     """Map each layer's path in a file of Keras 3 to the path by the user's names.
 
     For example ``layers/conv_lstm2d_1/`` to ``decoder/``.
@@ -112,12 +109,10 @@ def _names_of_layers(file: Any, arrays: Mapping[str, Any]) -> dict[str, str]:
     A file keeps the name that the user gave a layer as the attribute ``name`` of the group ``vars``
     below it.
     """
-    places = {name[: hit.end()] for name in arrays for hit in _GROUP.finditer(name)}
+    places = {name[: hit.end()] for name in tree.arrays for hit in _GROUP.finditer(name)}
     names: dict[str, str] = {}
     for place in sorted(places, key=len):
-        if not isinstance(file.get(f"{place}vars", getlink=True), hdf5.h5py().HardLink):
-            continue
-        name = hdf5.text(file[f"{place}vars"], "name", MAX_NAME)
+        name = tree.texts.get(f"{place}vars", {}).get("name")
         if name and "/" not in name:
             names[place] = names.get(_longest(place, names), "") + name + "/"
     return names
