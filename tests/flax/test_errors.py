@@ -50,6 +50,10 @@ VALUES = {
     ),
     "carry of the cell": (lambda: CELL(H[0], X[:, 0]), "ConvGRUCell state[0] (h) expected shape (2, 5, 6, 2), got (2, 5, 6, 4)"),
     "initial carry": (lambda: GRU.initialize_carry((2, 5, 6, 4)), "ConvGRU.initialize_carry expected the shape of one frame, (B, H, W, 3), got (2, 5, 6, 4)"),
+    "checkpoint_frames": (
+        lambda: make(cf.Forecaster, forecaster("gru", 1, 2), checkpoint_frames=0),
+        "Forecaster checkpoint_frames expected a positive integer, got 0",
+    ),
     "method": (lambda: cf.ConvGRU(1, 2, method="quick", rngs=nnx.Rngs(0)), "ConvGRU method expected one of 'fast', 'plain', got 'quick'"),
     "kernel": (lambda: cf.ConvGRU(1, 2, 0, rngs=nnx.Rngs(0)), "ConvGRU kernel_size expected a positive integer, got 0"),
     "hidden": (lambda: cf.ConvLSTM(1, [2, -1], rngs=nnx.Rngs(0)), "ConvLSTM hidden_channels expected a positive integer, got -1"),
@@ -127,10 +131,6 @@ TYPES = {
         "Forecaster time_major expected True or False, got 1",
     ),
     "deterministic": (lambda: cf.ConvGRU(1, 2, deterministic="no", rngs=nnx.Rngs(0)), "ConvGRU deterministic expected True or False, got 'no'"),
-    "checkpoint_frames": (
-        lambda: make(cf.Forecaster, forecaster("gru", 1, 2), checkpoint_frames=0),
-        "Forecaster checkpoint_frames expected a positive integer, got 0",
-    ),
     "integer parameters": (
         lambda: cf.ConvGRU(1, 2, param_dtype=jnp.int32, rngs=nnx.Rngs(0)),
         "ConvGRU expected a dtype of float64, float32, float16, bfloat16, got int32",
