@@ -11,7 +11,6 @@ from typing import Any
 
 import mindspore as ms
 import mindspore.ops as mops
-import numpy as np
 from mindspore.ops import constexpr
 
 from convgru.calls import ArrayInfo, Caller, CallSizes
@@ -116,95 +115,13 @@ def zeros(shapes: Any, dtype: Any) -> Any:
     return tuple(state)
 
 
-def ready_arrays(spec: Any, arrays: Any) -> Any:
-    """Check names and shapes of the parameters; return the dtype that they share."""
-    if not isinstance(arrays, dict):
-        raise TypeError("convgru.mindspore expected parameters that are a dict by canonical name")
-    infos = described(arrays.values())
-    _checked_arrays(spec, tuple(arrays.keys()), infos)
-    return infos[0][1]
-
-
-def ready_network(
-    name: str,
-    spec: Any,
-    layout: str,
-    compute_dtype: Any,
-    dtype: Any,
-    x: Any,
-    state: Any,
-    seq_length: Any,
-    context: Any,
-    masks: Any,
-) -> Any:
-    """Check the whole call of a network; return the initial state, zeros for None."""
-    infos, lengths, parts, names, values = None, None, None, None, None
-    if state is not None:
-        infos = described_state(state)
-    if seq_length is not None:
-        lengths = (seq_length.shape, seq_length.dtype)
-    if context is not None:
-        parts = described(context)
-    if masks is not None:
-        names, values = tuple(masks.keys()), described(masks.values())
-    given = (lengths, parts, names, values)
-    call = (name, spec, layout, compute_dtype, dtype)
-    if state is None:
-        return zeros(_checked_network(*call, (x.shape, x.dtype), infos, given), dtype)
-    _checked_network(*call, (x.shape, x.dtype), infos, given)  # a statement: graphs drop what nothing reads
-    return state
-
-
-def ready_forecast(
-    name: str,
-    spec: Any,
-    layout: str,
-    compute_dtype: Any,
-    dtype: Any,
-    x: Any,
-    steps: Any,
-    state: Any,
-    targets: Any,
-    forced: Any,
-    drawn: bool,
-    resume: Any,
-) -> Any:
-    """Check the whole call of a forecaster; return the initial state, zeros for None."""
-    infos = None if state is None else described_state(state)
-    wanted = None if targets is None else (targets.shape, targets.dtype)
-    where = None if forced is None else (forced.shape, forced.dtype)
-    given = (steps, wanted, where, drawn, resume)
-    call = (name, spec, layout, compute_dtype, dtype)
-    if state is None:
-        return zeros(_checked_forecast(*call, (x.shape, x.dtype), infos, given), dtype)
-    _checked_forecast(*call, (x.shape, x.dtype), infos, given)
-    return state
-
-
-def described(tensors: Any) -> Any:
-    """Shape and dtype of each tensor."""
-    infos = []
-    for each in tensors:
-        infos.append((each.shape, each.dtype))
-    return tuple(infos)
-
-
-def described_state(state: Any) -> Any:
-    """Shape and dtype of each entry of a state, h or (h, c)."""
-    infos = []
-    for entry in state:
-        if isinstance(entry, (tuple, list)):
-            infos.append(described(entry))
-        else:
-            infos.append((entry.shape, entry.dtype))
-    return tuple(infos)
-
-
 def cast_state(state: Any, dtype: Any) -> Any:
     """The state in the parameters' dtype; under mixed precision it may come in another one."""
     entries = []
     for entry in state:
-        if isinstance(entry, (tuple, list)):
+        if entry is None:
+            entries.append(None)
+        elif isinstance(entry, (tuple, list)):
             entries.append(cast_all(entry, dtype))
         else:
             entries.append(entry if entry.dtype == dtype else entry.astype(dtype))
@@ -236,62 +153,6 @@ def cast_extras(extras: Any, dtype: Any, ndim: int, batch_first: bool) -> Any:
             cast[name] = mask if mask.dtype == dtype else mask.astype(dtype)
         masks = cast
     return seq_length, context, masks
-
-
-def _info(pair: Any) -> Any:
-    """ArrayInfo from (shape, dtype), for checks while a graph compiles; they refuse NumPy's."""
-    shape, dtype = pair
-    return np.empty(0) if isinstance(dtype, np.dtype) else ArrayInfo(tuple(shape), dtype_name(dtype))
-
-
-def _state_infos(state: Any) -> Any:
-    """ArrayInfo of each entry of a state, a pair of them for (h, c)."""
-    if state is None:
-        return None
-    return tuple(_info(e) if len(e[0]) == 0 or isinstance(e[0][0], int) else tuple(map(_info, e)) for e in state)
-
-
-@constexpr
-def _checked_arrays(spec: Any, names: Any, infos: Any) -> bool:
-    """``Caller.parameters`` while a graph compiles."""
-    caller(spec.title, spec, "TBCS").parameters(dict(zip(names, map(_info, infos), strict=True)))
-    return True
-
-
-@constexpr
-def _checked_network(
-    name: str, spec: Any, layout: str, compute_dtype: Any, dtype: Any, x: Any, state: Any, given: Any
-) -> Any:
-    """``check_network`` while a graph compiles."""
-    lengths, context, names, masks = given
-    return check_network(
-        caller(name, spec, layout, compute_dtype),
-        dtype,
-        _info(x),
-        _state_infos(state),
-        None if lengths is None else _info(lengths),
-        None if context is None else tuple(map(_info, context)),
-        None if names is None else dict(zip(names, map(_info, masks), strict=True)),
-    )
-
-
-@constexpr
-def _checked_forecast(
-    name: str, spec: Any, layout: str, compute_dtype: Any, dtype: Any, x: Any, state: Any, given: Any
-) -> Any:
-    """``check_forecast`` while a graph compiles."""
-    steps, targets, forced, drawn, resume = given
-    return check_forecast(
-        caller(name, spec, layout, compute_dtype),
-        dtype,
-        _info(x),
-        steps,
-        _state_infos(state),
-        None if targets is None else _info(targets),
-        None if forced is None else _info(forced),
-        drawn,
-        resume,
-    )
 
 
 @constexpr(reuse_result=False)  # pyright: ignore[reportCallIssue]

@@ -62,13 +62,14 @@ def owns(net: object) -> bool:
     return isinstance(net, (Cell, Direction, Stack, Forecaster, *DROP_INS))
 
 
-def build(weights: Weights, *, batch_first: bool = False, cell: bool = False) -> Any:
+def build(weights: Weights, *, batch_first: bool = False, cell: bool = False, impl: str = "auto") -> Any:
     """Make a ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights, in evaluation mode.
 
     Args:
         weights: spec and arrays; the parameters get their dtype and bytes.
         batch_first: sequences are (B, T, C, *S) instead of (T, B, C, *S).
         cell: make a bare cell (ConvGRUCell …) of a network of one layer in one direction.
+        impl: ``auto``, ``readable`` or ``fast``: how the loop over time runs in a graph.
 
     Raises:
         UnsupportedError: for bfloat16, which does not compute on CPU.
@@ -87,8 +88,8 @@ def build(weights: Weights, *, batch_first: bool = False, cell: bool = False) ->
             )
         return CELLS[spec.cell].from_spec(spec, weights=weights)
     if isinstance(spec, ForecasterSpec):
-        return Forecaster.from_spec(spec, weights=weights, batch_first=batch_first)
-    return STACKS[spec.cell].from_spec(spec, weights=weights, batch_first=batch_first)
+        return Forecaster.from_spec(spec, weights=weights, batch_first=batch_first, impl=impl)
+    return STACKS[spec.cell].from_spec(spec, weights=weights, batch_first=batch_first, impl=impl)
 
 
 def extract(net: Any) -> Weights:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 import mindspore as ms
+import mindspore.ops as mops
 from mindspore import nn
 
 from convgru.spec import TITLES, CellSpec, Ints, NetworkSpec, describe, network
 from convgru.spec.shapes import layer_prefix, zero_state_shapes
 from convgru.weights import Weights
-from convgru_mindspore import arguments, loop
+from convgru_mindspore import arguments, graph_checks
+from convgru_mindspore.direction import run_direction
 from convgru_mindspore.export import refuse_frozen
 from convgru_mindspore.options import (
     DEFAULTS,
@@ -92,7 +94,7 @@ class Cell(LayerParameters):
         if not checked:
             if isinstance(state, (tuple, list)):
                 refuse_frozen(self.name_in_errors, self.kind == "lstm", True)
-            given = arguments.ready_network(
+            given = graph_checks.ready_network(
                 self.name_in_errors, self.spec, "BCS", self.compute_dtype, dtype, x, given, None, parts, None
             )
         given = arguments.cast_state(given, dtype)
@@ -100,18 +102,9 @@ class Cell(LayerParameters):
         if context is not None:
             context = context if context.dtype == dtype else context.astype(dtype)
             context = context[0] if len(context.shape) > len(x.shape) else context
-        _, new, _ = loop.run_direction(
-            self.cell_spec,
-            self.prepared(),
-            frame,
-            x.shape[0],
-            given[0],
-            None,
-            context,
-            (None, None),
-            False,
-            False,
-            True,
+        frame = mops.expand_dims(frame, 0)
+        _, new, _ = run_direction(
+            self.cell_spec, self.prepared(), frame, given[0], None, context, (None, None), False, False, True, "auto"
         )
         return new
 

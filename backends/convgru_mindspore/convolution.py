@@ -10,7 +10,9 @@ import mindspore.ops as mops
 import numpy as np
 from mindspore.ops import constexpr
 
+from convgru.errors import UnsupportedError
 from convgru.spec.convolution import Convolution, pool_matrix
+from convgru_mindspore.graphs import known
 
 Tensor = Any
 MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -45,7 +47,7 @@ def ordered(weight: Tensor, geometry: Any) -> Tensor:
 
 def _by_primitive(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
     """Convolve with Conv2D or Conv3D; one dimension becomes two."""
-    picks, pads, stride, dilation = plan(geometry, x.shape)
+    picks, pads, stride, dilation = plan(geometry, known(x.shape))
     for axis in range(len(picks)):
         if len(picks[axis]) > 0:
             x = mops.gather(x, indices(picks[axis]), axis + 2)
@@ -66,7 +68,7 @@ def _by_primitive(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
 
 def _by_product(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
     """Convolve as one matrix product over gathered windows: the primitives refuse float64."""
-    widths, size, windows, pixels = window_plan(geometry, x.shape)
+    widths, size, windows, pixels = window_plan(geometry, known(x.shape))
     if len(widths) > 0:
         x = mops.pad(x, widths)
     batch, rows, groups = x.shape[0], weight.shape[0], geometry[3]
@@ -84,7 +86,7 @@ def pool(x: Tensor, size: Any) -> Tensor:
     """Adaptive average pooling of (N, C, *S) to a fixed size."""
     for axis in range(len(size)):
         x = mops.swapaxes(x, axis + 2, -1)
-        x = mops.matmul(x, pooling(x.shape[-1], size[axis], x.dtype))
+        x = mops.matmul(x, pooling(known(x.shape)[-1], size[axis], x.dtype))
         x = mops.swapaxes(x, axis + 2, -1)
     return x
 
@@ -154,7 +156,7 @@ def plan(geometry: Any, shape: Any) -> Any:
 @lru_cache
 def _plan(geometry: Any, size: Any) -> Any:
     convolution = _convolution(geometry)
-    pads, picks = convolution.pads(size), [()] * len(size)
+    pads, picks = _pads(convolution, size), [()] * len(size)
     if convolution.padding_mode != "zeros":
         picks = [
             tuple(np.pad(np.arange(n), pair, MODES[convolution.padding_mode]).tolist()) if any(pair) else ()  # type: ignore[call-overload]
@@ -165,6 +167,26 @@ def _plan(geometry: Any, size: Any) -> Any:
     flat = (*extra, *extra, *(n for pair in pads for n in pair))
     one = (1,) * len(extra)
     return tuple(picks), flat, (*one, *convolution.stride), (*one, *convolution.dilation)
+
+
+def _pads(convolution: Convolution, size: Any) -> Any:
+    """The padding of an image, some of whose sizes may be free (-1).
+
+    Raises UnsupportedError where it would depend on these.
+    """
+    if -1 not in size:
+        return convolution.pads(size)
+    tried = {
+        convolution.pads([some if n == -1 else n for n in size]) for some in range(64, 64 + max(convolution.stride) + 1)
+    }
+    padded = any(n == -1 and any(pair) for n, pair in zip(size, next(iter(tried)), strict=True))
+    if len(tried) > 1 or (padded and convolution.padding_mode != "zeros"):
+        raise UnsupportedError(
+            f"MindSpore expected images of a fixed size (free: {size}, -1) for a convolution of stride "
+            f"{convolution.stride}, padding {convolution.padding!r} and padding_mode {convolution.padding_mode!r}, "
+            "whose padding depends on the size"
+        )
+    return tried.pop()
 
 
 @constexpr
@@ -178,6 +200,8 @@ def window_plan(geometry: Any, shape: Any) -> Any:
 
 @lru_cache
 def _window_plan(geometry: Any, size: Any) -> Any:
+    if -1 in size:
+        raise UnsupportedError(f"MindSpore expected images of a fixed size in float64 (free: {size}, -1)")
     convolution = _convolution(geometry)
     pads = convolution.pads(size)
     widths: tuple[int, ...] = ()
@@ -199,4 +223,6 @@ def _window_plan(geometry: Any, size: Any) -> Any:
 @constexpr
 def pooling(n: int, m: int, dtype: Any) -> Any:
     """Precomputed constants for ``pool``: the matrix (n, m) that averages n pixels to m."""
+    if n == -1:
+        raise UnsupportedError("MindSpore expected images of a fixed size for output_size, which pools them")
     return ms.Tensor(np.asarray(pool_matrix(n, m)), dtype)

@@ -14,7 +14,7 @@ Tensor = Any
 
 
 def compute(
-    spec: Any, parts: Any, x: Tensor, steps: int, state: Any, teaching: Any, training: bool, resume: bool
+    spec: Any, parts: Any, x: Tensor, steps: int, state: Any, teaching: Any, training: bool, resume: bool, impl: str
 ) -> Any:
     """The frames (steps, B, C, *S) and the final state; unchecked, from a complete state.
 
@@ -22,29 +22,28 @@ def compute(
     perhaps None, and the prepared readout. ``teaching``: (targets, forced, chance), each of which
     may be None.
     """
-    time, batch = x.shape[0], x.shape[1]
     targets, forced, chance = teaching
     if targets is not None and forced is None and training and chance is not None:
-        forced = mops.rand(steps, batch) < chance
-    network, model, frame = spec.encoder, parts[0], x[time - 1]
-    images = ops.patch(x.reshape((time * batch, *x.shape[2:])), spec.patch)
+        forced = mops.rand(steps, x.shape[1]) < chance
+    network, model, frame = spec.encoder, parts[0], x[x.shape[0] - 1]
+    patches = loop.sequence(ops.patch(loop.images(x), spec.patch), x)
     masks, tops = None, []
     if not resume:
         if training:
-            masks = draw(network, time, batch, images.shape[2:], x.dtype, None)
-        top, state = loop.run(network, model[0], model[1], images, batch, state, (None, None, masks), False, True)
+            masks = draw(network, x.shape[0], x.shape[1], patches.shape[3:], x.dtype, None)
+        top, state = loop.run(network, *model, patches, state, (None, None, masks), False, True, impl)
         tops = [top]
     if spec.decoder is not None:
         network, model, tops, masks = spec.decoder, parts[1], [], None
     ahead = steps - len(tops)
     if training and ahead > 0:
-        masks = draw(network, ahead, batch, images.shape[2:], x.dtype, masks)
+        masks = draw(network, ahead, x.shape[1], patches.shape[3:], x.dtype, masks)
     if not spec.feedback and ahead > 0:  # the decoder reads zeros, all of them known beforehand
-        zeros = mops.zeros((ahead * batch, *images.shape[1:]), x.dtype)
-        y, state = loop.run(network, model[0], model[1], zeros, batch, state, (None, None, masks), False, False)
-        for each in mops.split(y, batch, 0):
-            tops.append(each)
-    return _predict(spec, network, model, parts[2], tops, frame, steps, state, (targets, forced, masks), ahead)
+        zeros = mops.zeros((ahead, *patches.shape[1:]), x.dtype)
+        y, state = loop.run(network, *model, zeros, state, (None, None, masks), False, False, impl)
+        for k in range(ahead):
+            tops.append(y[k])
+    return _predict(spec, network, model, parts[2], tops, frame, steps, state, (targets, forced, masks), ahead, impl)
 
 
 def _predict(
@@ -58,6 +57,7 @@ def _predict(
     state: Any,
     given: Any,
     ahead: int,
+    impl: str,
 ) -> Any:
     """Make the predictions one by one; each is the next input.
 
@@ -67,9 +67,9 @@ def _predict(
     frames = []
     for k in range(steps):
         if k >= len(tops):
-            inside = ops.patch(frame, spec.patch)
-            extras = (None, None, frame_of(network, masks, k - steps + ahead, inside.shape[2:]))
-            top, state = loop.run(network, model[0], model[1], inside, frame.shape[0], state, extras, False, True)
+            inside = mops.expand_dims(ops.patch(frame, spec.patch), 0)
+            extras = (None, None, frame_of(network, masks, k - steps + ahead, inside.shape[3:]))
+            top, state = loop.run(network, *model, inside, state, extras, False, True, impl)
         else:
             top = tops[k]
         frame = equations.readout(ops, spec, readout, top, frame)

@@ -10,11 +10,12 @@ from mindspore import nn
 
 from convgru import spec as specs
 from convgru.spec import ForecasterSpec, Ints, NetworkSpec, describe
+from convgru.spec.fields import one_of
 from convgru.spec.shapes import zero_state_shapes
 from convgru.weights import Weights
-from convgru_mindspore import arguments, forecast, ops
+from convgru_mindspore import arguments, forecast, graph_checks, ops
 from convgru_mindspore.export import refuse_frozen
-from convgru_mindspore.options import DEFAULTS, ForecasterOptions, explicit, split_options
+from convgru_mindspore.options import DEFAULTS, IMPLS, ForecasterOptions, explicit, split_options
 from convgru_mindspore.parameters import (
     SequenceCell,
     check_flags,
@@ -48,12 +49,15 @@ class ForecasterBase(SequenceCell):
 
     spec: ForecasterSpec
 
-    def _set_spec(self, spec: ForecasterSpec, weights: Weights | None, dtype: Any, batch_first: bool) -> None:
+    def _set_spec(
+        self, spec: ForecasterSpec, weights: Weights | None, dtype: Any, batch_first: bool, impl: str = "auto"
+    ) -> None:
         check_flags(spec.title, batch_first=batch_first)
+        one_of(f"{spec.title} impl", impl, IMPLS)
         weights = starting_weights(spec, dtype, weights)
         self.spec, self.batch_first, self.name_in_errors = spec, batch_first, type(self).__name__
         self.layout = "BTCS" if batch_first else "TBCS"
-        self.decodes = spec.decoder is not None
+        self.impl, self.decodes = impl, spec.decoder is not None
         kind = STACKS[spec.encoder.cell]
         self.encoder = kind.from_spec(spec.encoder, weights=part_of(weights, spec.encoder, "encoder."))
         if spec.decoder is not None:
@@ -86,7 +90,8 @@ class ForecasterBase(SequenceCell):
         arguments.check_teacher_forcing(self.name_in_errors, teacher_forcing, targets, forced)
         drawn = bool(teacher_forcing)
         shapes = arguments.check_forecast(call, self.dtype, x, steps, state, targets, forced, drawn, resume)
-        state = arguments.zeros(shapes, self.dtype) if state is None else state
+        if state is None and self.get_inputs() is None:  # zeros of free shapes are made in the graph
+            state = arguments.zeros(shapes, self.dtype)
         chance = ms.Tensor(teacher_forcing, ms.float32) if drawn else None
         return nn.Cell.__call__(self, x, steps, arguments.live(state), targets, forced, chance, resume, True)
 
@@ -108,7 +113,9 @@ class ForecasterBase(SequenceCell):
                 refuse_frozen(self.name_in_errors, self.spec.recurrent.cell == "lstm")
             call = (self.name_in_errors, self.spec, self.layout, self.compute_dtype, dtype)
             drawn = teacher_forcing is not None
-            state = arguments.ready_forecast(*call, x, steps, state, targets, forced, drawn, resume)
+            state = graph_checks.ready_forecast(*call, x, steps, state, targets, forced, drawn, resume)
+        if state is None:
+            state = graph_checks.initial(self.spec, None, dtype)
         if self.batch_first:
             x = mops.swapaxes(x, 0, 1)
             targets = None if targets is None else mops.swapaxes(targets, 0, 1)
@@ -120,14 +127,16 @@ class ForecasterBase(SequenceCell):
         parts = ((self.encoder.layers, None), decoder, self.readout.prepared(self.spec.ndim))
         teaching = (targets, forced, teacher_forcing)
         state = arguments.cast_state(state, dtype)
-        frames, state = forecast.compute(self.spec, parts, x, steps, state, teaching, self.training, resume)
+        frames, state = forecast.compute(self.spec, parts, x, steps, state, teaching, self.training, resume, self.impl)
         if self.batch_first:
             frames = mops.swapaxes(frames, 0, 1)
         return frames, state
 
     def extend_repr(self) -> Any:
         """The arguments that make the forecaster."""
-        options = {"batch_first": True} if self.batch_first else {}
+        options: dict[str, Any] = {"batch_first": True} if self.batch_first else {}
+        if self.impl != "auto":
+            options["impl"] = self.impl
         text = describe.forecaster_arguments(self.spec, **options, dtype=self.dtype)
         return text.replace(", bias=", ", has_bias=")
 

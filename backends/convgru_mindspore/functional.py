@@ -8,12 +8,8 @@ import mindspore.ops as mops
 
 from convgru_mindspore import forecast as forecasts
 from convgru_mindspore import loop, ops
-from convgru_mindspore.arguments import (
-    cast_extras,
-    ready_arrays,
-    ready_forecast,
-    ready_network,
-)
+from convgru_mindspore.arguments import cast_extras
+from convgru_mindspore.graph_checks import ready_arrays, ready_forecast, ready_network
 from convgru_mindspore.masks import draw
 
 Tensor = Any
@@ -58,7 +54,7 @@ def run(
     state = ready_network(spec.title, spec, "TBCS", None, dtype, x, state, seq_length, context, masks)
     extras = cast_extras((seq_length, context, masks), dtype, spec.ndim, False)
     params = loop.prepare(spec, arrays, "", None)
-    return compute(spec, None, params, x, state, extras, return_all_layers, last_only, training)
+    return compute(spec, None, params, x, state, extras, return_all_layers, last_only, training, "auto")
 
 
 def step(
@@ -73,29 +69,29 @@ def step(
     state = ready_network(spec.title, spec, "BCS", None, dtype, x, state, None, context, masks)
     extras = cast_extras((None, context, masks), dtype, spec.ndim, False)
     params = loop.prepare(spec, arrays, "", None)
-    return compute(spec, None, params, mops.expand_dims(x, 0), state, extras, False, True, training)
+    return compute(spec, None, params, mops.expand_dims(x, 0), state, extras, False, True, training, "auto")
 
 
 def compute(
-    spec: Any, layers: Any, params: Any, x: Tensor, state: Any, extras: Any, every: bool, last: bool, training: bool
+    spec: Any,
+    layers: Any,
+    params: Any,
+    x: Tensor,
+    state: Any,
+    extras: Any,
+    every: bool,
+    last: bool,
+    training: bool,
+    impl: str,
 ) -> Any:
     """``run`` without its checks, from a complete state.
 
     Through the cells ``layers``, or if that is None on the prepared ``params``.
     """
-    time, batch = x.shape[0], x.shape[1]
     if training and extras[2] is None:
-        extras = (extras[0], extras[1], draw(spec, time, batch, x.shape[3:], x.dtype, None))
-    images = x.reshape((time * batch, *x.shape[2:]))
-    outputs, state = loop.run(spec, layers, params, images, batch, state, extras, every, last)
-    if last:
-        return (tuple(outputs) if every else outputs), state
-    if not every:
-        return outputs.reshape((time, batch, *outputs.shape[1:])), state
-    sequences = []
-    for y in outputs:
-        sequences.append(y.reshape((time, batch, *y.shape[1:])))
-    return tuple(sequences), state
+        extras = (extras[0], extras[1], draw(spec, x.shape[0], x.shape[1], x.shape[3:], x.dtype, None))
+    outputs, state = loop.run(spec, layers, params, x, state, extras, every, last, impl)
+    return (tuple(outputs) if every else outputs), state
 
 
 def forecast(
@@ -140,7 +136,7 @@ def forecast(
         decoder = (None, loop.prepare(spec.decoder, arrays, "decoder.", None))
     readout = ops.prepare_readout(spec.ndim, arrays["readout.weight"], arrays["readout.bias"], None)
     teaching = (targets, forced, teacher_forcing)
-    return forecasts.compute(spec, (encoder, decoder, readout), x, steps, state, teaching, training, resume)
+    return forecasts.compute(spec, (encoder, decoder, readout), x, steps, state, teaching, training, resume, "auto")
 
 
 def detach(state: Any) -> Any:

@@ -8,7 +8,7 @@ from mindspore import nn
 
 from convgru.spec import CellSpec, NetworkSpec
 from convgru.weights import Weights
-from convgru_mindspore import loop
+from convgru_mindspore.direction import run_direction
 from convgru_mindspore.parameters import LayerParameters, arrays_below
 
 
@@ -23,6 +23,7 @@ class Direction(LayerParameters):
         - **reverse** (bool) - Whether time runs backward.
         - **keep**, **pick** (bool) - Whether to return the outputs of all frames, of each sample's
             last frame.
+        - **impl** (str) - How the loop over time runs in a graph: ``auto`` or ``readable`` .
 
     Outputs:
         The outputs (T, B, H, *S) or None, the final state, and the last outputs (B, H, *S) or None.
@@ -34,17 +35,21 @@ class Direction(LayerParameters):
         self.set_layer(cell, arrays_below(weights, prefix))
 
     def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, x: Any, state: Any, valid: Any, context: Any, masks: Any, reverse: bool, keep: bool, pick: bool
+        self,
+        x: Any,
+        state: Any,
+        valid: Any,
+        context: Any,
+        masks: Any,
+        reverse: bool,
+        keep: bool,
+        pick: bool,
+        impl: str,
     ) -> Any:
         """Run the layer over the sequence."""
-        time, batch = x.shape[0], x.shape[1]
-        images = x.reshape((time * batch, *x.shape[2:]))
-        y, state, last = loop.run_direction(
-            self.cell_spec, self.prepared(), images, batch, state, valid, context, masks, reverse, keep, pick
+        return run_direction(
+            self.cell_spec, self.prepared(), x, state, valid, context, masks, reverse, keep, pick, impl
         )
-        if keep:
-            y = y.reshape((time, batch, *y.shape[1:]))
-        return y, state, last
 
 
 class Layer(nn.Cell):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import mindspore as ms
 
 from convgru.spec import options as spec_options
 from convgru.spec.options import explicit, refuse_unknown
 
-OWN: dict[str, Any] = {"dtype": ms.float32, "batch_first": False}
+OWN: dict[str, Any] = {"dtype": ms.float32, "batch_first": False, "impl": "auto"}
 """The options that no spec has, and their defaults."""
 DEFAULTS: dict[str, Any] = {"has_bias": True, **OWN}
 """The same, and MindSpore's word for ``bias``."""
@@ -34,25 +34,31 @@ class LSTMCellOptions(RNNCellOptions, spec_options.LSTMOptions, total=False):
     """The options of a ConvLSTMCell."""
 
 
-class BatchFirst(TypedDict, total=False):
-    """The option that stacks and forecasters add."""
+Impl = Literal["auto", "readable", "fast"]
+IMPLS: tuple[Impl, ...] = ("auto", "readable", "fast")
+"""How the loop over time runs in a graph."""
+
+
+class SequenceOptions(TypedDict, total=False):
+    """The options that stacks and forecasters add."""
 
     batch_first: bool
+    impl: Impl
 
 
-class ConvRNNOptions(RNNCellOptions, spec_options.StackOptions, BatchFirst, total=False):
+class ConvRNNOptions(RNNCellOptions, spec_options.StackOptions, SequenceOptions, total=False):
     """The options of a ConvRNN."""
 
 
-class ConvGRUOptions(GRUCellOptions, spec_options.StackOptions, BatchFirst, total=False):
+class ConvGRUOptions(GRUCellOptions, spec_options.StackOptions, SequenceOptions, total=False):
     """The options of a ConvGRU."""
 
 
-class ConvLSTMOptions(LSTMCellOptions, spec_options.StackOptions, BatchFirst, total=False):
+class ConvLSTMOptions(LSTMCellOptions, spec_options.StackOptions, SequenceOptions, total=False):
     """The options of a ConvLSTM."""
 
 
-class ForecasterOptions(RNNCellOptions, spec_options.ForecasterOptions, BatchFirst, total=False):
+class ForecasterOptions(RNNCellOptions, spec_options.ForecasterOptions, SequenceOptions, total=False):
     """The options of a Forecaster besides its own arguments: those of its networks."""
 
 
@@ -71,11 +77,13 @@ def split_options(owner: str, given: dict[str, Any], options: type) -> tuple[dic
 
 __all__ = [
     "DEFAULTS",
+    "IMPLS",
     "ConvGRUOptions",
     "ConvLSTMOptions",
     "ConvRNNOptions",
     "ForecasterOptions",
     "GRUCellOptions",
+    "Impl",
     "LSTMCellOptions",
     "RNNCellOptions",
     "explicit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import mindspore as ms
@@ -14,7 +15,7 @@ from convgru.spec import CellSpec, NetworkSpec, Spec
 from convgru.spec.fields import flag
 from convgru.weights import Weights
 from convgru_mindspore import ops
-from convgru_mindspore.arguments import BFLOAT16, dtype_name
+from convgru_mindspore.arguments import BFLOAT16, dtype_name, live
 from convgru_mindspore.precision import MixedPrecisionCell
 
 DTYPES = {"float64": ms.float64, "float32": ms.float32, "float16": ms.float16}
@@ -81,7 +82,13 @@ class SequenceCell(MixedPrecisionCell):
 
     @classmethod
     def from_spec(
-        cls, spec: Spec, *, weights: Weights | None = None, batch_first: bool = False, dtype: Any = ms.float32
+        cls,
+        spec: Spec,
+        *,
+        weights: Weights | None = None,
+        batch_first: bool = False,
+        dtype: Any = ms.float32,
+        impl: str = "auto",
     ) -> Any:
         """The network or forecaster of a spec.
 
@@ -90,10 +97,19 @@ class SequenceCell(MixedPrecisionCell):
         """
         net = cls.__new__(cls)
         nn.Cell.__init__(net)
-        net._set_spec(spec, weights, dtype, batch_first)
+        net._set_spec(spec, weights, dtype, batch_first, impl)
         return net
 
-    def _set_spec(self, spec: Any, weights: Weights | None, dtype: Any, batch_first: bool) -> None:
+    def set_inputs(self, *inputs: Any, **kwargs: Any) -> None:
+        """Say which dimensions of the arguments are free, ``Tensor(shape=[None, ...])``: one graph.
+
+        As ``nn.Cell.set_inputs``, for the first arguments or by name; a state is a tuple of such.
+        """
+        names = inspect.signature(self.construct).parameters
+        named = {**dict(zip(names, inputs, strict=False)), **kwargs}
+        super().set_inputs(**{n: live(v) if isinstance(v, (tuple, list, dict)) else v for n, v in named.items()})
+
+    def _set_spec(self, spec: Any, weights: Weights | None, dtype: Any, batch_first: bool, impl: str = "auto") -> None:
         raise NotImplementedError
 
 

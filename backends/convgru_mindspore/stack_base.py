@@ -9,11 +9,13 @@ import mindspore.ops as mops
 from mindspore import nn
 
 from convgru.spec import TITLES, NetworkSpec, describe
+from convgru.spec.fields import one_of
 from convgru.spec.shapes import layer_prefix, zero_state_shapes
 from convgru.weights import Weights
-from convgru_mindspore import arguments, functional
+from convgru_mindspore import arguments, functional, graph_checks
 from convgru_mindspore.export import refuse_frozen
 from convgru_mindspore.layers import Direction, Layer
+from convgru_mindspore.options import IMPLS
 from convgru_mindspore.parameters import SequenceCell, check_cell, check_flags, starting_weights
 
 
@@ -23,13 +25,16 @@ class Stack(SequenceCell):
     spec: NetworkSpec
     kind: str
 
-    def _set_spec(self, spec: NetworkSpec, weights: Weights | None, dtype: Any, batch_first: bool) -> None:
+    def _set_spec(
+        self, spec: NetworkSpec, weights: Weights | None, dtype: Any, batch_first: bool, impl: str = "auto"
+    ) -> None:
         check_cell(TITLES[self.kind], self.kind, spec)
         check_flags(spec.title, batch_first=batch_first)
+        one_of(f"{spec.title} impl", impl, IMPLS)
         weights = starting_weights(spec, dtype, weights)
         self.spec, self.batch_first, self.name_in_errors = spec, batch_first, type(self).__name__
         self.layout = "BTCS" if batch_first else "TBCS"
-        self.both = len(spec.directions) == 2
+        self.impl, self.both = impl, len(spec.directions) == 2
         layers = []
         for index, cell in enumerate(spec.layers):
             layers.append(Layer({d: Direction(cell, weights, layer_prefix(index, d)) for d in spec.directions}))
@@ -59,7 +64,8 @@ class Stack(SequenceCell):
         """Check the call, then run ``construct``."""
         call = arguments.caller(self.name_in_errors, self.spec, self.layout, self.compute_dtype)
         shapes = arguments.check_network(call, self.dtype, x, state, seq_length, context, masks)
-        state = arguments.zeros(shapes, self.dtype) if state is None else state
+        if state is None and self.get_inputs() is None:  # zeros of free shapes are made in the graph
+            state = arguments.zeros(shapes, self.dtype)
         if seq_length is not None and not isinstance(seq_length, ms.Tensor):
             seq_length = ms.Tensor(seq_length, ms.int32)
         extras = (seq_length, arguments.live(context), arguments.live(masks or None))
@@ -84,14 +90,16 @@ class Stack(SequenceCell):
             if state is not None or context is not None or masks is not None:
                 refuse_frozen(self.name_in_errors, self.spec.recurrent.cell == "lstm")
             call = (self.name_in_errors, self.spec, self.layout, self.compute_dtype, dtype)
-            state = arguments.ready_network(*call, x, state, seq_length, context, masks)
+            state = graph_checks.ready_network(*call, x, state, seq_length, context, masks)
+        if state is None:
+            state = graph_checks.initial(self.spec, None, dtype)
         extras = arguments.cast_extras((seq_length, context, masks), dtype, self.spec.ndim, self.batch_first)
         if self.batch_first:
             x = mops.swapaxes(x, 0, 1)
         x = x if x.dtype == dtype else x.astype(dtype)
         state = arguments.cast_state(state, dtype)
         y, state = functional.compute(
-            self.spec, self.layers, None, x, state, extras, return_all_layers, last_only, self.training
+            self.spec, self.layers, None, x, state, extras, return_all_layers, last_only, self.training, self.impl
         )
         if self.batch_first and not last_only:
             y = _batch_first(y)
@@ -117,13 +125,15 @@ class Stack(SequenceCell):
         """
         dtype = self.layers[0].fwd.first().dtype
         call = (self.name_in_errors, self.spec, "BCS", self.compute_dtype, dtype)
-        state = arguments.cast_state(arguments.ready_network(*call, x, state, None, context, masks), dtype)
+        state = arguments.cast_state(graph_checks.ready_network(*call, x, state, None, context, masks), dtype)
         extras = arguments.cast_extras((None, context, masks), dtype, self.spec.ndim, False)
         frames = mops.expand_dims(x if x.dtype == dtype else x.astype(dtype), 0)
         layers, params = self.layers, None
         if arguments.compiled_cells():  # called from Python each layer would compile a graph of its own
             layers, params = None, self.prepared()
-        return functional.compute(self.spec, layers, params, frames, state, extras, False, True, self.training)
+        return functional.compute(
+            self.spec, layers, params, frames, state, extras, False, True, self.training, self.impl
+        )
 
     def prepared(self) -> Any:
         """The parameters of all layers as the ops read them."""
@@ -138,7 +148,9 @@ class Stack(SequenceCell):
 
     def extend_repr(self) -> Any:
         """The arguments that make the network."""
-        options = {"batch_first": True} if self.batch_first else {}
+        options: dict[str, Any] = {"batch_first": True} if self.batch_first else {}
+        if self.impl != "auto":
+            options["impl"] = self.impl
         text = describe.arguments(self.spec.in_channels, self.spec, **options, dtype=self.dtype)
         return text.replace(", bias=", ", has_bias=")
 

@@ -60,6 +60,10 @@ class ConvGRU(Stack):
             Default: ``0.0`` .
         output_size (Union[int, tuple[int]]): Size to which the input is pooled. Default: ``None`` .
         batch_first (bool): Whether x and output are (B, T, ...). Default: ``False`` .
+        impl (str): How the loop over time runs in a graph: ``readable`` unrolls it, ``fast`` makes
+            it one operation with a gradient of its own, which compiles once for all lengths, and
+            raises in PyNative mode, ``auto`` takes that for more than four frames and for free
+            shapes. Default: ``'auto'`` .
         dtype (mindspore.dtype): Of the parameters: float32, float16 or float64. Default:
             ``mindspore.float32`` .
 
