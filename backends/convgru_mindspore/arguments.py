@@ -117,7 +117,7 @@ def zeros(shapes: Any, dtype: Any) -> Any:
 
 def cast_state(state: Any, dtype: Any) -> Any:
     """The state in the parameters' dtype; under mixed precision it may come in another one."""
-    entries = []
+    entries: list[Any] = []
     for entry in state:
         if entry is None:
             entries.append(None)

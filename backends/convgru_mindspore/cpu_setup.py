@@ -38,6 +38,8 @@ if WANTED:
 import mindspore as ms  # noqa: E402
 import mindspore.ops as mops  # noqa: E402
 
+CHOSEN = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""oneDNN's own environment variables: a user who set one has chosen the instruction set."""
 AVX2 = 0x7
 """oneDNN's bit mask for AVX2, the widest instruction set for which MindSpore's build has its fast
 convolutions.
@@ -75,10 +77,13 @@ def cap_isa() -> str:
 
     With AVX-512 it runs a reference convolution, 50 to 100 times slower. oneDNN's environment
     variable would reach the oneDNN of other frameworks too, so the library is called directly; it
-    obeys only before its first convolution.
+    obeys only before its first convolution. Where the user has set that variable, it decides.
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return f"oneDNN is left as it is on {platform.machine()}"
+    for name in CHOSEN:
+        if name in os.environ:
+            return f"MindSpore's oneDNN is left to {name}={os.environ[name]}"
     dnnl = library()
     if dnnl is None:
         return "MindSpore's oneDNN was not found: its instruction set is not capped, and convolutions may be slow"

@@ -83,7 +83,7 @@ def _parts(cell: Any, entry: Any, gates: Tensor) -> Any:
 
 
 UNROLLED = 4
-"""Up to so many frames a graph with the loop unrolled is compiled in less time than ``SEQUENCE``."""
+"""Up to so many frames the unrolled loop is compiled in less time than ``SEQUENCE``."""
 
 
 @constexpr

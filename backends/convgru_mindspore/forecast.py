@@ -8,6 +8,7 @@ import mindspore.ops as mops
 
 from convgru import equations
 from convgru_mindspore import loop, ops
+from convgru_mindspore.direction import images, sequence
 from convgru_mindspore.masks import draw, frame_of
 
 Tensor = Any
@@ -26,12 +27,12 @@ def compute(
     if targets is not None and forced is None and training and chance is not None:
         forced = mops.rand(steps, x.shape[1]) < chance
     network, model, frame = spec.encoder, parts[0], x[x.shape[0] - 1]
-    patches = loop.sequence(ops.patch(loop.images(x), spec.patch), x)
+    patches = sequence(ops.patch(images(x), spec.patch), x)
     masks, tops = None, []
     if not resume:
         if training:
             masks = draw(network, x.shape[0], x.shape[1], patches.shape[3:], x.dtype, None)
-        top, state = loop.run(network, *model, patches, state, (None, None, masks), False, True, impl)
+        top, state = loop.run(network, model[0], model[1], patches, state, (None, None, masks), False, True, impl)
         tops = [top]
     if spec.decoder is not None:
         network, model, tops, masks = spec.decoder, parts[1], [], None
@@ -40,7 +41,7 @@ def compute(
         masks = draw(network, ahead, x.shape[1], patches.shape[3:], x.dtype, masks)
     if not spec.feedback and ahead > 0:  # the decoder reads zeros, all of them known beforehand
         zeros = mops.zeros((ahead, *patches.shape[1:]), x.dtype)
-        y, state = loop.run(network, *model, zeros, state, (None, None, masks), False, False, impl)
+        y, state = loop.run(network, model[0], model[1], zeros, state, (None, None, masks), False, False, impl)
         for k in range(ahead):
             tops.append(y[k])
     return _predict(spec, network, model, parts[2], tops, frame, steps, state, (targets, forced, masks), ahead, impl)
@@ -69,7 +70,7 @@ def _predict(
         if k >= len(tops):
             inside = mops.expand_dims(ops.patch(frame, spec.patch), 0)
             extras = (None, None, frame_of(network, masks, k - steps + ahead, inside.shape[3:]))
-            top, state = loop.run(network, *model, inside, state, extras, False, True, impl)
+            top, state = loop.run(network, model[0], model[1], inside, state, extras, False, True, impl)
         else:
             top = tops[k]
         frame = equations.readout(ops, spec, readout, top, frame)

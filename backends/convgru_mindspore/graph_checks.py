@@ -90,7 +90,7 @@ def entry_count(spec: Any) -> int:
 
 def described(tensors: Any) -> Any:
     """Shape and dtype of each tensor; no list, for graphs hold none of different shapes."""
-    infos = ()
+    infos: Any = ()
     for each in tensors:
         infos = (*infos, (known(each.shape), each.dtype))
     return infos
@@ -98,7 +98,7 @@ def described(tensors: Any) -> Any:
 
 def described_state(state: Any) -> Any:
     """Shape and dtype of each entry of a state, h or (h, c)."""
-    infos = ()
+    infos: Any = ()
     for entry in state:
         info = described(entry) if isinstance(entry, (tuple, list)) else (known(entry.shape), entry.dtype)
         infos = (*infos, info)
@@ -140,7 +140,7 @@ def _check_free(call: Caller, dtype: Any, x: Any, state: Any) -> None:
 
 
 def _completed(call: Caller, sizes: CallSizes, state: Any, free: bool) -> Any:
-    """ArrayInfo of a state whose free dimensions are as expected; all but channels with ``free``."""
+    """A state with its free dimensions as expected; with ``free`` all but the channels."""
     shapes, infos = call.state(None, sizes), _state_infos(state)
     if infos is None or len(infos) != len(shapes):
         return infos

@@ -8,7 +8,7 @@ from mindspore.ops.functional import isconstant
 from mindspore.ops.primitive import PrimitiveWithInfer
 
 
-class _Compiling(PrimitiveWithInfer):  # type: ignore[misc]
+class _Compiling(PrimitiveWithInfer):
     """True where a graph is compiled, False where Python runs."""
 
     def __init__(self) -> None:

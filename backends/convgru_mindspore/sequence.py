@@ -45,7 +45,8 @@ class Sequence(nn.Cell):
     ) -> Any:
         """Run the frames one after the other."""
         time, index = mops.shape(frames[0])[0], ms.Tensor(0, ms.int32)
-        state, kept = _live(state, frames[0], state_count(cell)), ()
+        state = _live(state, frames[0], state_count(cell))
+        kept: Any = ()
         for k in range(len(state)):
             kept = (*kept, _buffer(time, state[k], (*frames, *constants, *state), k))
         while index < time:
@@ -72,7 +73,8 @@ class Sequence(nn.Cell):
         time, index = mops.shape(frames[0])[0], ms.Tensor(0, ms.int32)
         seeds = (*frames, *constants, *state, outputs, *dstate)
         state, dstate = _live(state, frames[0], state_count(cell)), _live(dstate, frames[0], state_count(cell))
-        dframes, dconstants = (), ()
+        dframes: Any = ()
+        dconstants: Any = ()
         for k in range(len(frames)):
             dframes = (*dframes, _buffer(time, mops.gather(frames[k], index, 0), seeds, k + len(state)))
         for each in constants:
@@ -87,7 +89,7 @@ class Sequence(nn.Cell):
             dstate = _part(gradients, len(frames), len(state))
             dconstants = _added(dconstants, gradients, len(frames) + len(state), len(constants))
             index = index + 1
-        dlengths = ()
+        dlengths: Any = ()
         for each in lengths:
             dlengths = (*dlengths, operations.ZerosLike()(each))
         return 0, False, kinds, dframes, dconstants, dstate, dlengths
@@ -173,7 +175,8 @@ def _live(values: Any, data: Tensor, count: int) -> Any:
 
     What a loop changes must not begin as a constant: MindSpore then may never change it.
     """
-    first, live = data.reshape((-1,))[0], ()
+    first = data.reshape((-1,))[0]
+    live: Any = ()
     nothing = operations.Less()(first, first)
     for k in range(count):
         zero = mops.where(nothing, ops.constant(1.0, values[k].dtype), ops.constant(0.0, values[k].dtype))
@@ -183,7 +186,7 @@ def _live(values: Any, data: Tensor, count: int) -> Any:
 
 def _frames_at(frames: Any, t: Tensor) -> Any:
     """Frame t of each tensor."""
-    now = ()
+    now: Any = ()
     for each in frames:
         now = (*now, mops.gather(each, t, 0))
     return now
@@ -194,7 +197,8 @@ def _written(buffers: Any, t: Tensor, frames: Any, count: int) -> Any:
 
     Their count is said, here and below: inside a loop MindSpore may not know the length of a tuple.
     """
-    at, written = t.reshape((1, 1)), ()
+    at = t.reshape((1, 1))
+    written: Any = ()
     for k in range(count):
         written = (*written, operations.ScatterNdUpdate()(buffers[k], at, mops.expand_dims(frames[k], 0)))
     return written
@@ -202,7 +206,7 @@ def _written(buffers: Any, t: Tensor, frames: Any, count: int) -> Any:
 
 def _part(values: Any, start: int, count: int) -> Any:
     """Some of the values."""
-    part = ()
+    part: Any = ()
     for k in range(count):
         part = (*part, values[start + k])
     return part
@@ -210,7 +214,7 @@ def _part(values: Any, start: int, count: int) -> Any:
 
 def _added(totals: Any, more: Any, start: int, count: int) -> Any:
     """Sums, one by one, of totals and the values from ``start`` on."""
-    added = ()
+    added: Any = ()
     for k in range(count):
         added = (*added, totals[k] + more[start + k])
     return added
@@ -218,7 +222,7 @@ def _added(totals: Any, more: Any, start: int, count: int) -> Any:
 
 def _before(kept: Any, initial: Any, t: Tensor, time: Any, reverse: bool) -> Any:
     """The state before frame t: that after the frame before it, or the initial one."""
-    parts = ()
+    parts: Any = ()
     for k in range(len(initial)):
         if reverse:
             before = mops.gather(kept[k], mops.minimum(t + 1, ms.Tensor(time - 1, ms.int32)), 0)

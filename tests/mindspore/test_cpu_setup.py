@@ -30,7 +30,9 @@ CALLS = {
 def run(code: str, **extra: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own."""
     path = os.pathsep.join(map(str, (ROOT, ROOT / "backends")))
-    environment = {name: value for name, value in os.environ.items() if name not in ("GLOG_v", SWITCH)}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("GLOG_v", SWITCH, "ONEDNN_MAX_CPU_ISA")
+    }
     environment |= {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu", **extra}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
 
@@ -58,6 +60,25 @@ def test_the_cap_holds_for_the_library_that_mindspore_uses() -> None:
         "print(cpu_setup.library().dnnl_get_effective_cpu_isa() & ~0x7, cpu_setup.NOTES[0])"
     )
     assert done.stdout.startswith("0 MindSpore's oneDNN was set up in time"), done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not X86, reason="oneDNN is capped on x86 alone")
+def test_the_cap_keeps_the_reference_convolution_away() -> None:
+    """What oneDNN says it ran; with AVX-512 and no cap its layout wrapper runs the reference."""
+    said = run(CALLS["mindspore"], ONEDNN_VERBOSE="1").stdout
+    ran = [line for line in said.splitlines() if ",exec,cpu,convolution," in line]
+    assert ran, said
+    assert not any("ref:any" in line for line in ran), ran
+
+
+@pytest.mark.skipif(not X86, reason="oneDNN is capped on x86 alone")
+def test_the_users_own_cap_is_left_alone() -> None:
+    done = run(
+        CALLS["mindspore"] + "; from convgru_mindspore import cpu_setup; "
+        "print(cpu_setup.library().dnnl_get_effective_cpu_isa(), cpu_setup.NOTES[0])",
+        ONEDNN_MAX_CPU_ISA="SSE41",
+    )
+    assert done.stdout.strip() == "1 MindSpore's oneDNN is left to ONEDNN_MAX_CPU_ISA=SSE41", done.stdout + done.stderr
 
 
 @pytest.mark.skipif(not X86, reason="oneDNN is capped on x86 alone")

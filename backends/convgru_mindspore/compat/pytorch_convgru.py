@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import mindspore as ms
+import mindspore.ops as mops
 import numpy as np
 from mindspore import nn
 from mindspore.common.initializer import Orthogonal, initializer
@@ -14,8 +15,9 @@ from convgru.importers.match import Match
 from convgru.importers.plan import plan
 from convgru.spec import Ints, network
 from convgru.spec.shapes import layer_prefix
-from convgru_mindspore import arguments, loop, ops
+from convgru_mindspore import arguments, graph_checks, ops
 from convgru_mindspore.compat.canonical import canonical, moves
+from convgru_mindspore.direction import run_direction
 from convgru_mindspore.parameters import check_dtype
 
 LAYOUT = "mindspore_convgru"
@@ -95,12 +97,13 @@ class ConvGRUCell(nn.Cell):
         state: Any = None if prev_state is None else (prev_state,)
         if not checked:
             dtype = self.reset_gate.weight.dtype
-            state = arguments.ready_network(
+            state = graph_checks.ready_network(
                 "ConvGRUCell", self.spec, "BCS", None, dtype, input_, state, None, None, None
             )
         params = [ops.prepare(self.spec.layers[0], canonical(self.moves, self.foreign()), PREFIX, None)]
-        _, h, _ = loop.run_direction(
-            self.spec.layers[0], params, input_, input_.shape[0], state[0], None, None, (None, None), False, False, True
+        frame = mops.expand_dims(input_, 0)
+        _, h, _ = run_direction(
+            self.spec.layers[0], params, frame, state[0], None, None, (None, None), False, False, True, "auto"
         )
         return h
 
@@ -194,7 +197,7 @@ class ConvGRU(nn.Cell):
         state: Any = None if hidden is None or len(hidden) == 0 else hidden
         if not checked:
             dtype = getattr(self, self.names[0]).reset_gate.weight.dtype
-            state = arguments.ready_network("ConvGRU", self.spec, "BCS", None, dtype, x, state, None, None, None)
+            state = graph_checks.ready_network("ConvGRU", self.spec, "BCS", None, dtype, x, state, None, None, None)
         new = []
         for index, name in enumerate(self.names):
             x = getattr(self, name).construct(x, state[index], True)

@@ -1,0 +1,215 @@
+"""The loop over time as one operation of a graph: right, compiled once, refused in clear words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn
+
+import convgru
+import convgru.mindspore as cm
+from convgru import parity, reference
+from convgru.initialization import init
+from convgru.parity.table import table
+from convgru.spec import network
+from convgru.weights import Weights
+from convgru_mindspore import direction
+
+CASES = (
+    "gru-before-2d",
+    "gru-after-lengths-norm",
+    "lstm-peephole-conv",
+    "lstm-circular-1d",
+    "lstm-lengths-train",
+    "lstm-hard",
+    "lstm-context-timed",
+    "gru-after-updates",
+    "gru-before-lengths-bidirectional",
+    "rnn-tanh-3d",
+    "lstm-one-frame",
+    "forecaster-gru-before-blind",
+)
+TINY = network("gru", 2, [2, 3], ndim=1)
+FREE = ms.Tensor(shape=[None, None, 2, None], dtype=ms.float32)
+TIMES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 1000)
+
+
+@pytest.fixture
+def fast(graph: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No loop is unrolled, however short."""
+    monkeypatch.setattr(direction, "UNROLLED", 0)
+
+
+@pytest.fixture(autouse=True)
+def pynative_again() -> Iterator[None]:
+    """MindSpore keeps its mode when a graph does not compile."""
+    before = ms.get_context("mode")
+    yield
+    ms.set_context(mode=before)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_table_of_cases_passes(name: str, fast: None) -> None:
+    """Within the budgets, gradients too; with lengths, masks, norms and peepholes."""
+    report = parity.run(
+        [c for c in table() if c.name == name], backends=["mindspore"], dtypes=["float32"], controls=False
+    )
+    assert report.ok, report.failures()
+
+
+def test_a_wrong_order_of_gates_is_caught(fast: None) -> None:
+    case = [c for c in table() if c.name == "lstm-2d"]
+    report = parity.run(case, backends=["mindspore"], dtypes=["float32"], controls=False, fault="swapped-gates")
+    assert not report.ok
+
+
+class Loss(nn.Cell):
+    """The gradients of a sum of squares, with respect to x and the parameters."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net, self.parameters = net, ms.ParameterTuple(net.trainable_params())
+
+    def construct(self, x: Any) -> Any:
+        return ms.ops.GradOperation(get_all=True, get_by_list=True)(self.total, self.parameters)(x)
+
+    def total(self, x: Any) -> Any:
+        """The sum of the squares of the outputs."""
+        y, _ = self.net(x)
+        return (y * y).sum()
+
+
+def sequence(time: int, batch: int, size: int) -> np.ndarray:
+    """A small input; of a long one hardly anything but its ends is not zero."""
+    return np.random.default_rng(time).standard_normal((time, batch, 2, size)).astype(np.float32)
+
+
+def test_one_graph_serves_every_length(graph: str, eps_off: Any) -> None:
+    weights = init(TINY, 0)
+    net = convgru.build(weights, "mindspore")
+    net.set_inputs(FREE)
+    for index, time in enumerate(TIMES):
+        x = sequence(time, 1 + index % 3, 3 + index % 2)
+        y, (_, h) = net(ms.Tensor(x))
+        wanted, (_, last) = reference.run(weights, x)
+        assert eps_off(y, wanted) < 15
+        assert eps_off(h, last) < 15
+    assert len(net.compile_cache) == 1
+
+
+def test_one_graph_differentiates_every_length(graph: str, eps_off: Any) -> None:
+    weights = init(TINY, 0)
+    net = convgru.build(weights, "mindspore")
+    derive = Loss(net)
+    derive.set_inputs(FREE)
+    for index, time in enumerate(TIMES):
+        x = sequence(time, 1 + index % 3, 3 + index % 2)
+        (dx,), gradients = derive(ms.Tensor(x))
+        y, final = reference.run(weights, x)
+        wanted = reference.gradient(weights, x, tuple(h * 0 for h in final), (2 * y, tuple(h * 0 for h in final)))
+        assert eps_off(dx, wanted["x"]) < 60
+        for parameter, gradient in zip(derive.parameters, gradients, strict=True):
+            assert eps_off(gradient, wanted[parameter.name.removeprefix("net.")]) < 60, parameter.name
+    assert len(derive.compile_cache) == 1
+
+
+def test_a_state_that_begins_as_a_constant_moves_on(eps_off: Any) -> None:
+    """A loop whose state begins as zeros made in the graph: MindSpore took it for a constant."""
+    weights = init(network("lstm", 2, [2, 3], ndim=1), 0)
+    net, x = convgru.build(weights, "mindspore", impl="fast"), sequence(4, 2, 3)
+
+    @ms.jit
+    def call(x: Any) -> Any:
+        y, _ = net(x)
+        return y
+
+    assert eps_off(call(ms.Tensor(x)), reference.run(weights, x)[0]) < 15
+
+
+def test_equal_layers_do_not_share_their_buffers(graph: str, eps_off: Any) -> None:
+    """Two layers, and two calls from two states, of one shape in one graph."""
+    weights = init(network("gru", 2, [2, 2], ndim=1), 0)
+    net, x = convgru.build(weights, "mindspore", impl="fast"), sequence(3, 2, 3)
+    states = [np.random.default_rng(k).standard_normal((2, 2, 3)).astype(np.float32) for k in range(2)]
+
+    class Twice(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def construct(self, x: Any, a: Any, b: Any) -> Any:
+            return self.net(x, (a, a))[0], self.net(x, (b, b))[0]
+
+    for y, state in zip(Twice()(ms.Tensor(x), *map(ms.Tensor, states)), states, strict=True):
+        assert eps_off(y, reference.run(weights, x, (state, state))[0]) < 15
+
+
+def test_an_exported_file_serves_every_shape(graph: str, tmp_path: Any, eps_off: Any) -> None:
+    weights = init(network("gru", 2, 3, ndim=1), 0)
+    leaf = ms.Tensor(shape=[None, 3, None], dtype=ms.float32)
+    ms.export(
+        cm.Flat(convgru.build(weights, "mindspore")), FREE, leaf, file_name=str(tmp_path / "n"), file_format="MINDIR"
+    )
+    loaded = nn.GraphCell(ms.load(str(tmp_path / "n.mindir")))
+    loaded.set_inputs(FREE, leaf)
+    for time, batch, size in ((6, 2, 4), (9, 1, 5)):
+        x = sequence(time, batch, size)
+        h = np.random.default_rng(time).standard_normal((batch, 3, size)).astype(np.float32)
+        assert eps_off(loaded(ms.Tensor(x), ms.Tensor(h))[0], reference.run(weights, x, (h,))[0]) < 15
+
+
+REFUSED: dict[str, tuple[Any, str, str]] = {
+    "stride": (network("gru", 2, 3, ndim=1, stride=2), "float32", r"fixed size .* of stride \(2,\), padding 'same'"),
+    "reflect": (network("gru", 2, 3, ndim=1, padding_mode="reflect"), "float32", "padding_mode 'reflect'"),
+    "float64": (network("gru", 2, 3, ndim=1), "float64", "fixed size in float64"),
+    "output_size": (network("gru", 2, 3, ndim=1, output_size=4), "float32", "fixed size for output_size"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_free_sizes_are_refused_where_padding_depends_on_them(name: str, graph: str) -> None:
+    spec, dtype, sentence = REFUSED[name]
+    net = convgru.build(init(spec, 0, dtype), "mindspore")
+    net.set_inputs(ms.Tensor(shape=[None, None, 2, None], dtype=getattr(ms, dtype)))
+    with pytest.raises(convgru.UnsupportedError, match=sentence):
+        net(ms.Tensor(sequence(3, 1, 6).astype(dtype)))
+
+
+def test_free_shapes_are_checked_as_far_as_they_are_known(graph: str) -> None:
+    net = cm.ConvGRU(2, 3, ndim=1)
+
+    class Outer(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def construct(self, x: Any) -> Any:
+            return self.net(x)[0]
+
+    outer = Outer()
+    outer.set_inputs(ms.Tensor(shape=[None, None, 4, None], dtype=ms.float32))
+    with pytest.raises(ValueError, match="ConvGRU expected 2 input channels on axis 2, got 4"):
+        outer(ms.Tensor(np.ones((3, 1, 4, 3), np.float32)))
+
+
+def test_how_the_loop_runs_can_be_chosen() -> None:
+    net = cm.ConvGRU(2, 3, ndim=1, impl="fast")
+    assert "impl='fast'" in str(net)
+    with pytest.raises(
+        convgru.UnsupportedError, match=r"graph mode, or a function under mindspore\.jit, for impl='fast'"
+    ):
+        net(ms.Tensor(sequence(3, 1, 4)))
+    with pytest.raises(ValueError, match="impl expected one of 'auto', 'readable', 'fast', got 'quick'"):
+        cm.ConvGRU(2, 3, impl="quick")  # type: ignore[arg-type]
+
+
+def test_both_loops_agree(graph: str, eps_off: Any) -> None:
+    weights: Weights = init(network("lstm", 2, 3, ndim=1), 0)
+    x = sequence(6, 2, 4)
+    for impl in ("readable", "fast"):
+        y, _ = convgru.build(weights, "mindspore", impl=impl)(ms.Tensor(x))
+        assert eps_off(y, reference.run(weights, x)[0]) < 15
