@@ -45,10 +45,11 @@ class Sequence(nn.Cell):
     ) -> Any:
         """Run the frames one after the other."""
         time, index = mops.shape(frames[0])[0], ms.Tensor(0, ms.int32)
-        state = _live(state, frames[0], state_count(cell))
+        seed = _seed((*frames, *constants, *state))
+        state = _live(state, seed, state_count(cell))
         kept: Any = ()
         for k in range(len(state)):
-            kept = (*kept, _buffer(time, state[k], (*frames, *constants, *state), k))
+            kept = (*kept, _buffer(time, state[k], seed, k))
         while index < time:
             t = time - 1 - index if reverse else index
             state = step(cell, kinds, (*_frames_at(frames, t), *state, *constants), _valid(lengths, t))
@@ -71,15 +72,15 @@ class Sequence(nn.Cell):
         """Go back through the frames: the gradients of frames, constants and initial state."""
         kept, outputs, dstate = out[0], dout[0][0], dout[1]
         time, index = mops.shape(frames[0])[0], ms.Tensor(0, ms.int32)
-        seeds = (*frames, *constants, *state, outputs, *dstate)
-        state, dstate = _live(state, frames[0], state_count(cell)), _live(dstate, frames[0], state_count(cell))
+        seed = _seed((*frames, *constants, *state, outputs, *dstate))
+        state, dstate = _live(state, seed, state_count(cell)), _live(dstate, seed, state_count(cell))
         dframes: Any = ()
         dconstants: Any = ()
         for k in range(len(frames)):
-            dframes = (*dframes, _buffer(time, mops.gather(frames[k], index, 0), seeds, k + len(state)))
+            dframes = (*dframes, _buffer(time, mops.gather(frames[k], index, 0), seed, k + len(state)))
         for each in constants:
             dconstants = (*dconstants, operations.ZerosLike()(each))
-        dconstants = _live(dconstants, frames[0], len(constants))
+        dconstants = _live(dconstants, seed, len(constants))
         while index < time:
             t = index if reverse else time - 1 - index
             old = _before(kept, state, t, time, reverse)
@@ -158,26 +159,32 @@ def derivative(cell: Any, kinds: Any, inputs: Any, valid: Any, dnew: Any) -> Any
     return ops.gradient(weighed)(*inputs)
 
 
-def _buffer(time: Any, frame: Tensor, seeds: Any, salt: int) -> Tensor:
+def _seed(tensors: Any) -> Tensor:
+    """A number that depends on each of these tensors."""
+    seed = ms.Tensor(0.0, ms.float32)
+    for each in tensors:
+        first = operations.Gather()(each.reshape((-1,)), ms.Tensor(0, ms.int32), 0)
+        seed = operations.Add()(seed, operations.Cast()(first, ms.float32))
+    return seed
+
+
+def _buffer(time: Any, frame: Tensor, seed: Tensor, salt: int) -> Tensor:
     """Memory for ``time`` frames of this shape, to be written in place.
 
     What it holds does not matter, but must differ from that of every other buffer: MindSpore makes
     equal values one, and frames of two layers would be written to the same place.
     """
-    value = ops.constant(float(salt), frame.dtype)
-    for each in seeds:
-        value = value + each.reshape((-1,))[0].astype(frame.dtype)
-    return operations.FillV2()((time, *mops.shape(frame)), value)
+    value = operations.Add()(seed, ops.constant(float(salt), ms.float32))
+    return operations.FillV2()((time, *mops.shape(frame)), operations.Cast()(value, frame.dtype))
 
 
-def _live(values: Any, data: Tensor, count: int) -> Any:
+def _live(values: Any, seed: Tensor, count: int) -> Any:
     """The same values, but no constants, not even zeros.
 
     What a loop changes must not begin as a constant: MindSpore then may never change it.
     """
-    first = data.reshape((-1,))[0]
     live: Any = ()
-    nothing = operations.Less()(first, first)
+    nothing = operations.Less()(seed, seed)
     for k in range(count):
         zero = mops.where(nothing, ops.constant(1.0, values[k].dtype), ops.constant(0.0, values[k].dtype))
         live = (*live, operations.Add()(values[k], zero))
