@@ -62,25 +62,32 @@ def owns(net: object) -> bool:
     return isinstance(net, (Cell, Direction, Stack, Forecaster, *DROP_INS))
 
 
-def build(weights: Weights, *, batch_first: bool = False, cell: bool = False, impl: str = "auto") -> Any:
+def build(
+    weights: Weights, *, batch_first: bool = False, cell: bool = False, device: str = "cpu", impl: str = "auto"
+) -> Any:
     """Make a ConvGRU, ConvLSTM, ConvRNN or Forecaster with these weights, in evaluation mode.
 
     Args:
         weights: spec and arrays; the parameters get their dtype and bytes.
         batch_first: sequences are (B, T, C, *S) instead of (T, B, C, *S).
         cell: make a bare cell (ConvGRUCell …) of a network of one layer in one direction.
+        device: where it computes: "cpu", the only one there is.
         impl: ``auto``, ``readable`` or ``fast``: how the loop over time runs in a graph.
 
     Raises:
-        UnsupportedError: for bfloat16, which does not compute on CPU.
-        ValueError: for ``cell=True`` with a network that is more than a cell.
+        UnsupportedError: for bfloat16, which does not compute on CPU, and for another device.
+        ValueError: for ``cell=True`` with a network that is more than a cell, or with options that
+            a cell does not have.
     """
+    _check_device(device)
     spec = weights.spec
     if cell:
         if batch_first:
             raise ValueError(
                 'convgru.build(..., "mindspore", cell=True) has no batch_first: a cell takes one frame a call'
             )
+        if impl != "auto":
+            raise ValueError('convgru.build(..., "mindspore", cell=True) has no impl: a cell takes one frame a call')
         if isinstance(spec, ForecasterSpec) or spec != NetworkSpec(spec.layers[:1]):
             raise ValueError(
                 f'convgru.build(..., "mindspore", cell=True) expected a network of one layer in one direction, without '
@@ -90,6 +97,12 @@ def build(weights: Weights, *, batch_first: bool = False, cell: bool = False, im
     if isinstance(spec, ForecasterSpec):
         return Forecaster.from_spec(spec, weights=weights, batch_first=batch_first, impl=impl)
     return STACKS[spec.cell].from_spec(spec, weights=weights, batch_first=batch_first, impl=impl)
+
+
+def _check_device(device: str) -> None:
+    """Raise UnsupportedError unless MindSpore computes on this device."""
+    if device != "cpu":
+        raise UnsupportedError(f"MindSpore does not compute on {device!r}. {NO_GPU}")
 
 
 def extract(net: Any) -> Weights:
@@ -138,8 +151,7 @@ def execute(
 
     Returns output, final state and gradients.
     """
-    if device != "cpu":
-        raise UnsupportedError(f"MindSpore does not compute on {device!r}. {NO_GPU}")
+    _check_device(device)
     net, spec = build(weights), weights.spec
     extras = Extras() if extras is None else extras
     leaves = {} if state is None else dict(state_leaves(spec, state))

@@ -150,6 +150,13 @@ def test_notes_and_devices_say_what_runs_here() -> None:
         assert init(network("gru", 1, 1)).dtype == np.float32
 
 
+def test_build_takes_the_only_device() -> None:
+    weights = init(network("gru", 1, 1))
+    assert convgru.build(weights, "mindspore", device="cpu").spec == weights.spec
+    with pytest.raises(convgru.UnsupportedError, match=r"MindSpore does not compute on 'cuda'\. .*CUDA 11"):
+        convgru.build(weights, "mindspore", device="cuda")
+
+
 def test_a_layer_of_a_stack_is_a_network_of_its_own() -> None:
     net, other = cm.ConvGRU(2, [3, 4], bidirectional=True), cm.ConvGRU(2, [3, 4], bidirectional=True)
     weights = convgru.extract(net.layers[1].bwd)
@@ -167,6 +174,7 @@ def test_build_makes_a_bare_cell(make: Any, eps_off: Any) -> None:
     for spec, options, sentence in (
         (network("gru", 2, [3, 3]), {}, "expected a network of one layer in one direction, without dropout"),
         (network("gru", 2, 3), {"batch_first": True}, "has no batch_first: a cell takes one frame a call"),
+        (network("gru", 2, 3), {"impl": "fast"}, "has no impl: a cell takes one frame a call"),
     ):
         with pytest.raises(ValueError, match=sentence):
             convgru.build(init(spec), "mindspore", cell=True, **options)
