@@ -64,7 +64,7 @@ def run_direction(
     for k in range(len(cell.steps)):
         gates.append(sequence(equations.input_gates(ops, cell.steps[k], params[k], frames), x))
     state = _parts(cell, entry, gates[0])
-    if runs_fast(impl, compiling(), known(x.shape)[0]):
+    if runs_fast(impl, compiling(), known(x.shape)[0], _more(context, kept, len(x.shape))):
         y, state = _fused(cell, params, gates, state, valid, context, kept, reverse)
         last = _last(y, state[0], valid, reverse) if pick else None
     else:
@@ -87,49 +87,48 @@ UNROLLED = 4
 
 
 @constexpr
-def runs_fast(impl: str, compiled: bool, time: int) -> bool:
+def runs_fast(impl: str, compiled: bool, time: int, more: bool) -> bool:
     """Whether ``SEQUENCE`` runs; ``time`` is -1 where it is free.
 
-    Raises UnsupportedError if ``impl`` is "fast" and no graph is compiled.
+    ``more``: whether there are masks of recurrent dropout or zoneout, or a context that is one for
+    all frames. Those are for the unrolled loop: with one more tensor that is no parameter MindSpore
+    takes the gradients in its loop for one another, and does not compile.
+
+    Raises UnsupportedError if ``impl`` is "fast", or the number of frames free, where it does not
+    apply.
     """
     if impl == "fast" and not compiled and time != 1:
         raise UnsupportedError(
             "MindSpore expected graph mode, or a function under mindspore.jit, for impl='fast': in PyNative mode "
             "the loop over time runs in Python; impl='auto' takes what applies"
         )
-    return compiled and (impl == "fast" or (impl == "auto" and not 0 <= time <= UNROLLED))
+    if more and (impl == "fast" or (compiled and time == -1)):
+        raise UnsupportedError(
+            "MindSpore expected no masks of recurrent dropout or zoneout, and no context that is one for all frames, for "
+            "impl='fast' and for a free number of frames: fix the shapes and take impl='auto'"
+        )
+    return compiled and not more and (impl == "fast" or (impl == "auto" and not 0 <= time <= UNROLLED))
+
+
+def _more(context: Any, kept: Any, axes: int) -> bool:
+    """Whether there is what only the unrolled loop takes."""
+    if kept[0] is not None or (kept[1] is not None and not isinstance(kept[1], float)):
+        return True
+    return context is not None and len(context.shape) < axes
 
 
 def _fused(cell: Any, params: Any, gates: Any, state: Any, valid: Any, context: Any, kept: Any, reverse: bool) -> Any:
     """All frames as one operation: the outputs (T, B, H, *S) and the final state."""
     frames, constants = gates, []
-    recurrent, zone = kept
-    contexts, zones, mean = 0, 0, 0.0
     if context is not None:
-        if len(context.shape) == len(gates[0].shape):
-            contexts = 1
-            frames = [*frames, context]
-        else:
-            constants.append(context)
-    if isinstance(zone, float):
-        mean = zone
-    elif zone is not None:
-        zones = len(zone)
-        frames = [*frames, *zone]
-    kinds = (len(gates), contexts, zones, len(constants), count(recurrent), mean)
-    if recurrent is not None:
-        constants.append(recurrent)
+        frames = [*frames, context]
     for k in range(len(gates)):
         for each in ops.leaves(cell.steps[k], params[k]):
             constants.append(each)
+    zoneout = 0.0 if kept[1] is None else kept[1]
     lengths = () if valid is None else (valid[1],)
-    states, state = SEQUENCE(cell, reverse, kinds, tuple(frames), tuple(constants), state, lengths)
+    states, state = SEQUENCE(cell, reverse, zoneout, tuple(frames), tuple(constants), state, lengths)
     return states[0], state
-
-
-def count(value: Any) -> int:
-    """One for a value, zero for None."""
-    return 0 if value is None else 1
 
 
 def _last(outputs: Tensor, h: Tensor, valid: Any, reverse: bool) -> Tensor:

@@ -28,10 +28,10 @@ class Sequence(nn.Cell):
 
     Inputs:
         - **cell** (CellSpec), **reverse** (bool) - Which layer, and whether time runs backward.
-        - **kinds** (tuple) - How many tensors of ``frames`` are gates, contexts and zoneout masks,
-            and of ``constants`` contexts and recurrent masks; the mean of zoneout masks.
-        - **frames** (tuple[Tensor]) - What differs from frame to frame, each (T, B, ...).
-        - **constants** (tuple[Tensor]) - What does not, and the parameters (``ops.leaves``).
+        - **zoneout** (float) - The mean of the masks of zoneout, 0 for none.
+        - **frames** (tuple[Tensor]) - The gates of each step, then a context if there is one, each
+            (T, B, ...).
+        - **constants** (tuple[Tensor]) - The parameters of each step (``ops.leaves``).
         - **state** (tuple[Tensor]) - The initial state.
         - **lengths** (tuple[Tensor]) - The valid frames of each sample (B, 1, ...), or nothing.
 
@@ -41,10 +41,11 @@ class Sequence(nn.Cell):
     """
 
     def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, cell: Any, reverse: Any, kinds: Any, frames: Any, constants: Any, state: Any, lengths: Any
+        self, cell: Any, reverse: Any, zoneout: Any, frames: Any, constants: Any, state: Any, lengths: Any
     ) -> Any:
         """Run the frames one after the other."""
         time, index = mops.shape(frames[0])[0], ms.Tensor(0, ms.int32)
+        contexts = len(frames) - len(cell.steps)
         seed = _seed((*frames, *constants, *state))
         state = _live(state, seed, state_count(cell))
         kept: Any = ()
@@ -52,7 +53,7 @@ class Sequence(nn.Cell):
             kept = (*kept, _buffer(time, state[k], seed, k))
         while index < time:
             t = time - 1 - index if reverse else index
-            state = step(cell, kinds, (*_frames_at(frames, t), *state, *constants), _valid(lengths, t))
+            state = step(cell, contexts, zoneout, (*_frames_at(frames, t), *state, *constants), _valid(lengths, t))
             kept = _written(kept, t, state, state_count(cell))
             index = index + 1
         return kept, state
@@ -61,7 +62,7 @@ class Sequence(nn.Cell):
         self,
         cell: Any,
         reverse: Any,
-        kinds: Any,
+        zoneout: Any,
         frames: Any,
         constants: Any,
         state: Any,
@@ -72,6 +73,7 @@ class Sequence(nn.Cell):
         """Go back through the frames: the gradients of frames, constants and initial state."""
         kept, outputs, dstate = out[0], dout[0][0], dout[1]
         time, index = mops.shape(frames[0])[0], ms.Tensor(0, ms.int32)
+        contexts = len(frames) - len(cell.steps)
         seed = _seed((*frames, *constants, *state, outputs, *dstate))
         state, dstate = _live(state, seed, state_count(cell)), _live(dstate, seed, state_count(cell))
         dframes: Any = ()
@@ -85,7 +87,9 @@ class Sequence(nn.Cell):
             t = index if reverse else time - 1 - index
             old = _before(kept, state, t, time, reverse)
             dnew = (mops.gather(outputs, t, 0) + dstate[0], *dstate[1:])
-            gradients = derivative(cell, kinds, (*_frames_at(frames, t), *old, *constants), _valid(lengths, t), dnew)
+            gradients = derivative(
+                cell, contexts, zoneout, (*_frames_at(frames, t), *old, *constants), _valid(lengths, t), dnew
+            )
             dframes = _written(dframes, t, gradients, len(frames))
             dstate = _part(gradients, len(frames), len(state))
             dconstants = _added(dconstants, gradients, len(frames) + len(state), len(constants))
@@ -93,44 +97,34 @@ class Sequence(nn.Cell):
         dlengths: Any = ()
         for each in lengths:
             dlengths = (*dlengths, operations.ZerosLike()(each))
-        return 0, False, kinds, dframes, dconstants, dstate, dlengths
+        return 0, False, 0.0, dframes, dconstants, dstate, dlengths
 
 
 SEQUENCE = Sequence()
 """The operation; all that it needs are its inputs."""
 
 
-def step(cell: Any, kinds: Any, inputs: Any, valid: Any) -> Any:
+def step(cell: Any, contexts: int, zoneout: Any, inputs: Any, valid: Any) -> Any:
     """The state after one frame: ``inputs`` are its frames, the state before it, the constants.
 
     In one flat tuple, read by index: MindSpore does not differentiate slices of tuples.
     """
-    gates, contexts, zones, still_contexts, recurrents, mean = kinds
-    masks = gates + contexts
-    parts = masks + zones
+    gates = len(cell.steps)
+    parts = gates + contexts
     first = parts + state_count(cell)
-    context, recurrent = None, None
-    if contexts > 0:
-        context = inputs[gates]
-    if still_contexts > 0:
-        context = inputs[first]
-    if recurrents > 0:
-        recurrent = inputs[first + still_contexts]
-    first = first + still_contexts + recurrents
+    context = inputs[gates] if contexts > 0 else None
     old = (inputs[parts],) if state_count(cell) == 1 else (inputs[parts], inputs[parts + 1])
     state = old
     for k in range(gates):
         spec = cell.steps[k]
         params = ops.from_leaves(spec, inputs, first)
         first = first + ops.leaf_count(spec)
-        state = equations.step_of(spec)(ops, spec, params, inputs[k], state, context, recurrent)
+        state = equations.step_of(spec)(ops, spec, params, inputs[k], state, context, None)
     news = []
     for k in range(len(state)):
         new = state[k]
-        if zones > 0:
-            new = equations.kept(inputs[masks + k], old[k], new)
-        if mean > 0:
-            new = equations.kept(ops.constant(mean, new.dtype), old[k], new)
+        if zoneout > 0:
+            new = equations.kept(ops.constant(zoneout, new.dtype), old[k], new)
         if valid is not None:
             new = mops.where(valid, new, old[k])
         news.append(new)
@@ -143,14 +137,14 @@ def state_count(cell: Any) -> int:
     return len(cell.state_names)
 
 
-def derivative(cell: Any, kinds: Any, inputs: Any, valid: Any, dnew: Any) -> Any:
+def derivative(cell: Any, contexts: int, zoneout: Any, inputs: Any, valid: Any, dnew: Any) -> Any:
     """The gradients of ``step`` with respect to its inputs.
 
     Of the sum of the new state times its gradient: MindSpore takes no cotangent of a free shape.
     """
 
     def weighed(*inputs: Any) -> Any:
-        new = step(cell, kinds, inputs, valid)
+        new = step(cell, contexts, zoneout, inputs, valid)
         total = (new[0] * dnew[0]).sum()
         for k in range(1, len(new)):
             total = total + (new[k] * dnew[k]).sum()

@@ -21,7 +21,8 @@ from convgru_mindspore import convolution, direction
 CASES = (
     "gru-after-lengths-norm",
     "lstm-peephole-conv",
-    "lstm-train",
+    "lstm-zoneout-eval",
+    "lstm-peephole-image",
     "lstm-hard",
     "gru-after-context-timed",
     "gru-after-updates",
@@ -157,19 +158,26 @@ def test_an_exported_file_serves_every_shape(graph: str, tmp_path: Any, eps_off:
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
-    "stride": (network("gru", 2, 3, ndim=1, stride=2), r"fixed size .* of stride \(2,\), padding 'same'"),
-    "state": (network("gru", 2, 3, ndim=1, recurrent_stride=2), r"stride \(2,\), padding 'preserve'"),
-    "reflect": (network("gru", 2, 3, ndim=1, padding_mode="reflect"), "padding_mode 'reflect'"),
+    "stride": (
+        network("gru", 2, 3, ndim=1, stride=2).layers[0].input_convolution,
+        r"fixed size .* of stride \(2,\), padding 'same'",
+    ),
+    "state": (
+        network("gru", 2, 3, ndim=1, recurrent_stride=2).layers[0].recurrent_convolution(2),
+        r"stride \(2,\), padding 'preserve'",
+    ),
+    "reflect": (
+        network("gru", 2, 3, ndim=1, padding_mode="reflect").layers[0].input_convolution,
+        "padding_mode 'reflect'",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_free_sizes_are_refused_where_padding_depends_on_them(name: str) -> None:
-    spec, sentence = REFUSED[name]
+    geometry, sentence = REFUSED[name]
     with pytest.raises(convgru.UnsupportedError, match=sentence):
-        for operand in spec.layers[0].operands.values():
-            if operand.convolution is not None:
-                convolution.plan(convolution.plain(operand.convolution), (1, 2, -1))
+        convolution.plan(convolution.plain(geometry), (1, 2, -1))
 
 
 def test_a_graph_refuses_free_sizes_in_float64(graph: str) -> None:
@@ -207,6 +215,14 @@ def test_how_the_loop_runs_can_be_chosen() -> None:
         net(ms.Tensor(sequence(3, 1, 4)))
     with pytest.raises(ValueError, match="impl expected one of 'auto', 'readable', 'fast', got 'quick'"):
         cm.ConvGRU(2, 3, impl="quick")  # type: ignore[arg-type]
+
+
+def test_masks_are_for_the_unrolled_loop() -> None:
+    for compiled, time in ((True, -1), (True, 9)):
+        with pytest.raises(convgru.UnsupportedError, match="no masks of recurrent dropout or zoneout, and no context"):
+            direction.runs_fast("fast" if time > 0 else "auto", compiled, time, True)
+    assert not direction.runs_fast("auto", True, 9, True)
+    assert direction.runs_fast("auto", True, 9, False)
 
 
 def test_both_loops_agree(graph: str, eps_off: Any) -> None:
