@@ -48,9 +48,10 @@ def ready_network(
         names, values = tuple(masks.keys()), described(masks.values())
     given = (lengths, parts, names, values)
     call = (name, spec, layout, compute_dtype, dtype)
-    # A call even where its result is not read: graphs drop statements, but not these.
-    shapes = _checked_network(*call, (known(x.shape), x.dtype), infos, given)
-    return initial(spec, shapes, dtype) if state is None else state
+    if state is None:
+        return initial(spec, _checked_network(*call, (known(x.shape), x.dtype), infos, given), dtype)
+    _checked_network(*call, (known(x.shape), x.dtype), infos, given)  # a statement: graphs drop what nothing reads
+    return state
 
 
 def ready_forecast(
@@ -73,8 +74,10 @@ def ready_forecast(
     where = None if forced is None else (known(forced.shape), forced.dtype)
     given = (steps, wanted, where, drawn, resume)
     call = (name, spec, layout, compute_dtype, dtype)
-    shapes = _checked_forecast(*call, (known(x.shape), x.dtype), infos, given)
-    return initial(spec, shapes, dtype) if state is None else state
+    if state is None:
+        return initial(spec, _checked_forecast(*call, (known(x.shape), x.dtype), infos, given), dtype)
+    _checked_forecast(*call, (known(x.shape), x.dtype), infos, given)
+    return state
 
 
 def initial(spec: Any, shapes: Any, dtype: Any) -> Any:
