@@ -48,7 +48,8 @@ class Program:
         """What it needs beside its arguments: temporary arrays and results."""
         if self.compiled is None:
             self()
-        used = self.compiled.memory_analysis()
+        compiled: Any = self.compiled
+        used = compiled.memory_analysis()
         return int(used.temp_size_in_bytes + used.output_size_in_bytes)
 
 

@@ -49,7 +49,8 @@ def _entry(contest: Contest, net: Any, parameters: Mapping[str, Any], named: Cal
 
     if contest.workload.streaming:
         return contest.entry(_streaming(contest, net, x), arrays=arrays)
-    derive: Any = ms.value_and_grad(Loss(net, cotangent), None, [*parameters.values()])
+    value_and_grad: Any = ms.value_and_grad
+    derive: Any = value_and_grad(Loss(net, cotangent), None, [*parameters.values()])
 
     def forward() -> np.ndarray:
         y: np.ndarray = net(x, *state)[0].asnumpy()
@@ -98,7 +99,8 @@ class PlainLoop(nn.Cell):
     def __init__(self, contest: Contest) -> None:
         super().__init__()
         self.lstm = contest.cell == "lstm"
-        kind, pads = (mops.Conv3D, 6) if contest.spec.ndim == 3 else (mops.Conv2D, 4)
+        kind: Any = mops.Conv3D if contest.spec.ndim == 3 else mops.Conv2D
+        pads = 6 if contest.spec.ndim == 3 else 4
         self.hidden = [cell.hidden_channels for cell in contest.spec.layers]
         self.convolutions, parameters = [], []
         for index, layer in enumerate(contest.joined()):

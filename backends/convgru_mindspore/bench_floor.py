@@ -59,7 +59,7 @@ class Convolutions(nn.Cell):
     def __init__(self, convolutions: list[Any], training: bool, first: bool, batch: int) -> None:
         super().__init__()
         self.training_too, self.first, self.batch = training, first, batch
-        self.of_image = nn.CellList([OfImage(convolution) for convolution in convolutions])
+        self.of_image: Any = nn.CellList([OfImage(convolution) for convolution in convolutions])
         self.of_kernel = nn.CellList([OfKernel(convolution) for convolution in convolutions])
         self.count = len(convolutions)
         self.derive = mops.GradOperation(sens_param=True)
@@ -107,7 +107,8 @@ def _run(layer: tuple[Any, ...]) -> np.ndarray:
 def _layers(contest: Contest, training: bool, frames: int) -> list[tuple[Any, ...]]:
     """Each layer's cell and its arguments: input, states, kernels, gradients of what they make."""
     work, layers = contest.workload, []
-    kind, pads = (mops.Conv3D, 6) if contest.spec.ndim == 3 else (mops.Conv2D, 4)
+    kind: Any = mops.Conv3D if contest.spec.ndim == 3 else mops.Conv2D
+    pads = 6 if contest.spec.ndim == 3 else 4
 
     def ones(*shape: int) -> Tensor:
         return tensor(np.ones(shape, np.float32))

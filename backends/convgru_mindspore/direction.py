@@ -31,7 +31,7 @@ def sequence(x: Tensor, like: Tensor) -> Tensor:
 def frame_numbers(x: Tensor) -> Tensor:
     """0, 1, ... for the frames of (T, ...)."""
     if known(x.shape)[0] == -1:
-        return mops.arange(x.shape[0]).astype(ms.int32)
+        return mops.arange(x.shape[0]).astype(ms.int32)  # pyright: ignore[reportOptionalMemberAccess]
     return counted(x.shape[0])
 
 
@@ -127,7 +127,7 @@ def _fused(cell: Any, params: Any, gates: Any, state: Any, valid: Any, context: 
             constants.append(each)
     zoneout = 0.0 if kept[1] is None else kept[1]
     lengths = () if valid is None else (valid[1],)
-    states, state = SEQUENCE(cell, reverse, zoneout, tuple(frames), tuple(constants), state, lengths)
+    states, state = SEQUENCE(cell, reverse, zoneout, tuple(frames), tuple(constants), state, lengths)  # pyright: ignore
     return states[0], state
 
 

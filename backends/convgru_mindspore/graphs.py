@@ -15,10 +15,10 @@ class _Compiling(PrimitiveWithInfer):
         super().__init__("compiling")
         self.set_const_prim(True)
 
-    def __infer__(self) -> Any:
+    def __infer__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         return {"dtype": None, "shape": None, "value": True}
 
-    def __call__(self) -> bool:
+    def __call__(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         return False
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from convgru.bench.contest import Contest, Entry
 
+NATIVE: Any = getattr(torch._C, "_nn")  # noqa: B009, no stub knows it
 CHUNK = 8_000_000
 """Bytes of gates to convolve the input of at once: larger results are slower to allocate."""
 Call = Callable[[], Any]
@@ -121,7 +122,7 @@ def _ways(contest: Contest, packed: bool = True) -> Iterator[tuple[list[Layer], 
     for layout in (torch.contiguous_format, dense):
         layers = _layers(contest, layout)
         yield layers, _convolve
-        if packed and contest.spec.ndim == 2 and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight"):
+        if packed and contest.spec.ndim == 2 and hasattr(NATIVE, "mkldnn_reorder_conv2d_weight"):
             yield [_packed(layer) for layer in layers], _convolve_packed
 
 
@@ -130,7 +131,7 @@ def _packed(layer: Layer) -> Layer:
 
     def pack(kernel: Tensor, image: Tensor) -> Tensor:
         ones = [1] * len(layer.pad)
-        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+        reorder: Any = NATIVE.mkldnn_reorder_conv2d_weight
         packed: Tensor = reorder(kernel.to_mkldnn(), list(layer.pad), ones, ones, 1, list(image.shape))
         return packed
 

@@ -136,7 +136,9 @@ class Sequence(torch.autograd.Function):
         return saved.states[0], *(s[last].clone() for s in saved.states)
 
     @staticmethod
-    def backward(ctx: Any, outputs: Tensor | None, *finals: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, outputs: Tensor | None, *finals: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         """Return the gradients with respect to the arguments."""
         plan, names, count = ctx.plan, ctx.names, ctx.count
         valid, x, *tensors = ctx.saved_tensors

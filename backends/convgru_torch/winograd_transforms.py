@@ -90,7 +90,7 @@ def _onednn_for(a: Tensor, b: Tensor) -> Callable[..., Tensor] | None:
     """OneDNN's product for ordinary float32 tensors; None for those of vmap or a trace."""
     if type(a) is not Tensor or type(b) is not Tensor or a.dtype != torch.float32:
         return None
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    wrapped = getattr(torch._C, "_functorch").is_functorch_wrapped_tensor  # noqa: B009, no stub knows it
     return None if wrapped(a) or wrapped(b) else ONEDNN
 
 

@@ -173,9 +173,7 @@ class Report:
         given = json.loads(text)
         if not isinstance(given, dict) or given.get("format") != FORMAT:
             raise ValueError(f"expected the JSON of convgru bench, format {FORMAT}")
-        rows = [
-            Row(**{each.name: row[each.name] for each in fields(Row)} | {"samples": tuple(row["samples"])})
-            for row in given["rows"]
-        ]
+        named: list[dict[str, Any]] = [{each.name: row[each.name] for each in fields(Row)} for row in given["rows"]]
+        rows = [Row(**{**row, "samples": tuple(row["samples"])}) for row in named]
         sizes = {name: Workload.from_json(each) for name, each in given["workloads"].items()}
         return cls(given["machine"], given["settings"], sizes, rows, given["versions"], given["absent"])

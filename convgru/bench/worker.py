@@ -86,7 +86,8 @@ def _compete(contest: Contest, runs: int, patience: float, tell: Tell) -> None:
     for name in entries:
         with _Reporting(name, tell) as stage:
             extra[name] = {"error": None}
-            entry, results = entries[name], dict.fromkeys(MEASURES)
+            entry = entries[name]
+            results: dict[str, Any] = dict.fromkeys(MEASURES)
             for measure, call in _calls(entry).items():
                 stage(measure)
                 results[measure], first[measure][name] = timed(call)

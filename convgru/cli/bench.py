@@ -76,7 +76,7 @@ def add_bench(commands: Any) -> argparse.ArgumentParser:
 
 def settings_of(args: argparse.Namespace) -> Settings:
     """Return the settings that the arguments ask for; what was not given has its default."""
-    given = {name: getattr(args, name) for name in ("scale", "runs", "patience", "threads")}
+    given: dict[str, Any] = {name: getattr(args, name) for name in ("scale", "runs", "patience", "threads")}
     given |= {name: getattr(args, name) for name in ("backends", "workloads", "cells", "rivals")}
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
     limit = None if args.memory_limit is None else args.memory_limit * 10**6
