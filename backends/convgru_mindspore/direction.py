@@ -84,11 +84,16 @@ def _parts(cell: Any, entry: Any, gates: Tensor) -> Any:
 
 UNROLLED = 4
 """Up to so many frames the unrolled loop is compiled in less time than ``SEQUENCE``."""
+LONG = 64
+"""Up to so many frames both directions of a layer are unrolled; MindSpore fails from 80 to 100 on.
+
+The gradient of ``SEQUENCE`` in both directions of one layer does not compile for an LSTM.
+"""
 
 
 @constexpr
 def runs_fast(impl: str, compiled: bool, time: int, more: bool) -> bool:
-    """Whether ``SEQUENCE`` runs; ``time`` is -1 where it is free.
+    """Whether ``SEQUENCE`` runs; ``time`` is -1 where it is free, ``impl`` as ``loop.run`` says it.
 
     ``more``: whether there are masks of recurrent dropout or zoneout, or a context that is one for
     all frames. Those are for the unrolled loop: with one more tensor that is no parameter MindSpore
@@ -107,7 +112,9 @@ def runs_fast(impl: str, compiled: bool, time: int, more: bool) -> bool:
             "MindSpore expected no masks of recurrent dropout or zoneout, and no context that is one for all frames, for "
             "impl='fast' and for a free number of frames: fix the shapes and take impl='auto'"
         )
-    return compiled and not more and (impl == "fast" or (impl == "auto" and not 0 <= time <= UNROLLED))
+    if not compiled or more or impl == "readable":
+        return False
+    return impl == "fast" or not 0 <= time <= (LONG if impl == "auto, both directions" else UNROLLED)
 
 
 def _more(context: Any, kept: Any, axes: int) -> bool:
