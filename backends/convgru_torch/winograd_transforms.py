@@ -158,7 +158,7 @@ def keep_freed_memory() -> None:
 
     The library of glibc keeps up to twice the largest block that was freed so far, if that was one
     of at most 32 MB: here is one, whose pages are never touched. Without it, fetching the pages of
-    the buffers anew takes a third of the time.
+    the buffers anew took about a third of the time where it was measured.
     """
     torch.empty(31 << 20, dtype=torch.uint8, device="cpu")
 
