@@ -31,20 +31,27 @@ taken as 32 channels at first, then as it is.
 
 
 def dense(a: Tensor) -> Tensor:
-    """Put channels last in memory; ``a`` itself where they are."""
+    """Put channels last in memory; ``a`` itself where they are.
+
+    Strides of axes of one element, which torch leaves to chance, are as they would be of more: by
+    them torch's convolutions choose a layout, and oneDNN's give wrong numbers for others.
+    """
     a = a.contiguous(memory_format=FORMATS[a.ndim - 3])
-    if a.shape[1] == 1:  # both layouts at once, of which torch's convolutions would choose the other
-        strides = list(a.stride())
-        strides[1] = 1
-        return a.as_strided(a.shape, strides, a.storage_offset())
-    return a
+    strides = _strides(a.shape[:1], a.shape[1], a.shape[2:])
+    return a if a.stride() == strides else a.as_strided(a.shape, strides, a.storage_offset())
+
+
+def _strides(frames: Sequence[int], channels: int, size: Sequence[int]) -> tuple[int, ...]:
+    """The strides of (*frames, channels, *size) with channels last in memory."""
+    inner = [channels * prod(size[axis + 1 :]) for axis in range(len(size))]
+    image = channels * prod(size)
+    return *(image * prod(frames[axis + 1 :]) for axis in range(len(frames))), 1, *inner
 
 
 def empty(like: Tensor, frames: Sequence[int], channels: int, size: Sequence[int]) -> Tensor:
     """Uninitialised (*frames, channels, *size), each frame with channels last in memory."""
-    shape, layout = (prod(frames), channels, *size), FORMATS[len(size) - 1]
-    flat = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
-    return flat.view(*frames, channels, *size)
+    shape = (*frames, channels, *size)
+    return torch.empty_strided(shape, _strides(frames, channels, size), dtype=like.dtype, device=like.device)
 
 
 @lru_cache
@@ -75,16 +82,19 @@ def may_fuse(dtype: torch.dtype) -> bool:
 def _fused(x: Tensor, weight: Tensor, bias: Tensor | None, how: Form, name: str | None) -> Tensor:
     """σ(W*x + b) in one pass."""
     y: Tensor = torch.ops.mkldnn._convolution_pointwise.default(
-        x, weight, bias, how.padding, how.stride, how.dilation, how.groups, FUSED[name], [], ""
+        dense(x), weight, bias, how.padding, how.stride, how.dilation, how.groups, FUSED[name], [], ""
     )
     return y
 
 
 def _accumulate(total: Tensor, x: Tensor, weight: Tensor, how: Form) -> None:
     """Add W*x to ``total`` in the pass that computes it."""
+    sums = dense(total)
     torch.ops.mkldnn._convolution_pointwise_.binary(
-        total, x, weight, None, how.padding, how.stride, how.dilation, how.groups, "add", None, None, [], None
+        sums, dense(x), weight, None, how.padding, how.stride, how.dilation, how.groups, "add", None, None, [], None
     )
+    if sums.data_ptr() != total.data_ptr():  # channels were not last in memory
+        total.copy_(sums)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, how: Form, name: str | None, fuse: bool) -> Tensor:

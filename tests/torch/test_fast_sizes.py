@@ -1,0 +1,51 @@
+"""The fast sequence function on large images, one sample, odd strides: oneDNN's other kernels."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from convgru.torch import ConvGRU, ConvLSTM, ConvRNN
+
+CELLS = {"gru": ConvGRU, "gru-after": lambda *a: ConvGRU(*a, reset="after"), "lstm": ConvLSTM, "rnn": ConvRNN}
+
+
+def results(net, impl, x, state, cotangent):
+    """Output and final state without gradients, output, and gradients of all parameters."""
+    net.set_execution(impl=impl)
+    with torch.no_grad():
+        plain, final = net(x, state)
+    net.zero_grad()
+    y, _ = net(x, state)
+    y.backward(cotangent)
+    return plain, final, y.detach(), [parameter.grad.clone() for parameter in net.parameters()]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("hidden", [16, 64])
+@pytest.mark.parametrize("name", CELLS)
+def test_large_images(name, hidden, batch):
+    """As W3 of the benchmark is: one sample, one channel, many pixels."""
+    torch.manual_seed(0)
+    net = CELLS[name](1, hidden, 3)
+    x = torch.randn(2, batch, 1, 120, 140)
+    # Views whose axis of one sample has any stride.
+    state = net(torch.randn(1, batch, 1, 120, 140))[1]
+    state = tuple(
+        tuple(p.detach()[None].expand(3, -1, -1, -1, -1).contiguous()[1] for p in entry)
+        if isinstance(entry, tuple)
+        else entry.detach()[None].expand(3, -1, -1, -1, -1).contiguous()[1]
+        for entry in state
+    )
+    cotangent = torch.randn(2, batch, hidden, 120, 140)
+    fast, readable = (results(net, impl, x, state, cotangent) for impl in ("fast", "readable"))
+    assert_close(fast[:3], readable[:3], rtol=1e-5, atol=1e-5)
+    for a, b in zip(fast[3], readable[3], strict=True):
+        assert_close(a, b, rtol=0, atol=1e-5 * float(b.abs().max()))
+
+
+@pytest.mark.parametrize("size", [(1, 90000), (300, 300), (90000, 1)])
+def test_images_of_one_row(size):
+    net, x = ConvLSTM(3, 20, 3), torch.randn(2, 1, 3, *size)
+    with torch.no_grad():
+        fast, readable = (net.set_execution(impl=impl)(x)[0] for impl in ("fast", "readable"))
+    assert_close(fast, readable, rtol=1e-5, atol=1e-5)
