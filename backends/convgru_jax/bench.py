@@ -5,10 +5,7 @@ Every one is compiled ahead of time, at its first call, and returns when the res
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -192,20 +189,7 @@ def plain_loop(contest: Contest) -> Entry:
 
 def _keras(contest: Contest) -> Entry:
     """Keras' own layers on JAX. Raises ImportError, ValueError where there are none."""
-    if contest.cell != "lstm" or contest.workload.streaming:
-        raise ValueError("Keras has ConvLSTM1D, 2D and 3D over sequences, no ConvGRU and no single step")
-    if find_spec("keras") is None:
-        raise ImportError("Keras is not installed: pip install keras")
-    os.environ["KERAS_BACKEND"] = "jax"
-    keras = importlib.import_module("keras")
-    contest.versions["keras"] = keras.__version__
-    kind = getattr(keras.layers, f"ConvLSTM{contest.spec.ndim}D")
-    options = {"padding": "same", "return_sequences": True, "data_format": "channels_last"}
-    layers = [kind(cell.hidden_channels, cell.kernel_size, **options) for cell in contest.spec.layers]
-    shape: tuple[int, ...] = contest.channels_last(contest.x).shape
-    for layer in layers:
-        layer.build(shape)
-        shape = layer.compute_output_shape(shape)
+    layers = contest.keras_layers()
     params = [[jnp.asarray(a) for a in contest.keras_weights(index)] for index in range(len(layers))]
 
     def run(params: Any, x: jax.Array, state: Any) -> jax.Array:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,21 +150,9 @@ def _plain(contest: Contest, wrap: Callable[[Any], Any]) -> Entry:
 
 def _keras(contest: Contest) -> Entry:
     """Keras' own layers on PyTorch. Raises ImportError, ValueError where there are none."""
-    if contest.cell != "lstm" or contest.workload.streaming:
-        raise ValueError("Keras has ConvLSTM1D, 2D and 3D over sequences, no ConvGRU and no single step")
-    if find_spec("keras") is None:
-        raise ImportError("Keras is not installed: pip install keras")
-    os.environ["KERAS_BACKEND"] = "torch"
-    keras = importlib.import_module("keras")
-    contest.versions["keras"] = keras.__version__
-    kind = getattr(keras.layers, f"ConvLSTM{contest.spec.ndim}D")
-    options = {"padding": "same", "return_sequences": True, "data_format": "channels_last"}
-    layers = [kind(cell.hidden_channels, cell.kernel_size, **options) for cell in contest.spec.layers]
+    layers = contest.keras_layers()
     x, cotangent = (to_tensor(contest.channels_last(a)) for a in (contest.x, contest.cotangent))
-    shape = tuple(x.shape)
     for index, layer in enumerate(layers):
-        layer.build(shape)
-        shape = layer.compute_output_shape(shape)
         layer.set_weights(contest.keras_weights(index))
     variables = [variable.value for layer in layers for variable in layer.trainable_variables]
 

@@ -47,8 +47,8 @@ def _why_not_cell(cell: CellSpec) -> str | None:
         (cell.peephole == "conv", "its peepholes are convolutions"),
         (cell.groups > 1, "its convolutions have groups"),
         (cell.padding_mode != "zeros", f"its padding_mode is {cell.padding_mode!r}"),
-        # torch's gradient for the weight of a strided convolution with channels last writes beyond its
-        # memory (2.13: kernel 1, stride 2).
+        # The gradient that torch 2.13 has for the weight of a strided convolution writes beyond its
+        # memory where channels are last (kernel 1, stride 2).
         (any(s > 1 for s in cell.stride), "its stride is not 1"),
         (any(s > 1 for s in cell.recurrent_stride), "its recurrent_stride is not 1"),
     )

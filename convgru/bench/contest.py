@@ -7,8 +7,11 @@ return when the result is there.
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import numpy as np
@@ -119,6 +122,27 @@ class Contest:
             self.entries[name] = make()
         except (ImportError, TypeError, ValueError) as reason:  # UnsupportedError and WeightsError among them
             self.skipped[name] = str(reason)
+
+    def keras_layers(self) -> list[Any]:
+        """Build Keras' own layers on the framework of this contest.
+
+        Raises ValueError where Keras has none, ImportError where there is no Keras.
+        """
+        if self.cell != "lstm" or self.workload.streaming:
+            raise ValueError("Keras has ConvLSTM1D, 2D and 3D over sequences, no ConvGRU and no single step")
+        if find_spec("keras") is None:
+            raise ImportError("Keras is not installed: pip install keras")
+        os.environ["KERAS_BACKEND"] = self.backend
+        keras = importlib.import_module("keras")
+        self.versions["keras"] = keras.__version__
+        kind = getattr(keras.layers, f"ConvLSTM{self.spec.ndim}D")
+        options = {"padding": "same", "return_sequences": True, "data_format": "channels_last"}
+        layers = [kind(cell.hidden_channels, cell.kernel_size, **options) for cell in self.spec.layers]
+        shape: tuple[int, ...] = channels_last(self.x).shape
+        for layer in layers:
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+        return layers
 
     def skip(self, name: str, reason: str) -> None:
         """Say why a contestant does not take part."""
