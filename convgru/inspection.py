@@ -54,6 +54,8 @@ class Survey:
     """The network whose weights these are."""
     ambiguity: str = ""
     """The error that ``convgru.read`` raises where there are several networks."""
+    verified: bool = False
+    """Whether the file holds checksums of its arrays, with which they agree; False: it has none."""
 
 
 def inspect(
@@ -74,9 +76,10 @@ def inspect(
     """
     where, held = Path(path), files.contents(path)
     try:
-        return _survey(where, held, layout, held.resolved(prefix), spec, hints)
+        survey = _survey(where, held, layout, held.resolved(prefix), spec, hints)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
+    return replace(survey, verified=held.verified)
 
 
 def _survey(

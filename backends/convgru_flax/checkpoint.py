@@ -10,7 +10,7 @@ import numpy as np
 from flax import serialization, traverse_util
 
 from convgru.errors import WeightsError
-from convgru.formats import atomic
+from convgru.formats import atomic, checksums
 from convgru.formats.contents import Contents
 from convgru.spec import from_json, to_json
 from convgru.weights import Weights
@@ -18,11 +18,12 @@ from convgru_flax import checkpoint_foreign
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Write ``{"spec": JSON text, "params": {canonical name: array}}`` atomically.
+    """Write ``{"spec": JSON text, "sha256": JSON text, "params": {canonical name: array}}``.
 
-    flax.serialization.msgpack_restore reads it.
+    flax.serialization.msgpack_restore reads it. The write is atomic.
     """
-    tree = {"spec": to_json(weights.spec), "params": dict(weights.arrays)}
+    spec = to_json(weights.spec)
+    tree = {"spec": spec, checksums.NAME: checksums.text_of(spec, weights.arrays), "params": dict(weights.arrays)}
     data = serialization.msgpack_serialize(tree, in_place=True)  # or Flax copies the tree
     with atomic.replacing(path) as temporary:
         temporary.write_bytes(data)
@@ -58,7 +59,7 @@ def contents(path: Path, file: BinaryIO | None = None) -> Contents:
 
 
 def _is_ours(tree: Mapping[str, Any]) -> bool:
-    return isinstance(tree.get("spec"), str) and set(tree) == {"spec", "params"}
+    return isinstance(tree.get("spec"), str) and set(tree) - {checksums.NAME} == {"spec", "params"}
 
 
 def _our_contents(tree: Mapping[str, Any]) -> Contents:
@@ -66,7 +67,7 @@ def _our_contents(tree: Mapping[str, Any]) -> Contents:
 
     ``Weights`` checks that the arrays are those of the spec.
     """
-    params = tree["params"]
+    params, sums = tree["params"], tree.get(checksums.NAME)
     if not isinstance(params, dict):
         raise WeightsError(f"expected params to be a map of names, got {type(params).__name__}")
     for name, array in params.items():
@@ -78,4 +79,8 @@ def _our_contents(tree: Mapping[str, Any]) -> Contents:
         raise WeightsError(str(error)) from None
     # The arrays are read-only views of the file's bytes.
     weights = Weights(spec, {name: np.array(array) for name, array in params.items()})
-    return Contents(weights.arrays, {"": weights.spec})
+    if sums is not None:
+        if not isinstance(sums, str):
+            raise WeightsError(f"{checksums.NAME} (checksums) expected a text, got {type(sums).__name__}")
+        checksums.check_text(sums, tree["spec"], weights.arrays)
+    return Contents(weights.arrays, {"": weights.spec}, verified=sums is not None)

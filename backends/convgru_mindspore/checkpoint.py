@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from google.protobuf import message
 from mindspore.train import checkpoint_pb2
 
 from convgru.errors import UnsupportedError, WeightsError
-from convgru.formats import atomic
+from convgru.formats import atomic, checksums
 from convgru.formats.contents import Contents
 from convgru.spec import from_json, to_json
 from convgru.spec.shapes import parameter_shapes
@@ -26,7 +27,7 @@ Entries = dict[str, tuple[str, tuple[int, ...], bytes]]
 """Name -> type, dims and bytes."""
 schema: Any = checkpoint_pb2  # its classes come into being at import, out of sight of type checkers
 KEY = "convgru_spec"
-"""Where the spec stands among the entries of the file, as JSON text."""
+"""The entry that is no parameter: the spec and checksums, as JSON text."""
 CHECKSUM = b"crc_num"
 """What MindSpore puts before the checksum, the last ten bytes."""
 TYPES: dict[str, np.dtype[Any]] = {"Float64": np.dtype("<f8"), "Float32": np.dtype("<f4"), "Float16": np.dtype("<f2")}
@@ -42,11 +43,12 @@ OPTIMIZER = re.compile(r"(moment\w*|accum\w*|stat|mean_\w+|adam_\w+|linear)\.")
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Write the weights to a checkpoint, the spec as one more entry; atomic.
+    """Write the weights to a checkpoint, the spec and checksums as one more entry; atomic.
 
     Raises UnsupportedError for bfloat16 and OSError if the file cannot be written.
     """
-    write_arrays(weights.arrays, path, {KEY: to_json(weights.spec)})
+    spec = to_json(weights.spec)
+    write_arrays(weights.arrays, path, {KEY: json.dumps(checksums.note(spec, weights.arrays))})
 
 
 def write_arrays(arrays: Mapping[str, np.ndarray], path: Path, notes: dict[str, str] | None = None) -> None:
@@ -113,11 +115,12 @@ def _entries(content: bytes) -> Entries:
     return {tag: (kind, dims, b"".join(parts)) for tag, (kind, dims, parts) in pieces.items()}
 
 
-def _weights(entries: Entries) -> Weights:
-    kind, _, text = entries.pop(KEY, ("", (), b""))
+def _our_contents(entries: Entries) -> Contents:
+    kind, _, note = entries.pop(KEY)
     if kind != "str":
-        raise WeightsError(f"no spec (entry {KEY!r}): convgru.mindspore did not write this checkpoint")
-    spec = from_json(text.decode("utf-32-le"))
+        raise WeightsError(f"{KEY} expected a text, got {kind!r}")
+    text, sums = checksums.in_text(note.decode("utf-32-le"))
+    spec = from_json(text)
     shapes = parameter_shapes(spec)
     arrays: dict[str, np.ndarray] = {}
     for name, (kind, dims, data) in entries.items():
@@ -127,13 +130,15 @@ def _weights(entries: Entries) -> Weights:
         if name in shapes and dims != shapes[name]:
             raise WeightsError(f"{name} expected shape {shapes[name]}, got {dims}")
         arrays[name] = _array(name, dims, dtype, data)
-    return Weights(spec, arrays)
+    weights = Weights(spec, arrays)
+    if sums is not None:
+        checksums.check(sums, text, arrays)
+    return Contents(weights.arrays, {"": spec}, verified=sums is not None)
 
 
 def _contents(entries: Entries) -> Contents:
     if KEY in entries:
-        weights = _weights(entries)
-        return Contents(weights.arrays, {"": weights.spec})
+        return _our_contents(entries)
     kept = {name: entry for name, entry in entries.items() if not _is_copy(name, entries)}
     known = {**TYPES, **OTHERS}
     arrays = {name: _array(name, dims, known[kind], data) for name, (kind, dims, data) in kept.items() if kind in known}

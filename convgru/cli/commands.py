@@ -215,6 +215,7 @@ def _described(survey: inspection.Survey) -> dict[str, Any]:
             for each in survey.networks
         ],
         "left": list(survey.left),
+        "checksums": "verified" if survey.verified else "none",
     }
     weights = survey.weights
     if weights is not None:

@@ -76,7 +76,8 @@ def show_weights(name: str, weights: Weights) -> None:
 def show_survey(survey: Survey) -> None:
     """Print the networks of a file, what was assumed of each, and what else the file holds.
 
-    Nothing is printed for a file that holds one network of convgru's own and no more.
+    Of a file that holds one network of convgru's own and no more it says only whether it has
+    checksums.
     """
     console, networks = _console(), survey.networks
     first = networks[0]
@@ -103,6 +104,7 @@ def show_survey(survey: Survey) -> None:
         console.print(f"left alone: {escape(shown)}", soft_wrap=True)
     for reason in survey.reasons:
         console.print(f"[yellow]looks like a network and is not read:[/] {escape(reason.strip())}", soft_wrap=True)
+    console.print("checksums (SHA-256): " + ("verified" if survey.verified else "none in the file"))
 
 
 def _options(layer: CellSpec) -> str:

@@ -33,6 +33,7 @@ class Contents:
             them beside the weights).
         aliases: Prefix in the file itself -> prefix here, for Keras: the user's name of the layer.
         config: The spec, or the constructor arguments, in a ``config.json`` beside the file.
+        verified: Whether the file holds checksums of the arrays, which were found to be right.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -40,6 +41,7 @@ class Contents:
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     config: Spec | Mapping[str, Any] | None = None
+    verified: bool = False
 
     def unwrapped(self) -> Contents:
         """Undo what training tools do to a state dict.

@@ -23,7 +23,7 @@ import safetensors.numpy
 
 from convgru import strict_json
 from convgru.errors import WeightsError
-from convgru.formats import atomic
+from convgru.formats import atomic, checksums
 from convgru.formats.contents import Contents
 from convgru.spec import Spec, from_json, to_json
 from convgru.spec.fields import name_differences
@@ -32,9 +32,8 @@ from convgru.weights import Weights
 
 FORMAT = 1
 KEY = "convgru"
-"""The key of convgru's metadata: a JSON object with the format's number and the spec."""
+"""The key of convgru's metadata: JSON with the format's number, the spec, and checksums."""
 MAX_HEADER = 8 << 20
-MAX_SPEC = 1 << 20
 
 _CODES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _DTYPES: dict[str, np.dtype[Any]] = {
@@ -68,12 +67,21 @@ class Header:
         return KEY in self.metadata
 
 
+@dataclass(frozen=True)
+class _Note:
+    """What convgru's metadata say: the spec, its text as it was hashed, the checksums or None."""
+
+    spec: Spec
+    text: str
+    checksums: Any
+
+
 def to_bytes(weights: Weights) -> bytes:
     """Return the whole file as bytes; equal weights give equal bytes."""
     # One key alone: safetensors orders the keys of its metadata at random.
-    note = json.dumps({"format": FORMAT, "spec": json.loads(to_json(weights.spec))}, sort_keys=True)
     arrays = {name: np.ascontiguousarray(array) for name, array in weights.arrays.items()}
-    return bytes(safetensors.numpy.save(arrays, {KEY: note}))
+    note = {"format": FORMAT, **checksums.note(to_json(weights.spec), arrays)}
+    return bytes(safetensors.numpy.save(arrays, {KEY: json.dumps(note, sort_keys=True)}))
 
 
 def write(weights: Weights, path: str | os.PathLike[str]) -> None:
@@ -93,19 +101,23 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str])
 def contents(path: str | os.PathLike[str]) -> Contents:
     """Read the arrays of a file that anyone wrote, and the spec if convgru wrote it.
 
-    Of a file of convgru names, shapes and dtypes must be what the spec in the metadata demands, and
-    all numbers finite; in any file the arrays must fill it to its last byte. Raises WeightsError
-    and nothing else whatever the bytes are, OSError if there is no such file.
+    Of a file of convgru names, shapes and dtypes must be what the spec in the metadata demands,
+    checksums, if it has them, those of its arrays, and all numbers finite; in any file the arrays
+    must fill it to its last byte. Raises WeightsError and nothing else whatever the bytes are,
+    OSError if there is no such file.
     """
     with _open(path) as file:
         header = _header(file, path)
         if not header.is_ours:
             return Contents(_arrays(file, header, path)).unwrapped()
-        spec = _spec(header, path)
-        _check_against(spec, header, path)
+        note = _note(header, path)
+        _check_against(note.spec, header, path)
         arrays = _arrays(file, header, path)
     try:
-        return Contents(Weights(spec, arrays).arrays, {"": spec})
+        weights = Weights(note.spec, arrays)
+        if note.checksums is not None:
+            checksums.check(note.checksums, note.text, arrays)
+        return Contents(weights.arrays, {"": note.spec}, verified=note.checksums is not None)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
 
@@ -180,16 +192,17 @@ def _check_layout(entries: Mapping[str, tuple[str, tuple[int, ...], int, int]], 
         raise WeightsError(f"{path}: expected {end} bytes of data, got {length}")
 
 
-def _spec(header: Header, path: object) -> Spec:
+def _note(header: Header, path: object) -> _Note:
     if not header.is_ours:
         raise WeightsError(f"{path}: expected {KEY!r} in the metadata, got {sorted(header.metadata) or 'none'}")
     try:
-        note = strict_json.loads(header.metadata[KEY], "spec", MAX_SPEC)
-        if not isinstance(note, dict) or note.keys() != {"format", "spec"}:
+        note = strict_json.loads(header.metadata[KEY], "spec", checksums.MAX_NOTE)
+        if not isinstance(note, dict) or note.keys() - {checksums.NAME} != {"format", "spec"}:
             raise ValueError(f"metadata {KEY!r} expected an object with format and spec, got {str(note)[:80]}")
         if note["format"] != FORMAT or isinstance(note["format"], bool):
             raise ValueError(f"expected format {FORMAT}, got {str(note['format'])[:20]}: a newer convgru may read it")
-        return from_json(json.dumps(note["spec"]))
+        text, sums = checksums.in_note(note)
+        return _Note(from_json(text), text, sums)
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from None
 

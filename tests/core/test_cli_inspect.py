@@ -21,6 +21,7 @@ def test_inspect_shows_the_network(convgru_cli, file):
         "(12, 4, 1, 5)",
         "reset before",
         "valid",
+        "checksums (SHA-256): verified",
     ):
         assert text in result.stdout
 
@@ -61,6 +62,7 @@ def test_inspect_json_is_json_and_nothing_else(convgru_cli, file):
     assert shown["network"] == "ConvGRU"
     assert shown["dtype"] == "float32"
     assert shown["parameters"] == 846
+    assert shown["checksums"] == "verified"
     assert shown["spec"]["layers"][1]["kernel_size"] == [1, 5]
     assert shown["arrays"]["layers.0.fwd.weight_ih"] == [9, 2, 3, 3]
 
@@ -70,6 +72,10 @@ def test_inspect_recognises_foreign_files(convgru_cli, tmp_path):
     np.savez(tmp_path / "f.npz", **importers.export(weights, "convolutional_rnn"))
     shown = json.loads(convgru_cli("inspect", "f.npz", "--json", "--hint", "nonlinearity=relu").stdout)
     assert shown["spec"]["layers"][0]["activation"] == "relu"
+    assert shown["checksums"] == "none"
+    assert (
+        "checksums (SHA-256): none in the file" in convgru_cli("inspect", "f.npz", "--hint", "nonlinearity=relu").stdout
+    )
 
 
 def test_inspect_lists_several_networks_and_what_is_left(convgru_cli, two_systems):

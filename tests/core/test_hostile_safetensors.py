@@ -86,7 +86,7 @@ HOSTILE = {
     "note a list": _meta(convgru="[]"),
     "note of another": _header(lambda h: h.update(__metadata__={"format": "pt"})),
     "spec not JSON": _spec("pancake"),
-    "spec too long": _spec(to_json(SPEC) + " " * (1 << 20)),
+    "spec too long": _spec(to_json(SPEC) + " " * (6 << 20)),
     "spec deep": _spec("[" * 5000 + "]" * 5000),
     "spec with NaN": _spec(to_json(SPEC).replace('"hidden_channels": 2', '"hidden_channels": NaN')),
     "spec with a float": _spec(to_json(SPEC).replace('"ndim": 1', '"ndim": 1.0')),

@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import stat
+import zipfile
 
 import numpy as np
 import pytest
@@ -202,3 +203,46 @@ def test_a_whole_pickled_module_is_refused_in_plain_words(tmp_path):
     with pytest.raises(convgru.WeightsError, match=r"UnpicklingError: Unsupported global: .*Conv2d") as caught:
         convgru.read(tmp_path / "whole.pt")
     assert "\x1b" not in str(caught.value)
+
+
+def test_checksums_stay_with_the_file_and_go_with_no_state_dict(path):
+    """What torch.load gives may be changed and saved: its old checksums must not go along."""
+    weights = convgru.init(SPECS["gru"])
+    checkpoint.write(weights, path)
+    assert convgru.inspect(path).verified
+    state = torch.load(path, weights_only=True)
+    state["layers.0.fwd.weight_ih"] *= 2
+    torch.save(state, path)
+    assert not convgru.inspect(path).verified
+    net = backend.module_of(SPECS["gru"])
+    checkpoint.write(weights, path)
+    net.load_state_dict(torch.load(path, weights_only=True))
+    torch.save(net.state_dict(), path)
+    assert convgru.read(path).equal(weights)
+    assert not convgru.inspect(path).verified
+    checkpoint.write(weights, path)
+    state = torch.load(path, weights_only=True, mmap=True)
+    assert all(torch.equal(state[name], torch.from_numpy(array)) for name, array in weights.arrays.items())
+
+
+@pytest.mark.parametrize(
+    "entries", [["{"], ["[]"], ["{}", "{}"], [" " * (5 << 20)]], ids=["text", "list", "two", "long"]
+)
+def test_checksums_that_are_none(path, entries):
+    checkpoint.write(convgru.init(SPECS["gru"]), path)
+    state = torch.load(path, weights_only=True)
+    path.write_bytes(saved(state))
+    with zipfile.ZipFile(path, "a") as archive:
+        for number, text in enumerate(entries):
+            archive.writestr(zipfile.ZipInfo(f"archive{number or ''}/{checkpoint.CHECKSUMS}"), text)
+    with pytest.raises(WeightsError, match=r"net\.pt: .*sha256"):
+        convgru.read(path)
+
+
+def test_an_entry_of_checksums_that_is_damaged(path):
+    checkpoint.write(convgru.init(SPECS["gru"]), path)
+    data = path.read_bytes()
+    at = data.index(b'{"arrays":')
+    path.write_bytes(data[:at] + b"x" + data[at + 1 :])
+    with pytest.raises(WeightsError, match=r"net\.pt: the entry convgru_sha256\.json: Bad CRC-32"):
+        convgru.read(path)
