@@ -1,6 +1,7 @@
 """The convolution: first and second gradients against JAX's own, and the layouts XLA compiles."""
 
 import re
+from collections import Counter
 from functools import partial
 
 import jax
@@ -10,7 +11,10 @@ from jax import numpy as jnp
 
 from convgru import network
 from convgru.jax import apply, init
+from convgru.parity import cases, oracle
+from convgru.parity import table as case_table
 from convgru.spec.convolution import Convolution
+from convgru_jax import backend, convolution, functional
 from convgru_jax.convolution import convolve, grouped_rows
 
 
@@ -182,3 +186,25 @@ def test_depthwise_needs_no_convolution():
 def test_autodiff_of_plain_convolution_is_not():
     """So the tests above can fail. If this one fails, XLA has caught up and ``fast`` may go."""
     assert not all(map(canonical, convolutions(*gradient_of(NETWORKS["gru-before"], "plain"))))
+
+
+CASES = (
+    "gru-before-2d", "gru-after-even-kernel", "lstm-3d", "rnn-tanh-strided", "lstm-peephole-groups", "gru-before-reflect",
+    "rnn-tanh-lengths", "gru-after-1d",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["fast", "plain"])
+@pytest.mark.parametrize("name", CASES)
+def test_both_methods_pass_the_case_table(name, method, monkeypatch):
+    """Forward and gradients within the table's budget, and by the method that is asked for."""
+    case = next(case for case in case_table.table() if case.name == name)
+    monkeypatch.setattr(backend.functional, "apply", partial(functional.apply, method=method))
+    calls = Counter()
+    for way, function in (("fast", convolution.correlate), ("plain", convolution.plain)):
+        seen = lambda *a, _way=way, _function=function: calls.update([_way]) or _function(*a)  # noqa: E731
+        monkeypatch.setattr(convolution, "correlate" if way == "fast" else way, seen)
+    jax.clear_caches()  # or nothing is traced that another test has traced
+    for row in oracle.compare(oracle.solve(name, cases.problem(case, "float32"), case.steps), backend, "jax"):
+        assert row.ok, row
+    assert set(calls) == {method}

@@ -1,25 +1,20 @@
-"""The fast sequence function: the case table, derivatives, what it keeps, what it leaves alone."""
+"""The fast sequence function: derivatives, what it keeps, graphs, what it leaves alone."""
 
 import copy
 from collections import Counter
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 import convgru
-from convgru import parity
 from convgru.errors import UnsupportedError
-from convgru.parity import table as case_table
-from convgru.spec import ForecasterSpec
-from convgru.torch import ConvGRU, ConvLSTM, ConvRNN, forecast, run
+from convgru.torch import ConvGRU, ConvLSTM, ConvRNN
 from convgru_torch import sequence_plan
-from convgru_torch.sequence_gates import Gates
 
-TABLE = case_table.table()
 NETS = {
     "gru": lambda **o: ConvGRU(2, [3, 2], **o),
     "gru-after": lambda **o: ConvGRU(2, 2, reset="after", **o),
@@ -31,76 +26,36 @@ NETS = {
 }
 
 
-def _tensors(value):
-    if isinstance(value, dict):
-        return {name: _tensors(each) for name, each in value.items()}
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+LENGTHS = {"lengths": torch.tensor([3, 1])}
+CALLS = {
+    **{name: (make, {}, {}) for name, make in NETS.items()},
+    **{f"{name}, lean": (make, {"memory": "lean"}, {}) for name, make in NETS.items()},
+    **{f"{name}, {n}-d": (NETS[name], {"ndim": n}, {}) for name in ("gru", "gru-after", "lstm", "rnn") for n in (1, 3)},
+    **{f"{name}, lengths": (NETS[name], {"bidirectional": True}, LENGTHS) for name in NETS if "wide" not in name},
+    **{f"{name}, last": (NETS[name], {"memory": "lean"}, {"last_only": True, **LENGTHS}) for name in ("gru", "lstm")},
+    **{f"{name}, parts": (NETS[name], {"checkpoint_frames": 2}, {}) for name in ("gru", "lstm")},
+    "gru, another geometry": (NETS["gru"], {"kernel_size": (2, 3), "dilation": (1, 2)}, {}),
+    "lstm, another geometry": (NETS["lstm-peephole"], {"padding": "valid", "recurrent_kernel_size": (1, 2)}, {}),
+}
 
 
-class Fast:
-    """The table's network: ours, the fast implementation insisted on."""
-
-    tensors = "torch"
-    options = {"impl": "fast"}  # noqa: RUF012
-
-    def run(self, spec, arrays, x, state, **call):
-        call = {name: _tensors(value) for name, value in call.items()}
-        if isinstance(spec, ForecasterSpec):
-            steps = call.pop("steps")
-            return forecast(spec, arrays, x, steps, state, **call, **self.options)
-        return run(spec, arrays, x, state, **call, **self.options)
-
-
-class Lean(Fast):
-    """The same, with gates computed again."""
-
-    options = {"impl": "fast", "memory": "lean"}  # noqa: RUF012
-
-
-def test_the_case_table():
-    """Forward and gradient, in float64 all cases that it takes, in float32 every third."""
-    report = parity.run(TABLE, module=Fast, dtypes=["float64"])
-    assert report.ok, report.failures()
-    names = {row.case for row in report.rows}
-    assert len(names) > 120, sorted(names)
-    assert {case.name for case in TABLE if case.name.endswith(("-lengths", "-bidirectional", "-3d", "-1d"))} & names
-    taken = [case for case in TABLE if case.name in names]
-    report = parity.run(taken[::3], module=Fast, dtypes=["float32"])
-    assert report.ok, report.failures()
-    report = parity.run(taken[1::6], module=Lean)
-    assert report.ok, report.failures()
-
-
-def test_a_wrong_gate_order_fails(monkeypatch):
-    """The comparison is with the reference, not with a second copy of the same mistake."""
-    gate = Gates.gate
-
-    def swapped(self, k):
-        a = gate(self, k)
-        letters = self.plan.blocks[k].gates
-        return torch.cat(a.chunk(len(letters), 1)[::-1], 1).contiguous(memory_format=torch.channels_last)
-
-    monkeypatch.setattr(Gates, "gate", swapped)
-    cases = [case for case in TABLE if case.name in ("gru-before-2d", "lstm-2d")]
-    report = parity.run(cases, module=Fast, dtypes=["float64"], controls=False)
-    assert {row.case for row in report.rows if not row.ok} == {"gru-before-2d", "lstm-2d"}
-
-
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", CALLS)
 def test_derivatives(name):
-    """First and second, of input, initial state and parameters; several chunks."""
-    net = NETS[name](dtype=torch.float64, impl="fast")
+    """First and second, of input, initial state and parameters."""
+    make, options, given = CALLS[name]
+    net = make(dtype=torch.float64, impl="fast", **options)
     names, parameters = zip(*net.named_parameters(), strict=True)
-    x = torch.randn(3, 1, net.spec.in_channels, 3, 2, dtype=torch.float64, requires_grad=True)
-    _, zero = net(x)
-    leaves = [leaf for entry in zero for leaf in (entry if isinstance(entry, tuple) else (entry,))]
+    size = {1: (4,), 2: (4, 5), 3: (3, 2, 2)}[net.spec.ndim]
+    x = torch.randn(3, 2, net.spec.in_channels, *size, dtype=torch.float64, requires_grad=True)
+    zero = net(x)[1]
+    leaves, form = tree_flatten(zero)
     start = [torch.randn_like(leaf).requires_grad_() for leaf in leaves]
 
     def call(x, *rest):
-        flat = iter(rest[: len(start)])
-        state = tuple(tuple(next(flat) for _ in e) if isinstance(e, tuple) else next(flat) for e in zero)
-        y, final = functional_call(net, dict(zip(names, rest[len(start) :], strict=True)), (x, state))
-        return y, *(leaf for entry in final for leaf in (entry if isinstance(entry, tuple) else (entry,)))
+        state = tree_unflatten(rest[: len(start)], form)
+        arrays = dict(zip(names, rest[len(start) :], strict=True))
+        y, final = functional_call(net, arrays, (x, state), given)
+        return y, *tree_leaves(final)
 
     assert gradcheck(call, (x, *start, *parameters), fast_mode=True)
     assert gradgradcheck(call, (x, *start, *parameters), fast_mode=True)
@@ -110,7 +65,7 @@ def test_derivatives(name):
 def gradients(net, x, **call):
     """Of a sum that reads outputs and final state, and the outputs."""
     y, final = net(x, **call)
-    leaves = [leaf for entry in final for leaf in (entry if isinstance(entry, tuple) else (entry,))]
+    leaves = tree_leaves(final)
     total = (y * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum() + sum(leaf.square().sum() for leaf in leaves)
     return [y, *torch.autograd.grad(total, list(net.parameters()))]
 
@@ -143,13 +98,14 @@ def test_no_gradient_and_last_frames_give_the_same():
             state = None
             for frame in x:
                 h, state = net.step(frame, state)
-        for got, want in ((again, y), (last, y[-1]), (h, y[-1]), *zip(_flat(after), _flat(final), strict=True)):
+        for got, want in (
+            (again, y),
+            (last, y[-1]),
+            (h, y[-1]),
+            *zip(tree_leaves(after), tree_leaves(final), strict=True),
+        ):
             torch.testing.assert_close(got, want.detach(), rtol=0, atol=3e-6, msg=name)
-        assert all(a.is_contiguous() for a in (y, again, last, *_flat(final), *_flat(after)))
-
-
-def _flat(final):
-    return [leaf for entry in final for leaf in (entry if isinstance(entry, tuple) else (entry,))]
+        assert all(a.is_contiguous() for a in (y, again, last, *tree_leaves(final), *tree_leaves(after)))
 
 
 def saved_bytes(net, x):
