@@ -5,27 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
+from support.torch_paths import TABLE, Forced, option_of, refusal
 from torch._dynamo.testing import CompileCounterWithBackend
-from torch._subclasses import FakeTensorMode
-from torch.autograd import forward_ad
 
 from convgru import parity
 from convgru.errors import UnsupportedError
 from convgru.parity import cases, oracle
-from convgru.parity import table as case_table
 from convgru.parity.module import Module
-from convgru.spec import ForecasterSpec, network
-from convgru.spec.shapes import cell_parameter_shapes
-from convgru.torch import forecast, run
 from convgru_torch import (
-    fast,
-    implementations,
     parts,
     readable,
     sequence,
@@ -36,9 +27,6 @@ from convgru_torch import (
     winograd_gru,
     winograd_transforms,
 )
-
-TABLE = {case.name: case for case in case_table.table()}
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "torch.md"
 
 
 class Way(NamedTuple):
@@ -73,29 +61,6 @@ WATCHED = {
     (winograd_gru, "_step"): "tiled GRU",
 }
 
-FAST_REFUSES = {
-    "the layer has a norm": "norm group-norm norm-peephole norm-3d lengths-norm context-norm",
-    "the layer has updates": "updates updates-context",
-    "its peepholes are convolutions": "peephole-conv peephole-3d peephole-groups",
-    "its convolutions have groups": "groups groups-dilated groups-strided groups-1d groups-3d depthwise",
-    "its padding_mode is": "reflect replicate circular circular-1d reflect-3d",
-    "its stride is not 1": "strided strided-even strided-valid strided-1d strided-3d strided-dilated preserve",
-    "its recurrent_stride is not 1": "strided-state",
-    "it has zoneout": "train lengths-train zoneout-eval",
-    "it has recurrent dropout": "",  # in the table beside zoneout
-    "it is given a context": "context context-timed",
-}
-"""The reason to the options of the table that it stands for; all others go fast, in every cell."""
-
-
-def option_of(name):
-    """What a case's name says besides the cell."""
-    lead = "forecaster-" if name.startswith("forecaster-") else ""
-    rest = name.removeprefix(lead)
-    cells = sorted((*case_table.CELLS, "gru", "lstm", "rnn"), key=len, reverse=True)
-    return lead + rest.removeprefix(next(cell for cell in cells if f"{rest}-".startswith(f"{cell}-"))).lstrip("-")
-
-
 OPTIONS = {}
 for _name in TABLE:
     OPTIONS.setdefault(option_of(_name), []).append(_name)
@@ -106,27 +71,6 @@ SPAN = [
     for name in (names if option in EVERY_CELL else [names[index % len(names)]])
 ]
 """Every option of the table, on every cell or on one after another."""
-
-
-def tensors(value):
-    if isinstance(value, dict):
-        return {name: tensors(each) for name, each in value.items()}
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-
-
-class Forced:
-    """The table's networks as pure functions with execution options; ``wrap`` compiles them."""
-
-    tensors = "torch"
-
-    def __init__(self, wrap=lambda function: function, **options):
-        self.wrap, self.options = wrap, options
-
-    def run(self, spec, arrays, x, state, **call):
-        call = {name: tensors(value) for name, value in call.items()} | self.options
-        if isinstance(spec, ForecasterSpec):
-            return forecast(spec, arrays, x, call.pop("steps"), state, **call)
-        return self.wrap(lambda arrays, x, state: run(spec, arrays, x, state, **call))(arrays, x, state)
 
 
 class Lean(Forced):
@@ -140,11 +84,6 @@ class Lean(Forced):
 def solution(name, dtype):
     """All ways share what the reference says of a case."""
     return oracle.solve(name, cases.problem(TABLE[name], dtype), TABLE[name].steps)
-
-
-def refusal(name):
-    """The reason of ``FAST_REFUSES`` for a case, or None."""
-    return next((reason for reason, options in FAST_REFUSES.items() if option_of(name) in options.split()), None)
 
 
 @pytest.fixture
@@ -200,88 +139,6 @@ def test_every_way_passes_the_case_table(name, dtype, calls, monkeypatch):
             assert not row.blind
             assert row.ratio <= allowed, f"{way}: {row}"
         assert set(calls) == marks, way
-
-
-def test_what_goes_fast(monkeypatch):
-    """Of the whole table, the networks in FAST_REFUSES are refused, for its reason; no others."""
-
-    class Seen(Exception):
-        pass
-
-    def seen(call):
-        raise Seen
-
-    monkeypatch.setattr(
-        implementations, "IMPLEMENTATIONS",
-        {name: each._replace(run=seen) for name, each in implementations.IMPLEMENTATIONS.items()},
-    )  # fmt: skip
-    for name, case in TABLE.items():
-        reason = refusal(name)
-        problem = cases.problem(case, "float32")
-        forced = Module(Forced(impl="fast"), "fast")
-        with pytest.raises(Seen if reason is None else UnsupportedError, match=reason and f"applies, but {reason}"):
-            forced.execute(problem.weights, problem.x, problem.state, steps=case.steps, extras=problem.extras)
-
-
-def test_the_docs_say_it():
-    """The table of docs/torch.md has the reasons, and no others."""
-    section = DOCS.read_text(encoding="utf-8").partition('`impl="fast"` says')[2].partition("\n\n")[0]
-    said = {row.split("|")[2].strip() for row in section.splitlines()[2:]}
-    assert said == {*FAST_REFUSES, *NOT_NETWORKS}
-
-
-X = torch.zeros(3, 2, 2, 6, 5)
-CELL = network("gru", 2, 3).layers[0]
-
-
-def call_of(dtype=torch.float32, change=lambda tensor: tensor, x=X):
-    """A call of one layer, its input changed."""
-    arrays = {name: torch.zeros(shape, dtype=dtype) for name, shape in cell_parameter_shapes(CELL).items()}
-    return readable.SequenceCall(
-        CELL, arrays, change(x.to(dtype)), (torch.zeros(*x.shape[1:2], 3, *x.shape[3:], dtype=dtype),)
-    )
-
-
-def traced():
-    found = []
-    torch.jit.trace(lambda x: found.append(fast.why_not(call_of(x=x))) or x, (X,))
-    return found[0]
-
-
-def transformed():
-    found = []
-    torch.func.vmap(lambda x: found.append(fast.why_not(call_of(x=x))) or x)(X[None])
-    return found[0]
-
-
-def within(context, **options):
-    with context:
-        return fast.why_not(call_of(**options))
-
-
-NOT_NETWORKS = {
-    "it is traced (torch.compile, torch.export, torch.jit.trace)": traced,
-    "a transform of torch.func is active": transformed,
-    "forward-mode differentiation is active": lambda: within(forward_ad.dual_level()),
-    "autocast is on": lambda: within(torch.autocast("cpu")),
-    "a TorchDispatchMode is active": lambda: within(FakeTensorMode()),
-    "not all tensors are of float32, or all of float64": lambda: fast.why_not(call_of(torch.bfloat16)),
-    "not all tensors are plain ones": lambda: fast.why_not(call_of(change=lambda x: x.as_subclass(Own))),
-    "not all tensors are on the CPU": lambda: fast.why_not(call_of(change=lambda x: x.to("meta"))),
-    "not all tensors are dense": lambda: fast.why_not(call_of(change=torch.Tensor.to_sparse)),
-    "the input is empty": lambda: fast.why_not(call_of(x=X[:, :0])),
-}
-"""What stands in the way of the fast implementation besides the network."""
-
-
-class Own(torch.Tensor):
-    """A subclass of tensors."""
-
-
-@pytest.mark.parametrize("reason", NOT_NETWORKS)
-def test_what_else_is_not_taken(reason):
-    assert fast.why_not(call_of()) is None
-    assert NOT_NETWORKS[reason]() == reason
 
 
 COMPILED = ("gru-after-lengths", "lstm-peephole-image", "gru-before-norm")
