@@ -18,6 +18,7 @@ from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.options import refuse_build_options
 from convgru.spec.shapes import layer_prefix, nest_state, state_leaves
 from convgru.weights import Weights
+from convgru_torch.accelerator.pointwise import why_not_triton
 from convgru_torch.cell_base import Cell
 from convgru_torch.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
 from convgru_torch.compat.base import DropIn
@@ -66,6 +67,8 @@ def notes() -> list[str]:
     if torch.cuda.is_available():
         states = (f"{name} {'may run in TF32' if on else 'full float32'}" for name, on in tf32().items())
         lines.append(f"float32 on CUDA: {', '.join(states)}")
+    reason = why_not_triton("cuda")
+    lines.append(f"gates on CUDA: {'kernels of Triton' if reason is None else f'operations of torch, for {reason}'}")
     onednn = torch.backends.mkldnn.is_available()
     lines.append(f"convolutions on the CPU: {'oneDNN' if onednn else 'without oneDNN, slow'}")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -10,20 +11,26 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from convgru.spec import CellSpec
-from convgru_torch import readable, sequence
+from convgru_torch import accelerator, readable, sequence
+from convgru_torch.execution import Execution
 from convgru_torch.plans import planned
 from convgru_torch.readable import Parts, SequenceCall, check_state, ends
-from convgru_torch.sequence_plan import Plan, plan_for
+from convgru_torch.sequence_plan import Plan, on_accelerator, plan_for
 
 DTYPES = (torch.float32, torch.float64)
+HALF = (torch.bfloat16, torch.float16)
+CAST = ("weight_ih", "weight_hh")
+"""What autocast casts."""
+OPEN = ("tanh", "relu", "leaky_relu")
+"""Activations that have a derivative where they are zero or one, as padding sets gates."""
 
 
 def why_not(call: SequenceCall) -> str | None:
     """Return the reason why the fast sequence function does not apply to a call, or None."""
-    return _why_not_now() or _why_not_cell(call.cell) or _why_not_call(call) or _why_not_tensors(call)
+    return _why_not_now(call.x) or _why_not_cell(call.cell) or _why_not_call(call) or _why_not_tensors(call)
 
 
-def _why_not_now() -> str | None:
+def _why_not_now(x: Tensor) -> str | None:
     """What else torch does at present: traces, transforms, modes."""
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return "it is traced (torch.compile, torch.export, torch.jit.trace)"
@@ -31,7 +38,7 @@ def _why_not_now() -> str | None:
         return "a transform of torch.func is active"
     if forward_ad._current_level >= 0:
         return "forward-mode differentiation is active"
-    if torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled(x.device.type) and not (on_accelerator(x) and x.dtype != torch.float64):
         return "autocast is on"
     if torch._C._len_torch_dispatch_stack() > 0:
         return "a TorchDispatchMode is active"
@@ -61,23 +68,35 @@ def _why_not_call(call: SequenceCall) -> str | None:
         return "it has zoneout"
     if call.recurrent_mask is not None:
         return "it has recurrent dropout"
+    if call.valid is not None and call.cell.recurrent_activation in OPEN and not on_accelerator(call.x):
+        return f"its gates, which padding sets, are of {call.cell.recurrent_activation}"
     return None if call.context is None else "it is given a context"
 
 
 def _why_not_tensors(call: SequenceCall) -> str | None:
     """What the tensors are."""
-    dtype = call.x.dtype
-    if dtype not in DTYPES:
-        return "not all tensors are of float32, or all of float64"
-    for a in (call.x, *call.parts, *call.arrays.values()):
+    x, dtype, fast_device = call.x, call.x.dtype, on_accelerator(call.x)
+    if fast_device and torch.is_autocast_enabled(x.device.type):
+        dtype = next(iter(call.arrays.values())).dtype
+    states: tuple[torch.dtype | None, ...] = (dtype,)
+    if fast_device:
+        states = (dtype, torch.float32, torch.float64)
+    allowed = DTYPES + HALF if fast_device else DTYPES
+    wrong = "not all tensors are of float32, or all of float64"
+    wrong += ", bfloat16 or float16" if fast_device else ""
+    if dtype not in allowed:
+        return wrong
+    for a in (x, *call.parts, *call.arrays.values()):
         if type(a) is not Tensor and type(a) is not nn.Parameter:
             return "not all tensors are plain ones"
-        if a.device.type != "cpu":
-            return "not all tensors are on the CPU"
-        if a.dtype != dtype:
-            return "not all tensors are of float32, or all of float64"
+        if a.device != x.device or (a.device.type != "cpu" and not fast_device):
+            return "not all tensors are on the CPU, or on one CUDA device"
         if a.layout is not torch.strided:
             return "not all tensors are dense"
+    if any(a.dtype != dtype for a in call.arrays.values()) or any(part.dtype not in states for part in call.parts):
+        return wrong
+    if x.dtype != dtype and not (fast_device and torch.is_autocast_enabled(x.device.type)):
+        return wrong
     return None if call.x.numel() and call.parts[0].numel() else "the input is empty"
 
 
@@ -86,7 +105,28 @@ def run(call: SequenceCall) -> tuple[Tensor, Parts]:
 
     Raises ValueError for a state of another shape.
     """
-    plan = plan_for(call.cell, call.x, call.reverse, call.execution.memory == "lean")
+    kind = call.x.device.type
+    if not on_accelerator(call.x):
+        return _run(call)
+    with _current(call.x):
+        if not torch.is_autocast_enabled(kind):
+            return _run(call)
+        low = torch.get_autocast_dtype(kind)
+        arrays = {name: a.to(low) if name in CAST else a for name, a in call.arrays.items()}
+        with torch.autocast(kind, enabled=False):
+            return _run(call._replace(x=call.x.to(low), arrays=arrays))
+
+
+def _current(x: Tensor) -> AbstractContextManager[Any]:
+    """Make the device of a tensor the one on which Triton launches kernels."""
+    if x.device.type != "cuda" or x.device.index == torch.cuda.current_device():
+        return nullcontext()
+    return torch.cuda.device(x.device)
+
+
+def _run(call: SequenceCall) -> tuple[Tensor, Parts]:
+    """The same, where autocast is off."""
+    plan = plan_for(call.cell, call.x, call.parts[0], call.reverse, call.execution.memory == "lean")
     expected = plan.state_size[-call.cell.ndim :]
     check_state(call.cell, (plan.batch, plan.hidden, *expected), call.parts)
     x, parts, arrays, valid = call.x, call.parts, call.arrays, call.valid
@@ -101,11 +141,11 @@ def run(call: SequenceCall) -> tuple[Tensor, Parts]:
         final = tuple(last)
         if y.is_contiguous():  # in both layouts: what the user gets must not be what the gradient needs
             y = y.clone()
-    elif call.last_only and valid is None:
+    elif call.last_only and valid is None and not plan.accelerator:
         last_output, final = sequence.ends(plan, arrays, x, parts)
         y = last_output[None]
     else:
-        states = sequence.forward(plan, arrays, x, parts, valid, save=False).states
+        states = _means(plan).forward(plan, arrays, x, parts, valid, save=False).states
         y, final = states[0], tuple(s[plan.times[-1]] for s in states)
     if call.last_only:
         y = y[-1] if valid is None else torch.where(ends(valid), y, 0).sum(0)
@@ -114,6 +154,11 @@ def run(call: SequenceCall) -> tuple[Tensor, Parts]:
     if call.cell.ndim == 1:
         y, final = y.squeeze(-2), tuple(part.squeeze(-2) for part in final)
     return y, final
+
+
+def _means(plan: Plan) -> Any:
+    """The functions that run a plan."""
+    return accelerator if plan.accelerator else sequence
 
 
 class Sequence(torch.autograd.Function):
@@ -128,12 +173,14 @@ class Sequence(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         """Run; ``rest`` is the ``count`` parts of the state, then the parameters ``names``."""
         parts, arrays = rest[:count], dict(zip(names, rest[count:], strict=True))
-        saved = sequence.forward(plan, arrays, x, parts, valid, save=True)
+        saved = _means(plan).forward(plan, arrays, x, parts, valid, save=True)
         ctx.plan, ctx.names, ctx.count = plan, names, count
         ctx.set_materialize_grads(False)
-        # A state of zeros, that of a call without one, is made again rather than kept.
+        # A state of zeros, that of a call without one, is made again rather than kept; an
+        # accelerator would have to be waited for.
         needs = ctx.needs_input_grad[5 : 5 + count]
-        first = [part if need or part.any() else None for part, need in zip(parts, needs, strict=True)]
+        keep = plan.accelerator
+        first = [part if keep or need or part.any() else None for part, need in zip(parts, needs, strict=True)]
         ctx.save_for_backward(valid, x, *first, *arrays.values(), *saved.states, *saved.gates)
         last = plan.times[-1]
         return saved.states[0], *(s[last].clone() for s in saved.states)
@@ -154,7 +201,8 @@ class Sequence(torch.autograd.Function):
             return None, None, None, None, *grads
         saved = sequence.Saved(tuple(tensors[:count]), tuple(tensors[count:]))
         wanted = needs[0], any(needs[1 + count :])
-        found = sequence.backward(plan, arrays, x, parts, valid, saved, outputs, finals, wanted)
+        with torch.autocast(x.device.type, enabled=False) if plan.accelerator else nullcontext():
+            found = _means(plan).backward(plan, arrays, x, parts, valid, saved, outputs, finals, wanted)
         weights = [
             found.arrays.get(name) if need else None for name, need in zip(names, needs[1 + count :], strict=True)
         ]
@@ -176,7 +224,8 @@ def _again(
     # Views, for an input may depend on another one: the gradient must not go on through it.
     x, *rest = (a.view_as(a) for a in (x, *parts, *arrays.values()))
     parts, arrays = tuple(rest[: len(parts)]), dict(zip(arrays, rest[len(parts) :], strict=True))
-    y, last = readable.run(SequenceCall(plan.cell, arrays, x, parts, plan.reverse, valid=valid))
+    how = Execution(state_dtype=None if plan.state_dtype == plan.dtype else plan.state_dtype)
+    y, last = readable.run(SequenceCall(plan.cell, arrays, x, parts, plan.reverse, valid=valid, execution=how))
     pairs = [(a, grad) for a, grad in zip((y, *last), (outputs, *finals), strict=True) if grad is not None]
     inputs = [a for a, need in zip((x, *rest), needs, strict=True) if need]
     found = iter(

@@ -14,14 +14,20 @@ from torch import Tensor
 from convgru.spec import CellSpec
 from convgru_torch.convolution import Form, form
 from convgru_torch.plans import planned
+from convgru_torch.precision import tf32
 from convgru_torch.sequence_ops import may_fuse, transposed_form
+
+FORCED = False
+"""Whether tensors on a CPU are treated as those on an accelerator are: for tests."""
 
 NARROW = 16
 """Up to this many hidden channels gates that are computed together share a tensor; more make
 strided views of it cost more than another convolution.
 """
 CHUNK = 1 << 20
-"""Bytes of the gates of the frames that are taken back together."""
+"""Bytes of the gates of the frames that are taken back together on a CPU, whose cache they fit."""
+CHUNK_ACCELERATOR = 1 << 28
+"""The same on an accelerator: enough to keep all of it busy, and little of its memory."""
 Arrays = Mapping[str, Tensor]
 
 
@@ -58,6 +64,9 @@ class Plan:
         fuse: whether oneDNN's operators may be used.
         ih, hh, back: the convolutions of the input, of the state, and of a gradient with respect
             to the state.
+        state_dtype: of the state.
+        accelerator: whether ``convgru_torch.accelerator`` runs it.
+        last: whether it holds tensors with channels last in memory.
     """
 
     cell: CellSpec
@@ -72,6 +81,9 @@ class Plan:
     ih: Form
     hh: Form
     back: Form
+    state_dtype: torch.dtype
+    accelerator: bool = False
+    last: bool = True
 
     @cached_property
     def hidden(self) -> int:
@@ -105,7 +117,7 @@ class Plan:
     def chunk(self) -> int:
         """How many frames are taken back together, and how many share an input convolution."""
         frame = self.batch * self.cell.gates * self.hidden * prod(self.state_size) * self.dtype.itemsize
-        return max(1, min(self.time, CHUNK // max(1, frame)))
+        return max(1, min(self.time, (CHUNK_ACCELERATOR if self.accelerator else CHUNK) // max(1, frame)))
 
     @cached_property
     def times(self) -> range:
@@ -143,6 +155,9 @@ def plan_of(
     reverse: bool,
     lean: bool,
     fuse: bool,
+    state_dtype: torch.dtype,
+    accelerator: bool = False,
+    last: bool = True,
 ) -> Plan:
     """Plan a call with an input of shape ``frames``, (T, B, C, *S), as the cell has its size."""
     cell, size = flat(cell), frames[3:] if cell.ndim > 1 else (1, *frames[3:])
@@ -161,9 +176,28 @@ def plan_of(
         form(cell.input_convolution, size),
         form(recurrent, state_size),
         transposed_form(recurrent, state_size),
+        state_dtype,
+        accelerator,
+        last,
     )
 
 
-def plan_for(cell: CellSpec, x: Tensor, reverse: bool, lean: bool) -> Plan:
-    """Plan a call with this input."""
-    return plan_of(cell, tuple(x.shape), x.dtype, reverse, lean, may_fuse(x.dtype))
+def on_accelerator(x: Tensor) -> bool:
+    """Whether ``convgru_torch.accelerator`` runs a call with this input."""
+    return x.device.type == "cuda" or FORCED
+
+
+def channels_last(dtype: torch.dtype) -> bool:
+    """Whether an accelerator's convolutions are faster with channels last in memory.
+
+    Those of tensor cores are, which take no float64, and float32 only as TF32.
+    """
+    return dtype.itemsize == 2 or (dtype == torch.float32 and tf32()["convolutions"])
+
+
+def plan_for(cell: CellSpec, x: Tensor, state: Tensor, reverse: bool, lean: bool) -> Plan:
+    """Plan a call with this input and state."""
+    shape = tuple(x.shape)
+    if on_accelerator(x):
+        return plan_of(cell, shape, x.dtype, reverse, lean, False, state.dtype, True, channels_last(x.dtype))
+    return plan_of(cell, shape, x.dtype, reverse, lean, may_fuse(x.dtype), x.dtype)

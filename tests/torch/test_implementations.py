@@ -58,3 +58,5 @@ def test_wrong_values_and_names():
 
 def test_doctor_lists_them():
     assert all(any(line.startswith(f"implementation {name}: ") for line in backend.notes()) for name in IMPLEMENTATIONS)
+    assert any(line.startswith(("gates on CUDA: kernels of Triton", "gates on CUDA: operations of torch, for "))
+               for line in backend.notes())  # fmt: skip
