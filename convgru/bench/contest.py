@@ -24,7 +24,12 @@ from convgru.spec import NetworkSpec
 from convgru.spec.shapes import layer_prefix, state_leaves, state_shapes
 from convgru.weights import Weights
 
-CONVGRU, PLAIN, FLOOR = "convgru", "plain loop", "floor"
+CONVGRU = "convgru"
+"""The network as its constructor makes it."""
+PLAIN = "plain loop"
+"""One convolution and the gates for each layer and frame, as the older systems have it."""
+FLOOR = "floor"
+"""The convolutions alone."""
 RIVALS = (PLAIN, FLOOR, "keras", "linen", "compiled plain loop", "float64 reference")
 """Everyone beside convgru's own; no framework has all of them."""
 KERAS_ORDER = ("weight_ih", "weight_hh", "bias")

@@ -20,8 +20,12 @@ from convgru.bench.report import OK, Report, Row
 from convgru.bench.workloads import WORKLOADS, Workload, scaled
 
 BACKENDS = ("torch", "jax", "flax", "mindspore", "numpy")
-SCALE, RUNS, PATIENCE = 0.1, 5, 10.0
+"""Whose contestants can be timed."""
+SCALE = 0.1
+"""The most work of a workload, in that of the largest, unless a run says otherwise."""
+RUNS, PATIENCE = 5, 10.0
 CELLS = ("gru", "lstm")
+"""The cells that are timed."""
 LONGEST = 1800
 """Seconds after which a process is ended: a framework that finds no memory may wait for ever."""
 PROGRESS = Callable[[int, int, str], None]

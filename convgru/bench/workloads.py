@@ -103,6 +103,7 @@ WORKLOADS: dict[str, Workload] = {
         Workload("L", "streaming: one frame a call", 1, 16, 1, (32,), (3,), (64, 64), streaming=True),
     )
 }
+"""What is timed, by name."""
 
 
 def scaled(names: Sequence[str], scale: float) -> dict[str, Workload]:

@@ -26,7 +26,9 @@ from convgru.spec.shapes import fitting_size, nest_state, state_leaves
 from convgru.weights import Weights
 
 Progress = Callable[[int, int, str], None]
+"""Called with the number of problems done, their total, and what comes next."""
 DTYPES = ("float32", "float64")
+"""What is compared unless a call says otherwise."""
 CHUNK = 4
 """Number of cases in a task."""
 

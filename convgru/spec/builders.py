@@ -13,7 +13,8 @@ from convgru.spec.convolution import MODES
 from convgru.spec.fields import is_size, one_of, positive
 from convgru.spec.networks import BIDIRECTIONAL, MERGES, ForecasterSpec, NetworkSpec
 
-Ints = int | tuple[int, ...]  # one number for all spatial dimensions, or one for each
+Ints = int | tuple[int, ...]
+"""One number for all spatial dimensions, or one for each."""
 
 
 def network(

@@ -16,9 +16,13 @@ from convgru.spec.fields import flag, is_size, one_of, positive, sizes
 GATES: Mapping[str, str] = {"gru": "rzn", "lstm": "ifgo", "rnn": "h"}
 """The gates of each cell, in the order in which their rows stand in every weight."""
 TITLES: Mapping[str, str] = {"gru": "ConvGRU", "lstm": "ConvLSTM", "rnn": "ConvRNN"}
+"""The name of each cell in messages."""
 ACTIVATIONS = ("tanh", "relu", "leaky_relu", "sigmoid", "hard_sigmoid", "hard_sigmoid_0.2")
+"""Of a cell: φ and σ of its equations."""
 RESETS = ("before", "after")
+"""Where a GRU's reset gate acts: before the recurrent convolution, or after it."""
 PEEPHOLES = ("hadamard", "conv")
+"""An LSTM's connections from c to the gates: weights for channels or pixels, or a convolution."""
 NORMED: Mapping[str, tuple[str, ...]] = {"gru": ("rz", "n"), "lstm": ("ifgo",), "rnn": ("h",)}
 """The gates of each cell that are normalised together as one tensor."""
 

@@ -9,7 +9,9 @@ from convgru.spec.cell import CellSpec
 from convgru.spec.fields import flag, one_of, probability, sizes
 
 BIDIRECTIONAL = (None, "layer", "stack")
+"""One direction, two in each layer, or two whole stacks."""
 MERGES = ("concat", "sum", "mean", "mul")
+"""How two directions become one output."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -189,3 +191,4 @@ def _check_inside(name: str, network: NetworkSpec) -> None:
 
 
 Spec = NetworkSpec | ForecasterSpec
+"""What a network is."""

@@ -185,9 +185,8 @@ class BiConvGRU(DropIn):
 
     Args:
         bidirectional: if False, there is the forward direction alone.
-        corrected: keyword only; if True, the quirks listed here are corrected.
-        input_size, input_dim, hidden_dim, kernel_size, num_layers, batch_first, bias,
-            return_all_layers, dropout, output_size: as for ``ConvGRU``, of each direction.
+        **options: ``corrected``, keyword only: if True, the quirks listed here are corrected; and
+            the arguments of ``ConvGRU``, for each direction.
 
     Kept from the original unless ``corrected``:
         - ``return_sequence=False`` returns the frame T−1 of both halves, where the backward half
