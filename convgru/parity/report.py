@@ -171,6 +171,14 @@ class Report:
                     if rows:
                         yield name, dtype, quantity, len(rows), max(rows, key=lambda row: row.rank)
 
+    def __str__(self) -> str:
+        """The worst number of each backend, dtype and quantity, the verdict, and every failure."""
+        lines = ["backend     dtype     quantity  cases  worst error  of budget"]
+        for name, dtype, quantity, cases, worst in self.summary():
+            line = f"{name:<11} {dtype:<9} {quantity:<9} {cases:>5}  {worst.error:>11.2g}"
+            lines.append(f"{line}  {worst.rank:>9.2f}")
+        return "\n".join([*lines, self.verdict, *self.failures()])
+
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data, with ``ok`` and ``failures``."""
         rows = [{**asdict(row), "ratio": row.ratio, "ok": row.ok} for row in self.rows]

@@ -90,6 +90,10 @@ def test_a_spoilt_backend_fails(backend, where, how):
     assert not report.ok
     assert where.split()[-1] in " ".join(report.failures())
     json.loads(report.to_json())
+    table = [f"{row.dtype} {row.quantity}" for row in report.rows]
+    titles, *lines = str(report).splitlines()
+    assert [" ".join(line.split()[1:3]) for line in (titles, *lines[:6])] == ["dtype quantity", *table]
+    assert lines[6:] == ["FAILED: 2", *report.failures()]
 
 
 def test_a_fault_makes_the_run_fail(backend):
