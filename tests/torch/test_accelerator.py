@@ -51,7 +51,7 @@ def interpreter(forced, monkeypatch):
 
 def _forget_kernels():
     """Have them imported anew, by the next one who asks; return what was imported."""
-    pointwise.launchers.cache_clear()
+    pointwise.forget()
     modules = {name: sys.modules.pop(f"{accelerator.__name__}.{name}", None) for name in KERNELS}
     for name in KERNELS:
         accelerator.__dict__.pop(name, None)
@@ -244,11 +244,24 @@ def test_what_it_does_not_take(forced):
 
 def test_without_triton(monkeypatch):
     """It is never required: torch's operations take its place, and doctor says so."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setitem(sys.modules, "convgru_torch.accelerator.launch", None)
-    pointwise.launchers.cache_clear()
-    assert "Triton is not installed" in pointwise.why_not_triton("cuda")
-    pointwise.launchers.cache_clear()
+    pointwise.forget()
+    assert "Triton is not installed" in pointwise.why_not_triton("cpu")
+    assert pointwise.functions(torch.zeros(1)) is pointwise.Plain
+    monkeypatch.undo()
+    pointwise.forget()
     assert "do not run on 'cpu'" in pointwise.why_not_triton("cpu")
+
+
+@needs_triton
+@pytest.mark.parametrize("fault", [lambda *given: given[6].zero_(), lambda *given: 1 / 0])
+def test_where_triton_does_not_work(fault, interpreter, monkeypatch):
+    """It is tried once: a machine without a compiler, say, is served by torch's operations."""
+    monkeypatch.setattr(interpreter, "rnn", fault)
+    pointwise._why_not_here.cache_clear()
+    assert "Triton" in pointwise.why_not_triton("cpu")
+    assert pointwise.functions(torch.zeros(1)) is pointwise.Plain
 
 
 @needs_triton

@@ -8,9 +8,11 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from convgru_torch.accelerator import plain, plain_back
+from convgru_torch.accelerator.frames import Frames
 
 NAMES = ("gru_reset", "gru_blend", "gru_after", "lstm", "rnn")
 NAMES_BACK = ("gru_blend_back", "gru_reset_back", "gru_after_back", "lstm_back", "rnn_back")
@@ -34,6 +36,26 @@ def launchers() -> ModuleType | str:
         return f"Triton is not installed ({reason})"
 
 
+@lru_cache
+def _why_not_here(device: str) -> str | None:
+    """Why Triton does not compile and launch a kernel on this machine, right numbers included.
+
+    It needs a C compiler, and a GPU that is not too old: that is tried once, with one kernel.
+    """
+    found = launchers()
+    if isinstance(found, str):
+        return found
+    frames = Frames(2, 3, False, "sigmoid", "tanh", torch.float32)
+    a = torch.linspace(-2, 2, 6, device=device).view(1, 2, 1, 3)
+    want, got = torch.empty_like(a), torch.empty_like(a)
+    try:
+        plain.rnn(frames, a, a, None, a, None, want, None)
+        found.rnn(frames, a, a, None, a, None, got, None)
+        return None if torch.allclose(got, want, rtol=1e-5, atol=1e-6) else "Triton's kernels give wrong numbers here"
+    except Exception as error:  # whatever a compiler, a driver or a linker may raise
+        return f"Triton does not work here ({type(error).__name__}: {str(error)[:200]})"
+
+
 def interpreted() -> bool:
     """Whether Triton interprets its kernels, which then take tensors of any device."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
@@ -43,10 +65,17 @@ def why_not_triton(device: str) -> str | None:
     """Return the reason why no kernels of Triton run on a device, or None."""
     if device != "cuda" and not interpreted():
         return f"Triton's kernels do not run on {device!r}"
-    found = launchers()
-    return found if isinstance(found, str) else None
+    if device == "cuda" and not torch.cuda.is_available():
+        return "there is no CUDA device here"
+    return _why_not_here(device)
 
 
 def functions(x: Tensor) -> Any:
     """The functions for tensors on the device of ``x``."""
     return Plain if why_not_triton(x.device.type) is not None else launchers()
+
+
+def forget() -> None:
+    """Forget what was found here, so that it is looked for again."""
+    launchers.cache_clear()
+    _why_not_here.cache_clear()
