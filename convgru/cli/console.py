@@ -125,7 +125,8 @@ def show_report(report: Report) -> None:
     console = _console()
     console.print(", ".join(f"{name} {version}" for name, version in report.versions.items()))
     tf32 = ", TF32 on" if report.tf32 else ""
-    console.print(f"{report.platform}, device {report.device}{tf32}")
+    devices = ", ".join(dict.fromkeys(report.devices.values())) or report.device
+    console.print(f"{report.platform}, device {escape(devices)}{tf32}")
     table = _table("backend", "dtype", "quantity", "cases", "worst case", "error", "budget", "achieved / budget")
     for backend, dtype, quantity, count, row in report.summary():
         numbers = (f"{row.error:.2e}", f"{row.budget:.2e}", _verdict(f"{row.ratio:.2f}", row.ok))

@@ -60,7 +60,7 @@ def run(
         module: A network of your own, as ``convgru.parity.Module`` takes it, or the path to import
             it from: "package.module:name". It may decline cases; at least one must run.
         dtypes: One or more of float32, float64, float16 and bfloat16.
-        device: "cpu", or another of the backends' devices.
+        device: "cpu", "cuda", which is each backend's first GPU, or another of its devices.
         gradients: Whether gradients are compared too.
         controls: Whether to plant faults on purpose, each of which must miss its budget ten times
             over.

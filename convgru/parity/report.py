@@ -69,6 +69,7 @@ class Report:
         tf32: whether float32 was allowed to be TF32.
         platform: operating system and processor.
         versions: of Python, NumPy and every framework.
+        devices: by the name of each backend its device, and what it says of it: a GPU's name.
         backends: names of what was compared.
         requested: those that were asked for by name.
         rows: error and budget of every quantity of every case on every backend.
@@ -83,6 +84,7 @@ class Report:
     tf32: bool
     platform: str
     versions: dict[str, str] = field(default_factory=dict)
+    devices: dict[str, str] = field(default_factory=dict)
     backends: list[str] = field(default_factory=list)
     requested: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
@@ -103,7 +105,7 @@ class Report:
         self.rows += other.rows
         self.controls += other.controls
         self.backends, self.requested = other.backends, other.requested
-        for name in ("versions", "unsupported", "absent", "declined", "errors"):
+        for name in ("versions", "devices", "unsupported", "absent", "declined", "errors"):
             getattr(self, name).update(getattr(other, name))
 
     @property

@@ -103,9 +103,25 @@ def _begin(settings: Settings) -> tuple[dict[str, Any], Report]:
         runners[name] = registry.get(name)
     report.backends = list(runners)
     report.requested = list(runners) if settings.module is not None else list(settings.backends or ())
-    for runner in runners.values():
+    for name, runner in runners.items():
         report.versions.update(runner.versions())
+        report.devices[name] = _described_device(runner, settings.device)
     return runners, report
+
+
+def _device(runner: Any, name: str) -> str:
+    """The device of a backend that is meant: of ``cuda`` its first GPU, if it sees one."""
+    if name != "cuda" or isinstance(runner, Module):
+        return name
+    return next((device for device in runner.devices() if device.startswith("cuda")), name)
+
+
+def _described_device(runner: Any, name: str) -> str:
+    """The same with what the backend says of it."""
+    device = _device(runner, name)
+    if isinstance(runner, Module) or device == "cpu":
+        return device
+    return f"{device}, {runner.devices().get(device, 'which it does not see')}"
 
 
 @contextmanager
@@ -122,17 +138,18 @@ def _around(settings: Settings, runners: dict[str, Any]) -> Iterator[None]:
 
 def _rows(report: Report, solution: Solution, runner: Any, name: str, faulty: Weights | None = None) -> list[Row]:
     """Rows of one backend; if it cannot compute the problem, no rows and a reason in the report."""
-    key = f"{name} {solution.problem.weights.dtype} {report.device}"
+    device = _device(runner, report.device)
+    key = f"{name} {solution.problem.weights.dtype} {device}"
     if not isinstance(runner, Module):
         try:
-            return oracle.compare(solution, runner, name, report.device, faulty)
+            return oracle.compare(solution, runner, name, device, faulty)
         except UnsupportedError as reason:
             report.unsupported[key] = str(reason)
             return []
     if not runner.differentiates:
         solution = replace(solution, gradients={}, budget=replace(solution.budget, gradients={}))
     try:
-        return oracle.compare(solution, runner, name, report.device, faulty)
+        return oracle.compare(solution, runner, name, device, faulty)
     except UnsupportedError as reason:
         if faulty is None:
             report.declined[f"{key} {solution.case}"] = str(reason)
