@@ -50,7 +50,8 @@ class ConvGRUCell(Cell):
             one number for each normalised tensor (r and z together, n), or a ``convgru.spec.Norm``.
         updates: kernel sizes of several steps in a row on one state, instead of ``kernel_size``:
             ((1, 5), (5, 1)) is RAFT's SepConvGRU.
-        impl, memory, algorithm, checkpoint_frames, state_dtype: how to compute (``Execution``).
+        impl, memory, algorithm, checkpoint_frames, state_dtype, cuda_graphs: how to compute
+            (``Execution``).
         device: of the parameters.
         dtype: of the parameters.
 
@@ -126,7 +127,8 @@ class ConvLSTMCell(Cell):
             ``convgru.spec.Norm``.
         updates: kernel sizes of several steps in a row on one state, instead of ``kernel_size``:
             ((1, 5), (5, 1)) is RAFT's SepConvGRU.
-        impl, memory, algorithm, checkpoint_frames, state_dtype: how to compute (``Execution``).
+        impl, memory, algorithm, checkpoint_frames, state_dtype, cuda_graphs: how to compute
+            (``Execution``).
         device: of the parameters.
         dtype: of the parameters.
 
@@ -197,7 +199,8 @@ class ConvRNNCell(Cell):
             one number for each normalised tensor (the one there is), or a ``convgru.spec.Norm``.
         updates: kernel sizes of several steps in a row on one state, instead of ``kernel_size``:
             ((1, 5), (5, 1)) is RAFT's SepConvGRU.
-        impl, memory, algorithm, checkpoint_frames, state_dtype: how to compute (``Execution``).
+        impl, memory, algorithm, checkpoint_frames, state_dtype, cuda_graphs: how to compute
+            (``Execution``).
         device: of the parameters.
         dtype: of the parameters.
 

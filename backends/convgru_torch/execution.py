@@ -27,6 +27,7 @@ class ExecutionOptions(TypedDict, total=False):
     algorithm: Algorithm
     checkpoint_frames: int | None
     state_dtype: torch.dtype | None
+    cuda_graphs: bool
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,13 @@ class Execution:
         state_dtype: torch.float32 or torch.float64: keep the state in it, and compute all but the
             convolutions in it, where the parameters are of lower precision, of bfloat16 say. The
             output has the parameters' dtype. None: everything in the parameters' dtype.
+        cuda_graphs: record what the fast implementation launches on CUDA, once for each shape of a
+            call, forward and back, and launch it all at once in later calls, which copy arguments
+            in and results out. A call that cannot be recorded raises UnsupportedError.
 
     Raises:
-        ValueError: for a value that an option does not have.
+        ValueError: for a value that an option does not have, and for ``cuda_graphs`` with
+            ``impl="readable"``.
     """
 
     impl: Impl = "auto"
@@ -59,6 +64,7 @@ class Execution:
     algorithm: Algorithm = "direct"
     checkpoint_frames: int | None = None
     state_dtype: torch.dtype | None = None
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         one_of("impl", self.impl, IMPLS)
@@ -68,6 +74,11 @@ class Execution:
             positive("checkpoint_frames", self.checkpoint_frames)
         if self.state_dtype not in STATE_DTYPES:
             raise ValueError(f"state_dtype expected torch.float32, torch.float64 or None, got {self.state_dtype!r}")
+
+        if self.cuda_graphs not in (False, True):
+            raise ValueError(f"cuda_graphs expected True or False, got {self.cuda_graphs!r}")
+        if self.cuda_graphs and self.impl == "readable":
+            raise ValueError("cuda_graphs=True expected impl='auto' or 'fast', which it records, got 'readable'")
 
     def changed(self) -> dict[str, Any]:
         """The options that are not the defaults."""

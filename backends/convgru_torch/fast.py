@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,8 +10,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from convgru.spec import CellSpec
-from convgru_torch import accelerator, readable, sequence
-from convgru_torch.execution import Execution
+from convgru_torch import accelerator, graphed, second, sequence
 from convgru_torch.plans import planned
 from convgru_torch.readable import Parts, SequenceCall, check_state, ends
 from convgru_torch.sequence_plan import Plan, on_accelerator, plan_for
@@ -135,12 +133,15 @@ def _run(call: SequenceCall) -> tuple[Tensor, Parts]:
         arrays = {name: a.unsqueeze(-2) if a.ndim > 1 else a for name, a in arrays.items()}
         valid = None if valid is None else valid.unsqueeze(-2)
     if torch.is_grad_enabled() and any(a.requires_grad for a in (x, *parts, *arrays.values())):
-        y, *last = Sequence.apply(  # type: ignore[no-untyped-call]
+        function = graphed.Sequence if call.execution.cuda_graphs else Sequence
+        y, *last = function.apply(  # type: ignore[no-untyped-call]
             plan, tuple(arrays), len(parts), valid, x, *parts, *arrays.values()
         )
         final = tuple(last)
         if y.is_contiguous():  # in both layouts: what the user gets must not be what the gradient needs
             y = y.clone()
+    elif call.execution.cuda_graphs:
+        y, final = graphed.states(plan, arrays, x, parts, valid, call.last_only and valid is None)
     elif call.last_only and valid is None and not plan.accelerator:
         last_output, final = sequence.ends(plan, arrays, x, parts)
         y = last_output[None]
@@ -197,7 +198,7 @@ class Sequence(torch.autograd.Function):
         arrays, tensors = dict(zip(names, tensors[: len(names)], strict=True)), tensors[len(names) :]
         needs = ctx.needs_input_grad[4:]
         if torch.is_grad_enabled():
-            grads = _again(plan, arrays, x, parts, valid, outputs, finals, needs)
+            grads = second.gradients(plan, arrays, x, parts, valid, outputs, finals, needs)
             return None, None, None, None, *grads
         saved = sequence.Saved(tuple(tensors[:count]), tuple(tensors[count:]))
         wanted = needs[0], any(needs[1 + count :])
@@ -208,29 +209,3 @@ class Sequence(torch.autograd.Function):
         ]
         states = [grad if need else None for grad, need in zip(found.parts, needs[1 : 1 + count], strict=True)]
         return None, None, None, None, found.x, *states, *weights
-
-
-def _again(
-    plan: Plan,
-    arrays: Mapping[str, Tensor],
-    x: Tensor,
-    parts: Parts,
-    valid: Tensor | None,
-    outputs: Tensor | None,
-    finals: tuple[Tensor | None, ...],
-    needs: tuple[bool, ...],
-) -> list[Tensor | None]:
-    """The gradients by the readable implementation, themselves differentiable."""
-    # Views, for an input may depend on another one: the gradient must not go on through it.
-    x, *rest = (a.view_as(a) for a in (x, *parts, *arrays.values()))
-    parts, arrays = tuple(rest[: len(parts)]), dict(zip(arrays, rest[len(parts) :], strict=True))
-    how = Execution(state_dtype=None if plan.state_dtype == plan.dtype else plan.state_dtype)
-    y, last = readable.run(SequenceCall(plan.cell, arrays, x, parts, plan.reverse, valid=valid, execution=how))
-    pairs = [(a, grad) for a, grad in zip((y, *last), (outputs, *finals), strict=True) if grad is not None]
-    inputs = [a for a, need in zip((x, *rest), needs, strict=True) if need]
-    found = iter(
-        torch.autograd.grad(
-            [a for a, _ in pairs], inputs, [grad for _, grad in pairs], create_graph=True, allow_unused=True
-        )
-    )
-    return [next(found) if need else None for need in needs]

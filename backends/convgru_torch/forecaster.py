@@ -53,7 +53,8 @@ class Forecaster(SpecModule):
             (``convgru.network``); False or None for none.
         feedback: if False, the predicting network reads zeros instead of its own predictions.
         batch_first: if True, frames are (B, T, C, *S).
-        impl, memory, algorithm, checkpoint_frames, state_dtype: how to compute (``Execution``).
+        impl, memory, algorithm, checkpoint_frames, state_dtype, cuda_graphs: how to compute
+            (``Execution``).
         options: the other arguments, of encoder and decoder, as for ConvGRU (``reset`` with ``gru``
             alone, None means ``before``) and ConvLSTM (``peephole`` and ``state_size`` with
             ``lstm`` alone). All must keep the image's size.

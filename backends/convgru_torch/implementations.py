@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convgru.errors import UnsupportedError
 from convgru.spec import CellSpec
-from convgru_torch import fast, operator, readable, winograd, winograd_gru
+from convgru_torch import fast, graphs, operator, readable, winograd, winograd_gru
 from convgru_torch.execution import AUTOMATIC, Execution
 from convgru_torch.readable import Parts, SequenceCall
 
@@ -76,6 +76,8 @@ def choose(call: SequenceCall) -> Choice:
     Raises UnsupportedError if it asks for one that does not apply.
     """
     wanted = call.execution.impl
+    if call.execution.cuda_graphs and (reason := graphs.why_not(call.x) or fast.why_not(call)) is not None:
+        raise UnsupportedError(f"{call.cell.title} expected a call that cuda_graphs=True can record, but {reason}")
     if torch.compiler.is_compiling() and wanted != "readable" and operator.why_not(call) is None:
         return Choice("operator")
     other = "its convolutions are the ordinary ones (algorithm='winograd')" if _asks_for_winograd(call) else None

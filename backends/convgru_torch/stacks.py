@@ -65,7 +65,8 @@ class ConvGRU(Stack):
         output_size: adaptive average pooling of each frame to this size first, so that the state
             has it.
         batch_first: if True, input and output are (B, T, C, *S); states are (B, H, *S) either way.
-        impl, memory, algorithm, checkpoint_frames, state_dtype: how to compute (``Execution``).
+        impl, memory, algorithm, checkpoint_frames, state_dtype, cuda_graphs: how to compute
+            (``Execution``).
         device: of the parameters.
         dtype: of the parameters.
 
@@ -161,7 +162,8 @@ class ConvLSTM(Stack):
         output_size: adaptive average pooling of each frame to this size first, so that the state
             has it.
         batch_first: if True, input and output are (B, T, C, *S); states are (B, H, *S) either way.
-        impl, memory, algorithm, checkpoint_frames, state_dtype: how to compute (``Execution``).
+        impl, memory, algorithm, checkpoint_frames, state_dtype, cuda_graphs: how to compute
+            (``Execution``).
         device: of the parameters.
         dtype: of the parameters.
 
@@ -249,7 +251,8 @@ class ConvRNN(Stack):
         output_size: adaptive average pooling of each frame to this size first, so that the state
             has it.
         batch_first: if True, input and output are (B, T, C, *S); states are (B, H, *S) either way.
-        impl, memory, algorithm, checkpoint_frames, state_dtype: how to compute (``Execution``).
+        impl, memory, algorithm, checkpoint_frames, state_dtype, cuda_graphs: how to compute
+            (``Execution``).
         device: of the parameters.
         dtype: of the parameters.
 

@@ -32,8 +32,10 @@ def results(net, x, lengths):
     """Outputs, final states, and gradients of all parameters."""
     y, final = net(x, lengths=lengths)
     leaves = torch.utils._pytree.tree_leaves(final)
-    total = (y.float() * torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape)).sum()
-    return [y, *leaves, *torch.autograd.grad(total + sum(a.float().square().sum() for a in leaves), net.parameters())]
+    wide = torch.promote_types(y.dtype, torch.float32)
+    total = (y.to(wide) * torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape)).sum()
+    total = total + sum(a.to(wide).square().sum() for a in leaves)
+    return [y, *leaves, *torch.autograd.grad(total, net.parameters())]
 
 
 def test_triton_is_what_runs(gpu):

@@ -1,0 +1,96 @@
+"""The fast sequence function of accelerators in CUDA graphs, kept by ``convgru_torch.graphs``."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convgru_torch import accelerator, graphs, second
+from convgru_torch.graphs import Recording, Tensors
+from convgru_torch.readable import Parts
+from convgru_torch.sequence import Saved
+from convgru_torch.sequence_plan import Arrays, Plan
+
+Names = tuple[str, ...]
+
+
+def _forward(plan: Plan, names: Names, save: bool, given: Tensors) -> Tensors:
+    """The forward pass as a function of tensors: states, and what else the gradient needs."""
+    valid, (x, parts, arrays) = given[0], _arguments(plan, names, given)
+    saved = accelerator.forward(plan, arrays, x, parts, valid, save)
+    return *saved.states, *saved.gates
+
+
+def _arguments(plan: Plan, names: Names, given: Tensors) -> tuple[Tensor, Parts, dict[str, Tensor]]:
+    """The arguments of a recording but the first, by what they are."""
+    x, *rest = [a for a in given[1:] if a is not None]
+    count = len(plan.cell.state_names)
+    return x, tuple(rest[:count]), dict(zip(names, rest[count:], strict=True))
+
+
+def _backward(plan: Plan, names: Names, forward: Recording, wanted: tuple[bool, bool], given: Tensors) -> Tensors:
+    """The backward pass as a function of the results' gradients, on the memory of the forward."""
+    x, parts, arrays = _arguments(plan, names, forward.given)
+    count = len(parts)
+    results = [a for a in forward.results if a is not None]
+    saved = Saved(tuple(results[:count]), tuple(results[count:]))
+    found = accelerator.backward(plan, arrays, x, parts, forward.given[0], saved, given[0], given[1:], wanted)
+    return found.x, *found.parts, *(found.arrays.get(name) for name in names)
+
+
+def _recorded(
+    plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, valid: Tensor | None, save: bool
+) -> tuple[Recording, list[Tensor]]:
+    """Run a recording of the forward pass; its results are its own memory."""
+    names, given = tuple(arrays), (valid, x, *parts, *arrays.values())
+    recording = graphs.recording((plan, names, save), partial(_forward, plan, names, save), given)
+    return recording, [a for a in recording(given) if a is not None]
+
+
+def states(
+    plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, valid: Tensor | None, last_only: bool
+) -> tuple[Tensor, Parts]:
+    """The states h after each frame, or after frame T − 1 alone, and the final state."""
+    _, results = _recorded(plan, arrays, x, parts, valid, False)
+    y = results[0][-1:] if last_only else results[0]
+    return y.clone(), tuple(s[plan.times[-1]].clone() for s in results)
+
+
+class Sequence(torch.autograd.Function):
+    """What ``convgru_torch.fast.Sequence`` is, with the same arguments, in CUDA graphs."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, plan: Plan, names: Names, count: int, valid: Tensor | None, x: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Run; ``rest`` is the ``count`` parts of the state, then the parameters ``names``."""
+        parts, arrays = rest[:count], dict(zip(names, rest[count:], strict=True))
+        ctx.recording, results = _recorded(plan, arrays, x, parts, valid, True)
+        ctx.loan = ctx.recording.lend()
+        ctx.plan, ctx.names, ctx.count = plan, names, count
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(valid, x, *rest)  # so that torch sees who changes them in place
+        return results[0].clone(), *(s[plan.times[-1]].clone() for s in results[:count])
+
+    @staticmethod
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, outputs: Tensor | None, *finals: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        """Return the gradients with respect to the arguments."""
+        plan, names, count, needs = ctx.plan, ctx.names, ctx.count, ctx.needs_input_grad[4:]
+        valid, x, *rest = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            arrays = dict(zip(names, rest[count:], strict=True))
+            grads = second.gradients(plan, arrays, x, tuple(rest[:count]), valid, outputs, finals, needs)
+            return None, None, None, None, *grads
+        wanted = needs[0], any(needs[1 + count :])
+        function = partial(_backward, plan, names, ctx.recording, wanted)
+        with torch.autocast(x.device.type, enabled=False):
+            given = (outputs, *finals)
+            recording = graphs.recording_back(ctx.recording, wanted, function, given)
+            found = recording(given)
+        pairs = zip(found, needs, strict=True)
+        return None, None, None, None, *(a.clone() if need and a is not None else None for a, need in pairs)

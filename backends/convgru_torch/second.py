@@ -1,0 +1,39 @@
+"""Gradients of the fast sequence function that are to be differentiated again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from convgru_torch import readable
+from convgru_torch.execution import Execution
+from convgru_torch.readable import Parts, SequenceCall
+from convgru_torch.sequence_plan import Plan
+
+
+def gradients(
+    plan: Plan,
+    arrays: Mapping[str, Tensor],
+    x: Tensor,
+    parts: Parts,
+    valid: Tensor | None,
+    outputs: Tensor | None,
+    finals: tuple[Tensor | None, ...],
+    needs: tuple[bool, ...],
+) -> list[Tensor | None]:
+    """The gradients by the readable implementation, themselves differentiable."""
+    # Views, for an input may depend on another one: the gradient must not go on through it.
+    x, *rest = (a.view_as(a) for a in (x, *parts, *arrays.values()))
+    parts, arrays = tuple(rest[: len(parts)]), dict(zip(arrays, rest[len(parts) :], strict=True))
+    how = Execution(state_dtype=None if plan.state_dtype == plan.dtype else plan.state_dtype)
+    y, last = readable.run(SequenceCall(plan.cell, arrays, x, parts, plan.reverse, valid=valid, execution=how))
+    pairs = [(a, grad) for a, grad in zip((y, *last), (outputs, *finals), strict=True) if grad is not None]
+    inputs = [a for a, need in zip((x, *rest), needs, strict=True) if need]
+    found = iter(
+        torch.autograd.grad(
+            [a for a, _ in pairs], inputs, [grad for _, grad in pairs], create_graph=True, allow_unused=True
+        )
+    )
+    return [next(found) if need else None for need in needs]
