@@ -85,7 +85,7 @@ NOT_NETWORKS = {
     "a TorchDispatchMode is active": lambda: within(FakeTensorMode()),
     "not all tensors are of float32, or all of float64": lambda: fast.why_not(call_of(torch.bfloat16)),
     "not all tensors are plain ones": lambda: fast.why_not(call_of(change=lambda x: x.as_subclass(Own))),
-    "not all tensors are on the CPU": lambda: fast.why_not(call_of(change=lambda x: x.to("meta"))),
+    "not all tensors are on the CPU, or on one CUDA device": lambda: fast.why_not(call_of(change=lambda x: x.to("meta"))),
     "not all tensors are dense": lambda: fast.why_not(call_of(change=torch.Tensor.to_sparse)),
     "the input is empty": lambda: fast.why_not(call_of(x=X[:, :0])),
 }
