@@ -36,11 +36,16 @@ def _why_not_now(x: Tensor) -> str | None:
         return "a transform of torch.func is active"
     if forward_ad._current_level >= 0:
         return "forward-mode differentiation is active"
-    if torch.is_autocast_enabled(x.device.type) and not (on_accelerator(x) and x.dtype != torch.float64):
+    if autocasts(x) and not (on_accelerator(x) and x.dtype != torch.float64):
         return "autocast is on"
     if torch._C._len_torch_dispatch_stack() > 0:
         return "a TorchDispatchMode is active"
     return None
+
+
+def autocasts(x: Tensor) -> bool:
+    """Whether autocast is on for a tensor's device."""
+    return torch.is_autocast_enabled(x.device.type if x.device.type in ("cpu", "cuda") else "cpu")
 
 
 @planned
@@ -67,14 +72,14 @@ def _why_not_call(call: SequenceCall) -> str | None:
     if call.recurrent_mask is not None:
         return "it has recurrent dropout"
     if call.valid is not None and call.cell.recurrent_activation in OPEN and not on_accelerator(call.x):
-        return f"its gates, which padding sets, are of {call.cell.recurrent_activation}"
+        return "the gates that padding sets have a derivative there"
     return None if call.context is None else "it is given a context"
 
 
 def _why_not_tensors(call: SequenceCall) -> str | None:
     """What the tensors are."""
     x, dtype, fast_device = call.x, call.x.dtype, on_accelerator(call.x)
-    if fast_device and torch.is_autocast_enabled(x.device.type):
+    if fast_device and autocasts(x):
         dtype = next(iter(call.arrays.values())).dtype
     states: tuple[torch.dtype | None, ...] = (dtype,)
     if fast_device:
@@ -93,7 +98,7 @@ def _why_not_tensors(call: SequenceCall) -> str | None:
             return "not all tensors are dense"
     if any(a.dtype != dtype for a in call.arrays.values()) or any(part.dtype not in states for part in call.parts):
         return wrong
-    if x.dtype != dtype and not (fast_device and torch.is_autocast_enabled(x.device.type)):
+    if x.dtype != dtype and not (fast_device and autocasts(x)):
         return wrong
     return None if call.x.numel() and call.parts[0].numel() else "the input is empty"
 
@@ -107,7 +112,7 @@ def run(call: SequenceCall) -> tuple[Tensor, Parts]:
     if not on_accelerator(call.x):
         return _run(call)
     with _current(call.x):
-        if not torch.is_autocast_enabled(kind):
+        if not autocasts(call.x):
             return _run(call)
         low = torch.get_autocast_dtype(kind)
         arrays = {name: a.to(low) if name in CAST else a for name, a in call.arrays.items()}

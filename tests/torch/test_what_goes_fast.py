@@ -52,11 +52,11 @@ X = torch.zeros(3, 2, 2, 6, 5)
 CELL = network("gru", 2, 3).layers[0]
 
 
-def call_of(dtype=torch.float32, change=lambda tensor: tensor, x=X):
+def call_of(dtype=torch.float32, change=lambda tensor: tensor, x=X, cell=CELL):
     """A call of one layer, its input changed."""
     arrays = {name: torch.zeros(shape, dtype=dtype) for name, shape in cell_parameter_shapes(CELL).items()}
     return readable.SequenceCall(
-        CELL, arrays, change(x.to(dtype)), (torch.zeros(*x.shape[1:2], 3, *x.shape[3:], dtype=dtype),)
+        cell, arrays, change(x.to(dtype)), (torch.zeros(*x.shape[1:2], 3, *x.shape[3:], dtype=dtype),)
     )
 
 
@@ -85,7 +85,14 @@ NOT_NETWORKS = {
     "a TorchDispatchMode is active": lambda: within(FakeTensorMode()),
     "not all tensors are of float32, or all of float64": lambda: fast.why_not(call_of(torch.bfloat16)),
     "not all tensors are plain ones": lambda: fast.why_not(call_of(change=lambda x: x.as_subclass(Own))),
-    "not all tensors are on the CPU, or on one CUDA device": lambda: fast.why_not(call_of(change=lambda x: x.to("meta"))),
+    "not all tensors are on the CPU, or on one CUDA device": lambda: fast.why_not(
+        call_of(change=lambda x: x.to("meta"))
+    ),
+    "the gates that padding sets have a derivative there": lambda: fast.why_not(
+        call_of(cell=network("gru", 2, 3, recurrent_activation="tanh").layers[0])._replace(
+            valid=torch.ones(3, 2, 1, 1, 1, dtype=torch.bool)
+        )
+    ),
     "not all tensors are dense": lambda: fast.why_not(call_of(change=torch.Tensor.to_sparse)),
     "the input is empty": lambda: fast.why_not(call_of(x=X[:, :0])),
 }
