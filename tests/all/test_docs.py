@@ -36,6 +36,9 @@ def files_of_a_reader() -> None:
 @pytest.mark.parametrize("page", pages.ROOMS["all"])
 def test_the_blocks_of_a_page(tmp_path, monkeypatch, page):
     monkeypatch.chdir(tmp_path)
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)  # as torchrun does
+    monkeypatch.setenv("MASTER_PORT", "0")
     from convgru.torch.compat import convolutional_rnn
 
     pages.run(

@@ -1,4 +1,4 @@
-"""The Python blocks of docs/coming-from.md run as pasted, in order, on files that a reader has."""
+"""Python blocks that need Keras run as pasted, in order, on files that a reader has."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ def test_the_blocks_of_a_page(tmp_path, monkeypatch, page):
     keras.Sequential([keras.Input((5, 9, 9, 2)), *layers]).save("model.keras")
     model = SimpleNamespace(update_block=SimpleNamespace())
     names = pages.run(page, {"raft": flow, "model": model, "other_weights": other})
+    if page != "docs/coming-from.md":
+        return
     assert convgru.extract(model.update_block.gru).equal(other)
     written = names["decoder"].arrays["layers.0.fwd.bias"]
     assert np.array_equal(convgru.read("decoder.weights.h5", padding="valid").arrays["layers.0.fwd.bias"], written)

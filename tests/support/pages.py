@@ -11,7 +11,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS: dict[str, tuple[str, ...]] = {
-    "core": ("docs/networks.md",),
+    "core": ("docs/networks.md", "docs/choosing.md", "docs/extending.md"),
     "torch": (
         "docs/torch.md",
         "docs/compat/pytorch_convgru.md",
@@ -23,8 +23,16 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "jax": ("docs/jax.md",),
     "flax": ("docs/flax.md",),
-    "keras": ("docs/coming-from.md",),
-    "all": ("README.md", "docs/index.md"),
+    "keras": ("docs/coming-from.md", "docs/guides/own-model.md"),
+    "all": (
+        "README.md",
+        "docs/index.md",
+        "docs/guides/training.md",
+        "docs/guides/streaming.md",
+        "docs/guides/devices.md",
+        "docs/guides/porting.md",
+        "docs/guides/proving.md",
+    ),
     "mindspore": (
         "docs/mindspore.md",
         "docs/compat/mindspore_pytorch_convgru.md",
