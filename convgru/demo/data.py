@@ -1,4 +1,4 @@
-"""The two radar days of the demo: where their files are, and how to scale reflectivity."""
+"""The two radar days of the demo: where their files are, and what their numbers mean."""
 
 from __future__ import annotations
 
@@ -6,36 +6,34 @@ from pathlib import Path
 
 import numpy as np
 
+from convgru.nowcasting import frames
+from convgru.nowcasting.frames import Units
+
 TRAINING_DAY, TEST_DAY = "20160928", "20170509"
 CREDIT = "Radar: Finnish Meteorological Institute open data, composite, 2016-09-28 / 2017-05-09; cropped (CC BY 4.0)"
-MINUTES = 5
-"""Minutes between two frames."""
-SCALE = 40.0
-"""Reflectivity in dBZ that becomes 1.0."""
-GIVEN, AHEAD = 6, 12
-"""Frames that a forecast starts from, and frames that it predicts: half an hour, and an hour."""
+UNITS = Units("dBZ", zero=0.0, scale=40.0, thresholds=(10.0, 20.0), minutes=5.0)
+"""Thresholds: light rain, and moderate rain."""
 
 
-def load(day: str) -> np.ndarray:
-    """Return the reflectivity of one day (T, H, W) in dBZ, float32.
+def load(day: str, folder: Path | None = None) -> np.ndarray:
+    """Return the reflectivity of one day (T, H, W) in dBZ, float32; below 0 there is no echo.
 
-    No echo, and echoes weaker than 0 dBZ, are 0.
+    Args:
+        day: ``TRAINING_DAY`` or ``TEST_DAY``.
+        folder: where the files are; None: ``examples/data`` of the checkout that this module, or
+            the current folder, is in.
 
-    Raises FileNotFoundError if neither the installed package nor the checkout has the file.
+    Raises:
+        FileNotFoundError: the file is not there.
     """
     name = f"fmi_{day}.npz"
-    here = Path(__file__).resolve()
-    places = [here.parent / "data", here.parents[2] / "examples" / "data"]
+    checkouts = (Path(__file__).resolve().parents[2], Path.cwd())
+    places = [folder] if folder is not None else [checkout / "examples" / "data" for checkout in checkouts]
     for place in places:
         if (place / name).is_file():
-            with np.load(place / name, allow_pickle=False) as archive:
-                frames = archive["frames"]
-            return np.asarray(np.maximum((frames.astype(np.float32) - 64) / 2, 0))
-    raise FileNotFoundError(f"radar data {name} expected in {' or '.join(map(str, places))}")
-
-
-def windows(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a day into overlapping windows (T, B, 1, H, W): given frames, and those that follow."""
-    count = len(frames) - GIVEN - AHEAD + 1
-    cut = np.stack([frames[start : start + GIVEN + AHEAD] for start in range(count)], axis=1)[:, :, None]
-    return cut[:GIVEN], cut[GIVEN:]
+            (sequence,) = frames.read(place / name, gain=0.5, offset=-32.0)
+            return UNITS.clean(sequence)
+    raise FileNotFoundError(
+        f"the demo's radar ({name}) is part of the repository, not of the installed package: run convgru demo in a "
+        f"checkout, or say --data FOLDER; looked in {' and '.join(map(str, places))}"
+    )

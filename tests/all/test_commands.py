@@ -12,7 +12,8 @@ import pytest
 import convgru
 from convgru import files, registry
 from convgru.cli import main
-from convgru.demo import data, plot
+from convgru.demo import data
+from convgru.nowcasting import pictures
 
 INSTALLED = [name for name, found in registry.available().items() if not isinstance(found, str)]
 SUFFIXES = [suffix for suffix, owner in files.FRAMEWORKS.items() if owner in INSTALLED]
@@ -113,12 +114,21 @@ def test_doctor_knows_what_is_installed(capsys):
     assert all(name in shown for name in registry.ROOMS)
 
 
+@pytest.fixture
+def radar(tmp_path):
+    """Two tiny days in the place of the demo's."""
+    folder = tmp_path / "radar"
+    folder.mkdir()
+    for seed, day in enumerate((data.TRAINING_DAY, data.TEST_DAY)):
+        frames = np.random.default_rng(seed).integers(0, 140, (19, 24, 24)).astype(np.uint8)
+        np.savez(folder / f"fmi_{day}.npz", frames=frames)
+    return folder
+
+
 @pytest.mark.skipif("torch" not in INSTALLED, reason="the demo trains in PyTorch")
-def test_demo_without_matplotlib_does_everything_but_the_picture(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(plot, "find_spec", lambda name: None)
-    day = np.random.default_rng(0).gamma(2.0, 5.0, (19, 48, 48)).astype(np.float32)
-    monkeypatch.setattr(data, "load", lambda name: day)
-    command = ["demo", "--seconds", "0", "--folder", str(tmp_path / "out")]
+def test_demo_without_matplotlib_does_everything_but_the_picture(radar, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pictures, "find_spec", lambda name: None)
+    command = ["demo", "--steps", "1", "--data", str(radar), "--folder", str(tmp_path / "out")]
     code = main(command)
     shown = " ".join(capsys.readouterr().out.split())
     assert "no picture: it needs matplotlib: pip install 'convgru[demo]'" in shown
@@ -142,14 +152,23 @@ def test_demo_without_matplotlib_does_everything_but_the_picture(tmp_path, capsy
 
 
 @pytest.mark.skipif("torch" not in INSTALLED, reason="the example trains in PyTorch")
-def test_the_example_runs_as_it_stands(tmp_path, capsys, monkeypatch):
-    day = np.random.default_rng(0).gamma(2.0, 5.0, (19, 48, 48)).astype(np.float32)
-    monkeypatch.setattr(data, "load", lambda name: day)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["nowcast.py", "--seconds", "0"])
+@pytest.mark.parametrize("options", [["--test"], ["--no-motion", "--patch", "3"]], ids=["test", "no-motion"])
+def test_the_example_forecasts_ones_own_frames(tmp_path, capsys, monkeypatch, options):
+    folder, out = tmp_path / "frames", tmp_path / "out"
+    folder.mkdir()
+    for index, frame in enumerate(np.random.default_rng(0).gamma(2.0, 5.0, (9, 20, 26))):
+        np.save(folder / f"{index:03}.npy", frame)
+    options = [*options, str(folder)] if options == ["--test"] else options
+    sizes = ["--given", "4", "--ahead", "3", "--steps", "1", "--units", "mm", "--minutes", "10", "--folder", str(out)]
+    monkeypatch.setattr("sys.argv", ["nowcast.py", str(folder), *sizes, *options])
     runpy.run_path(
         str(Path(__file__).resolve().parents[2] / "examples" / "nowcast" / "nowcast.py"), run_name="__main__"
     )
-    shown = capsys.readouterr().out
-    assert all(f"{name}: error / persistence by lead time" in shown for name in INSTALLED)
-    assert convgru.read(tmp_path / "nowcaster.safetensors").spec.title == "Forecaster"
+    assert ("+30 min  MSE" in capsys.readouterr().out) is ("--test" in options)
+    assert convgru.read(out / "nowcaster.safetensors").spec.title == "Forecaster"
+    with np.load(out / "forecast.npz") as archive:
+        assert archive["frames"].shape == (3, 20, 26)
+        assert archive["motion"].any() == ("--test" in options)
+    written = {"nowcaster.safetensors", "forecast.npz"}
+    written |= {"forecast.png", "forecast.gif"} if pictures.available() else set()
+    assert {path.name for path in out.iterdir()} == written

@@ -1,4 +1,4 @@
-"""Check the installed wheel: the four frameworks' modules, type information, the demo's data.
+"""Check the installed wheel: the four frameworks' modules, type information, no radar data.
 
 Run by tox in another folder, with python -I.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 import sysconfig
 from pathlib import Path
+
+from convgru.demo import data
 
 SITE = Path(sysconfig.get_paths()["purelib"]).resolve()
 PACKAGES = ("convgru", "convgru_torch", "convgru_jax", "convgru_flax", "convgru_mindspore")
@@ -19,6 +21,12 @@ for name in PACKAGES:
     assert (where / "py.typed").is_file(), f"{name} is not marked as typed"
 for name in FACES:
     assert importlib.import_module(name).__all__, name
-days = sorted(path.name for path in (SITE / "convgru" / "demo" / "data").glob("*.npz"))
-assert len(days) == 2, f"the demo's two days expected in the wheel, got {days}"
+radar = [path for name in PACKAGES for path in (SITE / name).rglob("*.npz")]
+assert not radar, f"the demo's radar belongs to the repository, found {radar}"
+told = ""
+try:
+    data.load(data.TEST_DAY)
+except FileNotFoundError as error:
+    told = str(error)
+assert "run convgru demo in a checkout, or say --data FOLDER" in told, told
 print(f"the wheel in {SITE} gives {', '.join(FACES)}")

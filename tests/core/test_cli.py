@@ -160,7 +160,7 @@ def test_the_demo_keeps_a_file_that_appears_while_it_trains(tmp_path, monkeypatc
     monkeypatch.setattr(run, "missing", dict)
     monkeypatch.setattr(run, "_train", train)
     with pytest.raises(FileExistsError, match=r"nowcaster\.safetensors exists"):
-        run.run(console.Console(), tmp_path, seconds=1, seed=0)
+        run.run(console.Console(), tmp_path, steps=1, seed=0)
     assert target.read_bytes() == b"somebody else's"
 
 
