@@ -95,7 +95,7 @@ def train(
 
 
 def soft_csi(forecast: Tensor, truth: Tensor, known: Tensor, threshold: float) -> Tensor:
-    """Critical success index with a sigmoid in place of the forecast's threshold, so differentiable.
+    """Differentiable critical success index: a sigmoid in place of the forecast's threshold.
 
     Hits / (hits + misses + false alarms) for each lead time, the mean of which is returned; the
     soft Jaccard index (Rahman and Wang 2016). Arrays are (T, B, 1, H, W).
@@ -114,13 +114,16 @@ def _crops(
     given = windows.shape[1] - known.shape[1]
     edge = min(CROP, *windows.shape[2:])
     edge -= edge % math.lcm(*patch)
+    sizes = (len(windows), *(size - edge + 1 for size in windows.shape[2:]))
     while True:
         batch, masks = [], []
         for _ in range(BATCH):
-            window, *corner = (int(rng.integers(n)) for n in (len(windows), *(s - edge + 1 for s in windows.shape[2:])))
-            place = (window, slice(None), *(slice(start, start + edge) for start in corner))
+            window, top, left = (int(rng.integers(n)) for n in sizes)
             turns, flip, drier = int(rng.integers(4)), bool(rng.integers(2)), DRIER * float(rng.random())
-            crop, mask = (torch.rot90(each[place], turns, (1, 2)) for each in (windows, known))
+            crop, mask = (
+                torch.rot90(each[window, :, top : top + edge, left : left + edge], turns, (1, 2))
+                for each in (windows, known)
+            )
             crop, mask = (crop.flip(2), mask.flip(2)) if flip else (crop, mask)
             batch.append((crop - drier).clamp(min=0))
             masks.append(mask)

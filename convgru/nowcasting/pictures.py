@@ -59,7 +59,7 @@ class Shown:
         frame = self.rows[name][lead - 1]
         if name == "truth":
             return frame
-        return np.where(inside(self.motion, lead)[-1], frame, np.float32(np.nan))
+        return np.asarray(np.where(inside(self.motion, lead)[-1], frame, np.float32(np.nan)))
 
 
 def available() -> bool:
@@ -89,7 +89,8 @@ def draw_strip(path: Path, shown: Shown, scores: Scores | None, leads: Sequence[
         if curves is None:
             axis.set_axis_off()
         elif axis is not None:
-            _plot(axis, *curves, shown.units)
+            title, lines = curves
+            _plot(axis, title, lines, shown.units)
     for row, name in enumerate(rows):
         for column, lead in enumerate(leads, start=1):
             _show(axes[row, column], shown.visible(name, lead), shown.units)

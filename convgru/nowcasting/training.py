@@ -68,4 +68,4 @@ def forecast(
         return backend.execute(weights, units.scaled(x), steps=count)[0]
 
     frames = lagrangian.forecast(predict, units.clean(given), steps, motion, weights.spec.patch)
-    return np.maximum(units.restored(frames), np.float32(units.zero))
+    return np.asarray(np.maximum(units.restored(frames), np.float32(units.zero)))
