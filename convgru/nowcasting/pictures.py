@@ -56,7 +56,7 @@ class Shown:
 
     def visible(self, name: str, lead: int) -> np.ndarray:
         """The frame of a row at a lead time, NaN where it shows what flowed in from outside."""
-        frame = self.rows[name][lead - 1]
+        frame: np.ndarray = self.rows[name][lead - 1]
         if name == "truth":
             return frame
         return np.asarray(np.where(inside(self.motion, lead)[-1], frame, np.float32(np.nan)))
