@@ -81,13 +81,13 @@ def print_skill(console: Console, verification: Verification) -> None:
     """Print the scores of one framework (the others' are the same to the digits shown)."""
     first, scores = verification.frameworks[0], verification.scores
     table = Table(
-        title=f"Skill on {data.TEST_DAY}, trained on {data.TRAINING_DAY} (forecast / extrapolation / persistence)"
+        title=f"Skill on {data.TEST_DAY}, trained on {data.TRAINING_DAY}: forecast / extrapolation / persistence",
+        caption="ratio: the forecast's MSE over extrapolation's",
     )
-    table.add_column("lead [min]", justify="right")
-    table.add_column("MSE [dBZ²]", justify="right")
-    table.add_column("over extrapolation's", justify="right")
+    for title in ("min", "MSE [dBZ²]", "ratio"):
+        table.add_column(title, justify="right", no_wrap=True)
     for threshold in scores.csi:
-        table.add_column(f"CSI ≥ {threshold:g} dBZ", justify="right")
+        table.add_column(f"CSI ≥ {threshold:g} dBZ", justify="right", no_wrap=True)
     names = (first, *RIVALS[::-1])
     for index in range(len(scores.mse[first])):
         cells = [" / ".join(f"{scores.mse[name][index]:.1f}" for name in names)]
