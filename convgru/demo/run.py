@@ -23,7 +23,7 @@ from convgru.weights import Weights
 
 LEADS = (3, 6, 12)
 """Lead times of the picture, in frames: 15, 30 and 60 minutes."""
-COMPARED = 64
+COMPARED = 48
 """Edge, in pixels, of the part on which the float64 reference runs."""
 
 
