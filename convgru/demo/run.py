@@ -145,7 +145,7 @@ def _shown(
     spread = float(np.ptp(np.stack(list(forecasts.values())), 0).max())
     others = ", ".join(registry.FRAMEWORKS[each] for each in forecasts if each != name)
     title = f"Radar of {data.TEST_DAY[:4]}-{data.TEST_DAY[4:6]}-{data.TEST_DAY[6:]}, forecast by {registry.FRAMEWORKS[name]}"
-    title += f"; {others} differ by at most {spread:.0e} dBZ" if others else ""
+    title += f"; {others} differ by {spread:.1e} dBZ at most" if others else ""
     return pictures.Shown(given[0], truth[0], ahead, frames[0], motion[0], data.UNITS, title, data.CREDIT)
 
 

@@ -202,7 +202,7 @@ def _title(shown: Shown, name: str, lead: int) -> str:
         return text
     frame, truth = shown.rows[name][None, lead - 1 : lead], shown.truth[None, lead - 1 : lead]
     event = skill.csi(frame, truth, shown.units.thresholds[0])[0]
-    return f"{text}\nMSE {skill.mse(frame, truth)[0]:.0f}, CSI {event:.2f}"
+    return f"{text}\nMSE {skill.mse(frame, truth)[0]:.3g} {shown.units.name}², CSI {event:.2f}"
 
 
 def _credit(figure: Any, text: str) -> None:

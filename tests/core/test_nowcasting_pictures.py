@@ -42,7 +42,7 @@ def test_the_strip_has_a_panel_for_each_sequence_and_lead_time(shown, panels, tm
     (titles,) = panels
     error, event = scores.mse["forecast"][3], scores.csi[10.0]["forecast"][3]
     assert [title for title in titles if title.startswith("truth")] == ["truth, +5 min", "truth, +20 min"]
-    assert f"forecast, +20 min\nMSE {error:.0f}, CSI {event:.2f}" in titles
+    assert f"forecast, +20 min\nMSE {error:.3g} dBZ², CSI {event:.2f}" in titles
     assert {"last frame given, and its motion", "mean squared error [dBZ²]", "CSI ≥ 10 dBZ"} <= set(titles)
     assert len(titles) == 9
     with pytest.raises(FileExistsError):
