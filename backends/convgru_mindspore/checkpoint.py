@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import mindspore as ms
 import numpy as np
 from google.protobuf import message
 from mindspore.train import checkpoint_pb2
@@ -21,7 +20,7 @@ from convgru.formats.contents import Contents
 from convgru.spec import from_json, to_json
 from convgru.spec.shapes import parameter_shapes
 from convgru.weights import DTYPES, Weights
-from convgru_mindspore.parameters import parameter
+from convgru_mindspore import cpu_setup
 
 Entries = dict[str, tuple[str, tuple[int, ...], bytes]]
 """Name -> type, dims and bytes."""
@@ -30,6 +29,8 @@ KEY = "convgru_spec"
 """The entry that is no parameter: the spec and checksums, as JSON text."""
 CHECKSUM = b"crc_num"
 """What MindSpore puts before the checksum, the last ten bytes."""
+PIECE = 512 << 20
+"""Longest part of an array in one entry: protobuf ends at 2 GiB."""
 TYPES: dict[str, np.dtype[Any]] = {"Float64": np.dtype("<f8"), "Float32": np.dtype("<f4"), "Float16": np.dtype("<f2")}
 """What MindSpore calls the dtypes that weights may have here."""
 OTHERS: dict[str, np.dtype[Any]] = {
@@ -58,14 +59,32 @@ def write_arrays(arrays: Mapping[str, np.ndarray], path: Path, notes: dict[str, 
     """
     if any(array.dtype.name == "bfloat16" for array in arrays.values()):
         raise UnsupportedError("MindSpore does not hold bfloat16 arrays on CPU: write float32 or a .safetensors file")
-    entries = [{"name": name, "data": parameter(array, name)} for name, array in arrays.items()]
-    with atomic.replacing(path) as temporary:
-        mode = temporary.stat().st_mode
-        try:
-            ms.save_checkpoint(entries, str(temporary), append_dict=notes, crc_check=True)
-        finally:
-            temporary.with_suffix(".tmp").unlink(missing_ok=True)  # where MindSpore writes first
-        temporary.chmod(mode)  # MindSpore leaves its files read-only
+    cpu_setup.give_back_interrupts()  # or Ctrl-C would leave half a file behind
+    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
+        checksum = 0
+        for piece in _pieces(arrays, notes or {}):
+            checksum = zlib.crc32(piece, checksum)
+            file.write(piece)
+        file.write(CHECKSUM + checksum.to_bytes(10, "big"))
+
+
+def _pieces(arrays: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> Iterator[bytes]:
+    """Yield the entries of a checkpoint, as ``mindspore.save_checkpoint`` writes them.
+
+    Its own function writes beside the file that it is given, where nobody holds it locked, and
+    another writer of the same file takes it for a leftover.
+    """
+    names = {dtype: name for name, dtype in TYPES.items()}
+    entries = [(name, names[array.dtype], list(array.shape), array.tobytes()) for name, array in arrays.items()]
+    entries += [(name, "str", [0], text.encode("utf-32-le")) for name, text in notes.items()]
+    for name, kind, dims, data in entries:
+        for start in range(0, max(len(data), 1), PIECE):
+            message = schema.Checkpoint()
+            entry = message.value.add()
+            entry.tag, entry.tensor.tensor_type = name, kind
+            entry.tensor.dims.extend(dims)
+            entry.tensor.tensor_content = data[start : start + PIECE]
+            yield bytes(message.SerializeToString())
 
 
 def contents(path: Path, file: BinaryIO | None = None) -> Contents:

@@ -117,6 +117,7 @@ def set_up() -> list[str]:
             f"MindSpore is left as it is ({SWITCH}=0): on CPUs with AVX-512 convolutions may be 50 to 100 times slower"
         ]
     absorbed = "absorbed" if absorb_first_error() else "not met"
+    give_back_interrupts()
     return [cap_isa(), f"the SystemError of MindSpore's first operation under NumPy 2: {absorbed}"]
 
 

@@ -57,13 +57,17 @@ def check(file: BinaryIO, size: int) -> set[str]:
         with zipfile.ZipFile(file) as archive:
             zip_layout.check(file, archive, size)
             data, entries = _read_archive(archive, size)
-            _check_pickle(data, entries, size, names)
+            _check_pickle(data, entries, size, names, {})
     elif start[:1] == b"\x80" and not tarfile.is_tarfile(file):  # torch would look for its oldest format, a tar
         file.seek(0)
         # Before 1.6 torch wrote a magic number, a version, facts on the system, the state dict, and
         # the keys of its storages.
+        storages: dict[str, int] = {}
         for _ in range(5):
-            _check_pickle(_next_pickle(file), None, size, names)
+            keys = _check_pickle(_next_pickle(file), None, size, names, storages)
+        if not isinstance(keys, list) or storages.keys() != set(map(str, keys)):
+            # torch allocates what the fourth pickle names, and fills what the fifth lists.
+            raise ValueError(f"expected the keys of {len(storages)} storages after the state dict, got {str(keys)[:80]}")
     else:
         raise ValueError("expected a zip archive or a pickle, as torch.save writes them")
     file.seek(0)
@@ -92,10 +96,13 @@ def _next_pickle(file: BinaryIO) -> bytes:
     return file.read(end - begin)
 
 
-def _check_pickle(data: bytes, entries: Mapping[str, int] | None, size: int, names: set[str]) -> None:
-    """Check the operations of one pickle, then run it on stand-ins.
+def _check_pickle(
+    data: bytes, entries: Mapping[str, int] | None, size: int, names: set[str], storages: dict[str, int]
+) -> Any:
+    """Check the operations of one pickle, then run it on stand-ins; return what it makes.
 
-    ``entries`` is None for the format before torch 1.6.
+    ``entries`` is None for the format before torch 1.6. ``storages`` collects the storages by key,
+    with their length in bytes.
     """
     for count, (operation, argument, _) in enumerate(pickletools.genops(data)):
         if operation.name in REFUSED:
@@ -103,7 +110,7 @@ def _check_pickle(data: bytes, entries: Mapping[str, int] | None, size: int, nam
         if operation.name in MEMO and not 0 <= int(argument or 0) <= count:
             raise ValueError(f"expected at most {count} objects in the pickle's memo, got the index {argument}")
     pickle_hashes.check(data)
-    _StandInUnpickler(data, entries, size, names).load()
+    return _StandInUnpickler(data, entries, size, names, storages).load()
 
 
 class _Storage:
@@ -206,9 +213,16 @@ CHECKS: Mapping[str, Any] = {
 class _StandInUnpickler(pickle.Unpickler):
     """Run one pickle with stand-ins for its globals; measure storages against archive entries."""
 
-    def __init__(self, data: bytes, entries: Mapping[str, int] | None, size: int, names: set[str]) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        entries: Mapping[str, int] | None,
+        size: int,
+        names: set[str],
+        storages: dict[str, int],
+    ) -> None:
         super().__init__(io.BytesIO(data))
-        self.entries, self.size, self.names = entries, size, names
+        self.entries, self.size, self.names, self.storages = entries, size, names, storages
 
     def find_class(self, module: str, name: str) -> Any:
         self.names.add(f"{module}.{name}")
@@ -226,4 +240,7 @@ class _StandInUnpickler(pickle.Unpickler):
             raise ValueError(
                 f"storage {key[:80]!r} expected {min(count * itemsize, 2**63)} bytes in the file, got {max(held, 0)}"
             )
+        # torch makes the storage that it meets first; a tensor beyond its end would lengthen it.
+        if self.storages.setdefault(key, count * itemsize) != count * itemsize:
+            raise ValueError(f"storage {key[:80]!r} expected one length, got several")
         return _Storage(count, itemsize)

@@ -19,7 +19,7 @@ from convgru.weights import DTYPES
 
 MEMORY = 256 << 20
 """Bytes that reading may take besides the file and what it may unpack to."""
-SECONDS = 5
+SECONDS = 4
 """Processor time for a file; a second more for each 32 MiB."""
 READER = Path(__file__).with_name("hdf5_process.py")
 

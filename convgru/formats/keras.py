@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -206,13 +207,16 @@ def write(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Non
         )
     both = any(match["direction"] for match in parts.values() if match)
     layer = "bidirectional" if both else f"conv_lstm{_ndim(arrays)}d"
-    # Not locked by HDF5: ``atomic`` holds the file locked.
-    with atomic.replacing(path) as temporary, hdf5.h5py().File(temporary, "w", locking=False) as file:
+    # In memory first: where the disk is full HDF5 raises what says nothing of that.
+    image = BytesIO()
+    with hdf5.h5py().File(image, "w") as file:
         file.create_group("vars").attrs["name"] = "functional"
         for name, match in parts.items():
             place = (match["place"] if match else "") or f"layers/{layer}/"
             file.require_group(f"{place}vars").attrs["name"] = place.strip("/").rpartition("/")[2]
             file.create_dataset(place + name[len(match["place"] if match else "") :], data=arrays[name])
+    with atomic.replacing(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
 
 
 def _ndim(arrays: Mapping[str, np.ndarray]) -> int:

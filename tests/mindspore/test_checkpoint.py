@@ -38,6 +38,22 @@ def test_an_array_longer_than_mindspores_pieces(tmp_path: Path) -> None:
     assert convgru.read(tmp_path / "net.ckpt").equal(weights)
 
 
+def test_the_bytes_are_those_of_mindspores_own_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = init(forecaster("gru", 1, [4, 3], patch=2), 5, "float16")
+    for arrays, piece in ((weights.arrays, 512 << 20), ({"a": np.zeros((5, 7)), "b": np.ones(3, "f4")}, 64)):
+        monkeypatch.setattr(checkpoint, "PIECE", piece)
+        checkpoint.write_arrays(arrays, tmp_path / "a.ckpt", {"note": "text é"})
+        entries = [{"name": name, "data": ms.Tensor(array)} for name, array in arrays.items()]
+        ms.save_checkpoint(entries, str(tmp_path / "b.ckpt"), append_dict={"note": "text é"}, crc_check=True)
+        if piece > 64:
+            assert (tmp_path / "a.ckpt").read_bytes() == (tmp_path / "b.ckpt").read_bytes()
+        held = ms.load_checkpoint(str(tmp_path / "a.ckpt"), crc_check=True)
+        assert held.pop("note") == "text é"
+        assert {name: tensor.asnumpy().tobytes() for name, tensor in held.items()} == {
+            name: array.tobytes() for name, array in arrays.items()
+        }
+
+
 def test_mindspores_own_loader_reads_it(tmp_path: Path) -> None:
     weights = init(forecaster("gru", 1, [4, 3], patch=2), 5)
     checkpoint.write(weights, tmp_path / "net.ckpt")
@@ -69,11 +85,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     old = init(network("gru", 2, 3), 0)
     checkpoint.write(old, path)
 
-    def fail(entries: Any, name: str, **_: Any) -> None:
-        Path(name).write_bytes(b"half")
+    def fail(*_: Any) -> Any:
+        yield b"half"
         raise OSError("disk full")
 
-    monkeypatch.setattr(ms, "save_checkpoint", fail)
+    monkeypatch.setattr(checkpoint, "_pieces", fail)
     with pytest.raises(OSError, match="disk full"):
         checkpoint.write(init(network("gru", 2, 3), 1), path)
     assert convgru.read(path).equal(old)

@@ -48,6 +48,15 @@ def swap(old, new):
     return repacked(change)
 
 
+def two_lengths(name, data):
+    """Two tensors of one storage, which torch makes for the first, and lengthens for the second."""
+    if name != "data.pkl":
+        return data
+    shorter = data.replace(b"K\x08t", b"K\x04t", 1).replace(b"K\x08\x85", b"K\x04\x85", 1)
+    assert shorter.count(b"K\x04") == 2
+    return shorter.replace(b"X\x01\x00\x00\x001", b"X\x01\x00\x00\x000")
+
+
 def legacy(change):
     buffer = io.BytesIO()
     torch.save({"a": torch.zeros(4)}, buffer, _use_new_zipfile_serialization=False)
@@ -162,6 +171,7 @@ HOSTILE = {
     "two names but for their case": repacked(more=[("archive/DATA.PKL", b"\x80\x02}.")]),
     "a storage longer than its entry": swap(b"K\x04t", MANY + b"t"),
     "a storage shorter than zero": swap(b"K\x04t", b"J\xff\xff\xff\xfft"),
+    "a storage of two lengths": repacked(two_lengths, thing={"a": torch.zeros(8), "b": torch.zeros(8)}),
     "a storage of no entry": swap(b"X\x01\x00\x00\x000", b"X\x01\x00\x00\x007"),
     "a storage elsewhere": swap(b"X\x01\x00\x00\x000", b"X\x0e\x00\x00\x00../../etc/passw"),
     "a storage of no kind": swap(b"FloatStorage", b"FloutStorage"),
@@ -193,6 +203,7 @@ HOSTILE = {
     "old, cut": legacy(lambda data: data[:-40]),
     "old, a storage longer than the file": legacy(lambda data: data.replace(b"K\x04Nt", MANY + b"Nt")),
     "old, bytes of any length among the keys": old_keys(CALL % (b"builtins", b"bytearray", MANY)),
+    "old, a storage that no key fills": legacy(lambda data: data.replace(b"q\x01a.", b"q\x010.")),
     "old, a tar archive": tar_named_as_a_pickle(),
     "old, a shape larger than its storage": legacy(lambda data: data.replace(b"K\x04\x85", MANY + b"\x85")),
 }
@@ -226,6 +237,7 @@ OTHERWISE = [
     *("two directories", "bytes before the archive", "a comment after the archive"),
     *("bytes between entries and directory", "two names but for their case"),
     *("old, bytes of any length among the keys", "old, a tar archive"),
+    *("old, a storage that no key fills", "a storage of two lengths"),
 ]
 
 
