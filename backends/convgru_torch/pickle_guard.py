@@ -67,7 +67,9 @@ def check(file: BinaryIO, size: int) -> set[str]:
             keys = _check_pickle(_next_pickle(file), None, size, names, storages)
         if not isinstance(keys, list) or storages.keys() != set(map(str, keys)):
             # torch allocates what the fourth pickle names, and fills what the fifth lists.
-            raise ValueError(f"expected the keys of {len(storages)} storages after the state dict, got {str(keys)[:80]}")
+            raise ValueError(
+                f"expected the keys of {len(storages)} storages after the state dict, got {str(keys)[:80]}"
+            )
     else:
         raise ValueError("expected a zip archive or a pickle, as torch.save writes them")
     file.seek(0)

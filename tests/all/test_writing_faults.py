@@ -1,4 +1,4 @@
-"""Whatever happens while a file is written, in every format: the old one or the new one is whole."""
+"""Whatever happens while a file is written: the old one or the new one is whole, in each format."""
 
 import importlib.util
 import json

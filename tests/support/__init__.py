@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from support.bench import contest_rows
 from support.closeness import as_float64, assert_close, relative_error
-from support.commands import assert_fails
+from support.commands import assert_fails, assert_no_finds
 from support.goldens import FOREIGN, GOLDENS, load_golden
 from support.problems import channels_last, random_problem, random_weights
 
@@ -17,6 +17,7 @@ __all__ = [
     "as_float64",
     "assert_close",
     "assert_fails",
+    "assert_no_finds",
     "channels_last",
     "contest_rows",
     "load_golden",
