@@ -1,4 +1,4 @@
-"""Spoilt files by the hundred, from a fixed seed (tests/fuzz): safetensors, .npz, the Hub's folders, Keras' files."""
+"""Spoilt files by the hundred, from a fixed seed: safetensors, .npz, the Hub's, Keras'."""
 
 import sys
 

@@ -8,9 +8,8 @@ import struct
 import zipfile
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
-from mutate_values import change_bytes, change_json, change_tree, integer, text
+from mutate_values import change_bytes, change_json, integer, text
 
 Change = Callable[[Random, str, bytes], bytes]
 
