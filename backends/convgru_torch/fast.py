@@ -148,11 +148,15 @@ def _run(call: SequenceCall) -> tuple[Tensor, Parts]:
     elif call.execution.cuda_graphs:
         y, final = graphed.states(plan, arrays, x, parts, valid, call.last_only and valid is None)
     elif call.last_only and valid is None and not plan.accelerator:
-        last_output, final = sequence.ends(plan, arrays, x, parts)
+        last_output, final = sequence.ends(plan, arrays, x, parts, _all_zero(plan, parts))
         y = last_output[None]
     else:
-        states = _means(plan).forward(plan, arrays, x, parts, valid, save=False).states
+        hint = {} if plan.accelerator else {"zero": _all_zero(plan, parts)}
+        states = _means(plan).forward(plan, arrays, x, parts, valid, save=False, **hint).states
         y, final = states[0], tuple(s[plan.times[-1]] for s in states)
+        if plan.time == 1 and valid is None and not plan.accelerator:  # one number twice: one transposition
+            final = tuple(part.contiguous() for part in final)
+            y = final[0].clone()[None]
     if call.last_only:
         y = y[-1] if valid is None else torch.where(ends(valid), y, 0).sum(0)
     elif valid is not None:
@@ -160,6 +164,11 @@ def _run(call: SequenceCall) -> tuple[Tensor, Parts]:
     if call.cell.ndim == 1:
         y, final = y.squeeze(-2), tuple(part.squeeze(-2) for part in final)
     return y, final
+
+
+def _all_zero(plan: Plan, parts: Parts) -> bool:
+    """Whether the state is zeros; a single step seldom begins with them, and is not looked at."""
+    return plan.time > 1 and not any(bool(part.any()) for part in parts)
 
 
 def _means(plan: Plan) -> Any:
@@ -179,14 +188,15 @@ class Sequence(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         """Run; ``rest`` is the ``count`` parts of the state, then the parameters ``names``."""
         parts, arrays = rest[:count], dict(zip(names, rest[count:], strict=True))
-        saved = _means(plan).forward(plan, arrays, x, parts, valid, save=True)
+        # An accelerator would have to be waited for.
+        zero = [not plan.accelerator and not part.any() for part in parts]
+        ctx.hint = {} if plan.accelerator else {"zero": all(zero)}
+        saved = _means(plan).forward(plan, arrays, x, parts, valid, save=True, **ctx.hint)
         ctx.plan, ctx.names, ctx.count = plan, names, count
         ctx.set_materialize_grads(False)
-        # A state of zeros, that of a call without one, is made again rather than kept; an
-        # accelerator would have to be waited for.
+        # A state of zeros, that of a call without one, is made again rather than kept.
         needs = ctx.needs_input_grad[5 : 5 + count]
-        keep = plan.accelerator
-        first = [part if keep or need or part.any() else None for part, need in zip(parts, needs, strict=True)]
+        first = [None if no and not need else part for part, no, need in zip(parts, zero, needs, strict=True)]
         ctx.save_for_backward(valid, x, *first, *arrays.values(), *saved.states, *saved.gates)
         last = plan.times[-1]
         return saved.states[0], *(s[last].clone() for s in saved.states)
@@ -207,8 +217,9 @@ class Sequence(torch.autograd.Function):
             return None, None, None, None, *grads
         saved = sequence.Saved(tuple(tensors[:count]), tuple(tensors[count:]))
         wanted = needs[0], any(needs[1 + count :])
+        hint = ctx.hint if plan.accelerator else {"through": any(needs[1 : 1 + count]), **ctx.hint}
         with torch.autocast(x.device.type, enabled=False) if plan.accelerator else nullcontext():
-            found = _means(plan).backward(plan, arrays, x, parts, valid, saved, outputs, finals, wanted)
+            found = _means(plan).backward(plan, arrays, x, parts, valid, saved, outputs, finals, wanted, **hint)
         weights = [
             found.arrays.get(name) if need else None for name, need in zip(names, needs[1 + count :], strict=True)
         ]

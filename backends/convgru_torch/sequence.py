@@ -42,7 +42,9 @@ class Gradients(NamedTuple):
     arrays: dict[str, Tensor]
 
 
-def forward(plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, valid: Tensor | None, save: bool) -> Saved:
+def forward(
+    plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, valid: Tensor | None, save: bool, zero: bool = False
+) -> Saved:
     """Run over a sequence; the states hold still where a sample's frames are not ``valid``.
 
     Args:
@@ -52,9 +54,10 @@ def forward(plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, valid: Tensor |
         parts: the initial state, h or h and c, each (B, H, *S).
         valid: (T, B, 1, …) of bool, or None.
         save: whether to keep the gates for ``backward``; a lean plan keeps none.
+        zero: whether the initial state is zeros, which need not be convolved.
     """
     cell = CELLS[plan.cell.cell]
-    gates = Gates(plan, arrays, plan.batch)
+    gates = Gates(plan, arrays, plan.batch, zero)
     lead = (plan.time, plan.batch)
     states = tuple(empty(x, lead, plan.hidden, plan.state_size) for _ in parts)
     widths = cell.kept(plan) if save and not plan.lean else ()
@@ -70,17 +73,17 @@ def forward(plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, valid: Tensor |
             blocks = cell.step(plan, gates, arrays, parts, None if invalid is None else invalid[t], new)
             for stack, block in zip(stacks, blocks, strict=False):
                 stack[t].copy_(block)
-            parts = new
+            parts, gates.idle = new, False
     return Saved(states, held)
 
 
-def ends(plan: Plan, arrays: Arrays, x: Tensor, parts: Parts) -> tuple[Tensor, Parts]:
+def ends(plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, zero: bool = False) -> tuple[Tensor, Parts]:
     """The state h after frame T − 1, which a reverse plan reads first, and the final state.
 
     Keeps no other.
     """
     cell = CELLS[plan.cell.cell]
-    gates = Gates(plan, arrays, plan.batch)
+    gates = Gates(plan, arrays, plan.batch, zero)
     frames = [empty(x, (min(3, plan.time), plan.batch), plan.hidden, plan.state_size).unbind(0) for _ in parts]
     parts = tuple(dense(part) for part in parts)
     free = 0
@@ -91,7 +94,7 @@ def ends(plan: Plan, arrays: Arrays, x: Tensor, parts: Parts) -> tuple[Tensor, P
             new = tuple(each[free] for each in frames)
             cell.step(plan, gates, arrays, parts, None, new)
             free = 2 if free == 1 else 1  # the first one stays
-            parts = new
+            parts, gates.idle = new, False
     return frames[0][0] if plan.reverse else parts[0], parts
 
 
@@ -105,6 +108,8 @@ def backward(
     outputs: Tensor | None,
     finals: Sequence[Tensor | None],
     wanted: tuple[bool, bool],
+    through: bool = True,
+    zero: bool = False,
 ) -> Gradients:
     """Go back through the sequence; the arguments of ``forward``, what it saved, and gradients.
 
@@ -112,6 +117,8 @@ def backward(
         outputs: gradient with respect to the states h after each frame, (T, B, H, *S), or None.
         finals: the same for each part of the final state.
         wanted: whether the gradients with respect to x, and to the parameters, are wanted.
+        through: whether that with respect to the initial state is.
+        zero: whether the initial state is zeros.
     """
     cell = CELLS[plan.cell.cell]
     sums = WeightGradients(plan, arrays, wanted[1])
@@ -135,7 +142,8 @@ def backward(
         for t in reversed(plan.within(start, stop)):
             if given is not None:
                 grads[0].add_(given[t - start])
-            grads = back.step(t - start, grads)
+            first = t == plan.times[0]
+            grads = back.step(t - start, grads, through or not first, zero and first)
         gate_grads = back.finish(chunk, sums)
         if dx is not None:
             dx[start:stop].copy_(frames_gradient(plan, arrays, chunk, gate_grads))

@@ -25,16 +25,19 @@ class Gates:
     Where both have the same geometry one convolution reads both, from a buffer that holds
     [x | u]; elsewhere W*x is computed for many frames at once, and U*u is added. u, what the
     recurrent convolution reads, is to be written into the attribute ``u``.
+
+    While ``idle`` is True u is zeros, and nothing is convolved with U.
     """
 
     u: Tensor
 
-    def __init__(self, plan: Plan, arrays: Arrays, batch: int) -> None:
-        self.plan, self.batch = plan, batch
+    def __init__(self, plan: Plan, arrays: Arrays, batch: int, idle: bool = False) -> None:
+        self.plan, self.batch, self.idle = plan, batch, idle
         w, u, bias = arrays["weight_ih"], arrays["weight_hh"], arrays.get("bias")
         self.biases = [None if bias is None else block.take(bias) for block in plan.blocks]
         if plan.joined:
             channels = w.shape[1]
+            self.w = [dense(block.take(w)) for block in plan.blocks] if idle else []
             self.joined = [dense(torch.cat((block.take(w), block.take(u)), 1)) for block in plan.blocks]
             self.both = empty(w, (batch,), channels + plan.hidden, plan.state_size)
             self.x, self.u = self.both[:, :channels], self.both[:, channels:]
@@ -57,7 +60,10 @@ class Gates:
     def frame(self, i: int) -> None:
         """Go to one of the frames."""
         if self.plan.joined:
-            self.x.copy_(self.frames[i])
+            if self.idle:
+                self.alone = dense(self.frames[i])
+            else:
+                self.x.copy_(self.frames[i])
         else:
             self.now = [a[i] for a in self.ahead]
 
@@ -68,10 +74,13 @@ class Gates:
     def gate(self, k: int) -> Tensor:
         """Block k, activated if it has an activation; a tensor that may be overwritten."""
         plan, block = self.plan, self.plan.blocks[k]
+        if plan.joined and self.idle:
+            return convolve(self.alone, self.w[k], self.biases[k], plan.ih, block.activation, plan.fuse)
         if plan.joined:
             return convolve(self.both, self.joined[k], self.biases[k], plan.hh, block.activation, plan.fuse)
         a = self.now[k]
-        accumulate(a, self.u, self.hh[k], plan.hh, plan.fuse)
+        if not self.idle:
+            accumulate(a, self.u, self.hh[k], plan.hh, plan.fuse)
         return a if block.activation is None else activate_(block.activation, a, plan.fuse)
 
 

@@ -16,7 +16,9 @@ Parts = tuple[Tensor, ...]
 
 def kept(plan: Plan) -> tuple[int, ...]:
     """Channels of the tensors that the gradient needs of each step."""
-    return (plan.hidden,) * (4 if plan.cell.reset == "after" else 3)
+    late = plan.cell.reset == "after"
+    gates = (2 * plan.hidden,) if len(plan.blocks) == 2 else (plan.hidden,) * 2
+    return *gates, *(plan.hidden,) * (2 if late else 1)
 
 
 def step(
@@ -28,17 +30,22 @@ def step(
     """
     (h,), last = parts, len(plan.blocks) - 1
     gates.u.copy_(h)
-    r, z = (part for k in range(last) for part in gates.gate(k).split(plan.hidden, 1))
+    held = [gates.gate(k) for k in range(last)]
+    r, z = (part for block in held for part in block.split(plan.hidden, 1))
     if invalid is not None:
         z.masked_fill_(invalid, 1)
     if plan.cell.reset == "after":
-        u = convolve(gates.u, gates.hh[last], arrays.get("bias_hn"), plan.hh, None, plan.fuse)
+        bias = arrays.get("bias_hn")
+        if gates.idle:
+            u = h if bias is None else h + bias.view(-1, *(1,) * len(plan.size))
+        else:
+            u = convolve(gates.u, gates.hh[last], bias, plan.hh, None, plan.fuse)
         n = activate(plan.cell.activation, gates.input(last).addcmul_(r, u), plan.fuse)
-        held = [r, z, n, u]
+        held += [n, u]
     else:
         torch.mul(r, h, out=gates.u)
         n = gates.gate(last)
-        held = [r, z, n]
+        held += [n]
     torch.lerp(n, h, z, out=out[0])
     return held
 
@@ -63,7 +70,8 @@ class Back:
         after: Sequence[Tensor],
         valid: Tensor | None,
     ) -> None:
-        self.plan, self.transposes, self.held = plan, transposes, held
+        self.plan, self.transposes = plan, transposes
+        self.held = [gate for block in held for gate in block.split(plan.hidden, 2)]
         (self.h,), cell, hidden = before, plan.cell, plan.hidden
         self.outer, self.inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
         self.late, lead = cell.reset == "after", self.h.shape[:2]
@@ -74,8 +82,15 @@ class Back:
         self.du = self.rz[:, :, 2 * hidden :]
         self.dn = empty(self.h, lead, hidden, plan.state_size)
 
-    def step(self, i: int, grads: Parts) -> Parts:
-        """From the gradient of the state after a frame to that of the state before it."""
+    def step(self, i: int, grads: Parts, through: bool, zero: bool) -> Parts:
+        """From the gradient of the state after a frame to that of the state before it.
+
+        Args:
+            i: the frame.
+            grads: the gradient of the state after it.
+            through: whether that of the state before it is wanted; else what is returned is none.
+            zero: whether the state before it is zeros.
+        """
         (dh,), plan = grads, self.plan
         h, (r, z, n) = self.h[i], (gate[i] for gate in self.held[:3])
         torch.mul(dh, self.outer(h - n, z), out=self.dz[i])
@@ -84,11 +99,14 @@ class Back:
         if self.late:
             torch.mul(dn, self.outer(self.held[3][i], r), out=self.dr[i])
             torch.mul(dn, r, out=self.du[i])
+        elif zero and not through:
+            self.dr[i].zero_()
         else:
-            through = convolve(dn, self.transposes[1], None, plan.back, None, plan.fuse)
-            torch.mul(through, self.outer(h, r), out=self.dr[i])
-            new.addcmul_(through, r)
-        accumulate(new, self.rz[i], self.transposes[0], plan.back, plan.fuse)
+            dp = convolve(dn, self.transposes[1], None, plan.back, None, plan.fuse)
+            torch.mul(dp, self.outer(h, r), out=self.dr[i])
+            new.addcmul_(dp, r)
+        if through:
+            accumulate(new, self.rz[i], self.transposes[0], plan.back, plan.fuse)
         return (new,)
 
     def finish(self, x: Tensor, sums: WeightGradients) -> list[tuple[Tensor, slice]]:

@@ -16,7 +16,7 @@ Parts = tuple[Tensor, ...]
 
 def kept(plan: Plan) -> tuple[int, ...]:
     """Channels of the tensors that the gradient needs of each step."""
-    return (plan.hidden,) * 4
+    return (4 * plan.hidden,) if len(plan.blocks) == 1 else (plan.hidden,) * 4
 
 
 def step(
@@ -48,7 +48,7 @@ def step(
     torch.mul(o, activate(cell.activation, new, plan.fuse), out=out[0])
     if invalid is not None:
         out[0].copy_(torch.where(invalid, h, out[0]))
-    return [i, f, g, o]
+    return blocks
 
 
 class Back:
@@ -66,12 +66,13 @@ class Back:
     ) -> None:
         self.plan, self.arrays, self.transposes, self.valid = plan, arrays, transposes, valid
         self.h, self.c = before
-        self.new, self.held, cell = after[1], held, plan.cell
+        self.new, cell = after[1], plan.cell
+        self.held = held if len(held) == 4 else held[0].split(plan.hidden, 2)
         self.outer, self.inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
         self.gates = empty(self.h, self.h.shape[:2], 4 * plan.hidden, plan.state_size)
         self.di, self.df, self.dg, self.do = self.gates.split(plan.hidden, 2)
 
-    def step(self, t: int, grads: Parts) -> Parts:
+    def step(self, t: int, grads: Parts, through: bool, zero: bool) -> Parts:
         """From the gradient of the state after a frame to that of the state before it."""
         (dh, dc), plan, peephole = grads, self.plan, self.plan.cell.peephole
         i, f, g, o = (gate[t] for gate in self.held)
@@ -90,6 +91,8 @@ class Back:
         dc.mul_(f)
         if peephole is not None:
             dc.addcmul_(di, self.arrays["peephole_i"]).addcmul_(df, self.arrays["peephole_f"])
+        if not through:
+            return grads
         if rest is None:
             return convolve(self.gates[t], self.transposes[0], None, plan.back, None, plan.fuse), dc
         accumulate(rest, self.gates[t], self.transposes[0], plan.back, plan.fuse)

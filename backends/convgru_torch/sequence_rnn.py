@@ -48,14 +48,16 @@ class Back:
         self.gates = empty(self.h, self.h.shape[:2], plan.hidden, plan.state_size)
         self.inner = DERIVATIVES[plan.cell.activation]
 
-    def step(self, t: int, grads: Parts) -> Parts:
+    def step(self, t: int, grads: Parts, through: bool, zero: bool) -> Parts:
         """From the gradient of the state after a frame to that of the state before it."""
-        (dh,), plan = grads, self.plan
-        if self.valid is None:
-            gate = self.gates[t].copy_(self.inner(dh, self.new[t]))
-            return (convolve(gate, self.transposes[0], None, plan.back, None, plan.fuse),)
-        rest, dh = torch.where(self.valid[t], 0, dh), torch.where(self.valid[t], dh, 0)
+        (dh,), plan, rest = grads, self.plan, None
+        if self.valid is not None:
+            rest, dh = torch.where(self.valid[t], 0, dh), torch.where(self.valid[t], dh, 0)
         gate = self.gates[t].copy_(self.inner(dh, self.new[t]))
+        if not through:
+            return grads
+        if rest is None:
+            return (convolve(gate, self.transposes[0], None, plan.back, None, plan.fuse),)
         accumulate(rest, gate, self.transposes[0], plan.back, plan.fuse)
         return (rest,)
 

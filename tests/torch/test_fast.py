@@ -188,6 +188,7 @@ REASONS = {
     "recurrent_stride": (lambda: ConvGRU(2, 4, recurrent_stride=2), {}),
     "zoneout": (lambda: ConvGRU(2, 4, zoneout=0.1), {}),
     "recurrent dropout": (lambda: ConvGRU(2, 4, recurrent_dropout=0.5), {}),
+    "padding sets": (lambda: ConvGRU(2, 4, recurrent_activation="relu"), {"lengths": [3, 1]}),
     "context": (lambda: ConvGRU(2, 4), {"context": (torch.zeros(2, 12, 6, 5),)}),
     "float32": (lambda: ConvGRU(2, 4, dtype=torch.bfloat16), {}),
 }
