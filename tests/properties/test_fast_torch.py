@@ -12,7 +12,7 @@ from math import prod, sqrt
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
@@ -54,6 +54,8 @@ class Drawn(NamedTuple):
     options: dict[str, Any]
     lengths: bool
     seed: int
+    begins: bool = True
+    """Whether it is given a state; else it begins with zeros."""
 
 
 @st.composite
@@ -82,7 +84,8 @@ def networks(draw: Any) -> Drawn:
         size = tuple(min(n, 20 if ndim == 2 else 6) for n in size) if ndim > 1 else (50,)
     cell = draw(st.sampled_from(sorted(CELLS)))
     shape = (time, batch, channels, *size)
-    return Drawn(cell, ndim, shape, hidden, options, draw(st.booleans()), draw(st.integers(0, 1 << 20)))
+    seed = draw(st.integers(0, 1 << 20))
+    return Drawn(cell, ndim, shape, hidden, options, draw(st.booleans()), seed, draw(st.booleans()))
 
 
 def as_it_comes(a: Any) -> Any:
@@ -100,8 +103,9 @@ def results(net: Any, x: Any, state: Any, lengths: Any, cotangent: Any) -> dict[
         last = tree_leaves(net(x, state, lengths=lengths, last_only=True))
         step = [] if net.spec.bidirectional else tree_leaves(net.step(x[0], state))
     x = x.clone().requires_grad_()
-    start, form = tree_flatten(tree_map(lambda leaf: leaf.clone().requires_grad_(), state))
-    y, final = net(x, tree_unflatten(start, form), lengths=lengths)
+    start, form = tree_flatten(state)
+    start = [leaf.clone().requires_grad_() for leaf in start if leaf is not None]
+    y, final = net(x, tree_unflatten(start, form) if start else None, lengths=lengths)
     total = (y * cotangent).sum() + sum(leaf.sum() for leaf in tree_leaves(final))
     slopes = torch.autograd.grad(total, [x, *start, *net.parameters()], allow_unused=True, materialize_grads=True)
     return {
@@ -129,14 +133,14 @@ def check(drawn: Drawn) -> None:
             y, state = net(x)
     except ValueError:
         return  # fewer pixels than the kernel has
-    state = tree_map(lambda leaf: as_it_comes(torch.randn_like(leaf)), state)
+    state = tree_map(lambda leaf: as_it_comes(torch.randn_like(leaf)), state) if drawn.begins else None
     lengths = torch.randint(time + 1, (batch,)) if drawn.lengths else None
     cotangent = torch.randn_like(y)
     fast, readable = (
         results(net.set_execution(impl=impl), x, state, lengths, cotangent) for impl in ("fast", "readable")
     )
     net.double()
-    wide = tree_map(lambda leaf: leaf.double(), state)
+    wide = tree_map(lambda leaf: leaf.double(), state) if drawn.begins else None
     exact = readable if x.dtype == torch.float64 else results(net, x.double(), wide, lengths, cotangent.double())
     least = 4 * (4 + sqrt(time * batch * prod(size)) / 5) * torch.finfo(x.dtype).eps
     for what, wanted in exact.items():
@@ -146,7 +150,12 @@ def check(drawn: Drawn) -> None:
             assert off <= max(4 * theirs, least), f"{what} {index}: {off:.3g}, readable {theirs:.3g}, {least:.3g}"
 
 
+POINTWISE = {"kernel_size": 1, "recurrent_kernel_size": 3}
+
+
 @given(drawn=networks())
+@example(drawn=Drawn("gru", 2, (1, 1, 2, 200, 200), 16, POINTWISE, False, 0))  # strides of one sample
+@example(drawn=Drawn("lstm", 2, (2, 1, 250, 9, 8), 17, {}, False, 0, False))  # weights' gradients of wide layers
 @EXAMPLES
 def test_fast_is_readable(drawn):
     check(drawn)
