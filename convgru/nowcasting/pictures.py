@@ -100,7 +100,7 @@ def draw_strip(path: Path, shown: Shown, scores: Scores | None, leads: Sequence[
         figure.suptitle(shown.title, fontsize=11)
     _credit(figure, f"grey: flows in from outside   {shown.credit}")
     with atomic.replacing(path, overwrite=overwrite) as part:
-        figure.savefig(part, format="png", dpi=80, facecolor="white")
+        figure.savefig(part, format="png", dpi=110, facecolor="white")
         _shrink(part)
 
 
@@ -115,7 +115,7 @@ def animate(path: Path, shown: Shown, *, overwrite: bool) -> None:
 
     rows, minutes = shown.rows, shown.units.minutes
     height, width = shown.given.shape[1:]
-    figure = Figure(figsize=(2.6 * len(rows) + 0.7, 2.6 * height / width + 0.75), layout="constrained")
+    figure = Figure(figsize=(3.5 * len(rows) + 0.7, 3.5 * height / width + 0.75), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(rows), squeeze=False)[0]
     images = [_show(axis, shown.given[0], shown.units) for axis in axes]
