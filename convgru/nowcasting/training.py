@@ -17,7 +17,7 @@ GIVEN, AHEAD = 6, 12
 TRAINED = 9
 """Frames that training predicts, if no more are asked for: the rest follows from feedback."""
 STEPS = 250
-"""Steps of training: half a minute on two cores. A number, not a time: results can be repeated."""
+"""Steps of training, under a minute of one core; no time limit, so that results can be repeated."""
 
 
 def nowcaster(patch: int = 1) -> ForecasterSpec:
