@@ -44,8 +44,8 @@ def train(
     """Train a forecaster with Adam and a learning rate that falls to zero along half a cosine.
 
     Adam is Kingma and Ba 2015, arXiv:1412.6980. Each forecast frame is fed back as the input of the
-    next. The loss is their mean squared error, plus 0.05 of ``1 - soft_csi`` at the lowest threshold, three
-    times as much at the next, and so on.
+    next. The loss is their mean squared error, plus 0.05 of ``1 - soft_csi`` at the lowest
+    threshold, three times as much at the next, and so on.
 
     Args:
         spec: The forecaster.
