@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from convgru.spec import NetworkSpec
+from convgru_torch import bench_cuda
+from convgru_torch.bench_cuda import Place
 from convgru_torch.bench_floor import floor
 from convgru_torch.numpy_bridge import to_numpy, to_tensor
 
@@ -21,19 +23,39 @@ State = Any
 
 def enter(contest: Contest) -> None:
     """Enter convgru's network with each variant of options, its rivals, and the floor."""
+    where = _where(contest)
+    if (contest.device, contest.precision) != ("cpu", "float32"):
+        contest.versions |= bench_cuda.facts(where)
     for name, options in contest.ours.items():
-        contest.enter(name, lambda options=options: _entry(contest, contest.build(**options), _canonical))  # type: ignore[misc]
-    contest.enter("plain loop", lambda: _plain(contest, lambda net: net))
+        contest.enter(name, lambda options=options: _ours(contest, options))  # type: ignore[misc]
+    contest.enter("plain loop", lambda: _plain(contest, None))
     if contest.compiled:
-        contest.enter("compiled plain loop", lambda: _plain(contest, torch.compile))
+        contest.enter("compiled plain loop", lambda: _plain(contest, "reduce-overhead" if where.on_gpu else "default"))
     contest.enter("keras", lambda: _keras(contest))
     contest.enter("floor", lambda: floor(contest))
 
 
+def sampler(contest: Contest) -> Callable[[Callable[[], Any], int], float]:
+    """What times the contestants where they do not compute on the CPU."""
+    return bench_cuda.sampler()
+
+
+def _where(contest: Contest) -> Place:
+    if (contest.device, contest.precision) == ("cpu", "float32"):
+        return Place("cpu", torch.float32)
+    return bench_cuda.place(contest.device, contest.precision)
+
+
+def _ours(contest: Contest, options: Mapping[str, Any]) -> Entry:
+    where = _where(contest)
+    return _entry(contest, contest.build(**options).to(where.device, where.dtype), _canonical)
+
+
 def _entry(contest: Contest, net: Any, gradients: Callable[[Contest, Any], Mapping[str, np.ndarray]]) -> Entry:
     """A network that is called as convgru's are, on the contest's numbers."""
-    x, cotangent = to_tensor(contest.x), to_tensor(contest.cotangent)
-    state = None if contest.state is None else tuple(map(to_tensor, contest.state))
+    where = _where(contest)
+    x, cotangent = (where.put(to_tensor(a)) for a in (contest.x, contest.cotangent))
+    state = None if contest.state is None else tuple(where.put(to_tensor(a)) for a in contest.state)
 
     def forward() -> Tensor | list[Tensor]:
         with torch.no_grad():
@@ -52,11 +74,14 @@ def _entry(contest: Contest, net: Any, gradients: Callable[[Contest, Any], Mappi
 
     def arrays(forward: Any, training: Any) -> dict[str, np.ndarray]:
         y = torch.stack(forward) if isinstance(forward, list) else forward
-        return {"output": to_numpy(y), **({} if contest.workload.streaming else gradients(contest, net))}
+        return {"output": to_numpy(y.float()), **({} if contest.workload.streaming else gradients(contest, net))}
 
+    peak = bench_cuda.peak({"forward": forward, "training": training}) if where.on_gpu else None
     if contest.workload.streaming:
-        return contest.entry(forward, arrays=arrays)
-    return contest.entry(forward, training, arrays, lambda: saved_bytes(net, lambda: net(x, state)[0], (x, state)))
+        return contest.entry(forward, arrays=arrays, peak_bytes=peak)
+    return contest.entry(
+        forward, training, arrays, lambda: saved_bytes(net, lambda: net(x, state)[0], (x, state)), peak
+    )
 
 
 def saved_bytes(net: nn.Module, call: Callable[[], Tensor], given: Any) -> int:
@@ -83,7 +108,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _canonical(contest: Contest, net: Any) -> dict[str, np.ndarray]:
-    return {name: to_numpy(p.grad) for name, p in net.named_parameters()}
+    return {name: to_numpy(p.grad.float()) for name, p in net.named_parameters()}
 
 
 class PlainLoop(nn.Module):
@@ -135,21 +160,34 @@ class PlainLoop(nn.Module):
         return z * h + (1 - z) * torch.tanh(n)
 
 
-def _plain(contest: Contest, wrap: Callable[[Any], Any]) -> Entry:
-    net = PlainLoop(contest.spec, contest.joined())
+def _plain(contest: Contest, mode: str | None) -> Entry:
+    """The plain loop, compiled in a mode of torch.compile, or not."""
+    where = _where(contest)
+    net = PlainLoop(contest.spec, contest.joined()).to(where.device, where.dtype)
 
     def gradients(contest: Contest, wrapped: Any) -> Mapping[str, np.ndarray]:
-        layers = [{name: to_numpy(p.grad) for name, p in layer.items()} for layer in net.layers]  # type: ignore[operator]
+        layers = [{name: to_numpy(p.grad.float()) for name, p in layer.items()} for layer in net.layers]  # type: ignore[operator]
         return contest.separated(layers)
 
-    compiled: Any = wrap(net)
-    if compiled is not net:
-        compiled.step = wrap(net.step)
+    if mode is None:
+        return _entry(contest, net, gradients)
+    compiled: Any = torch.compile(net, mode=mode)
+    advance = torch.compile(net.step, mode=mode)
+
+    def step(x: Tensor, state: State) -> tuple[Tensor, State]:
+        """A step whose results live on: those of CUDA graphs are overwritten by the next one."""
+        y, carried = advance(x, state)
+        kept = tuple(tuple(p.clone() for p in e) if isinstance(e, tuple) else e.clone() for e in carried)
+        return y.clone(), kept
+
+    compiled.step = step if where.on_gpu else advance
     return _entry(contest, compiled, gradients)
 
 
 def _keras(contest: Contest) -> Entry:
     """Keras' own layers on PyTorch. Raises ImportError, ValueError where there are none."""
+    if (contest.device, contest.precision) != ("cpu", "float32"):
+        raise ValueError("Keras is timed on the CPU in float32 alone")
     layers = contest.keras_layers()
     x, cotangent = (to_tensor(contest.channels_last(a)) for a in (contest.x, contest.cotangent))
     for index, layer in enumerate(layers):

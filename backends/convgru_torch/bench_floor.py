@@ -18,12 +18,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from convgru_torch.bench_cuda import Place, sampler
+
 if TYPE_CHECKING:
     from convgru.bench.contest import Contest, Entry
 
 NATIVE: Any = getattr(torch._C, "_nn")  # noqa: B009, no stub knows it
 CHUNK = 8_000_000
 """Bytes of gates to convolve the input of at once: larger results are slower to allocate."""
+CHUNK_GPU = 1 << 30
+"""The same on a GPU, which has room for more."""
 Call = Callable[[], Any]
 
 
@@ -68,21 +72,25 @@ class Layer:
 
 def floor(contest: Contest) -> Entry:
     """Enter the fastest of the layouts, chunks and primitives that this build of torch has."""
+    gpu = contest.device != "cpu"
+    packed = not gpu and contest.precision == "float32"
     with torch.no_grad():
-        forward = _fastest([partial(_forward, layers, convolve) for layers, convolve in _ways(contest)])
+        forward = _fastest([partial(_forward, layers, convolve) for layers, convolve in _ways(contest, packed)], gpu)
         if contest.workload.streaming:
             return contest.entry(forward)
         plain = [layers for layers, _ in _ways(contest, packed=False)]
-        return contest.entry(forward, _fastest([partial(_training, layers) for layers in plain]))
+        return contest.entry(forward, _fastest([partial(_training, layers) for layers in plain], gpu))
 
 
-def _fastest(calls: list[Call]) -> Call:
+def _fastest(calls: list[Call], gpu: bool = False) -> Call:
     """The call that takes the least time, each called twice, of which the second counts."""
     if len(calls) == 1:
         return calls[0]
 
     def seconds(call: Call) -> float:
         call()
+        if gpu:
+            return sampler()(call, 3)
         begin = perf_counter()
         call()
         return perf_counter() - begin
@@ -142,18 +150,23 @@ def _packed(layer: Layer) -> Layer:
 
 def _layers(contest: Contest, layout: torch.memory_format) -> list[Layer]:
     work, layers = contest.workload, []
+    put = Place(contest.device, torch.bfloat16 if contest.precision == "bfloat16" else torch.float32).put
     for cell in contest.spec.layers:
         hidden = cell.hidden_channels
         parts = (4 * hidden,) if cell.cell == "lstm" else (2 * hidden, hidden)
         frame = work.batch * sum(parts) * prod(work.size) * 4
-        fits = [n for n in range(1, work.time + 1) if work.time % n == 0 and n * frame <= CHUNK]
+        fits = [
+            n
+            for n in range(1, work.time + 1)
+            if work.time % n == 0 and n * frame <= (CHUNK if contest.device == "cpu" else CHUNK_GPU)
+        ]
         frames = 1 if work.streaming else max(fits, default=1)
 
         def image(channels: int, frames: int = frames) -> Tensor:
-            return torch.randn(frames * work.batch, channels, *work.size).contiguous(memory_format=layout)
+            return put(torch.randn(frames * work.batch, channels, *work.size)).contiguous(memory_format=layout)
 
         def kernel(rows: int, channels: int, taps: tuple[int, ...] = cell.kernel_size) -> Tensor:
-            return torch.randn(rows, channels, *taps).contiguous(memory_format=layout)
+            return put(torch.randn(rows, channels, *taps)).contiguous(memory_format=layout)
 
         recurrent = [(kernel(rows, hidden), image(rows)) for rows in parts]
         pad = tuple(taps // 2 for taps in cell.kernel_size)

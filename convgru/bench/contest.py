@@ -68,6 +68,13 @@ class Entry:
     peak_bytes: Callable[[str], int] | None = None
 
 
+PRECISIONS = {"float32": 1e-3, "tf32": 2e-2, "bfloat16": 0.25}
+"""To the largest difference of two contestants' numbers, relative to the array's largest.
+
+Rounding stays below it; whether a network is right is what ``convgru parity`` judges.
+"""
+
+
 @dataclass
 class Contest:
     """The numbers of one workload, and the contestants that a room enters.
@@ -81,6 +88,8 @@ class Contest:
         only: names of those that may enter; None for all.
         without: names of those that may not.
         compiled: whether the plain loop also enters compiled where that takes minutes.
+        device: ``cpu``, or where a framework computes otherwise.
+        precision: ``float32``, ``tf32`` or ``bfloat16``; the numbers here are of float32.
         versions: of what rivals are from, added by the room.
     """
 
@@ -91,6 +100,8 @@ class Contest:
     only: frozenset[str] | None = None
     without: frozenset[str] = frozenset()
     compiled: bool = False
+    device: str = "cpu"
+    precision: str = "float32"
     entries: dict[str, Entry] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

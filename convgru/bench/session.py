@@ -9,13 +9,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from convgru import registry
 from convgru.bench import machine, memory
-from convgru.bench.contest import CONVGRU, PLAIN
+from convgru.bench.contest import CONVGRU, PLAIN, PRECISIONS
 from convgru.bench.report import OK, Report, Row
 from convgru.bench.workloads import WORKLOADS, Workload, scaled
 
@@ -49,6 +49,8 @@ class Settings:
         memory: whether the peak memory of convgru's networks and the plain loop is measured, in
             processes of their own.
         memory_limit: bytes that a process may take beyond framework and arrays; None for no limit.
+        device: ``cpu``, or for PyTorch ``cuda``: times by CUDA events, peaks by its allocator.
+        precision: of all contestants: ``float32``, ``tf32`` or ``bfloat16``.
     """
 
     backends: tuple[str, ...] | None = None
@@ -63,6 +65,8 @@ class Settings:
     compiled: bool = False
     memory: bool = True
     memory_limit: int | None = None
+    device: str = "cpu"
+    precision: str = "float32"
 
     @property
     def named_variants(self) -> dict[str, Mapping[str, Any]]:
@@ -113,6 +117,16 @@ def run(settings: Settings = Settings(), progress: PROGRESS | None = None) -> Re
 def _backends(settings: Settings) -> tuple[list[str], dict[str, str]]:
     """The backends to time, and why others are not there. Raises ImportError, ValueError."""
     absent, present = {}, []
+    if settings.precision not in PRECISIONS:
+        raise ValueError(f"bench precision expected one of {', '.join(PRECISIONS)}, got {settings.precision!r}")
+    elsewhere = (settings.device, settings.precision) != ("cpu", "float32")
+    if elsewhere and settings.backends is None:
+        settings = replace(settings, backends=("torch",))
+    if elsewhere and settings.backends != ("torch",):
+        raise ValueError(
+            f"bench device={settings.device!r}, precision={settings.precision!r} is for the backend torch alone, "
+            f"got {', '.join(settings.backends or ())}"
+        )
     for name in BACKENDS if settings.backends is None else settings.backends:
         if name not in BACKENDS:
             raise ValueError(f"bench backends expected some of {', '.join(BACKENDS)}, got {name!r}")
@@ -127,7 +141,7 @@ def _backends(settings: Settings) -> tuple[list[str], dict[str, str]]:
 
 
 def _described(settings: Settings) -> dict[str, Any]:
-    names = ("scale", "runs", "patience", "threads", "compiled", "memory", "memory_limit")
+    names = ("scale", "runs", "patience", "threads", "compiled", "memory", "memory_limit", "device", "precision")
     return {name: getattr(settings, name) for name in names} | {"variants": [*settings.named_variants]}
 
 
@@ -140,6 +154,7 @@ def _contest(
     task: dict[str, Any] = {"backend": backend, "workload": workload.to_json(), "cell": cell, "variants": variants}
     task |= {"only": only, "without": [], "compiled": settings.compiled, "runs": settings.runs, "peak": False}
     task |= {"patience": settings.patience, "threads": settings.threads, "memory_limit": settings.memory_limit}
+    task |= {"device": settings.device, "precision": settings.precision}
     given = (backend, workload.name, cell)
     rows: dict[tuple[str, str], Row] = {}
     while True:

@@ -19,6 +19,9 @@ COLUMNS = (
     "first call s",
 )
 
+ROOF = "TFLOP/s of a matrix product"
+"""What a GPU's versions say of it."""
+
 
 def summary(report: Report, backend: str) -> list[tuple[str, ...]]:
     """Return one line of ``COLUMNS`` for each of convgru's own rows of a backend, with ratios."""
@@ -97,6 +100,22 @@ def losses(report: Report) -> Iterator[str]:
     yield from (text for _, text in sorted(found, reverse=True))
 
 
+def roofline(report: Report) -> Iterator[str]:
+    """Yield a line for each row of convgru's own: its rate, and the part of a matrix product's.
+
+    Counted are the convolutions' multiply-adds, two operations each: forward once, in training
+    three times.
+    """
+    roof = float(report.versions.get(ROOF, "nan"))
+    for row in report.rows:
+        if row.ours and row.seconds:
+            work = report.workloads[row.workload]
+            operations = 2 * work.work * (4 / 3 if row.cell == "lstm" else 1) * (3 if row.measure == "training" else 1)
+            rate = operations / (work.time if work.streaming else 1) / row.seconds / 1e12
+            name = f"{row.workload} {row.cell} {row.measure}{row.contestant.removeprefix('convgru')}"
+            yield f"{name}: {rate:.3g} TFLOP/s, {rate / roof:.3f} of a matrix product's {roof:g}"
+
+
 def facts(report: Report) -> str:
     """Return machine, versions and settings in one paragraph."""
     machine, settings = report.machine, report.settings
@@ -105,14 +124,17 @@ def facts(report: Report) -> str:
     where += f", load before the run {machine['load_before']}" if "load_before" in machine else ""
     versions = ", ".join(f"{name} {version}" for name, version in sorted(report.versions.items()))
     how = f"scale {settings['scale']:g}, up to {settings['runs']} rounds"
+    how += f", {settings.get('precision', 'float32')} on {settings.get('device', 'cpu')}"
     return f"{where}; {machine['system']}, Python {machine['python']}, {versions}; {how}."
 
 
 def markdown(report: Report) -> str:
     """Return the whole report as Markdown, without headings above the third level."""
-    lines = [facts(report), "", *_table(("workload", "what it stands for", "sizes of this run"), _sizes(report))]
+    lines = [facts(report), "", *table(("workload", "what it stands for", "sizes of this run"), _sizes(report))]
     for backend in dict.fromkeys(row.backend for row in report.rows):
-        lines += ["", f"### {backend}", "", *_table(columns(report, backend), summary(report, backend))]
+        lines += ["", f"### {backend}", "", *table(columns(report, backend), summary(report, backend))]
+    if ROOF in report.versions:
+        lines += ["", "### Rates", "", *(f"- {text}" for text in roofline(report))]
     beaten, left_out = [*losses(report)], [*others(report)]
     lines += ["", "### Where convgru does not win", ""]
     lines += [f"- {text}" for text in beaten] or ["Nowhere in this run."]
@@ -125,6 +147,7 @@ def _sizes(report: Report) -> list[tuple[str, ...]]:
     return [(each.name, each.what, each.sizes) for each in report.workloads.values()]
 
 
-def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table in Markdown."""
     lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     return [*lines, *(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)]

@@ -10,6 +10,9 @@ from typing import Any
 LEAST = 0.02
 """Seconds that one sample takes at least: shorter calls are repeated within it."""
 
+Sampler = Callable[[Callable[[], Any], int], float]
+"""Seconds a call, from a function and how often it is called."""
+
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     """Return a call's result and its seconds."""
@@ -18,7 +21,9 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - begin
 
 
-def alternate(calls: Mapping[str, Callable[[], Any]], runs: int, patience: float) -> dict[str, list[float]]:
+def alternate(
+    calls: Mapping[str, Callable[[], Any]], runs: int, patience: float, sampler: Sampler | None = None
+) -> dict[str, list[float]]:
     """Time functions in rounds: seconds a call, one number a round.
 
     Each is called once more first, so that no number holds what a first call does (compiling). Odd
@@ -29,23 +34,25 @@ def alternate(calls: Mapping[str, Callable[[], Any]], runs: int, patience: float
         calls: the functions, which have been called before.
         runs: number of rounds.
         patience: seconds after which a function is not called again.
+        sampler: measures one number; None for ``sample``.
     """
+    measure = sampler or sample
     spent: dict[str, float] = {}
     samples: dict[str, list[float]] = {}
     repeats: dict[str, int] = {}
     for name, call in calls.items():
-        _, spent[name] = timed(call)
+        spent[name] = measure(call, 1)
         repeats[name] = max(1, round(LEAST / max(spent[name], 1e-9)))
         samples[name] = [] if spent[name] < patience else [spent[name]]
     for number in range(runs):
         names = [name for name in calls if spent[name] < patience]
         for name in names if number % 2 == 0 else reversed(names):
-            samples[name].append(_sample(calls[name], repeats[name]))
+            samples[name].append(measure(calls[name], repeats[name]))
             spent[name] += samples[name][-1] * repeats[name]
     return samples
 
 
-def _sample(call: Callable[[], Any], repeats: int) -> float:
+def sample(call: Callable[[], Any], repeats: int) -> float:
     """Seconds a call, the garbage collector at rest."""
     gc.collect()
     gc.disable()

@@ -19,17 +19,12 @@ import numpy as np
 
 from convgru import registry
 from convgru.bench import memory, numpy_room
-from convgru.bench.contest import CONVGRU, Contest, Entry
-from convgru.bench.timing import alternate, timed
+from convgru.bench.contest import CONVGRU, PRECISIONS, Contest, Entry
+from convgru.bench.timing import Sampler, alternate, sample, timed
 from convgru.bench.workloads import Workload
 from convgru.errors import UnsupportedError
 
 MEASURES = ("forward", "training")
-TOLERANCE = 1e-3
-"""Largest difference of two contestants' float32 numbers, relative to the array's largest.
-
-Rounding stays far below it; whether a network is right is what ``convgru parity`` judges.
-"""
 Tell = Callable[..., None]
 
 
@@ -60,8 +55,9 @@ def work(task: Mapping[str, Any], tell: Tell) -> None:
     only = None if task["only"] is None else frozenset(task["only"])
     without, variants = frozenset(task["without"]), task["variants"]
     contest = Contest(
-        task["backend"], Workload.from_json(task["workload"]), task["cell"], variants, only, without, task["compiled"]
-    )
+        task["backend"], Workload.from_json(task["workload"]), task["cell"], variants, only, without, task["compiled"],
+        task.get("device", "cpu"), task.get("precision", "float32"),
+    )  # fmt: skip
     tell(event="begin", contestant="all", measure="preparation")
     room.enter(contest)
     if task["memory_limit"] is not None:
@@ -74,10 +70,11 @@ def work(task: Mapping[str, Any], tell: Tell) -> None:
         for name, entry in contest.entries.items():
             _measure_peak(name, entry, tell)
     else:
-        _compete(contest, task["runs"], task["patience"], tell)
+        sampler = room.sampler(contest) if contest.device != "cpu" else sample
+        _compete(contest, task["runs"], task["patience"], tell, sampler)
 
 
-def _compete(contest: Contest, runs: int, patience: float, tell: Tell) -> None:
+def _compete(contest: Contest, runs: int, patience: float, tell: Tell, sampler: Sampler = sample) -> None:
     """Call every contestant once and compare its numbers with ours, then time them in turn."""
     want: Mapping[str, np.ndarray] = {}
     first: dict[str, dict[str, float]] = {measure: {} for measure in MEASURES}
@@ -95,7 +92,7 @@ def _compete(contest: Contest, runs: int, patience: float, tell: Tell) -> None:
             want = want or (arrays if name == CONVGRU and arrays is not None else {})
             if arrays is not None and want:
                 error = extra[name]["error"] = difference(arrays, want)
-                if not error <= TOLERANCE:
+                if not error <= PRECISIONS[contest.precision]:
                     raise WrongNumbersError(f"off by {error:.1e} of the largest number")
             if entry.saved_bytes is not None:
                 extra[name]["saved_bytes"] = entry.saved_bytes()
@@ -106,7 +103,7 @@ def _compete(contest: Contest, runs: int, patience: float, tell: Tell) -> None:
     frames = contest.workload.time if contest.workload.streaming else 1
     for measure in MEASURES:
         calls = {n: _telling(n, measure, _calls(entries[n])[measure], tell) for n in first[measure]}
-        samples = alternate(calls, runs, patience)
+        samples = alternate(calls, runs, patience, sampler)
         for name in calls:
             peak = entries[name].peak_bytes
             row = {"samples": [seconds / frames for seconds in samples[name]], "first": first[measure][name]}

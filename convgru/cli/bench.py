@@ -9,6 +9,7 @@ from typing import Any
 
 from convgru import bench
 from convgru.bench import BACKENDS, CELLS, RIVALS, SCALE, WORKLOADS, Report, Settings, plot
+from convgru.bench.contest import PRECISIONS
 from convgru.cli.arguments import names_of, positive
 from convgru.formats import atomic
 
@@ -66,6 +67,13 @@ def add_bench(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--memory-limit", type=positive, metavar="MB", help="what a process may take beyond framework and arrays"
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: PyTorch alone (default: cpu)")
+    parser.add_argument(
+        "--precision",
+        choices=(*PRECISIONS,),
+        default="float32",
+        help="of all contestants, PyTorch alone (default: float32)",
+    )
     parser.add_argument(
         "--markdown", action="store_true", help="print the tables as Markdown, as docs/performance.md has them"
     )
@@ -81,7 +89,15 @@ def settings_of(args: argparse.Namespace) -> Settings:
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items() if v is not None}
     limit = None if args.memory_limit is None else args.memory_limit * 10**6
     variants = [*({"impl": name} for name in args.impl), *args.variant]
-    return Settings(**given, variants=variants, compiled=args.compile, memory=args.memory, memory_limit=limit)
+    return Settings(
+        **given,
+        variants=variants,
+        compiled=args.compile,
+        memory=args.memory,
+        memory_limit=limit,
+        device=args.device,
+        precision=args.precision,
+    )
 
 
 def run(args: argparse.Namespace) -> Report:

@@ -7,7 +7,7 @@ import torch
 from support import contest_rows
 from torch import nn
 
-from convgru_torch import bench, bench_floor
+from convgru_torch import bench, bench_cuda, bench_floor
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,73 @@ def test_the_floor_convolves_every_frame_of_every_layer(monkeypatch):
     frames = 4 * 3 * 2  # T, convolutions of a step, layers: the input's over all frames counts as T
     assert calls
     assert sum(calls) % frames == 0
+
+
+class FakeCuda:
+    """Events of which each ends so many milliseconds after it began, one call after the other."""
+
+    def __init__(self, *milliseconds):
+        self.left, self.log = list(milliseconds), []
+
+    def Event(self, enable_timing):
+        cuda = self
+
+        class Event:
+            def record(self):
+                cuda.log.append("record")
+
+            def elapsed_time(self, end):
+                return cuda.left.pop(0)
+
+        return Event()
+
+    def synchronize(self):
+        self.log.append("wait")
+
+    def reset_peak_memory_stats(self):
+        self.log.append("reset")
+
+    def memory_allocated(self):
+        return 100
+
+    def max_memory_allocated(self):
+        return 350
+
+
+def test_a_gpu_is_timed_by_its_events(monkeypatch):
+    """The cache is flushed and the GPU waited for before the first event; the median counts."""
+    monkeypatch.setattr(bench_cuda, "FLUSHED", 16)
+    cuda = FakeCuda(5.0, 1.0, 2.0)
+    assert bench_cuda.sampler(cuda)(lambda: cuda.log.append("call"), 3) == 2e-3
+    assert cuda.log == ["wait", "record", "call", "record", "wait"] * 3
+    calls = {"forward": lambda: cuda.log.append("forward"), "training": None}
+    assert bench_cuda.peak(calls, cuda)("forward") == 250
+    assert cuda.log[-4:] == ["wait", "reset", "forward", "wait"]
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+@pytest.mark.parametrize(("workload", "cell"), [("W2", "lstm"), ("R", "gru"), ("L", "gru")])
+def test_other_precisions(workload, cell, precision, settings):
+    """All compute the same, in their precision, and the report has what the rate is a part of."""
+    rows, _ = contest_rows("torch", workload, cell, without=["keras"], precision=precision)
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    error = rows["plain loop", "forward"]["error"]
+    assert (error > 1e-4) == (precision == "bfloat16")
+
+
+@pytest.fixture
+def settings():
+    """What the bench sets in torch is set back."""
+    holders = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
+    before = [holder.fp32_precision for holder in holders], torch.backends.cudnn.benchmark
+    yield
+    for holder, value in zip(holders, before[0], strict=True):
+        holder.fp32_precision = value
+    torch.backends.cudnn.benchmark = before[1]
+
+
+def test_without_a_gpu(settings):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ValueError, match="sees no CUDA device"):
+        bench_cuda.place("cuda", "float32")

@@ -45,6 +45,8 @@ def _why_not_here(device: str) -> str | None:
     found = launchers()
     if isinstance(found, str):
         return found
+    if device == "cuda" and not torch.cuda.is_available():
+        return "there is no CUDA device here"
     frames = Frames(2, 3, False, "sigmoid", "tanh", torch.float32)
     a = torch.linspace(-2, 2, 6, device=device).view(1, 2, 1, 3)
     want, got = torch.empty_like(a), torch.empty_like(a)
@@ -65,8 +67,6 @@ def why_not_triton(device: str) -> str | None:
     """Return the reason why no kernels of Triton run on a device, or None."""
     if device != "cuda" and not interpreted():
         return f"Triton's kernels do not run on {device!r}"
-    if device == "cuda" and not torch.cuda.is_available():
-        return "there is no CUDA device here"
     return _why_not_here(device)
 
 

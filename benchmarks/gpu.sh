@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Everything that a GPU at hand for ten minutes is good for: kernels, parity, bench.
+#
+#   bash benchmarks/gpu.sh [FOLDER]          results go to FOLDER, else to $OUT, else to build/gpu
+#
+# It installs nothing and needs no network. python3 must have: numpy, ml_dtypes, safetensors, rich,
+# pytest, hypothesis, and torch for CUDA with Triton; jax and flax for their part of parity. h5py,
+# MindSpore and Keras are not needed. What is missing can be carried as wheels, below 64 MiB:
+#   python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 \
+#       --platform manylinux_2_28_x86_64 -d .wheels ml_dtypes safetensors rich
+#   python3 -m pip install --no-index --no-deps --target .site .wheels/*.whl   # on that machine
+#   PYTHONPATH=.site bash benchmarks/gpu.sh
+#
+# Each stage has a limit in seconds and writes its results as it ends: what is cut off loses the
+# stage that it was at. Eight files: summary.md, which says what ran, kernels.log, parity-torch.json,
+# parity-tf32.json, parity-jax.json, bench.json, bench.md, log. Exit code 1 if anything failed.
+#
+# DEVICE=cpu tries the script itself, without a GPU; SECONDS_LEFT, JOBS, CASES change the others.
+set -u
+cd "$(dirname "$0")/.." || exit 2
+FOLDER=${1:-${OUT:-build/gpu}}
+mkdir -p "$FOLDER" && FOLDER=$(cd "$FOLDER" && pwd) || exit 2
+export PYTHONPATH="$PWD:$PWD/backends${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+export XLA_PYTHON_CLIENT_PREALLOCATE=false TF_CPP_MIN_LOG_LEVEL=2 # several processes share the card
+unset TRITON_INTERPRET
+DEVICE=${DEVICE:-cuda}
+CORES=$(nproc)
+JOBS=${JOBS:-$((CORES > 12 ? 12 : CORES))}
+END=$((SECONDS + ${SECONDS_LEFT:-570}))
+FAILED=0
+: >"$FOLDER/log"
+
+# stage NAME SECONDS COMMAND…: run it within its limit and what is left, and write the summary anew.
+stage() {
+    local name=$1 limit=$2 begin=$SECONDS left=$((END - SECONDS)) code=0
+    shift 2
+    limit=$((limit < left ? limit : left))
+    if [ "$limit" -lt 5 ]; then
+        echo "$name: no time left" | tee -a "$FOLDER/log"
+        FAILED=1
+    else
+        echo "== $name (at most $limit s): $*" >>"$FOLDER/log"
+        timeout --kill-after=5 "$limit" "$@" >>"$FOLDER/log" 2>&1 || code=$?
+        echo "$name: exit code $code after $((SECONDS - begin)) s" | tee -a "$FOLDER/log"
+        [ "$code" -eq 0 ] || FAILED=1
+    fi
+    timeout 60 python3 benchmarks/gpu_summary.py "$FOLDER" >>"$FOLDER/log" 2>&1
+}
+
+# parity FILE SECONDS BACKENDS DTYPES [--tf32]: the whole table.
+parity() {
+    local file=$1 limit=$2 backends=$3 dtypes=$4
+    shift 4
+    stage "$file" "$limit" python3 -m convgru parity --backends "$backends" --dtype "$dtypes" \
+        --device "$DEVICE" --jobs "$JOBS" --force --output "$FOLDER/$file.json" "$@"
+}
+
+# bench PRECISION SECONDS [OPTIONS]: one file for each run until the summary joins them.
+bench() {
+    local precision=$1 limit=$2 name=$3
+    shift 3
+    stage "bench-$name" "$limit" python3 -m convgru bench --backends torch --device "$DEVICE" \
+        --precision "$precision" --scale "${SCALE:-1}" --runs 5 --patience 5 --force \
+        --output "$FOLDER/.bench-$name.json" "$@"
+}
+
+OURS=(--variant cuda_graphs=true --variant memory=lean)
+[ "$DEVICE" = cuda ] || OURS=(--variant memory=lean)
+NETWORKS=${WORKLOADS:-W1,W2,W3,R,L}
+stage kernels 90 python3 -m pytest -q -p no:cacheprovider --junit-xml="$FOLDER/.kernels.xml" -m gpu \
+    tests/torch/test_accelerator_gpu.py tests/torch/test_precision.py
+parity parity-torch 90 torch float32,float64,bfloat16,float16
+parity parity-tf32 40 torch float32 --tf32
+bench bfloat16 60 bfloat16 --workloads "$NETWORKS" "${OURS[@]}" --rivals "plain loop,floor"
+bench float32 50 float32 --workloads "$NETWORKS" "${OURS[@]}" --rivals "plain loop,floor"
+bench tf32 50 tf32 --workloads "$NETWORKS" "${OURS[@]}" --rivals "plain loop,floor"
+bench bfloat16 120 compiled --workloads W2,R,L --cells gru --compile --rivals "plain loop,compiled plain loop" --no-memory
+parity parity-jax 240 jax,flax float32,float64,bfloat16,float16
+stage end 30 true
+exit $FAILED
