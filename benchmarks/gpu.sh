@@ -11,11 +11,12 @@
 #   python3 -m pip install --no-index --no-deps --target .site .wheels/*.whl   # on that machine
 #   PYTHONPATH=.site bash benchmarks/gpu.sh
 #
-# Each stage has a limit in seconds and writes its results as it ends: what is cut off loses the
-# stage that it was at. Eight files: summary.md, which says what ran, kernels.log, parity-torch.json,
-# parity-tf32.json, parity-jax.json, bench.json, bench.md, log. Exit code 1 if anything failed.
+# Each stage has a limit in seconds, and its results are written as it ends: what is cut off loses
+# the stage that it was at. Five files: summary.md, which says what ran, parity.json, bench.json,
+# bench.md and log. Exit code 1 if anything failed.
 #
-# DEVICE=cpu tries the script itself, without a GPU; SECONDS_LEFT, JOBS, CASES change the others.
+# DEVICE=cpu tries the script itself, without a GPU; SECONDS_LEFT, JOBS, SCALE and WORKLOADS are how
+# long it may take, how many processes compare, and what convgru bench calls so.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 FOLDER=${1:-${OUT:-build/gpu}}
@@ -24,6 +25,7 @@ export PYTHONPATH="$PWD:$PWD/backends${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFER
 export XLA_PYTHON_CLIENT_PREALLOCATE=false TF_CPP_MIN_LOG_LEVEL=2 # several processes share the card
 unset TRITON_INTERPRET
 DEVICE=${DEVICE:-cuda}
+WORK=$(mktemp -d) && trap 'rm -rf "$WORK"' EXIT || exit 2
 CORES=$(nproc)
 JOBS=${JOBS:-$((CORES > 12 ? 12 : CORES))}
 END=$((SECONDS + ${SECONDS_LEFT:-570}))
@@ -44,37 +46,40 @@ stage() {
         echo "$name: exit code $code after $((SECONDS - begin)) s" | tee -a "$FOLDER/log"
         [ "$code" -eq 0 ] || FAILED=1
     fi
-    timeout 60 python3 benchmarks/gpu_summary.py "$FOLDER" >>"$FOLDER/log" 2>&1
+    timeout 60 python3 benchmarks/gpu_summary.py "$FOLDER" "$WORK" >>"$FOLDER/log" 2>&1
 }
 
-# parity FILE SECONDS BACKENDS DTYPES [--tf32]: the whole table.
+# parity NAME SECONDS BACKENDS DTYPES [--tf32]: the whole table.
 parity() {
-    local file=$1 limit=$2 backends=$3 dtypes=$4
+    local file=parity-$1 limit=$2 backends=$3 dtypes=$4
     shift 4
     stage "$file" "$limit" python3 -m convgru parity --backends "$backends" --dtype "$dtypes" \
-        --device "$DEVICE" --jobs "$JOBS" --force --output "$FOLDER/$file.json" "$@"
+        --device "$DEVICE" --jobs "$JOBS" --force --output "$WORK/$file.json" "$@"
 }
 
-# bench PRECISION SECONDS [OPTIONS]: one file for each run until the summary joins them.
+# bench PRECISION SECONDS NAME [OPTIONS]
 bench() {
     local precision=$1 limit=$2 name=$3
     shift 3
     stage "bench-$name" "$limit" python3 -m convgru bench --backends torch --device "$DEVICE" \
         --precision "$precision" --scale "${SCALE:-1}" --runs 5 --patience 5 --force \
-        --output "$FOLDER/.bench-$name.json" "$@"
+        --output "$WORK/bench-$name.json" "$@"
 }
 
 OURS=(--variant cuda_graphs=true --variant memory=lean)
 [ "$DEVICE" = cuda ] || OURS=(--variant memory=lean)
 NETWORKS=${WORKLOADS:-W1,W2,W3,R,L}
-stage kernels 90 python3 -m pytest -q -p no:cacheprovider --junit-xml="$FOLDER/.kernels.xml" -m gpu \
+stage kernels 90 python3 -m pytest -q -p no:cacheprovider --junit-xml="$WORK/kernels.xml" -m gpu \
     tests/torch/test_accelerator_gpu.py tests/torch/test_precision.py
-parity parity-torch 90 torch float32,float64,bfloat16,float16
-parity parity-tf32 40 torch float32 --tf32
+parity torch-float 60 torch float32,float64
+parity torch-half 40 torch bfloat16,float16
+parity torch-tf32 40 torch float32 --tf32
 bench bfloat16 60 bfloat16 --workloads "$NETWORKS" "${OURS[@]}" --rivals "plain loop,floor"
 bench float32 50 float32 --workloads "$NETWORKS" "${OURS[@]}" --rivals "plain loop,floor"
 bench tf32 50 tf32 --workloads "$NETWORKS" "${OURS[@]}" --rivals "plain loop,floor"
-bench bfloat16 120 compiled --workloads W2,R,L --cells gru --compile --rivals "plain loop,compiled plain loop" --no-memory
-parity parity-jax 240 jax,flax float32,float64,bfloat16,float16
-stage end 30 true
+bench bfloat16 100 compiled --workloads W2,R,L --cells gru --compile --rivals "plain loop,compiled plain loop" --no-memory
+parity jax-float32 120 jax,flax float32
+parity jax-half 120 jax,flax bfloat16,float16
+parity jax-float64 120 jax,flax float64
+parity jax-tf32 120 jax,flax float32 --tf32
 exit $FAILED

@@ -1,4 +1,4 @@
-"""Join what ``benchmarks/gpu.sh`` wrote so far: bench.json, bench.md and summary.md."""
+"""Join what the stages of ``benchmarks/gpu.sh`` wrote so far into the files it leaves."""
 
 from __future__ import annotations
 
@@ -13,20 +13,25 @@ from convgru.bench import Report, tables
 COLUMNS = ("run", "backend", "dtype", "device", "cases", "over budget", "worst quantity", "worst achieved / budget")
 
 
-def main(folder: Path) -> None:
-    benches = sorted(folder.glob(".bench-*.json"))
-    reports = {path.stem.removeprefix(".bench-"): path.read_text(encoding="utf-8") for path in benches}
-    if reports:
-        (folder / "bench.json").write_text(json.dumps({name: json.loads(text) for name, text in reports.items()}))
-        pages = [f"## {name}\n\n{tables.markdown(Report.from_json(text))}" for name, text in reports.items()]
+def main(folder: Path, work: Path) -> None:
+    """Write into ``folder`` what the reports in ``work``, one of each stage, say together."""
+    benches = dict(read(work, "bench-"))
+    if benches:
+        joined = {name: json.loads(text) for name, text in benches.items()}
+        (folder / "bench.json").write_text(json.dumps(joined, indent=1), encoding="utf-8")
+        pages = [f"## {name}\n\n{tables.markdown(Report.from_json(text))}" for name, text in benches.items()]
         (folder / "bench.md").write_text("\n".join(pages), encoding="utf-8")
-    parities = {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("parity-*.json"))
-    }
-    (folder / "summary.md").write_text(summary(folder, parities), encoding="utf-8")
+    parities = {name: json.loads(text) for name, text in read(work, "parity-")}
+    (folder / "parity.json").write_text(json.dumps(parities, indent=1), encoding="utf-8")
+    (folder / "summary.md").write_text(summary(folder, work, parities), encoding="utf-8")
 
 
-def summary(folder: Path, parities: dict[str, Any]) -> str:
+def read(work: Path, start: str) -> list[tuple[str, str]]:
+    """Return the name and the text of each stage's report."""
+    return [(path.stem.removeprefix(start), path.read_text("utf-8")) for path in sorted(work.glob(f"{start}*.json"))]
+
+
+def summary(folder: Path, work: Path, parities: dict[str, Any]) -> str:
     """Return what ran and how it ended, the worst of each parity run, and the kernels' tests."""
     log = (folder / "log").read_text(encoding="utf-8") if (folder / "log").exists() else ""
     lines = ["# One run on a GPU", "", "## Stages", ""]
@@ -42,7 +47,7 @@ def summary(folder: Path, parities: dict[str, Any]) -> str:
         devices = ", ".join(dict.fromkeys(report["devices"].values()))
         lines += ["", f"{name}: {devices}; {report['platform']}; {versions}; TF32 {'on' if report['tf32'] else 'off'}."]
         lines += [f"- {failure}" for failure in report["failures"][:50]]
-    kernels = folder / ".kernels.xml"
+    kernels = work / "kernels.xml"
     if kernels.exists():
         counts = re.search(r"<testsuite [^>]*>", kernels.read_text(encoding="utf-8"))
         lines += ["", "## Kernels", "", "`" + (counts[0] if counts else "no tests") + "`"]
@@ -65,4 +70,4 @@ def rows(name: str, report: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
