@@ -14,6 +14,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "core": ("docs/networks.md", "docs/choosing.md", "docs/extending.md"),
     "torch": (
         "docs/torch.md",
+        "docs/guides/forecasting.md",
         "docs/compat/pytorch_convgru.md",
         "docs/compat/biconvgru.md",
         "docs/compat/convlstm_pytorch.md",
