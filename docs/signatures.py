@@ -88,7 +88,9 @@ def as_markdown(text: str) -> str:
     """
     text = re.sub(r"::\n\n(?= )", ":\n\n", text)
     text = re.sub(r"^\.\. math::\n((?: +.*\n|\n)+)", lambda m: as_code(m[1]), text, flags=re.MULTILINE)
+    text = re.sub(r"^\.\. math:: (.+)\n", lambda m: as_code(m[1]), text, flags=re.MULTILINE)
     text = re.sub(r":math:`([^`]+)`", lambda m: f"`{plain(m[1])}`", text)
+    text = "\n\n".join(map(equations, text.split("\n\n")))
     text = re.sub(r"^\* is cross-correlation", r"\\* is cross-correlation", text, flags=re.MULTILINE)
     text = SEVERAL.sub(lambda m: "\n".join(m[1] + name + m[3] for name in m[2].split(", ")), text)
     others = OTHERS.search(text)
@@ -98,6 +100,15 @@ def as_markdown(text: str) -> str:
     return text
 
 
+def equations(paragraph: str) -> str:
+    """Show a paragraph of equations as code; elsewhere a product is no emphasis: W*x + U*h."""
+    if re.match(r"[a-z][', a-z]* = .*[σφ]", paragraph):
+        return re.sub("^", "    ", paragraph, flags=re.MULTILINE)
+    lines = paragraph.split("\n")
+    return "\n".join(line if line.startswith("    ") else PRODUCT.sub(r"\\*", line) for line in lines)
+
+
+PRODUCT = re.compile(r"(?<=[\w)])\*(?=[\w(])(?=[^`]*(?:`[^`]*`[^`]*)*$)")
 SEVERAL = re.compile(r"^( +)([\w*]+(?:, [\w*]+)+)((?: \([^)]*\))?:(?: .*)?(?:\n\1 +.*)*)$", re.MULTILINE)
 OTHERS = re.compile(r"^    (?:\*\*)?(?:options|execution)(?: \([^)]*\))?: (.*(?:\n {5,}.*)*)\n?", re.MULTILINE)
 

@@ -34,12 +34,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "docs/guides/porting.md",
         "docs/guides/proving.md",
     ),
+    "gpu": ("docs/gpu.md",),
     "mindspore": (
         "docs/mindspore.md",
         "docs/compat/mindspore_pytorch_convgru.md",
     ),
 }
-"""The pages by the room, a folder of tests, whose test_docs.py runs them."""
+"""The pages by the room, a folder of tests, whose test_docs.py runs them; ``gpu`` is torch's."""
 
 
 def blocks(page: str) -> list[str]:

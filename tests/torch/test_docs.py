@@ -63,3 +63,11 @@ def test_the_blocks_of_a_page(tmp_path, monkeypatch, page):
         torch.save(OLD[page]().state_dict(), "old.pt")
     # The last step of each page, into another framework, if that is installed.
     pages.run(page, leave_out=None if find_spec("flax") else r"convgru\.port\(")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("page", pages.ROOMS["gpu"])
+def test_the_blocks_of_a_page_for_gpus(tmp_path, monkeypatch, page):
+    monkeypatch.chdir(tmp_path)
+    pages.run(page)
