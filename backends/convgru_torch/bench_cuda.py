@@ -92,10 +92,9 @@ def peak(calls: dict[str, Call | None], cuda: Any = torch.cuda) -> Callable[[str
 
 
 def facts(where: Place) -> dict[str, str]:
-    """What the report says beside versions: the card, and the rate of a matrix product on it."""
-    size = ROOF if where.on_gpu else 64
-    a, b = (where.put(torch.randn(size, size)) for _ in range(2))
-    seconds = sampler()(lambda: a @ b, 10) if where.on_gpu else float("nan")
-    name = torch.cuda.get_device_name(where.device) if where.on_gpu else "cpu"
-    rate = 2 * size**3 / seconds / 1e12
-    return {"gpu": name, "TFLOP/s of a matrix product": f"{rate:.1f}"}
+    """What the report says of a GPU beside versions: its name, the rate of a matrix product."""
+    if not where.on_gpu:
+        return {}
+    a, b = (where.put(torch.randn(ROOF, ROOF)) for _ in range(2))
+    rate = 2 * ROOF**3 / sampler()(lambda: a @ b, 10) / 1e12
+    return {"gpu": torch.cuda.get_device_name(where.device), "TFLOP/s of a matrix product": f"{rate:.1f}"}

@@ -61,7 +61,8 @@ class Recording:
         pairs = [(a, b) for a, b in zip(self.given, given, strict=True) if a is not None and b is not None]
         with torch.inference_mode(False), torch.no_grad():
             if pairs:
-                torch._foreach_copy_([a for a, _ in pairs], [b for _, b in pairs])
+                copy: Any = getattr(torch, "_foreach_copy_")  # noqa: B009, no stub knows it
+                copy([a for a, _ in pairs], [b for _, b in pairs])
             self.replay()
         return self.results
 

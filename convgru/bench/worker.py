@@ -51,7 +51,7 @@ def work(task: Mapping[str, Any], tell: Tell) -> None:
     """Make the contest of a task, and time its contestants or measure the memory of one."""
     if task["threads"] is not None and hasattr(os, "sched_setaffinity"):  # XLA asks for no number of threads
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: task["threads"]])
-    room = numpy_room if task["backend"] == "numpy" else registry.room(task["backend"], "bench")
+    room: Any = numpy_room if task["backend"] == "numpy" else registry.room(task["backend"], "bench")
     only = None if task["only"] is None else frozenset(task["only"])
     without, variants = frozenset(task["without"]), task["variants"]
     contest = Contest(

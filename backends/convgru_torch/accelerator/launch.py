@@ -3,6 +3,7 @@
 torch never traces them: in a compiled program the layer is one operator (``convgru::layer``), an
 exported one holds the readable implementation.
 """
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 
