@@ -84,7 +84,7 @@ def print_skill(console: Console, verification: Verification) -> None:
         title=f"Skill on {data.TEST_DAY}, trained on {data.TRAINING_DAY}: forecast / extrapolation / persistence",
         caption="ratio: the forecast's MSE over extrapolation's",
     )
-    for title in ("min", "MSE [dBZ²]", "ratio"):
+    for title in ("min", "MSE \\[dBZ²]", "ratio"):
         table.add_column(title, justify="right", no_wrap=True)
     for threshold in scores.csi:
         table.add_column(f"CSI ≥ {threshold:g} dBZ", justify="right", no_wrap=True)
