@@ -122,7 +122,7 @@ def backward(
     """
     cell = CELLS[plan.cell.cell]
     sums = WeightGradients(plan, arrays, wanted[1])
-    transposes = cell.transposes(plan, arrays)
+    transposes = cell.transposes(plan, arrays, wanted[0])
     dx = torch.empty_like(x) if wanted[0] else None
     grads = tuple(
         torch.zeros_like(dense(part)) if grad is None else dense(grad).clone()
@@ -146,7 +146,8 @@ def backward(
             grads = back.step(t - start, grads, through or not first, zero and first)
         gate_grads = back.finish(chunk, sums)
         if dx is not None:
-            dx[start:stop].copy_(frames_gradient(plan, arrays, chunk, gate_grads))
+            found = frames_gradient(plan, arrays, chunk, gate_grads) if back.dx is None else back.dx
+            dx[start:stop].copy_(found)
     return Gradients(dx, grads, sums.sums)
 
 

@@ -60,6 +60,8 @@ class Back:
         valid: which frames are no padding; z says it here.
     """
 
+    dx: Tensor | None = None
+
     def __init__(
         self,
         plan: Plan,
@@ -126,7 +128,7 @@ class Back:
         return [(gates, whole)]
 
 
-def transposes(plan: Plan, arrays: Arrays) -> list[Tensor]:
+def transposes(plan: Plan, arrays: Arrays, inputs: bool) -> list[Tensor]:
     """The recurrent weights of the gradients with respect to the state."""
     hidden, weight = plan.hidden, arrays["weight_hh"]
     if plan.cell.reset == "after":

@@ -8,8 +8,17 @@ import torch
 from torch import Tensor
 
 from convgru_torch.sequence_gates import Gates, WeightGradients
-from convgru_torch.sequence_ops import DERIVATIVES, accumulate, activate, activate_, convolve, empty, transposed
-from convgru_torch.sequence_plan import Arrays, Plan
+from convgru_torch.sequence_ops import (
+    DERIVATIVES,
+    accumulate,
+    activate,
+    activate_,
+    convolve,
+    dense,
+    empty,
+    transposed,
+)
+from convgru_torch.sequence_plan import NARROW, Arrays, Plan
 
 Parts = tuple[Tensor, ...]
 
@@ -52,7 +61,13 @@ def step(
 
 
 class Back:
-    """The step back through the frames of a chunk; the arguments are those of the GRU's."""
+    """The step back through the frames of a chunk; the arguments are those of the GRU's.
+
+    Attributes:
+        dx: the gradient with respect to the input, (n, B, C, *S), if ``transposes`` has its weight.
+    """
+
+    dx: Tensor | None = None
 
     def __init__(
         self,
@@ -70,6 +85,9 @@ class Back:
         self.held = held if len(held) == 4 else held[0].split(plan.hidden, 2)
         self.outer, self.inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
         self.gates = empty(self.h, self.h.shape[:2], 4 * plan.hidden, plan.state_size)
+        channels = len(transposes[0]) - plan.hidden
+        if channels:
+            self.dx = empty(self.h, self.h.shape[:2], channels, plan.size)
         self.di, self.df, self.dg, self.do = self.gates.split(plan.hidden, 2)
 
     def step(self, t: int, grads: Parts, through: bool, zero: bool) -> Parts:
@@ -91,6 +109,12 @@ class Back:
         dc.mul_(f)
         if peephole is not None:
             dc.addcmul_(di, self.arrays["peephole_i"]).addcmul_(df, self.arrays["peephole_f"])
+        if self.dx is not None:
+            dx, dh = convolve(self.gates[t], self.transposes[0], None, plan.back, None, plan.fuse).split(
+                [self.dx.shape[2], plan.hidden], 1
+            )
+            self.dx[t].copy_(dx)
+            return dense(dh) if rest is None else rest.add_(dh), dc
         if not through:
             return grads
         if rest is None:
@@ -110,6 +134,11 @@ class Back:
         return [(self.gates, whole)]
 
 
-def transposes(plan: Plan, arrays: Arrays) -> list[Tensor]:
-    """The recurrent weights of the gradients with respect to the state."""
+def transposes(plan: Plan, arrays: Arrays, inputs: bool) -> list[Tensor]:
+    """The recurrent weights of the gradients with respect to the state.
+
+    Of few channels, if those with respect to the ``inputs`` are wanted too, both weights as one.
+    """
+    if inputs and plan.joined and plan.hidden <= NARROW:
+        return [transposed(torch.cat((arrays["weight_ih"], arrays["weight_hh"]), 1))]
     return [transposed(arrays["weight_hh"])]

@@ -33,6 +33,8 @@ def step(
 class Back:
     """The step back through the frames of a chunk; the arguments are those of the GRU's."""
 
+    dx: Tensor | None = None
+
     def __init__(
         self,
         plan: Plan,
@@ -68,6 +70,6 @@ class Back:
         return [(self.gates, whole)]
 
 
-def transposes(plan: Plan, arrays: Arrays) -> list[Tensor]:
+def transposes(plan: Plan, arrays: Arrays, inputs: bool) -> list[Tensor]:
     """The recurrent weights of the gradients with respect to the state."""
     return [transposed(arrays["weight_hh"])]

@@ -190,7 +190,7 @@ def wrong_transposes(monkeypatch):
     transposed = sequence_ops.transposed
 
     def swap(weight):
-        return transposed(swapped(weight, len(weight) // 3))
+        return transposed(swapped(weight, len(weight) // 3))  # of the table's three channels
 
     for cell in sequence.CELLS.values():
         monkeypatch.setattr(cell, "transposed", swap)
