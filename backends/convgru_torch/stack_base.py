@@ -14,13 +14,13 @@ from convgru.spec.describe import arguments, title
 from convgru.spec.fields import flag
 from convgru.spec.shapes import layer_prefix
 from convgru_torch import hub
+from convgru_torch.call_overloads import Lengths, StackCall
 from convgru_torch.execution import Execution, ExecutionOptions
 from convgru_torch.functional import State, call_network
 from convgru_torch.layers import Layer
 from convgru_torch.options import DEFAULTS
 from convgru_torch.packed_sequence import pack, unpack
 from convgru_torch.parameters import SpecModule, precision_of, zero_state
-from convgru_torch.signatures import Lengths, StackCall
 
 if TYPE_CHECKING:
     from typing import Self, Unpack  # new in 3.11; the room itself also runs on 3.10

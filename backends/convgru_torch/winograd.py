@@ -111,17 +111,20 @@ def _apply(function: type[torch.autograd.Function], *args: Any) -> Tensor:
 
 
 class _Winograd(torch.autograd.Function):
-    """The convolution; its weight's gradient is that of the ordinary one, which is more exact."""
+    """The convolution, or with ``back`` its transpose as a map of images: each other's gradients.
+
+    The weight's gradient is that of the ordinary one, which is more exact.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, u: Tensor, cut: Cut) -> Tensor:
-        return convolve_tiles(x, u, cut)
+    def forward(x: Tensor, weight: Tensor, u: Tensor, cut: Cut, back: bool) -> Tensor:
+        return (adjoint if back else convolve_tiles)(x, u, cut)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        x, weight, u, ctx.cut = inputs
+        x, weight, u, ctx.cut, ctx.back = inputs
         ctx.save_for_backward(x, weight, u)
         ctx.save_for_forward(x, weight, u)
 
@@ -129,48 +132,19 @@ class _Winograd(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         (grad,), (x, weight, u) = grads, ctx.saved_tensors
         by_image, by_weight = ctx.needs_input_grad[:2]
-        dx = _apply(_WinogradAdjoint, grad, weight, u, ctx.cut) if by_image else None
-        dw = conv2d_weight(x, weight.shape, grad, padding=ctx.cut.padding) if by_weight else None
-        return dx, dw, None, None
+        dx = _apply(_Winograd, grad, weight, u, ctx.cut, not ctx.back) if by_image else None
+        image, result = (grad, x) if ctx.back else (x, grad)
+        dw = conv2d_weight(image, weight.shape, result, padding=ctx.cut.padding) if by_weight else None
+        return dx, dw, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
         (dx, dw, *_), (x, weight, u) = tangents, ctx.saved_tensors
-        parts = [_apply(_Winograd, dx, weight, u, ctx.cut)] if dx is not None else []
-        if dw is not None:
+        parts = [_apply(_Winograd, dx, weight, u, ctx.cut, ctx.back)] if dx is not None else []
+        if dw is not None and ctx.back:
+            parts.append(conv2d_input((*x.shape[:1], dw.shape[1], *ctx.cut.size), dw, x, padding=ctx.cut.padding))
+        elif dw is not None:
             parts.append(F.conv2d(x, dw, padding=ctx.cut.padding))
-        return sum(parts[1:], parts[0])
-
-
-class _WinogradAdjoint(torch.autograd.Function):
-    """The gradient of ``_Winograd`` with respect to its image, for gradients of gradients."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(y: Tensor, weight: Tensor, u: Tensor, cut: Cut) -> Tensor:
-        return adjoint(y, u, cut)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        y, weight, u, ctx.cut = inputs
-        ctx.save_for_backward(y, weight, u)
-        ctx.save_for_forward(y, weight, u)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        (grad,), (y, weight, u) = grads, ctx.saved_tensors
-        by_image, by_weight = ctx.needs_input_grad[:2]
-        dy = _apply(_Winograd, grad, weight, u, ctx.cut) if by_image else None
-        dw = conv2d_weight(grad, weight.shape, y, padding=ctx.cut.padding) if by_weight else None
-        return dy, dw, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
-        (dy, dw, *_), (y, weight, u) = tangents, ctx.saved_tensors
-        parts = [_apply(_WinogradAdjoint, dy, weight, u, ctx.cut)] if dy is not None else []
-        if dw is not None:
-            parts.append(conv2d_input((*y.shape[:1], dw.shape[1], *ctx.cut.size), dw, y, padding=ctx.cut.padding))
         return sum(parts[1:], parts[0])
 
 
@@ -189,4 +163,4 @@ def correlate(x: Tensor, weight: Tensor, padding: tuple[int, ...], u: Tensor | N
     if u is None:
         u = transform(weight.detach())
     size = (x.shape[2], x.shape[3])
-    return _apply(_Winograd, x, weight, u, Cut(size, (padding[0], padding[1])))
+    return _apply(_Winograd, x, weight, u, Cut(size, (padding[0], padding[1])), False)
