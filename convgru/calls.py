@@ -77,6 +77,14 @@ class Extras:
         return {f"context.{i}": array for i, array in enumerate(self.context or ())}
 
 
+def flags(owner: str, **given: object) -> tuple[bool, ...]:
+    """Check options of a call that are True or False, numpy.bool_ included; return them as bool."""
+    for name, value in given.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{owner} expected {name} to be True or False, got {value!r}")
+    return tuple(map(bool, given.values()))
+
+
 @dataclass(frozen=True)
 class Caller:
     """Checks one call of a network; holds how the framework describes its arrays and names them.
@@ -91,7 +99,8 @@ class Caller:
         layout: The axes of its input, S standing for the spatial ones: TBCS, BTCS or BCS (one
             frame); TBSC, BTSC or BSC with channels last. States and contexts follow its channel
             axis, contexts and targets its order of time and batch; masks are time first always.
-        describe: Shape and dtype of an array of the framework; None for anything else.
+        describe: Shape and dtype of an array of the framework; None for anything else, or what an
+            array of the framework is that will not do.
         kind: What the framework calls its arrays: ``a torch.Tensor``.
         accepts: Whether an array of the second dtype will do where the parameters have the first;
             torch's autocast widens it.
@@ -101,7 +110,7 @@ class Caller:
     name: str
     spec: Spec
     layout: str
-    describe: Callable[[Any], ArrayInfo | None]
+    describe: Callable[[Any], ArrayInfo | str | None]
     kind: str = "an array"
     accepts: Callable[[str, str], bool] = operator.eq
     lengths_name: str = "lengths"
@@ -192,6 +201,8 @@ class Caller:
         elif info is None or isinstance(lengths, np.ndarray):
             values = array = np.asarray(lengths)
             info = ArrayInfo(array.shape, str(array.dtype) if array.size else "int64")
+        elif isinstance(info, str):
+            info = self._array(self.lengths_name, lengths)
         if info.shape != (sizes.batch,) or not info.dtype.startswith(("int", "uint")):
             raise ValueError(
                 f"{self.name} expected {self.lengths_name} to be {sizes.batch} integers (one for each sample), "
@@ -259,8 +270,7 @@ class Caller:
 
     def resume(self, resume: Any, state: Any, sizes: CallSizes) -> None:
         """Check that a forecaster can continue: it needs one frame, the last one, and a state."""
-        if not isinstance(resume, bool):
-            raise TypeError(f"{self.name} expected resume to be True or False, got {resume!r}")
+        flags(self.name, resume=resume)
         if resume and sizes.time != 1:
             raise ValueError(
                 f"{self.name} expected one frame to resume from (the last of the call before), got {sizes.time}"
@@ -286,8 +296,8 @@ class Caller:
 
     def _array(self, what: str, value: Any) -> ArrayInfo:
         info = self.describe(value)
-        if info is None:
-            raise TypeError(f"{self.name} expected {what} to be {self.kind}, got {type(value).__name__}")
+        if not isinstance(info, ArrayInfo):
+            raise TypeError(f"{self.name} expected {what} to be {self.kind}, got {info or type(value).__name__}")
         return info
 
     def _shape(self, what: str, shape: Shape, info: ArrayInfo) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import jax
 from flax import nnx
 
-from convgru.calls import Caller
+from convgru.calls import Caller, flags
 from convgru.spec import ForecasterSpec, NetworkSpec
 from convgru_flax import arguments
 from convgru_flax.masks import draw_key, is_random, own_stream
@@ -71,7 +71,7 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
             deterministic: evaluation if True, training if False, unchanged if None.
         """
         if deterministic is not None:
-            self.deterministic = deterministic
+            self.deterministic = self._evaluates(deterministic)
 
     def _caller(self, layout: str) -> Caller:
         """Make the checks of a call for frames in this layout; errors name this class."""
@@ -83,7 +83,9 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
         return "TBSC" if self.time_major else "BTSC"
 
     def _evaluates(self, deterministic: bool | None) -> bool:
-        return self.deterministic if deterministic is None else deterministic
+        if deterministic is None:
+            return self.deterministic
+        return flags(type(self).__name__, deterministic=deterministic)[0]
 
     def _key(self, needed: bool, rngs: Any) -> jax.Array | None:
         """Take a key from the call's rngs, or else from the module's own, if one is ``needed``."""

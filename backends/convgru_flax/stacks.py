@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Unpack
 import jax
 from flax import nnx
 
+from convgru.calls import flags
 from convgru.spec import Ints, NetworkSpec
 from convgru.spec.options import explicit
 from convgru.spec.shapes import layer_prefix
@@ -157,10 +158,11 @@ class ConvStack(SequenceModule[NetworkSpec]):
         """
         computed = (self.arrays(), x, initial_carry, context)
         (arrays, x, carry, context), masks = arguments.promote(type(self).__name__, self.dtype, computed, masks)
-        draws = masks is None and self._draws_masks and not self._evaluates(deterministic)
+        draws = not self._evaluates(deterministic) and masks is None and self._draws_masks
         extras = (seq_lengths, context, masks)
         frames = self.checkpoint_frames
-        options = Options(self.method, bool(return_all_layers), bool(last_only), checkpoint_frames=frames)
+        every, last = flags(type(self).__name__, return_all_layers=return_all_layers, last_only=last_only)
+        options = Options(self.method, every, last, checkpoint_frames=frames)
         return functional.run(self._caller(self._layout), arrays, x, carry, extras, self._key(draws, rngs), options)
 
     def step(
@@ -180,7 +182,7 @@ class ConvStack(SequenceModule[NetworkSpec]):
         """
         computed = (self.arrays(), x, carry, context)
         (arrays, x, carry, context), masks = arguments.promote(type(self).__name__, self.dtype, computed, masks)
-        draws = masks is None and self._draws_masks and not self._evaluates(deterministic)
+        draws = not self._evaluates(deterministic) and masks is None and self._draws_masks
         caller, key = self._caller("BSC"), self._key(draws, rngs)
         return functional.run_step(caller, arrays, x, carry, context, masks, key, self.method)
 

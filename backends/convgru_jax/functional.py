@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 
-from convgru.calls import Caller
+from convgru.calls import Caller, flags
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.shapes import nest_state, state_leaves, zero_state_shapes
 from convgru_jax import arguments, compiled, loop
@@ -104,9 +104,11 @@ def apply(
     >>> gradients = jax.jit(jax.grad(loss))(params)
     """
     arguments.check_spec("apply", spec, NetworkSpec)
+    flags(spec.title, time_major=time_major)
     caller = arguments.caller_of(spec, "TBSC" if time_major else "BTSC", method)
     frames = arguments.checkpoint_frames(caller.name, checkpoint_frames)
-    options = Options(method, bool(return_all_layers), bool(last_only), checkpoint_frames=frames)
+    every, last = flags(caller.name, return_all_layers=return_all_layers, last_only=last_only)
+    options = Options(method, every, last, checkpoint_frames=frames)
     return run(caller, params, x, state, (lengths, context, masks), key, options)
 
 
@@ -229,6 +231,7 @@ def forecast(
     >>> more, state = convgru.jax.forecast(spec, params, frames[-1:], 6, state, resume=True)
     """
     arguments.check_spec("forecast", spec, ForecasterSpec)
+    flags(spec.title, time_major=time_major)
     caller = arguments.caller_of(spec, "TBSC" if time_major else "BTSC", method)
     frames = arguments.checkpoint_frames(caller.name, checkpoint_frames)
     options = Options(method, resume=resume, checkpoint_frames=frames)

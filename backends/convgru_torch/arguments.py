@@ -25,11 +25,24 @@ CASTABLE = ("float32", "float16", "bfloat16")
 """Dtypes that autocast and FSDP's mixed precision cast; they leave float64 alone."""
 
 
-def describe(value: Any) -> ArrayInfo | None:
-    """Shape and dtype of a tensor; None for anything else."""
+def describe(value: Any) -> ArrayInfo | str | None:
+    """Shape and dtype of a tensor, or why it is none to compute with; None for anything else."""
     if isinstance(value, ArrayInfo):
         return value
-    return ArrayInfo(tuple(value.shape), _name(value.dtype)) if isinstance(value, Tensor) else None
+    if not isinstance(value, Tensor):
+        return None
+    if value.is_nested:
+        return "a nested one: pad it with torch.nested.to_padded_tensor, and give lengths"
+    if value.layout is not torch.strided:
+        return f"one of layout {value.layout}: its to_dense() will do"
+    return ArrayInfo(tuple(value.shape), _name(value.dtype))
+
+
+def describe_numbers(value: Any) -> ArrayInfo | str | None:
+    """As ``describe``, for calls whose input holds numbers: a tensor of the meta device has none."""
+    if isinstance(value, Tensor) and value.device.type == "meta":
+        return "one on the meta device, which holds no numbers"
+    return describe(value)
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -73,13 +86,18 @@ def _plan(
     dtype: torch.dtype,
     parameters: torch.dtype,
     casts: bool,
+    meta: bool,
 ) -> _Plan:
-    """Check the input; ``casts`` says whether autocast or FSDP will cast what is castable."""
+    """Check the input; ``casts`` says whether autocast or FSDP will cast what is castable.
+
+    ``meta`` says whether it is on the meta device.
+    """
     batched = _is_batched(owner, spec, layout, shape)
     if not batched:
         axis = layout.index("B")
         shape = (*shape[:axis], 1, *shape[axis:])
-    caller = Caller(owner, spec, layout, describe, "a torch.Tensor", castable if casts else _same)
+    describes = describe if meta else describe_numbers
+    caller = Caller(owner, spec, layout, describes, "a torch.Tensor", castable if casts else _same)
     sizes = caller.input(ArrayInfo(shape, _name(dtype)), _name(parameters))
     states = state_shapes(spec, sizes.batch, sizes.size)
     pairs = spec.recurrent.cell == "lstm"
@@ -127,11 +145,11 @@ class CheckedCall:
             raise TypeError(
                 f"{owner} expected a state_dtype that holds its parameters' {_name(self.dtype)}, got {_name(self.state_dtype)}"
             )
-        if not isinstance(x, Tensor):
+        if not isinstance(x, Tensor) or x.layout is not torch.strided or x.is_nested:
             Caller(owner, spec, layout, describe, "a torch.Tensor").input(x, _name(precision.dtype))
-        autocast = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
-        casts = autocast or precision.sharded
-        self.plan = _plan(owner, spec, layout, tuple(x.shape), x.dtype, precision.dtype, casts)
+        meta = x.device.type == "meta"
+        casts = (not meta and torch.is_autocast_enabled(x.device.type)) or precision.sharded
+        self.plan = _plan(owner, spec, layout, tuple(x.shape), x.dtype, precision.dtype, casts, meta)
         self._caller, self.sizes, self.batched = self.plan.caller, self.plan.sizes, self.plan.batched
         self.x, self.device = self._time_first(self._with_batch(x)), x.device
 
@@ -190,7 +208,9 @@ class CheckedCall:
             return None
         leaves = [part for entry in state for part in entry] if plan.pairs else list(state)
         for leaf, shape in zip(leaves, plan.shapes, strict=True):
-            if not isinstance(leaf, Tensor) or leaf.dtype != self.state_dtype or leaf.shape != shape:
+            if not isinstance(leaf, Tensor) or leaf.dtype != self.state_dtype or leaf.device != self.device:
+                return None
+            if leaf.layout is not torch.strided or leaf.is_nested or leaf.shape != shape:
                 return None
         return leaves
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from convgru import equations
+from convgru.calls import flags
 from convgru.spec import ForecasterSpec, NetworkSpec
 from convgru.spec.options import refuse_unknown
 from convgru_torch import ops
@@ -77,6 +78,7 @@ def forecast(
     """
     refuse_unknown("forecast", {**execution}, ExecutionOptions)
     owner, how = owner or spec.title, Execution(**execution)
+    flags(owner, training=training)
     precision = parameters_precision(owner, spec, arrays, how.state_dtype)
 
     def network(inner: NetworkSpec, prefix: str) -> NetworkCall:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from convgru.calls import flags
 from convgru.spec import NetworkSpec
 from convgru.spec.options import refuse_unknown
 from convgru_torch.arguments import Arrays, CheckedCall, parameters_precision
@@ -75,6 +76,7 @@ def run(
     """
     refuse_unknown("run", {**execution}, ExecutionOptions)
     owner, how = owner or spec.title, Execution(**execution)
+    flags(owner, training=training)
     precision = parameters_precision(owner, spec, arrays, how.state_dtype)
     return call_network(
         owner,
@@ -118,6 +120,7 @@ def call_network(
     The other arguments, the results and the errors are those of ``run``.
     """
     call = CheckedCall(owner, spec, precision, x, layout)
+    every, last = flags(owner, return_all_layers=return_all_layers, last_only=last_only)
     begin, valid = call.state(state), call.valid(lengths)
     given = call.masks(masks)
     if given is None and training:
@@ -130,12 +133,12 @@ def call_network(
         valid=valid,
         context=call.context(context, valid),
         masks=given,
-        all_layers=return_all_layers,
-        last_only=last_only,
+        all_layers=every,
+        last_only=last,
         checkpoint_frames=checkpoint_frames,
     )
-    results = [call.last_output(y) if last_only else call.output(y) for y in outputs]
-    return tuple(results) if return_all_layers else results[-1], call.final(final)
+    results = [call.last_output(y) if last else call.output(y) for y in outputs]
+    return tuple(results) if every else results[-1], call.final(final)
 
 
 def detach(state: Any) -> Any:

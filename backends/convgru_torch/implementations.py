@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from convgru.errors import UnsupportedError
-from convgru.spec import CellSpec
+from convgru.spec import TITLES, CellSpec
 from convgru_torch import fast, graphs, operator, readable, winograd, winograd_gru
 from convgru_torch.execution import AUTOMATIC, Execution
 from convgru_torch.readable import Parts, SequenceCall
@@ -124,8 +124,10 @@ def run_layer(
 
     Raises:
         ValueError: for a state of another shape.
+        TypeError: if of input and parameters only one is on the meta device.
         UnsupportedError: for an implementation that was insisted on and does not apply.
     """
+    _check_numbers(cell, arrays, x)
     parts: Parts = tuple(state) if isinstance(state, (tuple, list)) else (state,)
     if execution.state_dtype is not None:
         parts = tuple(part.to(execution.state_dtype) for part in parts)
@@ -150,6 +152,19 @@ def run_layer(
     if execution.state_dtype is not None:
         y = y.to(arrays["weight_ih" if "weight_ih" in arrays else "updates.0.weight_ih"].dtype)
     return y, final[0] if len(final) == 1 else final
+
+
+def _check_numbers(cell: CellSpec, arrays: Mapping[str, Tensor], x: Tensor) -> None:
+    """Raise TypeError unless input and parameters hold numbers, or neither (the meta device).
+
+    Not before a layer runs: until then wrappers may keep its parameters elsewhere.
+    """
+    weight = next(iter(arrays.values()))
+    if (x.device.type == "meta") != (weight.device.type == "meta"):
+        raise TypeError(
+            f"{TITLES[cell.cell]} expected input and parameters to hold numbers, or both to be on the meta device, "
+            f"got an input on {x.device} and parameters on {weight.device}"
+        )
 
 
 def _run_in_operator(call: SequenceCall) -> tuple[Tensor, Parts]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convgru.calls import Extras
+from convgru.calls import Extras, flags
 from convgru.reference import float32_ops, ops
 from convgru.reference.gradients import gradient
 from convgru.reference.network import as_float64, called, complete_extras, complete_state, compute, leaves_of
@@ -67,6 +67,7 @@ def run(
         TypeError: an argument is of the wrong kind.
     """
     spec, operations = weights.spec, _operations(dtype)
+    flags(spec.title, return_all_layers=return_all_layers, last_only=last_only)
     x = as_float64(spec.title, "x", x)
     extras = Extras(None if lengths is None else np.asarray(lengths), context, masks, targets, forced, resume)
     begin = complete_state(spec, x, state)
