@@ -26,6 +26,7 @@ from convgru_mindspore.parameters import (
     LayerParameters,
     arrays_below,
     check_cell,
+    is_pair,
     starting_weights,
 )
 
@@ -59,7 +60,7 @@ class Cell(LayerParameters):
             raise ValueError(f"{title} expected a spec of one layer, got {len(spec.layers)}")
         if spec != NetworkSpec(spec.layers):
             raise ValueError(f"{title} expected a spec of a layer alone, got {spec!r}")
-        self.spec, self.name_in_errors = spec, type(self).__name__
+        self.spec, self.name_in_errors, self.pairs = spec, type(self).__name__, is_pair(spec)
         self.set_layer(spec.layers[0], arrays_below(starting_weights(spec, dtype, weights), layer_prefix(0)))
 
     @property
@@ -93,10 +94,9 @@ class Cell(LayerParameters):
         parts = None if context is None else (context,)
         if not checked:
             if isinstance(state, (tuple, list)):
-                refuse_frozen(self.name_in_errors, self.kind == "lstm", True)
-            given = graph_checks.ready_network(
-                self.name_in_errors, self.spec, "BCS", self.compute_dtype, dtype, x, given, None, parts, None
-            )
+                refuse_frozen(self.name_in_errors, self.pairs, True)
+            call = (self.name_in_errors, self.spec, "BCS", self.compute_dtype, dtype)
+            given = graph_checks.ready_network(call, x, given, None, parts, None)
         given = arguments.cast_state(given, dtype)
         frame = x if x.dtype == dtype else x.astype(dtype)
         if context is not None:

@@ -12,7 +12,7 @@ from convgru import equations
 from convgru.errors import UnsupportedError
 from convgru_mindspore import ops
 from convgru_mindspore.graphs import compiling, known
-from convgru_mindspore.sequence import SEQUENCE
+from convgru_mindspore.sequence import SEQUENCE, state_count
 
 Tensor = Any
 
@@ -71,15 +71,15 @@ def run_direction(
         y, state, last = _unrolled(cell, params, gates, state, valid, context, kept, reverse, keep, pick)
     if keep and valid is not None:
         y = mops.where(valid[0], y, mops.zeros_like(y))
-    return (y if keep else None), (state if cell.cell == "lstm" else state[0]), last
+    return (y if keep else None), (state[0] if state_count(cell) == 1 else state), last
 
 
 def _parts(cell: Any, entry: Any, gates: Tensor) -> Any:
     """An entry of the state as a tuple of tensors; zeros for None."""
     if entry is None:
         zeros = mops.zeros((gates.shape[1], cell.hidden_channels, *gates.shape[3:]), gates.dtype)
-        return (zeros, zeros) if cell.cell == "lstm" else (zeros,)
-    return (entry[0], entry[1]) if cell.cell == "lstm" else (entry,)
+        return (zeros,) * state_count(cell)
+    return (entry,) if state_count(cell) == 1 else (entry[0], entry[1])
 
 
 UNROLLED = 4

@@ -10,6 +10,7 @@ from mindspore import nn
 from mindspore.ops import constexpr
 
 from convgru.spec import ForecasterSpec
+from convgru_mindspore.parameters import is_pair
 
 
 @constexpr(reuse_result=False)  # pyright: ignore[reportCallIssue]
@@ -100,7 +101,7 @@ class Flat(nn.Cell):
         self.net, self.steps, self.also, self.masks = net, steps, tuple(also), masks
         self.resume, self.bare = resume, bool(net.layout == "BCS")
         network = net.spec.recurrent
-        self.pairs = network.cell == "lstm"
+        self.pairs = is_pair(net.spec)
         self.entries = len(network.layers) * len(network.directions)
         allowed: tuple[str, ...] = (
             ("targets", "forced") if isinstance(net.spec, ForecasterSpec) else ("context", "seq_length")

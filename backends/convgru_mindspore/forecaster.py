@@ -9,6 +9,7 @@ import mindspore.ops as mops
 from mindspore import nn
 
 from convgru import spec as specs
+from convgru.calls import flags
 from convgru.spec import ForecasterSpec, Ints, NetworkSpec, describe
 from convgru.spec.fields import one_of
 from convgru.spec.shapes import zero_state_shapes
@@ -19,6 +20,7 @@ from convgru_mindspore.options import DEFAULTS, IMPLS, ForecasterOptions, explic
 from convgru_mindspore.parameters import (
     SequenceCell,
     check_flags,
+    is_pair,
     parameter,
     part_of,
     starting_weights,
@@ -57,7 +59,7 @@ class ForecasterBase(SequenceCell):
         weights = starting_weights(spec, dtype, weights)
         self.spec, self.batch_first, self.name_in_errors = spec, batch_first, type(self).__name__
         self.layout = "BTCS" if batch_first else "TBCS"
-        self.impl, self.decodes = impl, spec.decoder is not None
+        self.impl, self.decodes, self.pairs = impl, spec.decoder is not None, is_pair(spec)
         kind = STACKS[spec.encoder.cell]
         self.encoder = kind.from_spec(spec.encoder, weights=part_of(weights, spec.encoder, "encoder."))
         if spec.decoder is not None:
@@ -93,6 +95,7 @@ class ForecasterBase(SequenceCell):
         if state is None and self.get_inputs() is None:  # zeros of free shapes are made in the graph
             state = arguments.zeros(shapes, self.dtype)
         chance = ms.Tensor(teacher_forcing, ms.float32) if drawn else None
+        (resume,) = flags(self.name_in_errors, resume=resume)
         return nn.Cell.__call__(self, x, steps, arguments.live(state), targets, forced, chance, resume, True)
 
     def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -110,10 +113,10 @@ class ForecasterBase(SequenceCell):
         dtype = self.readout.weight.dtype
         if not checked:
             if state is not None:
-                refuse_frozen(self.name_in_errors, self.spec.recurrent.cell == "lstm")
+                refuse_frozen(self.name_in_errors, self.pairs)
             call = (self.name_in_errors, self.spec, self.layout, self.compute_dtype, dtype)
             drawn = teacher_forcing is not None
-            state = graph_checks.ready_forecast(*call, x, steps, state, targets, forced, drawn, resume)
+            state = graph_checks.ready_forecast(call, x, steps, state, targets, forced, drawn, resume)
         if state is None:
             state = graph_checks.initial(self.spec, None, dtype)
         if self.batch_first:

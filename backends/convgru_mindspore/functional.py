@@ -9,7 +9,7 @@ import mindspore.ops as mops
 from convgru_mindspore import forecast as forecasts
 from convgru_mindspore import loop, ops
 from convgru_mindspore.arguments import cast_extras
-from convgru_mindspore.graph_checks import ready_arrays, ready_forecast, ready_network
+from convgru_mindspore.graph_checks import checked_flags, ready_arrays, ready_forecast, ready_network
 from convgru_mindspore.masks import draw
 
 Tensor = Any
@@ -50,8 +50,9 @@ def run(
         ValueError: If a shape or a name does not fit ``spec``.
         TypeError: If an argument is of the wrong kind or dtype.
     """
+    checked_flags(spec.title, return_all_layers, last_only, training)
     dtype = ready_arrays(spec, arrays)
-    state = ready_network(spec.title, spec, "TBCS", None, dtype, x, state, seq_length, context, masks)
+    state = ready_network((spec.title, spec, "TBCS", None, dtype), x, state, seq_length, context, masks)
     extras = cast_extras((seq_length, context, masks), dtype, spec.ndim, False)
     params = loop.prepare(spec, arrays, "", None)
     return compute(spec, None, params, x, state, extras, return_all_layers, last_only, training, "auto")
@@ -65,8 +66,9 @@ def step(
     Args and errors as for ``run``; TypeError for a bidirectional network, which needs the whole
     sequence.
     """
+    checked_flags(spec.title, False, True, training)
     dtype = ready_arrays(spec, arrays)
-    state = ready_network(spec.title, spec, "BCS", None, dtype, x, state, None, context, masks)
+    state = ready_network((spec.title, spec, "BCS", None, dtype), x, state, None, context, masks)
     extras = cast_extras((None, context, masks), dtype, spec.ndim, False)
     params = loop.prepare(spec, arrays, "", None)
     return compute(spec, None, params, mops.expand_dims(x, 0), state, extras, False, True, training, "auto")
@@ -127,9 +129,10 @@ def forecast(
             integer.
         TypeError: If an argument is of the wrong kind or dtype.
     """
+    checked_flags(spec.title, False, True, training)
     dtype = ready_arrays(spec, arrays)
-    drawn = teacher_forcing is not None
-    state = ready_forecast(spec.title, spec, "TBCS", None, dtype, x, steps, state, targets, forced, drawn, resume)
+    call, drawn = (spec.title, spec, "TBCS", None, dtype), teacher_forcing is not None
+    state = ready_forecast(call, x, steps, state, targets, forced, drawn, resume)
     encoder = (None, loop.prepare(spec.encoder, arrays, "encoder.", None))
     decoder = None
     if spec.decoder is not None:

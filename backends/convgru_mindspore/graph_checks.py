@@ -1,22 +1,26 @@
-"""Check the arguments of a call where a graph is compiled, once for each graph.
+"""Check the arguments of a call in code that Python runs or that is compiled to a graph.
 
-The checks of ``convgru.calls`` see shapes and dtypes alone, some of whose dimensions may be free.
+Where a graph is compiled, once for each graph: the checks of ``convgru.calls`` see shapes and
+dtypes alone, some of whose dimensions may be free.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+import mindspore as ms
+from mindspore.common import dtype as dtypes
 from mindspore.ops import constexpr
 
-from convgru.calls import ArrayInfo, Caller, CallSizes
+from convgru.calls import ArrayInfo, Caller, CallSizes, flags
 from convgru_mindspore.arguments import caller, check_forecast, check_input, check_network, dtype_name, zeros
-from convgru_mindspore.graphs import known
+from convgru_mindspore.graphs import compiling, known
 
 
 def ready_arrays(spec: Any, arrays: Any) -> Any:
     """Check names and shapes of the parameters; return the dtype that they share."""
+    if not compiling():
+        return _arrays_now(spec, arrays)
     if not isinstance(arrays, dict):
         raise TypeError("convgru.mindspore expected parameters that are a dict by canonical name")
     infos = described(arrays.values())
@@ -24,59 +28,39 @@ def ready_arrays(spec: Any, arrays: Any) -> Any:
     return infos[0][1]
 
 
-def ready_network(
-    name: str,
-    spec: Any,
-    layout: str,
-    compute_dtype: Any,
-    dtype: Any,
-    x: Any,
-    state: Any,
-    seq_length: Any,
-    context: Any,
-    masks: Any,
-) -> Any:
-    """Check the whole call of a network; return the initial state, zeros for None."""
-    infos, lengths, parts, names, values = None, None, None, None, None
-    if state is not None:
-        infos = described_state(state)
-    if seq_length is not None:
-        lengths = (known(seq_length.shape), seq_length.dtype)
-    if context is not None:
-        parts = described(context)
-    if masks is not None:
+def ready_network(call: Any, x: Any, state: Any, seq_length: Any, context: Any, masks: Any) -> Any:
+    """Check the whole call of a network; return the initial state, zeros for None.
+
+    ``call``: the name in errors, the spec, the layout of x, the dtype of mixed precision or None,
+    the dtype of the parameters.
+    """
+    if not compiling():
+        return _network_now(call, x, state, seq_length, context, masks)
+    names, values = None, masks
+    if isinstance(masks, dict):
         names, values = tuple(masks.keys()), described(masks.values())
-    given = (lengths, parts, names, values)
-    call = (name, spec, layout, compute_dtype, dtype)
+    given = (described_one(seq_length), described(context), names, values)
+    frames, parts = described_one(x), described_state(state)
     if state is None:
-        return initial(spec, _checked_network(*call, (known(x.shape), x.dtype), infos, given), dtype)
-    _checked_network(*call, (known(x.shape), x.dtype), infos, given)  # a statement: graphs drop what nothing reads
+        return initial(call[1], _checked_network(call, frames, parts, given), call[4])
+    _checked_network(call, frames, parts, given)  # a statement: graphs drop what nothing reads
     return state
 
 
 def ready_forecast(
-    name: str,
-    spec: Any,
-    layout: str,
-    compute_dtype: Any,
-    dtype: Any,
-    x: Any,
-    steps: Any,
-    state: Any,
-    targets: Any,
-    forced: Any,
-    drawn: bool,
-    resume: Any,
+    call: Any, x: Any, steps: Any, state: Any, targets: Any, forced: Any, drawn: bool, resume: Any
 ) -> Any:
-    """Check the whole call of a forecaster; return the initial state, zeros for None."""
-    infos = None if state is None else described_state(state)
-    wanted = None if targets is None else (known(targets.shape), targets.dtype)
-    where = None if forced is None else (known(forced.shape), forced.dtype)
-    given = (steps, wanted, where, drawn, resume)
-    call = (name, spec, layout, compute_dtype, dtype)
+    """Check the whole call of a forecaster; return the initial state, zeros for None.
+
+    ``call`` as for ``ready_network``.
+    """
+    if not compiling():
+        return _forecast_now(call, x, steps, state, targets, forced, drawn, resume)
+    given = (steps, described_one(targets), described_one(forced), drawn, resume)
+    frames, parts = described_one(x), described_state(state)
     if state is None:
-        return initial(spec, _checked_forecast(*call, (known(x.shape), x.dtype), infos, given), dtype)
-    _checked_forecast(*call, (known(x.shape), x.dtype), infos, given)
+        return initial(call[1], _checked_forecast(call, frames, parts, given), call[4])
+    _checked_forecast(call, frames, parts, given)
     return state
 
 
@@ -91,34 +75,74 @@ def entry_count(spec: Any) -> int:
     return len(spec.recurrent.layers) * len(spec.recurrent.directions)
 
 
+@constexpr
+def checked_flags(name: str, every: Any, last: Any, training: Any) -> bool:
+    """Raise TypeError unless each is True or False."""
+    flags(name, return_all_layers=every, last_only=last, training=training)
+    return True
+
+
+@constexpr(reuse_result=False)  # pyright: ignore[reportCallIssue]
+def _arrays_now(spec: Any, arrays: Any) -> Any:
+    """``ready_arrays`` where Python runs, on real tensors; a graph sees but its name."""
+    caller(spec.title, spec, "TBCS").parameters(arrays)
+    return next(iter(arrays.values())).dtype
+
+
+@constexpr(reuse_result=False)  # pyright: ignore[reportCallIssue]
+def _network_now(call: Any, x: Any, state: Any, seq_length: Any, context: Any, masks: Any) -> Any:
+    """``ready_network`` where Python runs."""
+    shapes = check_network(caller(*call[:4]), call[4], x, state, seq_length, context, masks)
+    return zeros(shapes, call[4]) if state is None else state
+
+
+@constexpr(reuse_result=False)  # pyright: ignore[reportCallIssue]
+def _forecast_now(
+    call: Any, x: Any, steps: Any, state: Any, targets: Any, forced: Any, drawn: bool, resume: Any
+) -> Any:
+    """``ready_forecast`` where Python runs."""
+    shapes = check_forecast(caller(*call[:4]), call[4], x, steps, state, targets, forced, drawn, resume)
+    return zeros(shapes, call[4]) if state is None else state
+
+
+def described_one(value: Any) -> Any:
+    """Shape and dtype of a tensor; anything else as it is, for the check to refuse."""
+    return (known(value.shape), value.dtype) if isinstance(value, ms.Tensor) else value
+
+
 def described(tensors: Any) -> Any:
     """Shape and dtype of each tensor; no list, for graphs hold none of different shapes."""
+    if tensors is None or isinstance(tensors, (int, float, str, ms.Tensor)):
+        return described_one(tensors)
     infos: Any = ()
     for each in tensors:
-        infos = (*infos, (known(each.shape), each.dtype))
+        infos = (*infos, described_one(each))
     return infos
 
 
 def described_state(state: Any) -> Any:
     """Shape and dtype of each entry of a state, h or (h, c)."""
+    if not isinstance(state, (tuple, list)):
+        return described_one(state)
     infos: Any = ()
     for entry in state:
-        info = described(entry) if isinstance(entry, (tuple, list)) else (known(entry.shape), entry.dtype)
-        infos = (*infos, info)
+        infos = (*infos, described(entry))
     return infos
 
 
-def _info(pair: Any) -> Any:
-    """ArrayInfo from (shape, dtype), for checks while a graph compiles; they refuse NumPy's."""
-    shape, dtype = pair
-    return np.empty(0) if isinstance(dtype, np.dtype) else ArrayInfo(tuple(shape), dtype_name(dtype))
+def _info(value: Any) -> Any:
+    """What was described: ArrayInfo for (shape, dtype), a tuple of them, or the value itself."""
+    if not isinstance(value, tuple):
+        return value
+    if len(value) == 2 and isinstance(value[1], dtypes.Type):
+        return ArrayInfo(value[0], dtype_name(value[1]))
+    return tuple(map(_info, value))
 
 
-def _state_infos(state: Any) -> Any:
-    """ArrayInfo of each entry of a state, a pair of them for (h, c)."""
-    if state is None:
-        return None
-    return tuple(_info(e) if len(e[0]) == 0 or isinstance(e[0][0], int) else tuple(map(_info, e)) for e in state)
+def _infos(value: Any) -> Any:
+    """The same for a state or a context, which a single tensor must not be taken for."""
+    info = _info(value)
+    return ms.Tensor(0) if isinstance(info, ArrayInfo) else info
 
 
 @constexpr
@@ -132,20 +156,27 @@ SOME = 64
 """Stands for a free dimension while a graph compiles."""
 
 
-def _check_free(call: Caller, dtype: Any, x: Any, state: Any) -> None:
-    """Check a call whose input has free dimensions: axes, channels and dtypes of x and state."""
-    channels = call.layout.index("C")
+def _shapes(call: Any, x: Any, state: Any) -> tuple[Caller, Any, Any]:
+    """The checks of this call, and what is known of its input and its state.
+
+    With a free input their sizes and the state's shapes are checked here, as far as they are known.
+    """
+    check, info = caller(*call[:4]), _info(x)
+    if not isinstance(info, ArrayInfo) or -1 not in info.shape:
+        return check, info, _completed(check, check_input(check, info, call[4]), state, False)
+    channels = check.layout.index("C")
     shape = tuple(
-        (call.spec.in_channels if axis == channels else SOME) if n == -1 else n for axis, n in enumerate(x[0])
+        (check.spec.in_channels if axis == channels else SOME) if n == -1 else n for axis, n in enumerate(info.shape)
     )
-    sizes = check_input(call, _info((shape, x[1])), dtype)
-    call.state(_completed(call, sizes, state, True), sizes)
+    sizes = check_input(check, ArrayInfo(shape, info.dtype), call[4])
+    check.state(_completed(check, sizes, state, True), sizes)
+    return check, None, None
 
 
 def _completed(call: Caller, sizes: CallSizes, state: Any, free: bool) -> Any:
     """A state with its free dimensions as expected; with ``free`` all but the channels."""
-    shapes, infos = call.state(None, sizes), _state_infos(state)
-    if infos is None or len(infos) != len(shapes):
+    shapes, infos = call.state(None, sizes), _infos(state)
+    if not isinstance(infos, tuple) or len(infos) != len(shapes):
         return infos
     return tuple(_filled(info, shape, free) for info, shape in zip(infos, shapes, strict=True))
 
@@ -165,43 +196,22 @@ def _filled(info: Any, shape: Any, free: bool) -> Any:
 
 
 @constexpr
-def _checked_network(
-    name: str, spec: Any, layout: str, compute_dtype: Any, dtype: Any, x: Any, state: Any, given: Any
-) -> Any:
-    """``check_network`` while a graph compiles."""
+def _checked_network(call: Any, x: Any, state: Any, given: Any) -> Any:
+    """``check_network`` while a graph compiles; None for a free input."""
+    check, info, infos = _shapes(call, x, state)
+    if info is None:
+        return None
     lengths, context, names, masks = given
-    if -1 in x[0]:
-        return _check_free(caller(name, spec, layout, compute_dtype), dtype, x, state)
-    call = caller(name, spec, layout, compute_dtype)
-    return check_network(
-        call,
-        dtype,
-        _info(x),
-        _completed(call, check_input(call, _info(x), dtype), state, False),
-        None if lengths is None else _info(lengths),
-        None if context is None else tuple(map(_info, context)),
-        None if names is None else dict(zip(names, map(_info, masks), strict=True)),
-    )
+    values = _info(masks) if names is None else dict(zip(names, map(_info, masks), strict=True))
+    return check_network(check, call[4], info, infos, _info(lengths), _infos(context), values)
 
 
 @constexpr
-def _checked_forecast(
-    name: str, spec: Any, layout: str, compute_dtype: Any, dtype: Any, x: Any, state: Any, given: Any
-) -> Any:
-    """``check_forecast`` while a graph compiles."""
+def _checked_forecast(call: Any, x: Any, state: Any, given: Any) -> Any:
+    """``check_forecast`` while a graph compiles; None for a free input."""
     steps, targets, forced, drawn, resume = given
-    if -1 in x[0]:
-        caller(name, spec, layout, compute_dtype).steps(steps)
-        return _check_free(caller(name, spec, layout, compute_dtype), dtype, x, state)
-    call = caller(name, spec, layout, compute_dtype)
-    return check_forecast(
-        call,
-        dtype,
-        _info(x),
-        steps,
-        _completed(call, check_input(call, _info(x), dtype), state, False),
-        None if targets is None else _info(targets),
-        None if forced is None else _info(forced),
-        drawn,
-        resume,
-    )
+    check, info, infos = _shapes(call, x, state)
+    if info is None:
+        check.steps(steps)
+        return None
+    return check_forecast(check, call[4], info, steps, infos, _info(targets), _info(forced), drawn, resume)

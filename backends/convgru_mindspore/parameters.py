@@ -159,6 +159,11 @@ def check_flags(title: str, **flags: object) -> None:
         flag(f"{title} {name}", value)
 
 
+def is_pair(spec: Spec) -> bool:
+    """Whether an entry of the network's state is a pair, (h, c)."""
+    return len(spec.recurrent.layers[0].state_names) > 1
+
+
 def check_cell(title: str, expected: str, spec: NetworkSpec) -> None:
     """Raise ValueError unless ``spec`` is of the cell that the class called ``title`` is for."""
     if spec.cell != expected:

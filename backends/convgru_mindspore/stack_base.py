@@ -8,6 +8,7 @@ import mindspore as ms
 import mindspore.ops as mops
 from mindspore import nn
 
+from convgru.calls import flags
 from convgru.spec import TITLES, NetworkSpec, describe
 from convgru.spec.fields import one_of
 from convgru.spec.shapes import layer_prefix, zero_state_shapes
@@ -16,7 +17,7 @@ from convgru_mindspore import arguments, functional, graph_checks
 from convgru_mindspore.export import refuse_frozen
 from convgru_mindspore.layers import Direction, Layer
 from convgru_mindspore.options import IMPLS
-from convgru_mindspore.parameters import SequenceCell, check_cell, check_flags, starting_weights
+from convgru_mindspore.parameters import SequenceCell, check_cell, check_flags, is_pair, starting_weights
 
 
 class Stack(SequenceCell):
@@ -34,7 +35,7 @@ class Stack(SequenceCell):
         weights = starting_weights(spec, dtype, weights)
         self.spec, self.batch_first, self.name_in_errors = spec, batch_first, type(self).__name__
         self.layout = "BTCS" if batch_first else "TBCS"
-        self.impl, self.both = impl, len(spec.directions) == 2
+        self.impl, self.both, self.pairs = impl, len(spec.directions) == 2, is_pair(spec)
         layers = []
         for index, cell in enumerate(spec.layers):
             layers.append(Layer({d: Direction(cell, weights, layer_prefix(index, d)) for d in spec.directions}))
@@ -69,7 +70,8 @@ class Stack(SequenceCell):
         if seq_length is not None and not isinstance(seq_length, ms.Tensor):
             seq_length = ms.Tensor(seq_length, ms.int32)
         extras = (seq_length, arguments.live(context), arguments.live(masks or None))
-        return nn.Cell.__call__(self, x, arguments.live(state), *extras, bool(return_all_layers), bool(last_only), True)
+        options = flags(self.name_in_errors, return_all_layers=return_all_layers, last_only=last_only)
+        return nn.Cell.__call__(self, x, arguments.live(state), *extras, *options, True)
 
     def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -88,9 +90,10 @@ class Stack(SequenceCell):
             seq_length = ms.Tensor(seq_length, ms.int32)
         if not checked:
             if state is not None or context is not None or masks is not None:
-                refuse_frozen(self.name_in_errors, self.spec.recurrent.cell == "lstm")
+                refuse_frozen(self.name_in_errors, self.pairs)
+            graph_checks.checked_flags(self.name_in_errors, return_all_layers, last_only, self.training)
             call = (self.name_in_errors, self.spec, self.layout, self.compute_dtype, dtype)
-            state = graph_checks.ready_network(*call, x, state, seq_length, context, masks)
+            state = graph_checks.ready_network(call, x, state, seq_length, context, masks)
         if state is None:
             state = graph_checks.initial(self.spec, None, dtype)
         extras = arguments.cast_extras((seq_length, context, masks), dtype, self.spec.ndim, self.batch_first)
@@ -125,7 +128,7 @@ class Stack(SequenceCell):
         """
         dtype = self.layers[0].fwd.first().dtype
         call = (self.name_in_errors, self.spec, "BCS", self.compute_dtype, dtype)
-        state = arguments.cast_state(graph_checks.ready_network(*call, x, state, None, context, masks), dtype)
+        state = arguments.cast_state(graph_checks.ready_network(call, x, state, None, context, masks), dtype)
         extras = arguments.cast_extras((None, context, masks), dtype, self.spec.ndim, False)
         frames = mops.expand_dims(x if x.dtype == dtype else x.astype(dtype), 0)
         layers, params = self.layers, None

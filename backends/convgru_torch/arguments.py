@@ -39,7 +39,7 @@ def describe(value: Any) -> ArrayInfo | str | None:
 
 
 def describe_numbers(value: Any) -> ArrayInfo | str | None:
-    """As ``describe``, for calls whose input holds numbers: a tensor of the meta device has none."""
+    """As ``describe``, for calls whose input holds numbers: those of the meta device hold none."""
     if isinstance(value, Tensor) and value.device.type == "meta":
         return "one on the meta device, which holds no numbers"
     return describe(value)

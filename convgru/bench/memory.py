@@ -41,6 +41,14 @@ def peak() -> int:
     return 0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
 
 
+def installed() -> int:
+    """Return the bytes of memory of this machine; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return 0
+
+
 def limit(extra: int) -> None:
     """Let this process take no more than ``extra`` bytes of address space beyond what it has.
 

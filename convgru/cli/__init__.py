@@ -201,10 +201,10 @@ def _add_parity(commands: Any) -> None:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(n) for n in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers with commas between, got {text!r}") from None
+    sizes = text.split(",")
+    if not all(n.isdecimal() and n.isascii() and len(n) < 19 and int(n) > 0 for n in sizes):
+        raise argparse.ArgumentTypeError(f"expected positive numbers with commas between, got {text!r}")
+    return tuple(map(int, sizes))
 
 
 def _module(text: str) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from convgru import parity as parities
 from convgru.cli import convert as conversion
 from convgru.errors import UsageError
 from convgru.formats import atomic
+from convgru.parity.cases import FRAMES
 from convgru.parity.report import Report
-from convgru.spec import ForecasterSpec, to_json
+from convgru.spec import ForecasterSpec, Spec, to_json
 from convgru.spec.shapes import count_parameters
 
 
@@ -129,19 +131,45 @@ def _compare_file(args: argparse.Namespace) -> Report:
     if args.steps is not None and not isinstance(weights.spec, ForecasterSpec):
         raise UsageError(f"--steps is how far a forecaster forecasts: {args.file} holds {weights.spec}")
     x = None if args.input is None else _load(args.input)
-    return parities.compare(
-        weights,
-        x,
-        size=args.size,
-        steps=args.steps,
-        backends=args.backends,
-        module=args.module,
-        cache=args.cache,
-        dtype=dtypes[0],
-        device=args.device,
-        gradients=args.gradients,
-        tf32=args.tf32,
-    )
+    if x is None and args.size is not None:
+        _check_size(weights.spec, args.size)
+    try:
+        return parities.compare(
+            weights,
+            x,
+            size=args.size,
+            steps=args.steps,
+            backends=args.backends,
+            module=args.module,
+            cache=args.cache,
+            dtype=dtypes[0],
+            device=args.device,
+            gradients=args.gradients,
+            tf32=args.tf32,
+        )
+    except MemoryError:
+        if args.size is None:
+            raise
+        raise UsageError(f"--size {_joined(args.size)}: this machine has not enough memory for it") from None
+
+
+def _check_size(spec: Spec, size: tuple[int, ...]) -> None:
+    """Refuse an image size of which the machine could not hold the input alone."""
+    from convgru.bench import memory
+
+    if len(size) != spec.ndim:
+        raise UsageError(f"--size expected {spec.ndim} numbers for {spec.title}, got {_joined(size)}")
+    numbers, there = prod(FRAMES) * spec.in_channels * prod(size), memory.installed()
+    needed = numbers * np.dtype(np.float64).itemsize
+    if there and needed > there:
+        raise UsageError(
+            f"--size {_joined(size)}: the random input alone would take {needed / 2**30:.3g} GiB, "
+            f"and this machine has {there / 2**30:.3g}"
+        )
+
+
+def _joined(size: tuple[int, ...]) -> str:
+    return ",".join(map(str, size))
 
 
 def bench(args: argparse.Namespace) -> int:

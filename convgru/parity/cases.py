@@ -15,6 +15,9 @@ from convgru.spec import ForecasterSpec, Spec
 from convgru.spec.shapes import context_shapes, mask_shapes, nest_state, state_leaves, state_shapes
 from convgru.weights import Weights, dtype_of
 
+FRAMES = (3, 2)
+"""Time and batch of a problem of given weights."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -132,8 +135,8 @@ def make_problem(
     size: tuple[int, ...],
     dtype: str,
     *,
-    time: int = 3,
-    batch: int = 2,
+    time: int = FRAMES[0],
+    batch: int = FRAMES[1],
     steps: int | None = None,
     state: bool = True,
     seed: int = 0,

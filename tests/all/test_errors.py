@@ -63,6 +63,9 @@ CALLS: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "forced, kind": (FORECASTER, {"x": FRAME, "steps": 2, **LEARNED, "forced": zeros(2, 2)}, TypeError, r"expected forced of dtype bool, got float32"),
     "resume from many": (FORECASTER, {"x": FRAME, "steps": 2, "resume": True}, ValueError, r"Forecaster expected one frame to resume from .*, got 3"),
     "resume from nothing": (FORECASTER, {"x": FRAME[:1], "steps": 2, "resume": True}, ValueError, r"Forecaster expected a state to resume from .*, got None"),
+    "last only, a number": (GRU, {"last_only": 1}, TypeError, r"ConvGRU expected last_only to be True or False, got 1"),
+    "all layers, a word": (GRU, {"return_all_layers": "no"}, TypeError, r"ConvGRU expected return_all_layers to be True or False, got 'no'"),
+    "resume, an array": (FORECASTER, {"x": FRAME, "steps": 2, "resume": np.ones(1)}, TypeError, r"Forecaster expected resume to be True or False, got \D*1"),
     "a step both ways": (BOTH, {"step": True}, TypeError, r"ConvGRU expected a whole sequence: its second direction starts at the last frame"),
 }  # fmt: skip
 ELSEWHERE = {
@@ -174,6 +177,19 @@ def test_a_wrong_call_says_the_same_everywhere(room, mistake):
     assert type(caught.value) is kind
     message = message.replace("LENGTHS", LENGTHS.get(room, "lengths"))
     assert re.search(message, str(caught.value)), caught.value
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_bool_of_numpy_is_a_bool(room):
+    if room != "reference" and (absent := _absent(room)):
+        pytest.skip(absent)
+    run, x = ROOMS[room](convgru.init(GRU)), X[:2, :1, :, :4, :4]
+    outputs, _ = run(x=x, return_all_layers=np.True_, last_only=np.bool_(0))
+    assert [tuple(map(int, y.shape)) for y in outputs] in (
+        [(2, 1, 4, 4, 4), (2, 1, 5, 4, 4)],
+        [(2, 1, 4, 4, 4), (2, 1, 4, 4, 5)],
+        [(1, 2, 4, 4, 4), (1, 2, 4, 4, 5)],
+    )
 
 
 SIZES = {

@@ -38,6 +38,8 @@ from convgru.registry import FRAMEWORKS
         ("convert", "a.npz", "b.pt", "--layout", "nope"),
         ("convert", "b.pt", "--to", "jax"),
         ("parity", "w.npz", "--size", "a,b"),
+        ("parity", "w.npz", "--size", "8,-8"),
+        ("parity", "w.npz", "--size", "8,0"),
         ("doctor", "now"),
     ],
 )
@@ -56,6 +58,11 @@ def test_bad_usage_is_exit_code_2(convgru_cli, arguments):
         (("parity", "w.safetensors", "--jobs", "2"), "--jobs goes with the table of cases"),
         (("parity", "w.safetensors", "--dtype", "float32,float64"), "compared in one dtype"),
         (("parity", "w.safetensors", "--steps", "3"), "w.safetensors holds network('gru'"),
+        (("parity", "w.safetensors", "--size", "8"), "--size expected 2 numbers for ConvGRU, got 8"),
+        (
+            ("parity", "w.safetensors", "--size", "99999999,999999"),
+            "--size 99999999,999999: the random input alone would take",
+        ),
         (("convert", "w.safetensors", "w.txt"), "w.txt: expected a suffix of .safetensors"),
         (("convert", "w.safetensors", "w.pt", "--to", "flax"), "w.pt: a file of PyTorch, not of Flax"),
         (("convert", ".", "w.safetensors"), "w.safetensors is a file; for a folder SRC, DST must be a folder"),

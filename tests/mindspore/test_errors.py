@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import mindspore as ms
@@ -74,22 +73,83 @@ def test_wrong_calls(net: str, arguments: Any, kind: type[Exception], sentence: 
     assert str(caught.value).startswith(sentence)
 
 
-def test_step_takes_tensors_alone(mode: str) -> None:
-    net, x, h = cm.ConvRNN(3, 4), np.zeros((1, 3, 5, 5), np.float32), np.zeros(H, np.float32)
-    with pytest.raises(TypeError, match=r"ConvRNN expected x to be a mindspore\.Tensor, got ndarray"):
-        net.step(x)
-    with pytest.raises(TypeError, match=r"ConvRNN expected state\[0\] \(h\) to be a mindspore\.Tensor, got ndarray"):
-        net.step(ms.Tensor(x), (h,))
+def arrays_of(spec: Any, **changed: Any) -> Any:
+    """Its parameters by name, some of them changed."""
+    return {name: ms.Tensor(array) for name, array in init(spec).arrays.items()} | changed
 
 
-def test_step_speaks_of_the_frame(mode: str) -> None:
-    net = NETS["gru"]()
-    with pytest.raises(
-        ValueError, match=re.escape("ConvGRU expected 3 input channels on axis 1, got 2 (input shape (1, 2, 5, 5))")
-    ):
-        net.step(zeros(1, 2, 5, 5))
-    with pytest.raises(ValueError, match=re.escape("ConvGRU expected a state of 2 (one entry for each layer), got 1")):
-        net.step(zeros(1, 3, 5, 5), (zeros(*H),))
+SPEC, FORECASTER = network("rnn", 3, 4, 1), forecaster("rnn", 3, 4, 1)
+WEIGHT, BIAS = "layers.0.fwd.weight_ih", "layers.0.fwd.bias"
+FRAME = (1, 3, 5, 5)
+STEPS: list[tuple[Any, type[Exception], str]] = [
+    (lambda: {"x": None}, TypeError, "ConvRNN expected x to be a mindspore.Tensor, got NoneType"),
+    (lambda: {"x": np.zeros(FRAME, np.float32)}, TypeError, "ConvRNN expected x to be a mindspore.Tensor, got ndarray"),
+    (lambda: {"x": zeros(1, 2, 5, 5)}, ValueError, "ConvRNN expected 3 input channels on axis 1, got 2 (input shape (1, 2, 5, 5))"),
+    (lambda: {"state": 1}, TypeError, "ConvRNN expected a state that is a tuple of 1 (one entry for each layer), got int"),
+    (lambda: {"state": zeros(*H)}, TypeError, "ConvRNN expected a state that is a tuple of 1 (one entry for each layer), got Tensor"),
+    (lambda: {"state": (zeros(*H), zeros(*H))}, ValueError, "ConvRNN expected a state of 1 (one entry for each layer), got 2"),
+    (lambda: {"state": (np.zeros(H, np.float32),)}, TypeError, "ConvRNN expected state[0] (h) to be a mindspore.Tensor, got ndarray"),
+    (lambda: {"masks": {"a": 1}}, ValueError, "ConvRNN masks: unexpected a"),
+    (lambda: {"masks": [zeros(1)]}, TypeError, "ConvRNN expected masks to be a mapping from names to arrays, got list"),
+    (lambda: {"context": 3}, TypeError, "ConvRNN expected a context of 1 arrays (one for each layer and direction), got int"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "kind", "sentence"), STEPS, ids=range(len(STEPS)))
+@pytest.mark.parametrize("pure", [False, True], ids=["method", "function"])
+def test_wrong_steps(options: Any, kind: type[Exception], sentence: str, pure: bool, mode: str) -> None:
+    given = {"x": zeros(*FRAME), **options()}
+    with pytest.raises(kind) as caught:
+        cm.step(SPEC, arrays_of(SPEC), **given) if pure else cm.ConvRNN(3, 4, 1).step(**given)
+    assert str(caught.value) == sentence
+
+
+FUNCTIONS: list[tuple[Any, type[Exception], str]] = [
+    (lambda x: cm.run(SPEC, {}, None), ValueError, f"ConvRNN parameters: missing {BIAS}, "),
+    (lambda x: cm.run(SPEC, 3, x), TypeError, "ConvRNN expected parameters by canonical name, got int"),
+    (lambda x: cm.run(SPEC, arrays_of(SPEC), x, seq_length=[3]), ValueError, "ConvRNN expected seq_length from 0 to 2"),
+    (lambda x: cm.run(SPEC, arrays_of(SPEC), x, seq_length=3), ValueError, "ConvRNN expected seq_length to be 1 integers"),
+    (lambda x: cm.run(SPEC, arrays_of(SPEC), x, training=1), TypeError, "ConvRNN expected training to be True or False, got 1"),
+    (lambda x: cm.run(SPEC, arrays_of(SPEC), x, last_only="x"), TypeError, "ConvRNN expected last_only to be True or False, got 'x'"),
+    (lambda x: cm.forecast(FORECASTER, arrays_of(FORECASTER), None, 2), TypeError, "Forecaster expected x to be a mindspore.Tensor, got NoneType"),
+    (lambda x: cm.forecast(FORECASTER, arrays_of(FORECASTER), x, 2, targets=1, forced=1), TypeError,
+        "Forecaster expected targets to be a mindspore.Tensor, got int"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "kind", "sentence"), FUNCTIONS, ids=range(len(FUNCTIONS)))
+def test_wrong_calls_of_the_functions(call: Any, kind: type[Exception], sentence: str) -> None:
+    with pytest.raises(kind) as caught:
+        call(zeros(*X))
+    assert str(caught.value).startswith(sentence)
+
+
+COMPILED: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"empty": True}, TypeError, "ConvRNN expected x to be a mindspore.Tensor, got NoneType"),
+    ({"masks": {"a": 1}}, ValueError, "ConvRNN masks: unexpected a"),
+    ({"state": (1,)}, TypeError, "ConvRNN expected state[0] (h) to be a mindspore.Tensor, got int"),
+    ({"state": 1}, TypeError, "ConvRNN expected a state that is a tuple of 1 (one entry for each layer), got int"),
+    ({"last": 1}, TypeError, "ConvRNN expected last_only to be True or False, got 1"),
+]
+
+
+class Caller(ms.nn.Cell):
+    """A call of a network inside a graph."""
+
+    def __init__(self, state: Any = None, masks: Any = None, last: Any = False, empty: bool = False) -> None:
+        super().__init__()
+        self.net, self.state, self.masks, self.last, self.empty = cm.ConvRNN(3, 4, 1), state, masks, last, empty
+
+    def construct(self, x: Any) -> Any:
+        return self.net(None if self.empty else x, self.state, masks=self.masks, last_only=self.last)
+
+
+@pytest.mark.parametrize(("options", "kind", "sentence"), COMPILED, ids=range(len(COMPILED)))
+def test_wrong_calls_in_a_graph(options: Any, kind: type[Exception], sentence: str, graph: str) -> None:
+    """The check runs while a graph compiles, and sees constants, shapes and dtypes."""
+    with pytest.raises(kind) as caught:
+        Caller(**options)(zeros(*X))
+    assert str(caught.value).startswith(sentence)
 
 
 CONTEXT = (1, 12, 5, 5), (1, 6, 5, 5)
@@ -134,13 +194,6 @@ def test_wrong_extras(net: str, options: Any, kind: type[Exception], sentence: s
     assert str(caught.value) == sentence
 
 
-def arrays_of(spec: Any, **changed: Any) -> Any:
-    """Its parameters by name, some of them changed."""
-    return {name: ms.Tensor(array) for name, array in init(spec).arrays.items()} | changed
-
-
-SPEC, FORECASTER = network("rnn", 3, 4, 1), forecaster("rnn", 3, 4, 1)
-WEIGHT, BIAS = "layers.0.fwd.weight_ih", "layers.0.fwd.bias"
 ARRAYS: list[tuple[Any, Any, type[Exception], str]] = [
     (SPEC, {}, ValueError, f"ConvRNN parameters: missing {BIAS}, layers.0.fwd.weight_hh, {WEIGHT}"),
     (SPEC, arrays_of(SPEC, bias=zeros(4)), ValueError, "ConvRNN parameters: unexpected bias"),

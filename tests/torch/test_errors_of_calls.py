@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, Forecaster
 
@@ -181,6 +182,45 @@ CALLS = {
         "ConvGRUCell expected a spec of one gru layer",
     ),
 }
+
+
+SPARSE = "got one of layout torch.sparse_coo: its to_dense() will do"
+NESTED = "got a nested one: pad it with torch.nested.to_padded_tensor, and give lengths"
+META = "got one on the meta device, which holds no numbers"
+MASK = torch.zeros(2, 2, 4, 4, 4, device="meta")
+SMALL, H = torch.zeros(2, 2, 3, 4, 4), torch.zeros(2, 4, 4, 4)
+NO_NUMBERS = {
+    "sparse x": (lambda: gru()(SMALL.to_sparse()), f"ConvGRU expected x to be a torch.Tensor, {SPARSE}"),
+    "sparse frame": (lambda: gru().step(H[:, :3].to_sparse()), f"ConvGRU expected x to be a torch.Tensor, {SPARSE}"),
+    "sparse state": (lambda: gru()(SMALL, (H.to_sparse(),)), f"expected state[0] (h) to be a torch.Tensor, {SPARSE}"),
+    "sparse context": (lambda: gru()(SMALL, context=(torch.zeros(2, 12, 4, 4).to_sparse(),)), f"context[0] to be a torch.Tensor, {SPARSE}"),
+    "sparse lengths": (lambda: gru()(SMALL, lengths=torch.tensor([1, 2]).to_sparse()), f"expected lengths to be a torch.Tensor, {SPARSE}"),
+    "sparse targets": (lambda: forecaster(targets=TARGETS.to_sparse(), forced=FORCED), f"expected targets to be a torch.Tensor, {SPARSE}"),
+    "sparse cell": (lambda: ConvGRUCell(3, 4)(SMALL[0].to_sparse()), f"ConvGRUCell expected x to be a torch.Tensor, {SPARSE}"),
+    "nested x": (lambda: gru()(torch.nested.nested_tensor([*SMALL], layout=torch.jagged)), f"expected x to be a torch.Tensor, {NESTED}"),
+    "nested state": (lambda: gru()(SMALL, (torch.nested.nested_tensor([*H], layout=torch.jagged),)), f"state[0] (h) to be a torch.Tensor, {NESTED}"),
+    "meta x": (lambda: gru()(SMALL.to("meta")), "got an input on meta and parameters on cpu"),
+    "meta parameters": (lambda: gru(device="meta")(SMALL), "got an input on cpu and parameters on meta"),
+    "meta state": (lambda: gru()(SMALL, (H.to("meta"),)), f"expected state[0] (h) to be a torch.Tensor, {META}"),
+    "meta lengths": (lambda: gru()(SMALL, lengths=torch.tensor([1, 2], device="meta")), f"expected lengths to be a torch.Tensor, {META}"),
+    "meta mask": (lambda: gru(zoneout=0.1)(SMALL, masks={"zoneout.0.h": MASK}), f"zoneout.0.h to be a torch.Tensor, {META}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_NUMBERS)
+def test_tensors_without_dense_numbers(name):
+    call, message = NO_NUMBERS[name]
+    with pytest.raises(TypeError) as caught:
+        call()
+    assert message in str(caught.value)
+
+
+def test_meta_and_fake_tensors_find_shapes():
+    """Deferred initialisation, and tracing without memory."""
+    y, (h,) = gru(device="meta")(SMALL.to("meta"), lengths=[1, 2])
+    assert (y.shape, h.shape, y.device.type) == ((2, 2, 4, 4, 4), H.shape, "meta")
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert gru()(mode.from_tensor(SMALL))[0].shape == (2, 2, 4, 4, 4)
 
 
 @pytest.mark.parametrize("name", CALLS)
