@@ -69,6 +69,14 @@ def read_orbax(path: Path) -> dict[str, np.ndarray]:
     reader = ocp.PyTreeCheckpointer()
     folder = _folder(path)
     size = orbax_folder.check(folder)
+    with orbax_folder.quiet():
+        return _read(reader, folder, size)
+
+
+def _read(reader: Any, folder: Path, size: int) -> dict[str, np.ndarray]:
+    """Read a folder of ``size`` bytes with a checkpointer of orbax."""
+    import orbax.checkpoint as ocp
+
     metadata: Any = reader.metadata(folder)
     tree = getattr(metadata.item_metadata, "tree", metadata.item_metadata)
     if not isinstance(tree, dict):

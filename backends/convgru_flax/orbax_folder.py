@@ -1,7 +1,13 @@
-"""Check the files of an orbax folder before orbax reads them: nothing outside, nothing inflated."""
+"""Check the files of an orbax folder before orbax reads them; keep it quiet while it does.
+
+Nothing outside the folder is read, nothing is inflated.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -38,6 +44,46 @@ def check(folder: Path) -> int:
     for path in arrays:
         _check_chunks(path, _json(path), zip_limits.room(size))
     return size
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """An event loop that drops what comes after it was closed."""
+
+    def call_soon_threadsafe(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().call_soon_threadsafe(*args, **options)
+        except RuntimeError:
+            if not self.is_closed():
+                raise
+            return None
+
+
+class _Policy(asyncio.DefaultEventLoopPolicy):
+    """Makes such loops."""
+
+    _loop_factory = _Loop
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep orbax from filling stderr with what the error of a failed read says in a sentence.
+
+    Its logger, absl's, says nothing meanwhile. It reads all arrays at once and closes its event
+    loop at the first failure: each answer that comes later would print a traceback, so loops that
+    are made meanwhile drop them.
+    """
+    logger, policy = logging.getLogger("absl"), asyncio.get_event_loop_policy()
+    logger.addFilter(_nothing)
+    asyncio.set_event_loop_policy(_Policy())
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop_policy(policy)
+        logger.removeFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -72,6 +72,7 @@ class Cell(LayerParameters):
         """The initial state, zeros h or (h, c), for ``batch`` frames of ``size`` pixels."""
         return arguments.zeros(zero_state_shapes(self.name_in_errors, self.spec, batch, size), self.dtype)[0]
 
+    @arguments.one_at_a_time
     def __call__(self, x: Any, state: Any = None, context: Any = None) -> Any:
         """Check the call, then run ``construct``."""
         call = arguments.caller(self.name_in_errors, self.spec, self.layout, self.compute_dtype)

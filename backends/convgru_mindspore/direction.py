@@ -64,7 +64,9 @@ def run_direction(
     for k in range(len(cell.steps)):
         gates.append(sequence(equations.input_gates(ops, cell.steps[k], params[k], frames), x))
     state = _parts(cell, entry, gates[0])
-    if runs_fast(impl, compiling(), known(x.shape)[0], _more(context, kept, len(x.shape))):
+    if runs_fast(impl, compiling(), known(x.shape)[0], _masked(kept)):
+        if context is not None and len(context.shape) < len(x.shape):  # one for all frames
+            context = mops.expand_dims(context, 0) + mops.zeros_like(gates[0])
         y, state = _fused(cell, params, gates, state, valid, context, kept, reverse)
         last = _last(y, state[0], valid, reverse) if pick else None
     else:
@@ -85,43 +87,53 @@ def _parts(cell: Any, entry: Any, gates: Tensor) -> Any:
 UNROLLED = 4
 """Up to so many frames the unrolled loop is compiled in less time than ``SEQUENCE``."""
 LONG = 64
-"""Up to so many frames both directions of a layer are unrolled; MindSpore fails from 80 to 100 on.
+"""Up to so many frames both directions of a layer are unrolled.
 
 The gradient of ``SEQUENCE`` in both directions of one layer does not compile for an LSTM.
 """
+DEPTH = 10
+"""Calls that a frame of an unrolled loop nests: MindSpore allows ``max_call_depth`` in a graph."""
 
 
-@constexpr
-def runs_fast(impl: str, compiled: bool, time: int, more: bool) -> bool:
+@constexpr(reuse_result=False)  # pyright: ignore[reportCallIssue]
+def runs_fast(impl: str, compiled: bool, time: int, masked: bool) -> bool:
     """Whether ``SEQUENCE`` runs; ``time`` is -1 where it is free, ``impl`` as ``loop.run`` says it.
 
-    ``more``: whether there are masks of recurrent dropout or zoneout, or a context that is one for
-    all frames. Those are for the unrolled loop: with one more tensor that is no parameter MindSpore
-    takes the gradients in its loop for one another, and does not compile.
+    ``masked``: whether there are masks of recurrent dropout or zoneout. Those are for the unrolled
+    loop: with one more tensor that is no parameter MindSpore takes the gradients in its loop for
+    one another, and does not compile.
 
     Raises UnsupportedError if ``impl`` is "fast", or the number of frames free, where it does not
-    apply.
+    apply; and for more frames than MindSpore can unroll.
     """
     if impl == "fast" and not compiled and time != 1:
         raise UnsupportedError(
             "MindSpore expected graph mode, or a function under mindspore.jit, for impl='fast': in PyNative mode "
             "the loop over time runs in Python; impl='auto' takes what applies"
         )
-    if more and (impl == "fast" or (compiled and time == -1)):
+    if masked and (impl == "fast" or (compiled and time == -1)):
         raise UnsupportedError(
-            "MindSpore expected no masks of recurrent dropout or zoneout, and no context that is one for all frames, for "
-            "impl='fast' and for a free number of frames: fix the shapes and take impl='auto'"
+            "MindSpore expected no masks of recurrent dropout or zoneout for impl='fast' and for a free number of "
+            "frames: fix the shapes and take impl='auto'"
         )
-    if not compiled or more or impl == "readable":
+    if not compiled:
         return False
-    return impl == "fast" or not 0 <= time <= (LONG if impl == "auto, both directions" else UNROLLED)
-
-
-def _more(context: Any, kept: Any, axes: int) -> bool:
-    """Whether there is what only the unrolled loop takes."""
-    if kept[0] is not None or (kept[1] is not None and not isinstance(kept[1], float)):
+    fast = not masked and impl != "readable"
+    if fast and (impl == "fast" or not 0 <= time <= (LONG if impl == "auto, both directions" else UNROLLED)):
         return True
-    return context is not None and len(context.shape) < axes
+    depth = ms.get_context("max_call_depth")
+    if time * DEPTH >= depth:
+        why = "masks of recurrent dropout or zoneout" if masked else f"impl={impl!r}"
+        raise UnsupportedError(
+            f"MindSpore expected fewer than {depth // DEPTH} frames for a graph with {why}, whose loop over time is "
+            f"unrolled, got {time}: call the network on parts of the sequence, or in PyNative mode"
+        )
+    return False
+
+
+def _masked(kept: Any) -> bool:
+    """Whether there are masks, which only the unrolled loop takes."""
+    return kept[0] is not None or (kept[1] is not None and not isinstance(kept[1], float))
 
 
 def _fused(cell: Any, params: Any, gates: Any, state: Any, valid: Any, context: Any, kept: Any, reverse: bool) -> Any:

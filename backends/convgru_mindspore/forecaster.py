@@ -76,6 +76,7 @@ class ForecasterBase(SequenceCell):
         """The encoder's initial state: zeros, for ``batch`` sequences of ``size`` pixels."""
         return arguments.zeros(zero_state_shapes(self.name_in_errors, self.spec, batch, size), self.dtype)
 
+    @arguments.one_at_a_time
     def __call__(
         self,
         x: Any,

@@ -8,6 +8,7 @@ import mindspore as ms
 import mindspore.ops as mops
 from mindspore.ops import constexpr, operations
 
+from convgru.spec.cell import ACTIVATIONS
 from convgru_mindspore.convolution import convolve, ordered, plain, pointwise
 
 Tensor = Any
@@ -207,6 +208,18 @@ def activation(name: str, a: Tensor) -> Tensor:
     return piecewise(name, a)
 
 
+WIDTHS = {"hard_sigmoid": 6, "hard_sigmoid_0.2": 5}
+"""Of the piecewise linear activations with two bends, the distance between them."""
+
+
+@constexpr
+def width(name: str) -> int:
+    """The width of an activation. Raises ValueError for a name that is none."""
+    if name not in WIDTHS:
+        raise ValueError(f"MindSpore expected an activation of {', '.join(map(repr, ACTIVATIONS))}, got {name!r}")
+    return WIDTHS[name]
+
+
 def piecewise(name: str, a: Tensor) -> Tensor:
     """The piecewise linear activations.
 
@@ -216,7 +229,7 @@ def piecewise(name: str, a: Tensor) -> Tensor:
         return mops.relu(a)
     if name == "leaky_relu":
         return mops.where(a > 0, a, a / 100)
-    line = a / 6 + 0.5 if name == "hard_sigmoid" else a / 5 + 0.5
+    line = a / width(name) + 0.5
     zero: Any = mops.zeros_like(a)
     return mops.where(line <= 0, zero, mops.where(line >= 1, mops.ones_like(a), line))
 

@@ -51,6 +51,7 @@ class Stack(SequenceCell):
         """The initial state: zeros for ``batch`` sequences of frames of ``size`` pixels."""
         return arguments.zeros(zero_state_shapes(self.name_in_errors, self.spec, batch, size), self.dtype)
 
+    @arguments.one_at_a_time
     def __call__(
         self,
         x: Any,

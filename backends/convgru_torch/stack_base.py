@@ -172,26 +172,21 @@ class Stack(SpecModule):
             TypeError: for a dtype that is not the parameters', or lengths of a PackedSequence.
             UnsupportedError: for an ``impl`` that was insisted on and does not apply.
         """
-        packed = x if isinstance(x, PackedSequence) else None
-        layout = "BTCS" if self.batch_first and packed is None else "TBCS"
+        given: dict[str, Any] = {"context": context, "masks": masks}
+        given |= {"return_all_layers": return_all_layers, "last_only": last_only}
         if isinstance(x, PackedSequence):
-            if lengths is not None:
-                raise TypeError(f"{type(self).__name__} expected no lengths with a PackedSequence, which has its own")
-            x, lengths = unpack(x)
-        y, final = self._run(
-            x,
-            state,
-            layout,
-            lengths=lengths,
-            context=context,
-            masks=masks,
-            return_all_layers=return_all_layers,
-            last_only=last_only,
-        )
-        if packed is None or last_only:
+            return self._run_packed(x, state, lengths, **given)
+        return self._run(x, state, "BTCS" if self.batch_first else "TBCS", lengths=lengths, **given)
+
+    def _run_packed(self, packed: PackedSequence, state: Any, lengths: Any, **given: Any) -> tuple[Any, State]:
+        """Run over the padded sequence, and pack the outputs again."""
+        if lengths is not None:
+            raise TypeError(f"{type(self).__name__} expected no lengths with a PackedSequence, which has its own")
+        x, lengths = unpack(packed)
+        y, final = self._run(x, state, "TBCS", lengths=lengths, **given)
+        if given["last_only"]:
             return y, final
-        assert isinstance(lengths, Tensor)
-        if return_all_layers:
+        if given["return_all_layers"]:
             return tuple(pack(each, lengths, packed) for each in y), final
         return pack(y, lengths, packed), final
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -96,6 +98,37 @@ def test_orbax_that_is_damaged_or_claims_much(tmp_path):
             file.write_bytes(good[: len(good) // 2])
     with pytest.raises(WeightsError, match="cut: not a folder of orbax"):
         convgru.read(tmp_path / "cut")
+
+
+FAILED_READS = """
+import sys
+from pathlib import Path
+import convgru
+for folder in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        convgru.read(folder)
+    except convgru.WeightsError as error:
+        print(folder.name, "not a folder of orbax" in str(error))
+"""
+
+
+def test_a_failed_read_of_orbax_writes_nothing_to_stderr(tmp_path):
+    """Neither its log, nor the tracebacks of the arrays that were being read beside the bad one."""
+    many = {f"a{i}": {"w": np.random.default_rng(i).random((64, 64), np.float32)} for i in range(8)}
+    for name, options in (("one", {}), ("each", {"use_ocdbt": False})):
+        ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**options)).save(tmp_path / name, many)
+    for file in ("one/_CHECKPOINT_METADATA", "one/manifest.ocdbt", "each/a3.w/0.0"):
+        path = tmp_path / file
+        path.write_bytes(path.read_bytes()[:20])
+    result = subprocess.run(
+        [sys.executable, "-c", FAILED_READS, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert result.stdout.split() == ["each", "True", "one", "True"]
+    assert result.stderr == ""
 
 
 def test_a_train_state_leaves_the_optimiser_alone(tmp_path):

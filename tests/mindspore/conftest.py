@@ -20,6 +20,11 @@ from convgru.weights import Weights
 from convgru_mindspore import backend
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--whole-table``, for ``python -m pytest tests/mindspore/test_sequence.py --whole-table``."""
+    parser.addoption("--whole-table", action="store_true", help="graph mode: all of parity's cases, in float64 too")
+
+
 class Made:
     """A network's weights and a call of it, in NumPy, rounded to a dtype."""
 

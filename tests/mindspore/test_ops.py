@@ -22,3 +22,8 @@ def test_accurate_activations_beat_the_native_ones(name: str, mode: str) -> None
     floor = {"sigmoid": 2 * eps, "tanh": 5e-5}[name]
     assert np.abs(native(ms.Tensor(at)).asnumpy() - exact).max() > floor
     assert np.abs(ms.grad(native)(ms.Tensor(at)).asnumpy() - slope).max() > eps
+
+
+def test_an_activation_that_nobody_knows() -> None:
+    with pytest.raises(ValueError, match="expected an activation of 'tanh', .*, got 'gelu'"):
+        ops.activation("gelu", ms.Tensor([1.0]))

@@ -19,15 +19,16 @@ from convgru.spec import network
 from convgru_mindspore import convolution, direction
 
 CASES = (
+    "gru-before-stack",
+    "gru-before-context",
     "gru-after-lengths-norm",
-    "lstm-peephole-conv",
-    "lstm-zoneout-eval",
-    "lstm-peephole-image",
-    "lstm-hard",
     "gru-after-context-timed",
     "gru-after-updates",
-    "lstm-one-frame",
+    "lstm-zoneout-eval",
+    "lstm-peephole-conv",
+    "lstm-peephole-image",
 )
+"""Of the table of parity's cases; ``--whole-table`` runs them all, in float64 too."""
 TINY = network("gru", 2, [2, 3], ndim=1)
 FREE = ms.Tensor(shape=[None, None, 2, None], dtype=ms.float32)
 TIMES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 1000)
@@ -35,8 +36,18 @@ TIMES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 1000)
 
 @pytest.fixture
 def fast(graph: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No loop is unrolled, however short."""
+    """No loop is unrolled, however short; but those of masks and of both directions of an LSTM."""
     monkeypatch.setattr(direction, "UNROLLED", 0)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrize by cases of the table: some, or with ``--whole-table`` all of them."""
+    if "case" in metafunc.fixturenames:
+        whole = metafunc.config.getoption("whole_table", default=False)
+        chosen = [c for c in table() if whole or c.name in CASES]
+        dtypes = ("float32", "float64") if whole else ("float32",)
+        parameters = [pytest.param(case, dtype, id=f"{case.name}-{dtype}") for dtype in dtypes for case in chosen]
+        metafunc.parametrize(("case", "dtype"), parameters)
 
 
 @pytest.fixture(autouse=True)
@@ -47,12 +58,11 @@ def pynative_again() -> Iterator[None]:
     ms.set_context(mode=before)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_the_table_of_cases_passes(name: str, fast: None) -> None:
-    """Within the budgets, gradients too; with lengths, masks, norms and peepholes."""
-    report = parity.run(
-        [c for c in table() if c.name == name], backends=["mindspore"], dtypes=["float32"], controls=False
-    )
+def test_the_table_of_cases_passes(case: Any, dtype: str, fast: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the budgets, gradients too; with lengths, context, norms and peepholes."""
+    if case.spec.recurrent.cell != "lstm":
+        monkeypatch.setattr(direction, "LONG", 0)
+    report = parity.run([case], backends=["mindspore"], dtypes=[dtype], controls=False)
     assert report.ok, report.failures()
 
 
@@ -219,10 +229,33 @@ def test_how_the_loop_runs_can_be_chosen() -> None:
 
 def test_masks_are_for_the_unrolled_loop() -> None:
     for compiled, time in ((True, -1), (True, 9)):
-        with pytest.raises(convgru.UnsupportedError, match="no masks of recurrent dropout or zoneout, and no context"):
+        with pytest.raises(convgru.UnsupportedError, match="no masks of recurrent dropout or zoneout for impl='fast'"):
             direction.runs_fast("fast" if time > 0 else "auto", compiled, time, True)
     assert not direction.runs_fast("auto", True, 9, True)
     assert direction.runs_fast("auto", True, 9, False)
+
+
+def test_what_is_unrolled_must_be_short(graph: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MindSpore itself says that function calls are too deep; PyNative mode has no such limit."""
+    net = convgru.build(init(network("gru", 2, 2, ndim=1, zoneout=0.1), 0), "mindspore")
+    net.set_train()
+    with pytest.raises(
+        convgru.UnsupportedError, match="fewer than 100 frames for a graph with masks of recurrent dropout or zoneout"
+    ):
+        net(ms.Tensor(sequence(200, 1, 3)))
+    with pytest.raises(convgru.UnsupportedError, match=r"a graph with impl='readable', .* unrolled, got 100"):
+        direction.runs_fast("readable", True, 100, False)
+    assert not direction.runs_fast("readable", True, 99, False)
+    assert not direction.runs_fast("readable", False, 1000, True)
+    assert not direction.runs_fast("auto", False, 1000, True)
+
+
+def test_a_context_for_all_of_many_frames(graph: str, eps_off: Any) -> None:
+    """The operation reads it as one for each frame."""
+    weights, x = init(network("gru", 2, 2, ndim=1), 0), sequence(200, 1, 3)
+    context = np.random.default_rng(0).standard_normal((1, 6, 3)).astype(np.float32)
+    y, _ = convgru.build(weights, "mindspore")(ms.Tensor(x), context=(ms.Tensor(context),))
+    assert eps_off(y, reference.run(weights, x, context=(context,))[0]) < 15
 
 
 def test_both_loops_agree(graph: str, eps_off: Any) -> None:

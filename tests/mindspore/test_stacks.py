@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import mindspore as ms
@@ -246,3 +249,33 @@ def test_hooks_see_the_sequence_of_a_layer(make: Any) -> None:
     }  # fmt: skip
     assert np.array_equal(ms.ops.concat((seen["1.fwd"][1], seen["1.bwd"][1]), 2).asnumpy(), y.asnumpy())
     assert np.array_equal(seen["0.fwd"][0].asnumpy(), x.asnumpy())
+
+
+THREADS = """
+import threading
+import convgru.mindspore as cm, mindspore as ms
+net, cell, x = cm.ConvGRU(2, 3, ndim=1), cm.ConvLSTMCell(2, 3, ndim=1), ms.ops.ones((3, 2, 2, 6), ms.float32)
+wanted, results = net(x)[0].asnumpy(), []
+def work():
+    for _ in range(2):
+        y, _ = net(x)
+        h, _ = cell(x[0])
+        results.append((y.asnumpy() == wanted).all() and h.shape == (2, 3, 6))
+threads = [threading.Thread(target=work, daemon=True) for _ in range(8)]
+for each in threads: each.start()
+for each in threads: each.join(60)
+print(len(results), all(results), flush=True)
+"""
+
+
+def test_calls_from_several_threads() -> None:
+    """MindSpore's own operations crash or hang there; a call of a module holds a lock."""
+    result = subprocess.run(
+        [sys.executable, "-c", THREADS],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    assert result.stdout.split() == ["16", "True"], result.stderr[-2000:]
