@@ -91,8 +91,11 @@ LONG = 64
 
 The gradient of ``SEQUENCE`` in both directions of one layer does not compile for an LSTM.
 """
-DEPTH = 10
-"""Calls that a frame of an unrolled loop nests: MindSpore allows ``max_call_depth`` in a graph."""
+DEPTH, AROUND = 10, 20
+"""Calls that a frame of an unrolled loop nests, and those around the loop.
+
+MindSpore allows ``max_call_depth`` of them in a graph.
+"""
 
 
 @constexpr(reuse_result=False)  # pyright: ignore[reportCallIssue]
@@ -121,11 +124,11 @@ def runs_fast(impl: str, compiled: bool, time: int, masked: bool) -> bool:
     fast = not masked and impl != "readable"
     if fast and (impl == "fast" or not 0 <= time <= (LONG if impl == "auto, both directions" else UNROLLED)):
         return True
-    depth = ms.get_context("max_call_depth")
-    if time * DEPTH >= depth:
+    most = (ms.get_context("max_call_depth") - AROUND) // DEPTH
+    if time > most:
         why = "masks of recurrent dropout or zoneout" if masked else f"impl={impl!r}"
         raise UnsupportedError(
-            f"MindSpore expected fewer than {depth // DEPTH} frames for a graph with {why}, whose loop over time is "
+            f"MindSpore expected at most {most} frames for a graph with {why}, whose loop over time is "
             f"unrolled, got {time}: call the network on parts of the sequence, or in PyNative mode"
         )
     return False

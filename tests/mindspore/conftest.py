@@ -21,7 +21,7 @@ from convgru_mindspore import backend
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--whole-table``, for ``python -m pytest tests/mindspore/test_sequence.py --whole-table``."""
+    """Add ``--whole-table``, for ``test_sequence.py``, which is then to be named."""
     parser.addoption("--whole-table", action="store_true", help="graph mode: all of parity's cases, in float64 too")
 
 

@@ -25,5 +25,5 @@ def test_accurate_activations_beat_the_native_ones(name: str, mode: str) -> None
 
 
 def test_an_activation_that_nobody_knows() -> None:
-    with pytest.raises(ValueError, match="expected an activation of 'tanh', .*, got 'gelu'"):
+    with pytest.raises(ValueError, match=r"expected an activation of 'tanh', .*, got 'gelu'"):
         ops.activation("gelu", ms.Tensor([1.0]))
