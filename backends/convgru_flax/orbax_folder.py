@@ -49,7 +49,7 @@ def check(folder: Path) -> int:
 class _Loop(asyncio.SelectorEventLoop):
     """An event loop that drops what comes after it was closed."""
 
-    def call_soon_threadsafe(self, *args: Any, **options: Any) -> Any:
+    def call_soon_threadsafe(self, *args: Any, **options: Any) -> Any:  # type: ignore[override]
         try:
             return super().call_soon_threadsafe(*args, **options)
         except RuntimeError:

@@ -67,12 +67,17 @@ def _by_primitive(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
 
 
 def _by_product(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
-    """Convolve as one matrix product over gathered windows: the primitives refuse float64."""
-    widths, size, windows, pixels = window_plan(geometry, known(x.shape))
-    if len(widths) > 0:
-        x = mops.pad(x, widths)
+    """Convolve as one matrix product over gathered windows: the primitives refuse float64.
+
+    Windows that reach into the padding read one more pixel, a zero. No ``mops.pad``: its gradient
+    in a loop of ``SEQUENCE`` is wrong.
+    """
+    padded, size, windows, pixels = window_plan(geometry, known(x.shape))
     batch, rows, groups = x.shape[0], weight.shape[0], geometry[3]
-    columns = mops.gather(x.reshape((batch, x.shape[1], -1)), windows, 2)
+    x = x.reshape((batch, x.shape[1], -1))
+    if padded:
+        x = mops.concat((x, mops.zeros_like(mops.gather(x, indices((0,)), 2))), 2)
+    columns = mops.gather(x, windows, 2)
     if groups == 1:
         product = mops.matmul(weight.reshape((rows, -1)), columns.reshape((batch, -1, pixels)))
     else:
@@ -191,9 +196,10 @@ def _pads(convolution: Convolution, size: Any) -> Any:
 
 @constexpr
 def window_plan(geometry: Any, shape: Any) -> Any:
-    """Precomputed constants for the matrix product: pads, output size, windows, pixels.
+    """Precomputed constants for the matrix product: padded, output size, windows, pixels.
 
-    Pads go last dimension first; the windows are the index of the pixel that each tap reads.
+    Whether windows read zeros around the image; the windows are the index of the pixel that each
+    tap reads, that of a zero being the number of pixels.
     """
     return _window_plan(geometry, tuple(shape[2:]))
 
@@ -204,12 +210,10 @@ def _window_plan(geometry: Any, size: Any) -> Any:
         raise UnsupportedError(f"MindSpore expected images of a fixed size in float64 (free: {size}, -1)")
     convolution = _convolution(geometry)
     pads = convolution.pads(size)
-    widths: tuple[int, ...] = ()
-    if convolution.padding_mode == "zeros" and any(map(any, pads)):
-        widths = tuple(n for pair in reversed(pads) for n in pair)
-        size, pads = tuple(n + sum(pair) for n, pair in zip(size, pads, strict=True)), ((0, 0),) * len(size)
+    padded = convolution.padding_mode == "zeros" and any(map(any, pads))
     source = np.arange(int(np.prod(size)), dtype=np.int32).reshape(size)
-    source = np.pad(source, pads, MODES[convolution.padding_mode])  # type: ignore[call-overload]
+    how: Any = {"constant_values": source.size} if padded else {"mode": MODES[convolution.padding_mode]}
+    source = np.pad(source, pads, **how)
     spans = [d * (k - 1) + 1 for k, d in zip(convolution.kernel_size, convolution.dilation, strict=True)]
     windows = np.lib.stride_tricks.sliding_window_view(source, spans)
     windows = windows[
@@ -217,7 +221,7 @@ def _window_plan(geometry: Any, size: Any) -> Any:
     ]
     out = windows.shape[: len(size)]
     taps_first = np.moveaxis(windows, range(len(size)), range(-len(size), 0))
-    return widths, out, ms.Tensor(np.ascontiguousarray(taps_first).reshape(-1)), int(np.prod(out))
+    return padded, out, ms.Tensor(np.ascontiguousarray(taps_first).reshape(-1)), int(np.prod(out))
 
 
 @constexpr

@@ -129,7 +129,8 @@ def runs_fast(impl: str, compiled: bool, time: int, masked: bool) -> bool:
         why = "masks of recurrent dropout or zoneout" if masked else f"impl={impl!r}"
         raise UnsupportedError(
             f"MindSpore expected at most {most} frames for a graph with {why}, whose loop over time is "
-            f"unrolled, got {time}: call the network on parts of the sequence, or in PyNative mode"
+            f"unrolled, got {time}: call the network on parts of the sequence or in PyNative mode, or raise max_call_depth "
+            "of mindspore.set_context"
         )
     return False
 

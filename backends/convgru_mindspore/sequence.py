@@ -86,7 +86,7 @@ class Sequence(nn.Cell):
         while index < time:
             t = index if reverse else time - 1 - index
             old = _before(kept, state, t, time, reverse)
-            dnew = (mops.gather(outputs, t, 0) + dstate[0], *dstate[1:])
+            dnew = (mops.gather(outputs, t, 0) + dstate[0], *_part(dstate, 1, state_count(cell) - 1))
             gradients = derivative(
                 cell, contexts, zoneout, (*_frames_at(frames, t), *old, *constants), _valid(lengths, t), dnew
             )

@@ -78,6 +78,7 @@ class ConvGRUCell(nn.Cell):
         """The dtype of the parameters, which x and state must have."""
         return self.reset_gate.weight.dtype
 
+    @arguments.one_at_a_time
     def __call__(self, input_: Any, prev_state: Any = None) -> Any:
         """Check the call, then run ``construct``."""
         call = arguments.caller("ConvGRUCell", self.spec, "BCS")
@@ -97,9 +98,8 @@ class ConvGRUCell(nn.Cell):
         state: Any = None if prev_state is None else (prev_state,)
         if not checked:
             dtype = self.reset_gate.weight.dtype
-            state = graph_checks.ready_network(
-                "ConvGRUCell", self.spec, "BCS", None, dtype, input_, state, None, None, None
-            )
+            call = ("ConvGRUCell", self.spec, "BCS", None, dtype)
+            state = graph_checks.ready_network(call, input_, state, None, None, None)
         params = [ops.prepare(self.spec.layers[0], canonical(self.moves, self.foreign()), PREFIX, None)]
         frame = mops.expand_dims(input_, 0)
         _, h, _ = run_direction(
@@ -177,6 +177,7 @@ class ConvGRU(nn.Cell):
         """The dtype of the parameters, which x and states must have."""
         return getattr(self, self.names[0]).dtype
 
+    @arguments.one_at_a_time
     def __call__(self, x: Any, hidden: Any = None) -> Any:
         """Check the call, then run ``construct``."""
         call = arguments.caller("ConvGRU", self.spec, "BCS")
@@ -197,7 +198,8 @@ class ConvGRU(nn.Cell):
         state: Any = None if hidden is None or len(hidden) == 0 else hidden
         if not checked:
             dtype = getattr(self, self.names[0]).reset_gate.weight.dtype
-            state = graph_checks.ready_network("ConvGRU", self.spec, "BCS", None, dtype, x, state, None, None, None)
+            call = ("ConvGRU", self.spec, "BCS", None, dtype)
+            state = graph_checks.ready_network(call, x, state, None, None, None)
         new = []
         for index, name in enumerate(self.names):
             x = getattr(self, name).construct(x, state[index], True)
