@@ -49,13 +49,10 @@ class Extras:
 
     Attributes:
         lengths: (B,), the valid frames of each sample.
-        context: For each layer and direction (B, G·H, *S) or (T, B, G·H, *S), added to the
-            pre-activations.
-        masks: Of dropout and zoneout, named as ``convgru.spec.shapes.mask_shapes`` says; None in
-            evaluation.
+        context: For each layer and direction (B, G·H, *S) or (T, B, G·H, *S), added to the gates.
+        masks: Of dropout and zoneout, named as ``mask_shapes`` says; None in evaluation.
         targets: (steps, B, C, *S), a forecaster's true frames.
-        forced: (steps, B) of bool; where true, the next step reads the target, not the prediction
-            (teacher forcing).
+        forced: (steps, B) of bool; where true, the next step reads the target (teacher forcing).
         resume: Whether a forecaster continues from the state that an earlier call returned.
     """
 
@@ -90,8 +87,7 @@ class Caller:
     """Checks one call of a network; holds how the framework describes its arrays and names them.
 
     Each method checks one argument. It raises TypeError for a value of the wrong kind or dtype and
-    ValueError for one of the wrong size; the message names the network, the argument, what was
-    expected and what came.
+    ValueError for one of the wrong size, naming the network, the argument, expected and given.
 
     Attributes:
         name: What errors call the network: ``ConvGRU``, ``ConvGRUCell``, the user's subclass.
@@ -99,11 +95,9 @@ class Caller:
         layout: The axes of its input, S standing for the spatial ones: TBCS, BTCS or BCS (one
             frame); TBSC, BTSC or BSC with channels last. States and contexts follow its channel
             axis, contexts and targets its order of time and batch; masks are time first always.
-        describe: Shape and dtype of an array of the framework; None for anything else, or what an
-            array of the framework is that will not do.
+        describe: Shape and dtype of an array; None for no array, a text for one that will not do.
         kind: What the framework calls its arrays: ``a torch.Tensor``.
-        accepts: Whether an array of the second dtype will do where the parameters have the first;
-            torch's autocast widens it.
+        accepts: Whether an array of the second dtype will do for parameters of the first.
         lengths_name: What the framework calls the argument ``lengths``.
     """
 
@@ -157,9 +151,8 @@ class Caller:
         self._dtype("x", dtype, info)
         if "T" not in axes and self.spec.recurrent.bidirectional is not None:
             raise TypeError(f"{self.name} expected a whole sequence: its second direction starts at the last frame")
-        start = self.layout.index("S")
         time = shape[axes.index("T")] if "T" in axes else 1
-        size = tuple(shape[start : start + ndim])
+        size = tuple(shape[self.layout.index("S") :][:ndim])
         if isinstance(self.spec, ForecasterSpec):
             patched_size(self.spec, size)
         return CallSizes(time, shape[axes.index("B")], size, dtype)
@@ -169,8 +162,7 @@ class Caller:
         shapes = state_shapes(self.spec, sizes.batch, sizes.size)
         if state is None:
             return shapes
-        each = "layer" if self.spec.recurrent.bidirectional is None else "layer and direction"
-        entries = f"one entry for each {each}"
+        entries = "one entry for each layer" + " and direction" * (self.spec.recurrent.bidirectional is not None)
         if not isinstance(state, (tuple, list)):
             raise TypeError(
                 f"{self.name} expected a state that is a tuple of {len(shapes)} ({entries}), got {type(state).__name__}"
@@ -180,9 +172,8 @@ class Caller:
         for index, (shape, entry) in enumerate(zip(shapes, state, strict=True)):
             if isinstance(shape[0], tuple) and not (isinstance(entry, (tuple, list)) and len(entry) == 2):
                 raise TypeError(f"{self.name} expected state[{index}] to be a pair (h, c), got {type(entry).__name__}")
-        for (name, shape), (_, array) in zip(
-            state_leaves(self.spec, shapes), state_leaves(self.spec, state), strict=True
-        ):
+        leaves = zip(state_leaves(self.spec, shapes), state_leaves(self.spec, state), strict=True)
+        for (name, shape), (_, array) in leaves:
             _, entry, part = name.split(".")
             self._check(f"state[{entry}] ({part})", self._channels(shape), sizes.dtype, array)
         return shapes
@@ -201,7 +192,7 @@ class Caller:
         elif info is None or isinstance(lengths, np.ndarray):
             values = array = np.asarray(lengths)
             info = ArrayInfo(array.shape, str(array.dtype) if array.size else "int64")
-        elif isinstance(info, str):
+        else:
             info = self._array(self.lengths_name, lengths)
         if info.shape != (sizes.batch,) or not info.dtype.startswith(("int", "uint")):
             raise ValueError(

@@ -79,8 +79,7 @@ def apply(
             stands in the padding matters, NaN included.
         context: for each layer and direction (B, *S, G·H) or (T, B, *S, G·H), added to the
             pre-activations of all gates.
-        masks: of dropout and zoneout by name, as ``draw_masks`` makes them; ``key`` then draws
-            nothing.
+        masks: of dropout and zoneout by name, as ``draw_masks`` makes them, instead of ``key``.
         key: if given, the network trains, with masks that ``draw_masks`` draws from it: a new key
             for every call. None is evaluation: no dropout, and zoneout takes its mean.
         return_all_layers: return a tuple of every layer's output instead of the top layer's.
@@ -104,10 +103,9 @@ def apply(
     >>> gradients = jax.jit(jax.grad(loss))(params)
     """
     arguments.check_spec("apply", spec, NetworkSpec)
-    flags(spec.title, time_major=time_major)
+    every, last, _ = flags(spec.title, return_all_layers=return_all_layers, last_only=last_only, time_major=time_major)
     caller = arguments.caller_of(spec, "TBSC" if time_major else "BTSC", method)
     frames = arguments.checkpoint_frames(caller.name, checkpoint_frames)
-    every, last = flags(caller.name, return_all_layers=return_all_layers, last_only=last_only)
     options = Options(method, every, last, checkpoint_frames=frames)
     return run(caller, params, x, state, (lengths, context, masks), key, options)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -185,13 +186,9 @@ class CheckedCall:
 
     def state(self, state: Any) -> tuple[Any, ...]:
         """The initial state, batched, in the parameters' dtype; zeros for None."""
-        if isinstance(state, (tuple, list)):
-            state = tuple(
-                tuple(self._with_batch(part, 0) for part in entry)
-                if isinstance(entry, (tuple, list))
-                else self._with_batch(entry, 0)
-                for entry in state
-            )
+        if isinstance(state, (tuple, list)) and not self.batched:
+            add = partial(self._with_batch, axis=0)
+            state = tuple(tuple(map(add, each)) if isinstance(each, (tuple, list)) else add(each) for each in state)
         plan, dtype = self.plan, self.state_dtype
         if state is None:
             leaves = [self.x.new_zeros(shape, dtype=dtype) for shape in plan.shapes]
