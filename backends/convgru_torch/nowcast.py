@@ -59,7 +59,8 @@ def train(
         report: Called after each step with the number of steps and the loss.
 
     Returns:
-        The weights: the same on every run of the same versions on the same kind of machine.
+        The weights: the same on every run of the same versions, machine and number of threads, and
+        to rounding elsewhere.
 
     Raises:
         ValueError: ``steps`` is less than one, images are smaller than the patch, or arrays do not
