@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="which backends, versions and devices are here, and what would run")
     _add_output(doctor)
     demo = commands.add_parser("demo", help="train on real radar in PyTorch, forecast in every framework")
-    from convgru.demo import add_arguments
+    from convgru.nowcasting.demo import add_arguments
 
     add_arguments(demo)
     _add_output(demo)

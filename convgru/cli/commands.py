@@ -202,7 +202,7 @@ def doctor(args: argparse.Namespace) -> int:
 def demo(args: argparse.Namespace) -> int:
     """Train, forecast, compare; exit code 1 unless frameworks agree and the forecast is good."""
     from convgru.cli import console
-    from convgru.demo.run import run
+    from convgru.nowcasting.demo.run import run
 
     screen = console.Console(stderr=args.json)  # with --json stdout is for JSON alone
     ok, summary = run(screen, args.folder, source=args.data, steps=args.steps, seed=args.seed, force=args.force)

@@ -12,8 +12,8 @@ import pytest
 import convgru
 from convgru import files, registry
 from convgru.cli import main
-from convgru.demo import data
 from convgru.nowcasting import pictures
+from convgru.nowcasting.demo import data
 
 INSTALLED = [name for name, found in registry.available().items() if not isinstance(found, str)]
 SUFFIXES = [suffix for suffix, owner in files.FRAMEWORKS.items() if owner in INSTALLED]

@@ -9,7 +9,7 @@ import importlib
 import sysconfig
 from pathlib import Path
 
-from convgru.demo import data
+from convgru.nowcasting.demo import data
 
 SITE = Path(sysconfig.get_paths()["purelib"]).resolve()
 PACKAGES = ("convgru", "convgru_torch", "convgru_jax", "convgru_flax", "convgru_mindspore")

@@ -157,7 +157,7 @@ def test_a_report_whose_file_is_taken_meanwhile_is_printed(tmp_path, capsys):
 
 
 def test_the_demo_keeps_a_file_that_appears_while_it_trains(tmp_path, monkeypatch):
-    console, run = pytest.importorskip("rich.console"), pytest.importorskip("convgru.demo.run")
+    console, run = pytest.importorskip("rich.console"), pytest.importorskip("convgru.nowcasting.demo.run")
     target = tmp_path / "nowcaster.safetensors"
 
     def train(*_):

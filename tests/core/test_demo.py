@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convgru.demo import data
+from convgru.nowcasting.demo import data
 from convgru.nowcasting.skill import Scores
 
-verification = pytest.importorskip("convgru.demo.verification", reason="rich is not installed")
+verification = pytest.importorskip("convgru.nowcasting.demo.verification", reason="rich is not installed")
 MSE = {"persistence": 50.0, "extrapolation": 30.0, "torch": 20.0}
 CSI = {"persistence": 0.2, "extrapolation": 0.5, "torch": 0.48}
 

@@ -6,7 +6,8 @@ number. Gate g of the element in column c of a row stands in column g·cols + c.
 COMPUTE's, whatever the tensors are of. Arguments are those of ``plain``.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-# pyright: basic, reportMissingImports=false, reportIndexIssue=false, reportArgumentType=false, reportOptionalOperand=false
+# pyright: basic, reportMissingImports=false, reportIndexIssue=false
+# pyright: reportArgumentType=false, reportOptionalOperand=false
 
 from __future__ import annotations
 

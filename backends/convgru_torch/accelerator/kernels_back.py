@@ -1,6 +1,7 @@
 """The pointwise part of a step as Triton kernels, back: see ``kernels``, and ``plain_back``."""
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-# pyright: basic, reportMissingImports=false, reportIndexIssue=false, reportArgumentType=false, reportOptionalOperand=false
+# pyright: basic, reportMissingImports=false, reportIndexIssue=false
+# pyright: reportArgumentType=false, reportOptionalOperand=false
 
 from __future__ import annotations
 

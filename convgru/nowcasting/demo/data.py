@@ -27,7 +27,7 @@ def load(day: str, folder: Path | None = None) -> np.ndarray:
         FileNotFoundError: the file is not there.
     """
     name = f"fmi_{day}.npz"
-    checkouts = (Path(__file__).resolve().parents[2], Path.cwd())
+    checkouts = (Path(__file__).resolve().parents[3], Path.cwd())
     places = [folder] if folder is not None else [checkout / "examples" / "data" for checkout in checkouts]
     for place in places:
         if (place / name).is_file():

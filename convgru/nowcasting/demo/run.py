@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from convgru import files, parity, registry
-from convgru.demo import data
-from convgru.demo.verification import Verification, print_agreement, print_skill, summary
 from convgru.formats import atomic
 from convgru.nowcasting import lagrangian, pictures, skill, training
+from convgru.nowcasting.demo import data
+from convgru.nowcasting.demo.verification import Verification, print_agreement, print_skill, summary
 from convgru.nowcasting.frames import cut
 from convgru.parity.report import Report
 from convgru.weights import Weights

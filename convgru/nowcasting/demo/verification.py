@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convgru import registry
-from convgru.demo import data
+from convgru.nowcasting.demo import data
 from convgru.nowcasting.skill import Scores
 from convgru.parity.report import Report
 
