@@ -24,7 +24,9 @@ def printable(text: object, most: int = 200) -> str:
     """
     whole = str(text)
     shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in whole[:most])
-    return shown if len(whole) <= most else f"{shown}… ({len(whole)} characters)"
+    if len(whole) <= most and len(shown) <= most:
+        return shown
+    return f"{shown[:most]}… ({len(whole)} characters)"
 
 
 class UsageError(ValueError):

@@ -63,6 +63,7 @@ def check(file: BinaryIO, size: int) -> set[str]:
         # Before 1.6 torch wrote a magic number, a version, facts on the system, the state dict, and
         # the keys of its storages.
         storages: dict[str, int] = {}
+        keys: Any = None
         for _ in range(5):
             keys = _check_pickle(_next_pickle(file), None, size, names, storages)
         if not isinstance(keys, list) or storages.keys() != set(map(str, keys)):

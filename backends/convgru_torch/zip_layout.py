@@ -40,6 +40,9 @@ def check(file: BinaryIO, archive: zipfile.ZipFile, size: int) -> None:
     for info in entries:
         if not info.orig_filename.isascii() or info.orig_filename != info.filename:
             raise ValueError(f"expected names of ASCII letters, got {info.orig_filename[:80]!r}")
+        if info.external_attr & 0xFFFF or info.filename.endswith("/"):
+            # For what is marked as a folder torch's reader leaves the memory as it was.
+            raise ValueError(f"expected files in a zip archive, got a folder: {info.filename[:80]!r}")
         if info.compress_size != info.file_size:
             raise ValueError(f"{info.filename[:80]} expected {info.file_size} bytes, got {info.compress_size}")
 

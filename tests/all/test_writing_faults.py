@@ -54,7 +54,7 @@ def test_whatever_happens_a_whole_file_is_there(folder, suffix):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     results = {line["fault"]: line for line in map(json.loads, done.stdout.splitlines())}
-    writers = results.pop("two writers")
+    writers, places = results.pop("two writers"), results.pop("places")
     assert results.keys() == EXPECTED.keys()
     for fault, (code, said, held, left) in EXPECTED.items():
         result = results[fault]
@@ -66,3 +66,4 @@ def test_whatever_happens_a_whole_file_is_there(folder, suffix):
     assert writers["left"] == []
     assert set(writers["seen"]) <= {"before", "after", "other"}
     assert writers["held"] in ("after", "other")
+    assert places == {"fault": "places", "held": ["after", "after"], "link": True, "mode": 0o600}

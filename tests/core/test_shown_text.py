@@ -39,6 +39,7 @@ def test_errors_are_escaped_and_cut(tmp_path):
 def test_printable():
     assert printable("a\x1b[2J\x9b\u202eé\n") == "a\\x1b[2J\\x9b\\u202eé\n"
     assert printable("ab" * 200, 3) == "aba… (400 characters)"
+    assert printable("\x1b" * 200, 8) == "\\x1b\\x1b… (200 characters)"  # cut as it is shown
 
 
 def test_closed_stdout_and_too_little_memory(python, tmp_path):

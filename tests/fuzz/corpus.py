@@ -22,6 +22,11 @@ def _safetensors(header: bytes) -> Files:
     return {"": len(header).to_bytes(8, "little") + header}
 
 
+def _surrogates() -> str:
+    """The note of a spec with a field whose name is long, and six times as long when escaped."""
+    return json.dumps({"format": 1, "spec": {"kind": "network", "\ud800" * 3000: 1}})
+
+
 def _zip(entries: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> Files:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
@@ -81,6 +86,14 @@ def _two_storages() -> Files:
     tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00K%c\x85K\x01\x85\x89}tR"
     code = b"\x80\x02}(X\x01\x00\x00\x00a" + tensor % (1, 1) + b"X\x01\x00\x00\x00b" + tensor % (8, 8) + b"u."
     return _zip({"archive/data.pkl": code, "archive/data/0": bytes(32), "archive/version": b"3\n"})
+
+
+def _folder() -> Files:
+    """An archive of torch in which the numbers are marked as a folder."""
+    data = bytearray(_seed("pt", 3)[""])
+    entry = data.index(b"archive/data/0", data.index(b"PK\x01\x02")) - 46
+    data[entry + 38 : entry + 42] = (0x10).to_bytes(4, "little")
+    return {"": bytes(data)}
 
 
 def _keras(**entries: bytes) -> Files:
@@ -147,6 +160,11 @@ MADE: Mapping[str, tuple[str, str, Callable[[], Files]]] = {
         ".safetensors",
         lambda: _safetensors(b"{" + b"".join(b'"%d":0,' % i for i in range(40_000)) + b'"z":0,"z":0}'),
     ),
+    "a message of 18,000 characters": (
+        "spec",
+        ".safetensors",
+        lambda: _safetensors(json.dumps({"__metadata__": {"convgru": _surrogates()}}).encode()),
+    ),
     "padding": ("spec", ".safetensors", _spec(padding=((20000, 20000), (20000, 20000)))),
     "dilation": ("spec", ".safetensors", _spec(dilation=40000)),
     "recurrent stride": ("spec", ".safetensors", _spec(recurrent_stride=10**6)),
@@ -159,6 +177,7 @@ MADE: Mapping[str, tuple[str, str, Callable[[], Files]]] = {
     "2**40 steps to hash a key": ("pt", ".pt", lambda: _pickled(b"\x80\x02})" + b"2\x86" * 40 + b"K\x01s.")),
     "bytes of any length": ("pt", ".pt", lambda: _pickled(BYTES)),
     "a storage of two lengths": ("pt", ".pt", _two_storages),
+    "a storage that is a folder: whatever was in memory": ("pt", ".pt", _folder),
     "a fifth pickle that nobody checks": ("pth", ".pth", _legacy(4, b"", BYTES)),
     "a storage that no key fills: whatever was in memory": ("pth", ".pth", _legacy(4, b"e.", b"1.")),
     "a config of 60 MB in 62 KB": ("keras", ".keras", lambda: _keras(config_json=b"[" + b"[]," * 20_000_000 + b"0]")),

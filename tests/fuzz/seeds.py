@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -127,12 +128,17 @@ def _torch(**options: Any) -> list[Files]:
 def _orbax() -> list[Files]:
     import orbax.checkpoint as ocp
 
-    arrays = {name.replace("/", "-"): np.asarray(array) for name, array in _exports()[3].items()}
+    tree: dict[str, Any] = {}
+    for name, array in _exports()[3].items():
+        *folders, last = name.split("/")
+        reduce(lambda inner, part: inner.setdefault(part, {}), folders, tree)[last] = np.asarray(array)
     made = []
     with tempfile.TemporaryDirectory() as folder:
         for number, options in enumerate(({"use_ocdbt": False}, {"use_ocdbt": False, "use_zarr3": True}, {})):
             place = Path(folder) / str(number)
-            ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**options)).save(place, {"params": arrays})
+            ocp.Checkpointer(ocp.PyTreeCheckpointHandler(**options)).save(
+                place, tree if "params" in tree else {"params": tree}
+            )
             files = [path for path in sorted(place.rglob("*")) if path.is_file()]
             made.append({path.relative_to(place).as_posix(): path.read_bytes() for path in files})
     return made

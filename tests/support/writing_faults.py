@@ -148,6 +148,24 @@ def two_writers(path: Path) -> dict[str, Any]:
     }
 
 
+def places(path: Path) -> dict[str, Any]:
+    """Write through a link to a private file, and to the longest name that there may be."""
+    suffix = suffix_of(path)
+    target, link = path.with_name(f"target{suffix}"), path.with_name(f"link{suffix}")
+    longest = path.with_name("n" * (255 - len(suffix)) + suffix)
+    write(BEFORE, target)
+    target.chmod(0o600)
+    link.symlink_to(target)
+    write(AFTER, link)
+    write(AFTER, longest)
+    return {
+        "fault": "places",
+        "held": [held(target), held(longest)],
+        "link": link.is_symlink(),
+        "mode": target.stat().st_mode & 0o777,
+    }
+
+
 def names_beside(path: Path) -> list[str]:
     return sorted(name for name in os.listdir(path.parent) if name != path.name)
 
@@ -160,3 +178,4 @@ if __name__ == "__main__":
     for each in FAULTS:
         print(json.dumps(suffer(each, target)), flush=True)
     print(json.dumps(two_writers(target)), flush=True)
+    print(json.dumps(places(target)), flush=True)

@@ -57,6 +57,14 @@ def two_lengths(name, data):
     return shorter.replace(b"X\x01\x00\x00\x001", b"X\x01\x00\x00\x000")
 
 
+def marked_as_a_folder():
+    """An archive whose numbers are marked as a folder: torch reads nothing, and says nothing."""
+    data = bytearray(repacked())
+    entry = data.index(b"archive/data/0", data.index(b"PK\x01\x02")) - 46
+    data[entry + 38 : entry + 42] = (0x10).to_bytes(4, "little")
+    return bytes(data)
+
+
 def legacy(change):
     buffer = io.BytesIO()
     torch.save({"a": torch.zeros(4)}, buffer, _use_new_zipfile_serialization=False)
@@ -172,6 +180,7 @@ HOSTILE = {
     "a storage longer than its entry": swap(b"K\x04t", MANY + b"t"),
     "a storage shorter than zero": swap(b"K\x04t", b"J\xff\xff\xff\xfft"),
     "a storage of two lengths": repacked(two_lengths, thing={"a": torch.zeros(8), "b": torch.zeros(8)}),
+    "a storage that is a folder": marked_as_a_folder(),
     "a storage of no entry": swap(b"X\x01\x00\x00\x000", b"X\x01\x00\x00\x007"),
     "a storage elsewhere": swap(b"X\x01\x00\x00\x000", b"X\x0e\x00\x00\x00../../etc/passw"),
     "a storage of no kind": swap(b"FloatStorage", b"FloutStorage"),
@@ -237,7 +246,7 @@ OTHERWISE = [
     *("two directories", "bytes before the archive", "a comment after the archive"),
     *("bytes between entries and directory", "two names but for their case"),
     *("old, bytes of any length among the keys", "old, a tar archive"),
-    *("old, a storage that no key fills", "a storage of two lengths"),
+    *("old, a storage that no key fills", "a storage of two lengths", "a storage that is a folder"),
 ]
 
 
