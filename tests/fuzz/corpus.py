@@ -179,6 +179,7 @@ MADE: Mapping[str, tuple[str, str, Callable[[], Files]]] = {
     "a storage of two lengths": ("pt", ".pt", _two_storages),
     "a storage that is a folder: whatever was in memory": ("pt", ".pt", _folder),
     "a fifth pickle that nobody checks": ("pth", ".pth", _legacy(4, b"", BYTES)),
+    "a key of 2**40 characters": ("pth", ".pth", _legacy(4, b"", b"\x80\x02])" + b"2\x86" * 40 + b"a.")),
     "a storage that no key fills: whatever was in memory": ("pth", ".pth", _legacy(4, b"e.", b"1.")),
     "a config of 60 MB in 62 KB": ("keras", ".keras", lambda: _keras(config_json=b"[" + b"[]," * 20_000_000 + b"0]")),
     "a dilation of 10**20": ("keras", ".keras", _dilated),

@@ -84,7 +84,7 @@ def change_folder(rng: Random, files: Files) -> Files:
             other = rng.choice(sorted(out))
             out[name], out[other] = out[other], held
         else:
-            part = text(rng).encode(errors="replace").decode().replace("/", "").replace("\0", "")[:80] or "x"
+            part = text(rng).encode(errors="replace").decode().replace("/", "").replace("\0", "")[:60] or "x"
             place = posixpath.join(posixpath.dirname(name), part if part not in (".", "..") else "x")
             if not any(each == place or each.startswith(place + "/") for each in out):
                 out[place] = out.pop(name, b"") if rng.random() < 0.5 else held

@@ -96,7 +96,7 @@ def _mutant(order: dict[str, Any]) -> tuple[dict[str, bytes], Any, str]:
     files, original = rng.choice(_seeds(order["format"]))
     try:
         changed = FORMATS[order["format"]].change(rng, files)
-    except (ValueError, LookupError, TypeError, AttributeError):  # an earlier edit left nothing to follow
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # nothing left to follow
         changed = {name: change_bytes(rng, data) for name, data in files.items()}
     return changed, None if order["format"] == "spec" else original, FORMATS[order["format"]].suffix
 

@@ -213,6 +213,7 @@ HOSTILE = {
     "old, a storage longer than the file": legacy(lambda data: data.replace(b"K\x04Nt", MANY + b"Nt")),
     "old, bytes of any length among the keys": old_keys(CALL % (b"builtins", b"bytearray", MANY)),
     "old, a storage that no key fills": legacy(lambda data: data.replace(b"q\x01a.", b"q\x010.")),
+    "old, a key whose text is of 2**60 parts": old_keys(b"\x80\x02])" + b"2\x86" * 60 + b"a."),
     "old, a tar archive": tar_named_as_a_pickle(),
     "old, a shape larger than its storage": legacy(lambda data: data.replace(b"K\x04\x85", MANY + b"\x85")),
 }
