@@ -24,9 +24,9 @@ FORMATS = (torch.channels_last, torch.channels_last, torch.channels_last_3d)
 ATEN: Any = torch.ops.aten
 FUSED = {"tanh": "tanh", "sigmoid": "sigmoid", "relu": "relu", None: "none"}
 """Activations that oneDNN applies to the output of a convolution, by its names."""
-SMALL, LARGE, HUGE = 1 << 11, 1 << 18, 1 << 19
-"""From so many numbers on the sigmoid beats ATen's tanh, and a pass of oneDNN beats the sigmoid, of
-a tensor taken as 32 channels at first, then as it is.
+SMALL, LARGE, HUGE = 1 << 11, 1 << 15, 1 << 19
+"""From so many numbers on expm1 beats ATen's tanh, and a pass of oneDNN beats expm1, of a tensor
+taken as 32 channels at first, then as it is.
 """
 WIDE = 256
 """From so many channels on oneDNN has the gradient of a weight sooner with channels first."""
@@ -130,14 +130,15 @@ def activate(name: str, a: Tensor, fuse: bool) -> Tensor:
 
 
 def tanh(a: Tensor) -> Tensor:
-    """The hyperbolic tangent in float32, several times faster than ATen's.
+    """The hyperbolic tangent in float32, several times faster than ATen's and as exact.
 
-    It is 2σ(2a) − 1, within an eps of one, or the activation of a convolution that changes nothing.
+    It is the activation of a convolution that changes nothing, or e / (e + 2) with e = exp(2a) − 1,
+    which for |a| over 15 is one. (2σ(2a) − 1 is faster still, but wrong by an eps of one near 0.)
     """
-    count = a.numel()
+    a, count = dense(a), a.numel()
     if count < LARGE or count % 32:
-        return dense(torch.mul(a, 2)).sigmoid_().mul_(2).sub_(1)
-    a = dense(a)
+        e = torch.mul(a, 2).clamp_(-30, 30).expm1_()
+        return e.div_(e + 2)
     strides, start = a.stride(), a.storage_offset()
     wide = count < HUGE or a.ndim != 4
     flat = a.as_strided((1, 32, 1, count // 32), (count, 1, count, 32), start) if wide else a

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from convgru.torch import ConvGRU, ConvLSTM, ConvRNN
+from convgru_torch.sequence_ops import HUGE, LARGE, SMALL, tanh
 
 CELLS = {"gru": ConvGRU, "gru-after": lambda *a: ConvGRU(*a, reset="after"), "lstm": ConvLSTM, "rnn": ConvRNN}
 
@@ -49,3 +50,11 @@ def test_images_of_one_row(size):
     with torch.no_grad():
         fast, readable = (net.set_execution(impl=impl)(x)[0] for impl in ("fast", "readable"))
     assert_close(fast, readable, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1.0, 20.0])
+@pytest.mark.parametrize("count", [SMALL, LARGE, HUGE])
+def test_tanh_is_exact_near_zero_too(count, scale):
+    a = scale * torch.randn(1, 32, count // 32, 1, generator=torch.Generator().manual_seed(0))
+    exact = a.double().tanh()
+    assert ((tanh(a) - exact) / exact).abs().max() < 2 * torch.finfo(a.dtype).eps
