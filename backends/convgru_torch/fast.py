@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -149,13 +150,12 @@ def _run(call: SequenceCall) -> tuple[Tensor, Parts]:
         y, final = graphed.states(plan, arrays, x, parts, valid, call.last_only and valid is None)
     elif call.last_only and valid is None and not plan.accelerator:
         last_output, final = sequence.ends(plan, arrays, x, parts, _all_zero(plan, parts))
-        y = last_output[None]
+        y, final = last_output[None], _apart(final)
     else:
         hint = {} if plan.accelerator else {"zero": _all_zero(plan, parts)}
         states = _means(plan).forward(plan, arrays, x, parts, valid, save=False, **hint).states
-        y, final = states[0], tuple(s[plan.times[-1]] for s in states)
+        y, final = states[0], _apart(s[plan.times[-1]] for s in states)
         if plan.time == 1 and valid is None and not plan.accelerator:  # one number twice: one transposition
-            final = tuple(part.contiguous() for part in final)
             y = final[0].clone()[None]
     if call.last_only:
         y = y[-1] if valid is None else torch.where(ends(valid), y, 0).sum(0)
@@ -164,6 +164,11 @@ def _run(call: SequenceCall) -> tuple[Tensor, Parts]:
     if call.cell.ndim == 1:
         y, final = y.squeeze(-2), tuple(part.squeeze(-2) for part in final)
     return y, final
+
+
+def _apart(parts: Iterable[Tensor]) -> Parts:
+    """The final state in memory of its own: who writes into the output must not change it."""
+    return tuple(part.clone(memory_format=torch.contiguous_format) for part in parts)
 
 
 def _all_zero(plan: Plan, parts: Parts) -> bool:

@@ -93,7 +93,7 @@ def _last_output(call: SequenceCall, steps: Sequence[Step]) -> tuple[Tensor, Par
         if last is not None:
             y = torch.where(last[t], final[0], y)
         elif t == call.x.shape[0] - 1:
-            y = final[0]
+            y = final[0].clone()  # who writes into the output must not change the state
     return y, final
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -34,8 +35,9 @@ class Units:
             raise ValueError(f"Units expected thresholds above zero ({self.zero:g}), got {self.thresholds}")
 
     def clean(self, frames: np.ndarray) -> np.ndarray:
-        """Replace what is weaker than ``zero``, and what is missing, by ``zero``: float32."""
-        return np.maximum(np.nan_to_num(frames.astype(np.float32), nan=self.zero), np.float32(self.zero))
+        """Replace what is weaker than ``zero``, or no finite number, by ``zero``: float32."""
+        values = frames.astype(np.float32)
+        return np.maximum(np.where(np.isfinite(values), values, self.zero), self.zero).astype(np.float32)
 
     def scaled(self, values: np.ndarray | float) -> np.ndarray:
         """The numbers that the network sees."""
@@ -96,7 +98,7 @@ def _array(file: Path, key: str | None) -> np.ndarray:
     """The array of frames in one file."""
     try:
         loaded = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, BadZipFile) as error:
         raise ValueError(f"{file} expected an array as numpy.save or numpy.savez writes it: {error}") from None
     if isinstance(loaded, np.ndarray):
         return loaded

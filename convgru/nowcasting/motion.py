@@ -46,7 +46,7 @@ def estimate(frames: np.ndarray, *, block: int = BLOCK, fastest: float = FASTEST
         raise ValueError(f"estimate expected at least 2 frames (T, H, W) of 8x8 or more, got shape {frames.shape}")
     motion = np.zeros((2, *frames.shape[1:]), np.float32)
     for _ in range(PASSES):
-        motion += _residual(align(frames, motion), block, fastest)
+        motion = np.clip(motion + _residual(align(frames, motion), block, fastest), -fastest, fastest)
     return motion
 
 
@@ -167,6 +167,10 @@ def _best(surface: np.ndarray, speeds: np.ndarray) -> tuple[float, float]:
 
 
 def _vertex(values: np.ndarray) -> float:
-    """Where a parabola through three values at -GRID, 0 and GRID is highest."""
+    """Where a parabola through three values at -GRID, 0 and GRID is highest, if 0 is their highest.
+
+    Where it is not, at the border of what is looked for, the parabola's summit may be anywhere.
+    """
     curvature = values[0] - 2 * values[1] + values[2]
-    return float(GRID * 0.5 * (values[0] - values[2]) / curvature) if curvature < 0 else 0.0
+    top = float(GRID * 0.5 * (values[0] - values[2]) / curvature) if curvature < 0 else 0.0
+    return min(max(top, -GRID / 2), GRID / 2)

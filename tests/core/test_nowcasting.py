@@ -94,6 +94,7 @@ def test_files_of_sequences_and_files_of_frames(tmp_path):
         ({"a.npy": np.array([["x"]])}, "expected numbers"),
         ({"a.npz": {"p": np.zeros((2, 2)), "q": np.zeros((2, 2))}}, "expected an array 'frames', found p, q"),
         ({"a.npy": b"no array"}, "a.npy expected an array as numpy.save or numpy.savez writes it"),
+        ({"a.npz": b"PK\x03\x04 cut"}, "a.npz expected an array as numpy.save or numpy.savez writes it"),
     ],
 )
 def test_what_is_not_frames_is_refused_by_name(tmp_path, content, message):
@@ -110,9 +111,9 @@ def test_what_is_not_frames_is_refused_by_name(tmp_path, content, message):
 
 def test_units_clean_and_scale():
     units = Units("mm", zero=-10, scale=20, thresholds=(0,), minutes=10)
-    raw = np.array([[np.nan, -32, -10, 10]])
-    np.testing.assert_array_equal(units.clean(raw), np.array([[-10, -10, -10, 10]], np.float32))
-    np.testing.assert_array_equal(units.scaled(units.clean(raw)), [[0, 0, 0, 1]])
+    raw = np.array([[np.nan, -32, -10, 10, np.inf]])
+    np.testing.assert_array_equal(units.clean(raw), np.array([[-10, -10, -10, 10, -10]], np.float32))
+    np.testing.assert_array_equal(units.scaled(units.clean(raw)), [[0, 0, 0, 1, 0]])
     np.testing.assert_array_equal(units.restored(units.scaled(units.clean(raw))), units.clean(raw))
 
 

@@ -118,3 +118,12 @@ def test_advect_each_gives_every_frame_its_own_number_of_steps():
     each = moving.advect_each(frames, field, -1)
     for step, frame in enumerate(frames):
         np.testing.assert_array_equal(each[step], moving.advect(frame, field, -(step + 1)))
+
+
+@pytest.mark.parametrize("speed", [12, 16, 22])
+def test_no_motion_is_found_beyond_the_fastest(speed):
+    """At the border of what is looked for the correlation has no summit."""
+    frames = drifting((speed, -speed), size=256, frames=5)
+    assert np.abs(moving.estimate(frames)).max() <= moving.FASTEST
+    noise = np.random.default_rng(0).standard_normal((5, 64, 64))
+    assert np.abs(moving.estimate(noise, fastest=3)).max() <= 3

@@ -112,6 +112,18 @@ def test_triton(interpreter):
     assert taken(cases[::3], Lean, ["float32"]) == {case.name for case in cases[::3]}
 
 
+@needs_triton
+@pytest.mark.parametrize(("activation", "below"), [("relu", 0.0), ("leaky_relu", -float("inf"))])
+def test_infinite_numbers_in_triton(activation, below, interpreter):
+    net = ConvRNN(1, 1, 1, activation=activation, impl="fast", bias=False)
+    torch.nn.init.ones_(net.layers[0]["fwd"].weight_ih)
+    x = torch.tensor([-float("inf"), float("inf"), 2.0]).reshape(1, 1, 1, 1, 3).requires_grad_()
+    y, _ = net(x)
+    y.backward(torch.ones_like(y))
+    assert y.flatten().tolist() == [below, float("inf"), 2.0]
+    assert x.grad.flatten().tolist() == pytest.approx([0.01 if below else 0.0, 1.0, 1.0])
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_a_wrong_gate_order_fails(name, forced, monkeypatch):
     convolve = cells.Cell.convolve

@@ -58,3 +58,19 @@ def test_tanh_is_exact_near_zero_too(count, scale):
     a = scale * torch.randn(1, 32, count // 32, 1, generator=torch.Generator().manual_seed(0))
     exact = a.double().tanh()
     assert ((tanh(a) - exact) / exact).abs().max() < 2 * torch.finfo(a.dtype).eps
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("last_only", [False, True])
+@pytest.mark.parametrize("impl", ["fast", "readable"])
+@pytest.mark.parametrize("time", [1, 3])
+@pytest.mark.parametrize(("hidden", "size"), [(1, 4), (3, 1)])
+def test_output_and_state_do_not_share_memory(hidden, size, time, impl, last_only, grad):
+    """Where a transposition to channels first moves no number, it is no copy."""
+    for cell in (ConvGRU, ConvLSTM):
+        net = cell(2, hidden, 3, impl=impl)
+        with torch.set_grad_enabled(grad):
+            y, (state,) = net(torch.randn(time, 1, 2, size, size), last_only=last_only)
+        parts = state if isinstance(state, tuple) else (state,)
+        places = [a.untyped_storage().data_ptr() for a in (y, *parts)]
+        assert len(set(places)) == len(places)

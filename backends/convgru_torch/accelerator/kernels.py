@@ -34,7 +34,7 @@ def activation(a, NAME: tl.constexpr):
     elif NAME == "sigmoid":
         return 1 / (1 + tl.exp(-a))
     elif NAME == "relu":
-        return tl.where(a < 0, a * 0, a)
+        return tl.where(a < 0, tl.full(a.shape, 0, a.dtype), a)  # a * 0 would be NaN for an infinite a
     elif NAME == "leaky_relu":
         return tl.where(a > 0, a, a * 0.01)
     elif NAME == "hard_sigmoid":

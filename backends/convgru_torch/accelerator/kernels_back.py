@@ -13,20 +13,21 @@ from convgru_torch.accelerator.kernels import activation, elements, peephole, re
 
 @triton.jit
 def derivative(y, NAME: tl.constexpr):
-    """φ'(a), from y = φ(a)."""
+    """φ'(a), from y = φ(a), which may be infinite."""
+    none = tl.full(y.shape, 0, y.dtype)
     if NAME == "tanh":
         return 1 - y * y
     elif NAME == "sigmoid":
         return y * (1 - y)
     elif NAME == "relu":
-        return tl.where(y > 0, y * 0 + 1, y * 0)
+        return tl.where(y > 0, none + 1, none)
     elif NAME == "leaky_relu":
-        return tl.where(y > 0, y * 0 + 1, y * 0 + 0.01)
+        return tl.where(y > 0, none + 1, none + 0.01)
     elif NAME == "hard_sigmoid":
-        return tl.where((y > 0) & (y < 1), (y * 0 + 1) / 6, y * 0)
+        return tl.where((y > 0) & (y < 1), (none + 1) / 6, none)
     else:
         tl.static_assert(NAME == "hard_sigmoid_0.2")
-        return tl.where((y > 0) & (y < 1), y * 0 + 0.2, y * 0)
+        return tl.where((y > 0) & (y < 1), none + 0.2, none)
 
 
 @triton.jit
