@@ -27,6 +27,22 @@ def test_a_decoder_streams_as_it_reads_a_whole_video():
     assert memory < 0.8 * forgetful
 
 
+def test_rafts_update_block_refines_a_flow():
+    result = scripts.example("raft_update").main(steps=70)
+    errors = result["errors"]
+    assert (np.diff(errors[:3]) < 0).all()
+    assert errors[5] < 0.8 * errors[0]
+    assert {images.shape for images in result["picture"].values()} == {(8, 16, 16, 3)}
+
+
+def test_an_unrolled_network_repairs_what_was_not_measured():
+    result = scripts.example("mri_unrolled").main(steps=30)
+    errors = result["errors"]
+    assert (np.diff(errors[:4]) < 0).all()
+    assert errors[-1] < 0.85 * errors[0]
+    assert result["inconsistency"] < 1e-5
+
+
 @pytest.fixture(scope="module")
 def service():
     """The example of serving streams: the module, its streams, two at most, and its port."""
