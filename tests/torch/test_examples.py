@@ -43,6 +43,13 @@ def test_an_unrolled_network_repairs_what_was_not_measured():
     assert result["inconsistency"] < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore")  # Lightning's advice on workers and loggers
+def test_lightning_trains_and_its_checkpoint_is_read():
+    pytest.importorskip("lightning", reason="needs Lightning, which is installed by hand")
+    error, still = scripts.example("lightning_training").main(epochs=3).values()
+    assert error < 0.9 * still
+
+
 @pytest.fixture(scope="module")
 def service():
     """The example of serving streams: the module, its streams, two at most, and its port."""
