@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict
 
 import torch
 
-from convgru.spec.fields import one_of, positive
+from convgru.spec.fields import flag, one_of, positive
 
 Impl = Literal["auto", "readable", "fast"]
 IMPLS: tuple[Impl, ...] = ("auto", "readable", "fast")
@@ -56,7 +56,8 @@ class Execution:
 
     Raises:
         ValueError: for a value that an option does not have, and for ``cuda_graphs`` with
-            ``impl="readable"``.
+            ``impl="readable"`` or ``checkpoint_frames``.
+        TypeError: for ``cuda_graphs`` that is no bool.
     """
 
     impl: Impl = "auto"
@@ -74,11 +75,14 @@ class Execution:
             positive("checkpoint_frames", self.checkpoint_frames)
         if self.state_dtype not in STATE_DTYPES:
             raise ValueError(f"state_dtype expected torch.float32, torch.float64 or None, got {self.state_dtype!r}")
-
-        if self.cuda_graphs not in (False, True):
-            raise ValueError(f"cuda_graphs expected True or False, got {self.cuda_graphs!r}")
+        flag("cuda_graphs", self.cuda_graphs)
         if self.cuda_graphs and self.impl == "readable":
             raise ValueError("cuda_graphs=True expected impl='auto' or 'fast', which it records, got 'readable'")
+        if self.cuda_graphs and self.checkpoint_frames is not None:
+            raise ValueError(
+                f"cuda_graphs=True expected checkpoint_frames=None, got {self.checkpoint_frames}: "
+                "for the gradient a recording would run each part not once again but twice"
+            )
 
     def changed(self) -> dict[str, Any]:
         """The options that are not the defaults."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 from typing import Any
 
@@ -44,7 +45,10 @@ def _backward(plan: Plan, names: Names, forward: Recording, wanted: tuple[bool, 
 def _recorded(
     plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, valid: Tensor | None, save: bool
 ) -> tuple[Recording, list[Tensor]]:
-    """Run a recording of the forward pass; its results are its own memory."""
+    """Run a recording of the forward pass; its results are its own memory.
+
+    The caller holds ``graphs.LOCK``.
+    """
     names, given = tuple(arrays), (valid, x, *parts, *arrays.values())
     recording = graphs.recording((plan, names, save), partial(_forward, plan, names, save), given)
     return recording, [a for a in recording(given) if a is not None]
@@ -54,13 +58,19 @@ def states(
     plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, valid: Tensor | None, last_only: bool
 ) -> tuple[Tensor, Parts]:
     """The states h after each frame, or after frame T − 1 alone, and the final state."""
-    _, results = _recorded(plan, arrays, x, parts, valid, False)
-    y = results[0][-1:] if last_only else results[0]
-    return y.clone(), tuple(s[plan.times[-1]].clone() for s in results)
+    with graphs.LOCK:
+        _, results = _recorded(plan, arrays, x, parts, valid, False)
+        y = results[0][-1:] if last_only else results[0]
+        return y.clone(), tuple(s[plan.times[-1]].clone() for s in results)
 
 
 class Sequence(torch.autograd.Function):
-    """What ``convgru_torch.fast.Sequence`` is, with the same arguments, in CUDA graphs."""
+    """What ``convgru_torch.fast.Sequence`` is, with the same arguments, in CUDA graphs.
+
+    The loan is one of the saved tensors, which torch frees after a backward that does not retain
+    the graph. Hooks of saved tensors, those of ``torch.utils.checkpoint`` for one, may free it
+    before: then backward runs the forward pass again.
+    """
 
     @staticmethod
     def forward(
@@ -68,12 +78,14 @@ class Sequence(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         """Run; ``rest`` is the ``count`` parts of the state, then the parameters ``names``."""
         parts, arrays = rest[:count], dict(zip(names, rest[count:], strict=True))
-        ctx.recording, results = _recorded(plan, arrays, x, parts, valid, True)
-        ctx.loan = ctx.recording.lend()
-        ctx.plan, ctx.names, ctx.count = plan, names, count
+        with graphs.LOCK:
+            recording, results = _recorded(plan, arrays, x, parts, valid, True)
+            loan = recording.lend()
+            own = results[0].clone(), *(s[plan.times[-1]].clone() for s in results[:count])
+        ctx.plan, ctx.names, ctx.count, ctx.loan = plan, names, count, weakref.ref(loan)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(valid, x, *rest)  # so that torch sees who changes them in place
-        return results[0].clone(), *(s[plan.times[-1]].clone() for s in results[:count])
+        ctx.save_for_backward(loan.tensor(), valid, x, *rest)  # so that torch sees who changes them in place
+        return own
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -81,16 +93,17 @@ class Sequence(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients with respect to the arguments."""
         plan, names, count, needs = ctx.plan, ctx.names, ctx.count, ctx.needs_input_grad[4:]
-        valid, x, *rest = ctx.saved_tensors
+        _, valid, x, *rest = ctx.saved_tensors
+        parts, arrays = tuple(rest[:count]), dict(zip(names, rest[count:], strict=True))
         if torch.is_grad_enabled():
-            arrays = dict(zip(names, rest[count:], strict=True))
-            grads = second.gradients(plan, arrays, x, tuple(rest[:count]), valid, outputs, finals, needs)
+            grads = second.gradients(plan, arrays, x, parts, valid, outputs, finals, needs)
             return None, None, None, None, *grads
-        wanted = needs[0], any(needs[1 + count :])
-        function = partial(_backward, plan, names, ctx.recording, wanted)
-        with torch.autocast(x.device.type, enabled=False):
-            given = (outputs, *finals)
-            recording = graphs.recording_back(ctx.recording, wanted, function, given)
-            found = recording(given)
-        pairs = zip(found, needs, strict=True)
-        return None, None, None, None, *(a.clone() if need and a is not None else None for a, need in pairs)
+        wanted, given = (needs[0], any(needs[1 + count :])), (outputs, *finals)
+        with graphs.LOCK, torch.autocast(x.device.type, enabled=False):
+            loan = ctx.loan()
+            if loan is None:
+                loan = _recorded(plan, arrays, x, parts, valid, True)[0].lend()
+            function = partial(_backward, plan, names, loan.recording, wanted)
+            found = graphs.recording_back(loan.recording, wanted, function, given)(given)
+            pairs = zip(found, needs, strict=True)
+            return None, None, None, None, *(a.clone() if need and a is not None else None for a, need in pairs)

@@ -6,10 +6,14 @@ nothing depends on where parameters lie, and nothing has to be forgotten when th
 
 Between forward and backward the recording's memory holds what the gradient needs. It is lent to
 that call: another call of the same shape before its backward gets a recording of its own.
+
+Threads share the recordings. Whoever finds one, runs it and copies its results holds ``LOCK`` from
+the first to the last.
 """
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -26,10 +30,21 @@ LIMIT = 32
 """Most recordings to keep at a time, those used last."""
 WARM = 3
 """Calls before a recording, in which libraries choose their algorithms and get their memory."""
+LOCK = threading.RLock()
+"""Held while a recording is found, made and run, and its results are lent or copied."""
 
 
 class Loan:
     """A recording's memory in use: free again once nobody holds this."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+
+    def tensor(self) -> Tensor:
+        """An empty tensor that holds this: freeing the tensor gives the memory back."""
+        held = torch.empty(0, device="cpu")
+        vars(held)["loan"] = self
+        return held
 
 
 class Recording:
@@ -68,13 +83,16 @@ class Recording:
 
     def lend(self) -> Loan:
         """Say that what the last call wrote is needed for as long as this object lives."""
-        loan = Loan()
+        loan = Loan(self)
         self.loan = weakref.ref(loan)
         return loan
 
 
 def capture(function: Callable[[], Tensors]) -> tuple[Tensors, Callable[[], Any]]:
-    """Record a function on CUDA; return its results, and what runs it into their memory again."""
+    """Record a function on the current CUDA device.
+
+    Returns its results, and what runs it into their memory again.
+    """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -82,7 +100,8 @@ def capture(function: Callable[[], Tensors]) -> tuple[Tensors, Callable[[], Any]
             function()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    # Without a stream it would be recorded on one of the device that recorded first.
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         results = function()
     return results, graph.replay
 
@@ -100,16 +119,18 @@ _kept: OrderedDict[Hashable, list[Recording]] = OrderedDict()
 
 
 def recording(key: Hashable, function: Function, given: Tensors) -> Recording:
-    """Find a free recording of this key and these shapes, or make one."""
+    """Find a free recording of this key and these shapes, or make one.
+
+    The caller holds ``LOCK``.
+    """
     key = key, _signature(given), _settings()
-    found = _kept.setdefault(key, [])
+    found = next((each for each in _kept.get(key, ()) if each.free), None)
+    if found is None:
+        _shrink(LIMIT - 1)
+        found = Recording(function, given, capture)
+        _kept.setdefault(key, []).append(found)
     _kept.move_to_end(key)
-    for each in found:
-        if each.free:
-            return each
-    found.append(Recording(function, given, capture))
-    _shrink()
-    return found[-1]
+    return found
 
 
 def recording_back(owner: Recording, key: Hashable, function: Function, given: Tensors) -> Recording:
@@ -122,7 +143,8 @@ def recording_back(owner: Recording, key: Hashable, function: Function, given: T
 
 def forget() -> None:
     """Drop all recordings, and their memory, that no call uses."""
-    _kept.clear()
+    with LOCK:
+        _kept.clear()
 
 
 def count() -> int:
@@ -130,15 +152,18 @@ def count() -> int:
     return sum(len(found) for found in _kept.values())
 
 
-def _shrink() -> None:
-    """Drop recordings beyond the limit, those first that were not used for longest."""
-    for key in list(_kept):
-        while count() > LIMIT and _kept[key]:
-            _kept[key].pop(0)
-        if not _kept[key]:
-            del _kept[key]
-        if count() <= LIMIT:
-            return
+def _shrink(most: int) -> None:
+    """Drop recordings beyond so many, those first that were not used for longest.
+
+    Those that are lent come last: their memory stays until it is given back.
+    """
+    for lent in (False, True):
+        for key, each in [(key, each) for key, found in _kept.items() for each in found if lent or each.free]:
+            if count() <= most:
+                return
+            _kept[key].remove(each)
+            if not _kept[key]:
+                del _kept[key]
 
 
 def _signature(given: Sequence[Tensor | None]) -> Hashable:
@@ -147,12 +172,13 @@ def _signature(given: Sequence[Tensor | None]) -> Hashable:
 
 
 def _settings() -> Hashable:
-    """What it depends on besides: how cuDNN chooses its algorithms, and the stream."""
+    """What it depends on besides: how algorithms are chosen, and the stream."""
     backends: Any = torch.backends
     return (
         backends.cudnn.conv.fp32_precision,
         backends.cudnn.deterministic,
         backends.cudnn.benchmark,
         backends.cudnn.enabled,
+        torch.are_deterministic_algorithms_enabled(),
         torch.cuda.current_stream().cuda_stream if torch.cuda.is_initialized() else None,
     )

@@ -13,6 +13,7 @@ from convgru.spec import TITLES, CellSpec
 from convgru_torch import fast, graphs, operator, readable, winograd, winograd_gru
 from convgru_torch.execution import AUTOMATIC, Execution
 from convgru_torch.readable import Parts, SequenceCall
+from convgru_torch.sequence_plan import on_accelerator
 
 
 class Implementation(NamedTuple):
@@ -66,8 +67,10 @@ class Choice(NamedTuple):
 
 
 def _asks_for_winograd(call: SequenceCall) -> bool:
-    """Whether Winograd's algorithm would compute some convolution of this layer."""
-    return call.execution.algorithm == "winograd" and any(winograd.convolutions(call.cell).values())
+    """Whether Winograd's algorithm, which is for CPUs, would compute some convolution here."""
+    if call.execution.algorithm != "winograd" or call.x.device.type != "cpu" or on_accelerator(call.x):
+        return False
+    return any(winograd.convolutions(call.cell).values())
 
 
 def choose(call: SequenceCall) -> Choice:

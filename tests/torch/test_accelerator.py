@@ -271,7 +271,7 @@ def test_without_triton(monkeypatch):
 def test_where_triton_does_not_work(fault, interpreter, monkeypatch):
     """It is tried once: a machine without a compiler, say, is served by torch's operations."""
     monkeypatch.setattr(interpreter, "rnn", fault)
-    pointwise._why_not_here.cache_clear()
+    pointwise._found.clear()
     assert "Triton" in pointwise.why_not_triton("cpu")
     assert pointwise.functions(torch.zeros(1)) is pointwise.Plain
 

@@ -1,64 +1,20 @@
-"""CUDA graphs: what is kept, lent and forgotten, with a recorder that calls the function again."""
-
-import copy
+"""CUDA graphs: the same numbers, and what cannot be recorded, with a recorder on the CPU."""
 
 import pytest
 import torch
+from support.recorded import NETS, frames, pair, record_on_cpu, results
 
 from convgru.errors import UnsupportedError
-from convgru.spec.shapes import state_leaves
-from convgru.torch import ConvGRU, ConvLSTM, ConvRNN, Forecaster
+from convgru.torch import ConvGRU, ConvLSTM, Forecaster
 from convgru_torch import graphs, sequence_plan
-
-NETS = {
-    "gru": lambda **o: ConvGRU(2, [3, 2], **o),
-    "gru-after, 1-D": lambda **o: ConvGRU(2, 3, ndim=1, reset="after", **o),
-    "lstm": lambda **o: ConvLSTM(2, 3, peephole="hadamard", bidirectional=True, **o),
-    "rnn": lambda **o: ConvRNN(2, 3, **o),
-}
 
 
 @pytest.fixture(autouse=True)
 def recorder(monkeypatch):
-    """Record on the CPU: what is run again writes into the memory of the first results."""
-    recorded = []
-
-    def capture(function):
-        results = tuple(None if a is None else a.clone() for a in function())
-        recorded.append(function)
-
-        def replay():
-            for kept, new in zip(results, function(), strict=True):
-                if kept is not None:
-                    kept.copy_(new)
-
-        for a in results:
-            if a is not None:
-                a.fill_(float("nan"))  # a recording computes nothing yet
-        return results, replay
-
-    monkeypatch.setattr(graphs, "capture", capture)
-    monkeypatch.setattr(sequence_plan, "FORCED", True)
+    """What was recorded, on the CPU."""
     graphs.forget()
-    yield recorded
+    yield record_on_cpu(monkeypatch)
     graphs.forget()
-
-
-def pair(name, **options):
-    """A network with graphs, and the readable one with the same weights."""
-    net = NETS[name](dtype=torch.float64, cuda_graphs=True, **options)
-    return net, copy.deepcopy(net).set_execution(cuda_graphs=False, impl="readable")
-
-
-def frames(net, time=3, batch=2):
-    return torch.randn(time, batch, 2, *(5, 4)[: net.spec.ndim], dtype=torch.float64, requires_grad=True)
-
-
-def results(net, x, **call):
-    y, final = net(x, **call)
-    leaves = [leaf for _, leaf in state_leaves(net.spec, final)]
-    total = y.square().sum() + sum(leaf.sum() for leaf in leaves)
-    return [y, *leaves, *torch.autograd.grad(total, [x, *net.parameters()])]
 
 
 @pytest.mark.parametrize("memory", ["full", "lean"])
@@ -95,28 +51,6 @@ def test_parameters_that_are_replaced(recorder):
     assert len(recorder) == count
 
 
-def test_two_calls_before_their_gradients(recorder):
-    """Each has memory of its own until its gradient has been taken, and then it serves others."""
-    net, readable = pair("lstm")
-    one, other = frames(net), frames(net)
-    loss = net(one)[0].square().sum() + net(other)[0].square().sum()
-    want = readable(one)[0].square().sum() + readable(other)[0].square().sum()
-    parameters = [list(each.parameters()) for each in (net, readable)]
-    again = torch.autograd.grad(loss, [one, other, *parameters[0]], retain_graph=True)
-    torch.testing.assert_close(again, torch.autograd.grad(want, [one, other, *parameters[1]]))
-    count = len(recorder)
-    y, _ = net(other)
-    assert len(recorder) == count + 2  # the graph is retained: its memory is not free
-    torch.testing.assert_close(torch.autograd.grad(loss, parameters[0]), again[2:])
-    del loss, y
-    results(net, one)
-    assert len(recorder) <= count + 4
-    total = graphs.count()
-    for _ in range(3):
-        results(net, one)
-    assert graphs.count() == total
-
-
 def test_results_are_the_callers(recorder):
     net, _ = pair("rnn")
     x = frames(net)
@@ -131,22 +65,19 @@ def test_results_are_the_callers(recorder):
     torch.testing.assert_close(list(first), kept, rtol=0, atol=0)
 
 
-def test_shapes_and_settings_have_recordings_of_their_own(recorder, monkeypatch):
-    net, _ = pair("rnn")
-    monkeypatch.setattr(graphs, "LIMIT", 3)
+def test_winograd_is_for_cpus(recorder):
+    """On an accelerator it drops neither the recordings nor the fast implementation."""
+    net = ConvGRU(128, 128, algorithm="winograd", cuda_graphs=True)
+    assert choice(net) == ("fast", "")
+    assert len(recorder) == 1
+    assert choice(net.set_execution(cuda_graphs=False)) == ("fast", "")
+    assert choice(net.set_execution(impl="fast")) == ("fast", "")
+
+
+def choice(net):
     with torch.no_grad():
-        for time in range(1, 7):
-            net(frames(net, time))
-            assert graphs.count() <= 3
-        count = len(recorder)
-        net(frames(net, 6))
-        assert len(recorder) == count == 6
-        before = torch.backends.cudnn.deterministic
-        monkeypatch.setattr(torch.backends.cudnn, "deterministic", not before)
-        net(frames(net, 6))
-        assert len(recorder) == 7
-        net(frames(net, 1))  # forgotten
-        assert len(recorder) == 8
+        net(torch.randn(1, 1, 128, 8, 8))
+    return net.layers[0]["fwd"].ran
 
 
 def test_derivatives_of_derivatives_and_changes_in_place(recorder):
@@ -183,8 +114,11 @@ def test_what_cannot_be_recorded(monkeypatch):
         ConvGRU(2, 3, norm=1, cuda_graphs=True)(x)
     with pytest.raises(ValueError, match="cuda_graphs=True expected impl='auto' or 'fast'"):
         ConvGRU(2, 3, impl="readable", cuda_graphs=True)
-    with pytest.raises(ValueError, match="cuda_graphs expected True or False, got 'yes'"):
-        ConvGRU(2, 3, cuda_graphs="yes")
+    for value in ("yes", 1, None):
+        with pytest.raises(TypeError, match=f"cuda_graphs expected True or False, got {value!r}"):
+            ConvGRU(2, 3, cuda_graphs=value)
+    with pytest.raises(ValueError, match="cuda_graphs=True expected checkpoint_frames=None, got 2"):
+        ConvGRU(2, 3, cuda_graphs=True).set_execution(checkpoint_frames=2)
     monkeypatch.setattr(sequence_plan, "FORCED", False)
     for make in (lambda: ConvGRU(2, 3, cuda_graphs=True), lambda: ConvLSTM(2, 3, cuda_graphs=True)):
         with pytest.raises(UnsupportedError, match="its tensors are on 'cpu', not on CUDA"):

@@ -36,11 +36,32 @@ def launchers() -> ModuleType | str:
         return f"Triton is not installed ({reason})"
 
 
-@lru_cache
-def _why_not_here(device: str) -> str | None:
-    """Why Triton does not compile and launch a kernel on this machine, right numbers included.
+_found: dict[str, str | None] = {}
+"""What was found on each kind of device: why Triton does not work there, or None."""
 
-    It needs a C compiler, and a GPU that is not too old: that is tried once, with one kernel.
+
+def _why_not_here(device: str) -> str | None:
+    """Why Triton does not compile and launch a kernel on this machine: tried once.
+
+    Not while a CUDA graph is recorded, which waiting for the kernel would break, and not for good
+    where memory was short: then it is tried again.
+    """
+    if device not in _found:
+        if device == "cuda" and torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            return "a CUDA graph is being recorded, and Triton was not tried before"
+        try:
+            _found[device] = _tried(device)
+        except torch.OutOfMemoryError as error:
+            return f"there was no memory to try Triton ({str(error)[:200]})"
+    return _found[device]
+
+
+def _tried(device: str) -> str | None:
+    """Why Triton does not compile and launch one kernel, or with wrong numbers; None if it does.
+
+    It needs a C compiler, and a GPU that is not too old.
+
+    Raises torch.OutOfMemoryError.
     """
     found = launchers()
     if isinstance(found, str):
@@ -48,12 +69,14 @@ def _why_not_here(device: str) -> str | None:
     if device == "cuda" and not torch.cuda.is_available():
         return "there is no CUDA device here"
     frames = Frames(2, 3, False, "sigmoid", "tanh", torch.float32)
-    a = torch.linspace(-2, 2, 6, device=device).view(1, 2, 1, 3)
-    want, got = torch.empty_like(a), torch.empty_like(a)
     try:
+        a = torch.linspace(-2, 2, 6, device=device).view(1, 2, 1, 3)
+        want, got = torch.empty_like(a), torch.empty_like(a)
         plain.rnn(frames, a, a, None, a, None, want, None)
         found.rnn(frames, a, a, None, a, None, got, None)
         return None if torch.allclose(got, want, rtol=1e-5, atol=1e-6) else "Triton's kernels give wrong numbers here"
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever a compiler, a driver or a linker may raise
         return f"Triton does not work here ({type(error).__name__}: {str(error)[:200]})"
 
@@ -78,4 +101,4 @@ def functions(x: Tensor) -> Any:
 def forget() -> None:
     """Forget what was found here, so that it is looked for again."""
     launchers.cache_clear()
-    _why_not_here.cache_clear()
+    _found.clear()
