@@ -14,9 +14,10 @@ from support import scripts
 
 
 def test_a_forecaster_learns_where_digits_move():
-    result = scripts.example("moving_digits").main(steps=30, batch=4)
+    result = scripts.example("moving_digits").main(steps=45, batch=4)
     net, still, empty = result["errors"].values()
-    assert (net < 0.9 * empty).all()
+    assert net[0] < 0.7 * empty[0]
+    assert (net < 0.95 * empty).all()
     assert (net < still).all()
     assert {frames.shape for frames in result["picture"].values()} == {(6, 32, 32)}
 
