@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
@@ -64,22 +65,34 @@ class _Policy(asyncio.DefaultEventLoopPolicy):
     _loop_factory = _Loop
 
 
+_LOCK = threading.Lock()
+_READING: list[asyncio.AbstractEventLoopPolicy] = []
+"""For each read that goes on, the policy that stood before the first of them."""
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep orbax from filling stderr with what the error of a failed read says in a sentence.
 
     Its logger, absl's, says nothing meanwhile. It reads all arrays at once and closes its event
     loop at the first failure: each answer that comes later would print a traceback, so loops that
-    are made meanwhile drop them.
+    are made meanwhile drop them. Reads may overlap: the last one to end puts back what was.
     """
-    logger, policy = logging.getLogger("absl"), asyncio.get_event_loop_policy()
-    logger.addFilter(_nothing)
-    asyncio.set_event_loop_policy(_Policy())
+    logger = logging.getLogger("absl")
+    with _LOCK:
+        if not _READING:
+            logger.addFilter(_nothing)
+        _READING.append(_READING[0] if _READING else asyncio.get_event_loop_policy())
+        if len(_READING) == 1:
+            asyncio.set_event_loop_policy(_Policy())
     try:
         yield
     finally:
-        asyncio.set_event_loop_policy(policy)
-        logger.removeFilter(_nothing)
+        with _LOCK:
+            policy = _READING.pop()
+            if not _READING:
+                asyncio.set_event_loop_policy(policy)
+                logger.removeFilter(_nothing)
 
 
 def _nothing(record: logging.LogRecord) -> bool:

@@ -39,6 +39,8 @@ OTHERS: dict[str, np.dtype[Any]] = {
     "Bool": np.dtype(bool),
 }
 """And those of what else stands in a checkpoint."""
+MAX_ENTRIES = 20_000
+"""Of a checkpoint: each takes 2 kB when parsed, and may take ten bytes in the file."""
 OPTIMIZER = re.compile(r"(moment\w*|accum\w*|stat|mean_\w+|adam_\w+|linear)\.")
 """How the copies begin that MindSpore's optimisers keep of each parameter."""
 
@@ -122,6 +124,7 @@ def _entries(content: bytes) -> Entries:
     file states and reads memory beyond a short entry. A long entry comes in pieces, one after the
     other under one name.
     """
+    _check_count(content)
     pieces: dict[str, tuple[str, tuple[int, ...], list[bytes]]] = {}
     last = None
     for element in schema.Checkpoint.FromString(content).value:
@@ -132,6 +135,30 @@ def _entries(content: bytes) -> Entries:
         pieces.setdefault(tag, (*head, []))[2].append(tensor.tensor_content)
         last = tag
     return {tag: (kind, dims, b"".join(parts)) for tag, (kind, dims, parts) in pieces.items()}
+
+
+def _check_count(content: bytes) -> None:
+    """Raise WeightsError for too many entries, and for what is no list of entries."""
+    place = count = 0
+    while place < len(content):
+        tag, place = _varint(content, place)
+        length, place = _varint(content, place)
+        place, count = place + length, count + 1
+        if tag != 1 << 3 | 2 or place > len(content):
+            raise WeightsError(f"expected a list of entries, got something else in place of entry {count}")
+        if count > MAX_ENTRIES:
+            raise WeightsError(f"expected at most {MAX_ENTRIES} entries, got more")
+
+
+def _varint(content: bytes, place: int) -> tuple[int, int]:
+    """Return protobuf's integer at a place, and the place after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = content[place] if place < len(content) else 0
+        value, place = value | (byte & 0x7F) << shift, place + 1
+        if byte < 0x80:
+            break
+    return value, place
 
 
 def _our_contents(entries: Entries) -> Contents:

@@ -14,14 +14,14 @@ import pickletools
 import re
 import tarfile
 import zipfile
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from torch import Tensor
 
 from convgru.formats import zip_limits
 from convgru_torch import pickle_hashes, zip_layout
+from convgru_torch.pickle_limits import MAX_NAME, MAX_NAMES, MAX_PICKLE, Limits
 
 ITEMSIZE = {
     **dict.fromkeys(
@@ -41,8 +41,10 @@ writes them.
 """
 MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 """Operations that store under an index; the C unpickler makes its memo that long."""
-MAX_PICKLE = 64 << 20
-"""Limit on the pickle itself: it holds names, shapes and hyperparameters, no tensor data."""
+MAX_ATTRIBUTES = 32
+"""Of a tensor of a subclass, or of a parameter."""
+MAX_AXES = 64
+"""NumPy has no more."""
 
 
 def check(file: BinaryIO, size: int) -> set[str]:
@@ -52,29 +54,28 @@ def check(file: BinaryIO, size: int) -> set[str]:
     """
     start = file.read(4)
     file.seek(0)
-    names: set[str] = set()
     if start == b"PK\x03\x04":
         with zipfile.ZipFile(file) as archive:
             zip_layout.check(file, archive, size)
             data, entries = _read_archive(archive, size)
-            _check_pickle(data, entries, size, names, {})
+            pickles = _Pickles(size, entries)
+            pickles.check(io.BytesIO(data))
     elif start[:1] == b"\x80" and not tarfile.is_tarfile(file):  # torch would look for its oldest format, a tar
         file.seek(0)
         # Before 1.6 torch wrote a magic number, a version, facts on the system, the state dict, and
         # the keys of its storages.
-        storages: dict[str, int] = {}
-        keys: Any = None
-        for _ in range(5):
-            keys = _check_pickle(_next_pickle(file), None, size, names, storages)
+        pickles = _Pickles(size, None)
+        *_, keys = [pickles.check(file) for _ in range(5)]
         # torch allocates what the fourth pickle names, and fills what the fifth lists. What is no
         # text is not even shown: a tuple of tuples may be as long as 2**60 when written out.
         listed = {key for key in keys if type(key) is str} if isinstance(keys, list) else set()
+        storages = pickles.storages
         if not isinstance(keys, list) or len(listed) != len(keys) or listed != storages.keys():
             raise ValueError(f"expected the keys of {len(storages)} storages after the state dict, got others")
     else:
         raise ValueError("expected a zip archive or a pickle, as torch.save writes them")
     file.seek(0)
-    return names
+    return set(pickles.globals)
 
 
 def _read_archive(archive: zipfile.ZipFile, size: int) -> tuple[bytes, dict[str, int]]:
@@ -90,30 +91,54 @@ def _read_archive(archive: zipfile.ZipFile, size: int) -> tuple[bytes, dict[str,
     return archive.read(pickles[0]), {name.removeprefix(root): length for name, length in entries.items()}
 
 
-def _next_pickle(file: BinaryIO) -> bytes:
-    """Read the pickle at the file's position, and no further: storages follow the last one."""
-    begin = file.tell()
-    deque(pickletools.genops(file), maxlen=0)
-    end = file.tell()
-    file.seek(begin)
-    return file.read(end - begin)
-
-
-def _check_pickle(
-    data: bytes, entries: Mapping[str, int] | None, size: int, names: set[str], storages: dict[str, int]
-) -> Any:
-    """Check the operations of one pickle, then run it on stand-ins; return what it makes.
+class _Pickles:
+    """The pickles of one file: what they named so far, and what is left of the file's limits.
 
     ``entries`` is None for the format before torch 1.6. ``storages`` collects the storages by key,
     with their length in bytes.
     """
-    for count, (operation, argument, _) in enumerate(pickletools.genops(data)):
-        if operation.name in REFUSED:
-            raise ValueError(f"expected a pickle as torch.save writes it, got the operation {operation.name}")
-        if operation.name in MEMO and not 0 <= int(argument or 0) <= count:
-            raise ValueError(f"expected at most {count} objects in the pickle's memo, got the index {argument}")
-    pickle_hashes.check(data)
-    return _StandInUnpickler(data, entries, size, names, storages).load()
+
+    def __init__(self, size: int, entries: Mapping[str, int] | None) -> None:
+        self.size, self.entries, self.limits = size, entries, Limits(size)
+        self.globals: dict[str, type[_StandIn]] = {}
+        self.storages: dict[str, int] = {}
+
+    def check(self, file: BinaryIO) -> Any:
+        """Check the operations of the pickle at the file's position, and run it on stand-ins.
+
+        Returns what it makes. The file is read no further: storages follow the last pickle.
+        """
+        begin = file.tell()
+        pickle_hashes.check(self._operations(file))
+        length = file.tell() - begin
+        if length > MAX_PICKLE:
+            raise ValueError(f"expected a pickle of at most {MAX_PICKLE} bytes, got {length}")
+        file.seek(begin)
+        return _StandInUnpickler(file.read(length), self).load()
+
+    def _operations(self, file: BinaryIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
+        """Yield the operations of a pickle. ValueError for what torch.save does not write."""
+        for count, (operation, argument, _) in enumerate(pickletools.genops(file)):
+            self.limits.operation()
+            if operation.name in REFUSED:
+                raise ValueError(f"expected a pickle as torch.save writes it, got the operation {operation.name}")
+            if operation.name in MEMO and not 0 <= int(argument or 0) <= count:
+                raise ValueError(f"expected at most {count} objects in the pickle's memo, got the index {argument}")
+            yield operation, argument
+
+    def stand_in(self, name: str) -> type[_StandIn]:
+        """Return the one class that stands for a global."""
+        if name not in self.globals:
+            if len(name) > MAX_NAME or len(self.globals) == MAX_NAMES:
+                raise ValueError(f"expected at most {MAX_NAMES} globals of {MAX_NAME} characters, got {name[:80]!r}")
+            tensor = TENSOR.fullmatch(name) is not None
+            check = CHECKS.get(name, _check_no_arguments if tensor else _accept)
+            self.globals[name] = type(
+                "StandIn",
+                (_StandIn,),
+                {"name": name, "tensor": tensor, "check": staticmethod(check), "limits": self.limits},
+            )
+        return self.globals[name]
 
 
 class _Storage:
@@ -126,25 +151,32 @@ class _Storage:
 class _StandIn:
     """Replaces a global of the pickle: a call checks its arguments and returns an inert object."""
 
-    name = ""
+    name: str
+    tensor: bool
+    check: Callable[..., None]
+    limits: Limits
 
-    def __new__(cls, *args: Any, **_: Any) -> _StandIn:
-        check = CHECKS.get(cls.name, _check_no_arguments if TENSOR.fullmatch(cls.name) else None)
-        if check is not None:
-            check(*args)
+    def __new__(cls, *args: Any, **options: Any) -> _StandIn:
+        cls.limits.given(args, options, *args)
+        cls.check(*args)
         return super().__new__(cls)
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
     def __setstate__(self, state: Any) -> None:
-        if TENSOR.fullmatch(self.name):  # torch passes it to Tensor.set_, which resizes the storage
+        self.limits.given(state)
+        if self.tensor:  # torch passes it to Tensor.set_, which resizes the storage
             _check_tensor(*state if isinstance(state, tuple) else ())
 
     def _ignore(self, *_: Any) -> None:
         pass
 
     __setitem__ = append = extend = add = update = _ignore
+
+
+def _accept(*_: Any) -> None:
+    """Accept whatever the arguments are: torch refuses to call what it does not know."""
 
 
 def _check_no_arguments(*args: Any) -> None:
@@ -163,7 +195,10 @@ def _check_rebuilt(make: Any = None, kind: Any = None, args: Any = (), state: An
 
 def _check_attributes(state: Any) -> None:
     """Refuse attributes that would replace those of torch.Tensor, such as ``numel``."""
-    for each in state if isinstance(state, tuple) else (state,):
+    parts = state if isinstance(state, tuple) else (state,)
+    if len(parts) > 2 or sum(len(each) for each in parts if isinstance(each, dict)) > MAX_ATTRIBUTES:
+        raise ValueError(f"expected a tensor of at most {MAX_ATTRIBUTES} attributes, got more")
+    for each in parts:
         replaced = [str(name)[:80] for name in each if hasattr(Tensor, str(name))] if isinstance(each, dict) else ()
         if replaced:
             raise ValueError(f"expected no attribute of torch.Tensor to be replaced, got {', '.join(replaced[:3])}")
@@ -187,7 +222,9 @@ def _check_tensor(storage: Any = None, offset: Any = None, shape: Any = None, st
 
 
 def _are_sizes(values: Any) -> bool:
-    return isinstance(values, tuple) and all(type(n) is int and 0 <= n < 2**63 for n in values)
+    return (
+        isinstance(values, tuple) and len(values) <= MAX_AXES and all(type(n) is int and 0 <= n < 2**63 for n in values)
+    )
 
 
 def _check_bytes(*args: Any) -> None:
@@ -216,20 +253,14 @@ CHECKS: Mapping[str, Any] = {
 class _StandInUnpickler(pickle.Unpickler):
     """Run one pickle with stand-ins for its globals; measure storages against archive entries."""
 
-    def __init__(
-        self,
-        data: bytes,
-        entries: Mapping[str, int] | None,
-        size: int,
-        names: set[str],
-        storages: dict[str, int],
-    ) -> None:
+    def __init__(self, data: bytes, pickles: _Pickles) -> None:
         super().__init__(io.BytesIO(data))
-        self.entries, self.size, self.names, self.storages = entries, size, names, storages
+        self.pickles = pickles
 
     def find_class(self, module: str, name: str) -> Any:
-        self.names.add(f"{module}.{name}")
-        return type("StandIn", (_StandIn,), {"name": f"{module}.{name}"})
+        if len(module) > MAX_NAME or len(name) > MAX_NAME:  # may be the same text for every call
+            raise ValueError(f"expected the name of a class, got {module[:80]!r}, {name[:80]!r}")
+        return self.pickles.stand_in(f"{module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
         if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] not in ("storage", b"storage"):
@@ -238,12 +269,12 @@ class _StandInUnpickler(pickle.Unpickler):
         itemsize = ITEMSIZE.get(kind)
         if itemsize is None or type(count) is not int or count < 0 or not isinstance(key, str):
             raise ValueError(f"expected a storage class of torch and its length, got {kind[:80]!r}")
-        held = self.size if self.entries is None else self.entries.get(key, -1)
+        held = self.pickles.size if self.pickles.entries is None else self.pickles.entries.get(key, -1)
         if count * itemsize > held:
             raise ValueError(
                 f"storage {key[:80]!r} expected {min(count * itemsize, 2**63)} bytes in the file, got {max(held, 0)}"
             )
         # torch makes the storage that it meets first; a tensor beyond its end would lengthen it.
-        if self.storages.setdefault(key, count * itemsize) != count * itemsize:
+        if self.pickles.storages.setdefault(key, count * itemsize) != count * itemsize:
             raise ValueError(f"storage {key[:80]!r} expected one length, got several")
         return _Storage(count, itemsize)

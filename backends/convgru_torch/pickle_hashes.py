@@ -8,7 +8,7 @@ object on the stack consists of.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 MAX_PARTS = 100
@@ -30,12 +30,15 @@ _STORE = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
 _FETCH = ("GET", "BINGET", "LONG_BINGET")
 
 
-def check(data: bytes) -> None:
-    """Raise ValueError for a key of more than ``MAX_PARTS`` parts, or for no sound pickle."""
+def check(operations: Iterable[tuple[pickletools.OpcodeInfo, Any]]) -> None:
+    """Follow operations, each with its argument.
+
+    Raises ValueError for a key of more than ``MAX_PARTS`` parts, or for no sound pickle.
+    """
     stack: list[int] = []
     marks: list[int] = []
     memo: dict[int, int] = {}
-    for operation, argument, _ in pickletools.genops(data):
+    for operation, argument in operations:
         name, before = operation.name, operation.stack_before
         if name == "MARK":
             marks.append(len(stack))
@@ -66,5 +69,9 @@ def _keys(name: str, items: Sequence[int]) -> Sequence[int]:
 
 
 def _parts(argument: Any) -> int:
-    """One for an object by itself; more for a very long integer, which is hashed anew each time."""
-    return 1 + (argument.bit_length() >> 10 if isinstance(argument, int) else 0)
+    """One for an object by itself; too many for an integer whose hash another one may have.
+
+    Python hashes integers modulo 2**61 - 1: a dict of multiples of it takes quadratic time. A very
+    long integer is also hashed anew each time.
+    """
+    return MAX_PARTS + 1 if isinstance(argument, int) and abs(argument) >= 1 << 60 else 1

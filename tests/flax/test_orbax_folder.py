@@ -1,7 +1,9 @@
 """Hostile folders of orbax: nothing outside of them is read, and nothing unpacks without bound."""
 
+import asyncio
 import bz2
 import json
+import logging
 import os
 import shutil
 
@@ -100,3 +102,17 @@ def test_hostile_folders(sound, tmp_path, name):
     with pytest.raises(WeightsError) as caught:
         convgru.read(tmp_path / "bad")
     assert message in str(caught.value)
+
+
+def test_reads_that_overlap_leave_everything_as_it_was():
+    from convgru_flax.orbax_folder import quiet
+
+    policy, filters = asyncio.get_event_loop_policy(), list(logging.getLogger("absl").filters)
+    first, second = quiet(), quiet()
+    for step in (first.__enter__, second.__enter__):
+        step()
+    first.__exit__(None, None, None)
+    assert asyncio.get_event_loop_policy() is not policy  # the second still reads
+    second.__exit__(None, None, None)
+    assert asyncio.get_event_loop_policy() is policy
+    assert logging.getLogger("absl").filters == filters

@@ -148,6 +148,13 @@ def _names() -> Files:
     return {"": field(1, field(1, name) + field(2, tensor))}
 
 
+def _encoded() -> Files:
+    """A text of 1 MB that is encoded, and so copied, 2,000 times."""
+    text = b"X" + (1 << 20).to_bytes(4, "little") + b"a" * (1 << 20) + b"q\x01"
+    call = b"c_codecs\nencode\nq\x02X\x06\x00\x00\x00latin1q\x03("
+    return _pickled(b"\x80\x02" + text + call + b"h\x02h\x01h\x03\x86R" * 2000 + b"t.")
+
+
 BYTES = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x01\x85R."
 MADE: Mapping[str, tuple[str, str, Callable[[], Files]]] = {
     "hours: a string of quotes without end": (
@@ -178,6 +185,10 @@ MADE: Mapping[str, tuple[str, str, Callable[[], Files]]] = {
     "bytes of any length": ("pt", ".pt", lambda: _pickled(BYTES)),
     "a storage of two lengths": ("pt", ".pt", _two_storages),
     "a storage that is a folder: whatever was in memory": ("pt", ".pt", _folder),
+    "1 GB of classes": ("pt", ".pt", lambda: _pickled(b"\x80\x02(" + b"ca\nb\n" * 400_000 + b"t.")),
+    "17 seconds of sets": ("pt", ".pt", lambda: _pickled(b"\x80\x04(" + b"\x8f" * 4_000_000 + b"t.")),
+    "2 GB of one text, encoded": ("pt", ".pt", _encoded),
+    "lists without end": ("pth", ".pth", lambda: {"": b"\x80\x02(" + b"]" * 4_000_000 + b"t."}),
     "a fifth pickle that nobody checks": ("pth", ".pth", _legacy(4, b"", BYTES)),
     "a key of 2**40 characters": ("pth", ".pth", _legacy(4, b"", b"\x80\x02])" + b"2\x86" * 40 + b"a.")),
     "a storage that no key fills: whatever was in memory": ("pth", ".pth", _legacy(4, b"e.", b"1.")),
@@ -185,6 +196,11 @@ MADE: Mapping[str, tuple[str, str, Callable[[], Files]]] = {
     "a dilation of 10**20": ("keras", ".keras", _dilated),
     "a chunk of 1 GiB": ("orbax", "", _bomb),
     "a name that leads out": ("orbax", "", _orbax("_METADATA", b"params", b"../params")),
+    "400 MB of entries": (
+        "ckpt",
+        ".ckpt",
+        lambda: {"": b"".join(b"\n\x0a\n\x06%06d\x12\x00" % i for i in range(200_000))},
+    ),
     "a name for terminals": ("ckpt", ".ckpt", _names),
 }
 """What went wrong -> format, suffix, and how the file is made."""

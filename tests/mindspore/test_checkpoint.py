@@ -281,3 +281,10 @@ def test_bytes_that_are_no_checkpoint(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "w.ckpt").write_bytes(data)
     with pytest.raises(WeightsError, match=r"w\.ckpt"):
         convgru.read(tmp_path / "w.ckpt")
+
+
+def test_more_entries_than_any_network_has(tmp_path: Path) -> None:
+    path = tmp_path / "w.ckpt"
+    path.write_bytes(b"".join(b"\n\x09\n\x05%05d\x12\x00" % i for i in range(checkpoint.MAX_ENTRIES + 1)))
+    with pytest.raises(WeightsError, match="at most 20000 entries, got more"):
+        checkpoint.contents(path)
