@@ -267,6 +267,7 @@ def only(findings: Findings, shapes: Mapping[str, Any], prefix: str | None) -> M
     unknown = parametrized.unknown(shapes)
     names += [parametrized.advice(unknown)] if unknown else []
     lines = [f"no known layout fits the arrays {examples(shapes)}{where}", *_shortened(findings.reasons), *names]
+    lines.append("arrays of a network of your own: adopt({convgru's name: array}, spec=...)")
     raise WeightsError("\n".join(lines))
 
 

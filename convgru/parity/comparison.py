@@ -138,6 +138,8 @@ def compare(
         cache: as in ``run``.
         seed: of the random numbers.
     """
+    if not isinstance(weights, Weights):
+        raise TypeError(f"compare expected convgru.Weights, got {type(weights).__name__}; extract(net) makes them")
     spec = weights.spec
     if isinstance(spec, ForecasterSpec) and steps is None:
         steps = 3
