@@ -7,7 +7,8 @@ weights' gradients are those of many frames at once. Nothing here is differentia
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -130,7 +131,10 @@ def backward(
     )
     for start, stop in reversed(plan.spans):
         chunk = x[start:stop]
-        before = [_before(plan, first, s, start, stop) for first, s in zip(parts, saved.states, strict=True)]
+        joined = partial(empty, saved.states[0], (stop - start, plan.batch), plan.hidden, plan.state_size)
+        before = [
+            states_before(plan, first, s, start, stop, joined) for first, s in zip(parts, saved.states, strict=True)
+        ]
         after = [s[start:stop] for s in saved.states]
         mask = None if valid is None else valid[start:stop]
         if saved.gates or not cell.kept(plan):
@@ -151,8 +155,10 @@ def backward(
     return Gradients(dx, grads, sums.sums)
 
 
-def _before(plan: Plan, first: Tensor, states: Tensor, start: int, stop: int) -> Tensor:
-    """The states before each frame of a chunk."""
+def states_before(
+    plan: Plan, first: Tensor, states: Tensor, start: int, stop: int, joined: Callable[[], Tensor]
+) -> Tensor:
+    """The states before each frame of a chunk; ``joined`` makes a buffer for those of its edge."""
     if plan.reverse:
         if stop < plan.time:
             return states[start + 1 : stop + 1]
@@ -161,12 +167,11 @@ def _before(plan: Plan, first: Tensor, states: Tensor, start: int, stop: int) ->
         if start > 0:
             return states[start - 1 : stop - 1]
         pieces = [first[None], states[: stop - 1]]
-    joined = empty(states, (stop - start, plan.batch), plan.hidden, plan.state_size)
-    at = 0
+    buffer, at = joined(), 0
     for piece in pieces:
-        joined[at : at + len(piece)].copy_(piece)
+        buffer[at : at + len(piece)].copy_(piece)
         at += len(piece)
-    return joined
+    return buffer
 
 
 def _again(
@@ -189,4 +194,4 @@ def _again(
     return [dense(block).view(*lead, *block.shape[1:]) for block in blocks]
 
 
-__all__: list[str] = ["Gradients", "Saved", "backward", "ends", "forward"]
+__all__: list[str] = ["Gradients", "Saved", "backward", "ends", "forward", "states_before"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from convgru_torch.accelerator.cells import Now, Then, cell_of
 from convgru_torch.accelerator.frames import Frames, arranged
 from convgru_torch.accelerator.gradients import Sums
 from convgru_torch.accelerator.pointwise import functions
-from convgru_torch.sequence import Gradients, Parts, Saved
+from convgru_torch.sequence import Gradients, Parts, Saved, states_before
 from convgru_torch.sequence_plan import Arrays, Plan
 
 
@@ -97,7 +98,11 @@ def backward(
     pieces: dict[int, Tensor] = {}
     for start, stop in reversed(plan.spans):
         chunk = arranged(x[start:stop].flatten(0, 1), plan.last)
-        before = tuple(_before(plan, first, s, start, stop) for first, s in zip(parts, saved.states, strict=True))
+        edge = (saved.states[0], (stop - start, plan.batch), plan.hidden, plan.state_size, plan.last)
+        joined = partial(layout.empty, *edge)
+        before = tuple(
+            states_before(plan, first, s, start, stop, joined) for first, s in zip(parts, saved.states, strict=True)
+        )
         gates, held = _gates(plan, cell, arrays, x[start:stop], before, invalid, saved, start, stop)
         given = None if outputs is None else arranged(outputs[start:stop].flatten(0, 1), plan.last)
         size = (stop - start, plan.batch)
@@ -127,24 +132,6 @@ def backward(
         carry[0] = conv.to(frames.compute) if carry[0] is None else carry[0].add_(conv)
     found = {name: grad.to(arrays[name].dtype) for name, grad in sums.sums.items()}
     return Gradients(dx, tuple(g.to(plan.state_dtype) for g in carry if g is not None), found)
-
-
-def _before(plan: Plan, first: Tensor, states: Tensor, start: int, stop: int) -> Tensor:
-    """The states before each frame of a chunk."""
-    if plan.reverse:
-        if stop < plan.time:
-            return states[start + 1 : stop + 1]
-        pieces = [states[start + 1 : stop], first[None]]
-    else:
-        if start > 0:
-            return states[start - 1 : stop - 1]
-        pieces = [first[None], states[: stop - 1]]
-    joined = layout.empty(states, (stop - start, plan.batch), plan.hidden, plan.state_size, plan.last)
-    at = 0
-    for piece in pieces:
-        joined[at : at + len(piece)].copy_(piece)
-        at += len(piece)
-    return joined
 
 
 def _gates(
