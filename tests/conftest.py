@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -39,6 +40,17 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    _hear_interrupts()
+    _compile_quickly(config)
+
+
+def _hear_interrupts() -> None:
+    """Let SIGINT interrupt, which a shell's background jobs ignore, and all that they start."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _compile_quickly(config) -> None:
     """Let XLA compile quickly, before JAX is imported.
 
     Tests compile hundreds of small programs and run each once: three quarters of their time would

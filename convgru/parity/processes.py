@@ -29,9 +29,8 @@ def reports(tasks: Sequence[Task], jobs: int) -> Iterator[Report]:
         except BaseException:  # interrupted, or not wanted any more: what runs would be waited for
             for worker in set(active_children()) - others:
                 worker.terminate()
-            raise
-        finally:
             pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _begin_worker(threads: int) -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from parity_tasks import not_finite, of_float64, right, two_tasks_in
+from parity_tasks import not_finite, of_float64, right, two_short_tasks_in, two_tasks_in
 
 from convgru import parity
 from convgru.parity import table as case_table
@@ -38,6 +38,16 @@ def test_a_failure_says_why_an_error_is_infinite(module, reason):
 def test_jobs_are_a_positive_number():
     with pytest.raises(ValueError, match="jobs expected a positive number of processes, got 0"):
         parity.run(CASES, jobs=0)
+
+
+def test_a_comparison_in_a_process_of_its_own_comes_to_an_end(tmp_path):
+    parent = multiprocessing.get_context("spawn").Process(target=two_short_tasks_in, args=(tmp_path,))
+    parent.start()
+    try:
+        parent.join(60)
+        assert parent.exitcode == 0
+    finally:
+        parent.kill()
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")

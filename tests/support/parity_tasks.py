@@ -35,3 +35,11 @@ def sleep_in(folder):
 
 def two_tasks_in(folder):
     list(reports([partial(sleep_in, folder)] * 2, 2))
+
+
+def name_of(folder):
+    (folder / str(os.getpid())).touch()
+
+
+def two_short_tasks_in(folder):
+    list(reports([partial(name_of, folder)] * 2, 2))
