@@ -60,9 +60,9 @@ def index() -> str:
     """Return the page that lists the examples."""
     lines = "".join(f"- [{parts(name)[0]}]({name}.md): {parts(name)[1].partition('.')[0]}.\n" for name in NAMES)
     return (
-        "# Examples\n\nEach is one script in `examples/`, for a CPU and a minute or two, and says what to change. "
-        "What a page shows is what the\nscript printed. CI runs them with fewer steps of training, all but Lightning's, which is not installed there.\n"
-        "They take no options: a short run is `main` with other arguments, in that folder "
+        "# Examples\n\nEach example is one script in `examples/`, for a CPU and a minute or two. Its page shows what the script\n"
+        "printed, and says what to change; on the site it is also a notebook to download. CI runs them with fewer steps of\n"
+        "training. They take no options. For a short run call `main` with other arguments, in that folder:\n"
         "`python -c 'import moving_digits as m; m.main(steps=20)'`.\n\n"
         f"{lines}- [Forecasting your own frames](../guides/forecasting.md): radar, and whatever else moves "
         "(`examples/nowcast`).\n"

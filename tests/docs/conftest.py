@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("mkdocs", "material", "mkdocstrings")
+NEEDED = ("mkdocs", "material", "mkdocstrings", "nbformat")
 collect_ignore_glob = [] if all(map(find_spec, NEEDED)) else ["test_*.py"]
 
 
