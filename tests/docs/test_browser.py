@@ -51,13 +51,16 @@ def tab(browser):
     tab.close()
 
 
-def test_every_page_opens_and_shows_its_pictures(site, address, tab):
+def test_pages_open_and_show_their_pictures(site, address, tab):
+    """Every page with a picture and every fourth of the others: a page takes half a second."""
     wrong = []
     tab.on("console", lambda message: message.type == "error" and wrong.append((tab.url, message.text)))
     tab.on("pageerror", lambda error: wrong.append((tab.url, str(error))))
     tab.on("response", lambda response: response.status >= 400 and wrong.append((tab.url, response.url)))
     tab.on("request", lambda request: request.url.startswith((address, "data:")) or wrong.append(request.url))
-    names = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
+    every = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html"))
+    drawn = [name for name in every if "<img" in (site / name).read_text(encoding="utf-8")]
+    names = [*drawn, *[name for name in every if name not in drawn][::4]]
     pictures = 0
     for name in names:
         tab.goto(f"{address}/{name}")
@@ -65,7 +68,7 @@ def test_every_page_opens_and_shows_its_pictures(site, address, tab):
         wrong += [] if tab.inner_text("h1").strip() else [(name, "no heading")]
         pictures += tab.locator("article img").count()
     assert not wrong
-    assert len(names) > 30
+    assert len(names) > len(drawn) + 5
     assert pictures > 8
 
 
