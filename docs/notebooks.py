@@ -6,6 +6,7 @@ import ast
 import base64
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -50,7 +51,7 @@ def sources(code: str) -> Iterator[str]:
             starts.append(_first_line(node, lines))
         defined = defines
     starts.append(len(lines) + 1)
-    for start, end in zip(starts, starts[1:], strict=False):
+    for start, end in pairwise(starts):
         cell = "\n".join(lines[start - 1 : end - 1]).strip("\n")
         if cell and not cell.startswith("if __name__"):
             yield cell
