@@ -3,7 +3,6 @@
 Triton's kernels run in its interpreter, and are compiled, but not run, for a GPU.
 """
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import accelerated
+from support.accelerated import needs_triton
 from torch.autograd import gradcheck, gradgradcheck
 
 from convgru import parity
@@ -19,43 +20,22 @@ from convgru.parity import table as case_table
 from convgru.spec import ForecasterSpec
 from convgru.spec.shapes import state_leaves
 from convgru.torch import ConvGRU, ConvLSTM, ConvRNN, forecast, run
-from convgru_torch import accelerator, sequence_plan
+from convgru_torch import sequence_plan
 from convgru_torch.accelerator import cells, pointwise
 from convgru_torch.numpy_bridge import to_tensor
 
 TABLE = case_table.table()
-KERNELS = ("launch", "kernels", "kernels_back")
-needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
 
 @pytest.fixture(params=[False, True], ids=["contiguous", "channels_last"])
 def forced(request, monkeypatch):
-    """Tensors on the CPU are run as those on an accelerator are, in either layout."""
-    monkeypatch.setattr(sequence_plan, "FORCED", True)
-    monkeypatch.setattr(sequence_plan, "channels_last", lambda dtype: request.param)
-    monkeypatch.setattr(sequence_plan, "CHUNK_ACCELERATOR", 4096)
+    accelerated.force(monkeypatch, request.param)
 
 
 @pytest.fixture
 def interpreter(forced, monkeypatch):
-    """Triton's kernels run, interpreted: it is decided when they are imported."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    kept = _forget_kernels()
-    assert pointwise.why_not_triton("cpu") is None
-    yield pointwise.launchers()
-    _forget_kernels()
-    for name, module in kept.items():
-        sys.modules[f"{accelerator.__name__}.{name}"] = module
-        setattr(accelerator, name, module)
-
-
-def _forget_kernels():
-    """Have them imported anew, by the next one who asks; return what was imported."""
-    pointwise.forget()
-    modules = {name: sys.modules.pop(f"{accelerator.__name__}.{name}", None) for name in KERNELS}
-    for name in KERNELS:
-        accelerator.__dict__.pop(name, None)
-    return {name: module for name, module in modules.items() if module is not None}
+    with accelerated.interpreted(monkeypatch) as launchers:
+        yield launchers
 
 
 def _tensors(value):
@@ -285,4 +265,4 @@ def test_kernels_compile_for_a_gpu(tmp_path):
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "local" not in done.stdout
-    assert done.stdout.count(" s\n") == 10
+    assert done.stdout.count(" s\n") == 20

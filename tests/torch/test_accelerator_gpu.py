@@ -64,3 +64,17 @@ def test_kernels(name, dtype, last, gpu, monkeypatch):
         for a, b in zip(got, want, strict=True):
             error = (a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1)
             assert error < 64 * eps, (hidden, memory, lengths)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
+def test_more_elements_than_32_bits_count(last, gpu, monkeypatch):
+    """A frame of 2**31 gates: its last sample has the numbers that it has alone."""
+    if torch.cuda.mem_get_info(gpu)[0] < 40 << 30:
+        pytest.skip("needs 40 GB of memory")
+    monkeypatch.setattr(sequence_plan, "channels_last", lambda dtype: last)
+    net, x = ConvLSTM(1, 64, device=gpu, dtype=torch.bfloat16), torch.randn(2, 8, 1, 1024, 1024).bfloat16().to(gpu)
+    with torch.no_grad():
+        (h, c) = net(x, last_only=True)[1][0]
+        want = net(x[:, -1:], last_only=True)[1][0]
+    for got, one in zip((h, c), want, strict=True):
+        torch.testing.assert_close(got[-1:], one, rtol=0.05, atol=0.05)

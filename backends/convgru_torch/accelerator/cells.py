@@ -60,7 +60,13 @@ class Cell:
 
     def __init__(self, plan: Plan, arrays: Arrays, frames: Frames, pointwise: Any) -> None:
         self.plan, self.frames, self.pointwise = plan, frames, pointwise
-        self.arrays, self.bias = arrays, arrays.get("bias")
+        self.arrays = arrays
+        self.bias = self.vector("bias")
+
+    def vector(self, name: str) -> Tensor | None:
+        """A bias as kernels read it, one number after another; None where there is none."""
+        found = self.arrays.get(name)
+        return None if found is None else found.contiguous()
 
     def weights(self, *rows: slice) -> list[Tensor]:
         """Rows of the recurrent weights, for the way forward."""
@@ -131,12 +137,13 @@ class GRUAfter(Cell):
     def forward(self) -> None:
         """Get ready for steps."""
         (self.hh,) = self.weights(self.rows(0, 3))
+        self.bias_hn = self.vector("bias_hn")
 
     def step(self, now: Now) -> None:
         """One step forward."""
-        u, bias_hn = self.convolve(now.read, self.hh), self.arrays.get("bias_hn")
+        u = self.convolve(now.read, self.hh)
         self.pointwise.gru_after(
-            self.frames, now.a, u, self.bias, bias_hn, now.parts[0], now.invalid, now.held, now.new[0], now.low
+            self.frames, now.a, u, self.bias, self.bias_hn, now.parts[0], now.invalid, now.held, now.new[0], now.low
         )
 
     def backward(self) -> None:

@@ -14,6 +14,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+ROW = ["invalid"]
+"""A row of bytes for each frame, aligned by chance: no reason to compile a kernel anew."""
+
 
 @triton.jit
 def tanh(a):
@@ -24,6 +27,12 @@ def tanh(a):
     top = 135135 + s * (17325 + s * (378 + s))
     near = a * top / (135135 + s * (62370 + s * (3150 + s * 28)))
     return tl.where(a * a <= 0.25, near, tl.where(a < 0, -far, far))
+
+
+@triton.jit
+def clipped(a):
+    """Between 0 and 1; what is no number stays none, which minimum and maximum would not do."""
+    return tl.where(a < 0, 0.0, tl.where(a > 1, 1.0, a))
 
 
 @triton.jit
@@ -38,10 +47,10 @@ def activation(a, NAME: tl.constexpr):
     elif NAME == "leaky_relu":
         return tl.where(a > 0, a, a * 0.01)
     elif NAME == "hard_sigmoid":
-        return tl.minimum(tl.maximum(a / 6 + 0.5, 0.0), 1.0)
+        return clipped(a / 6 + 0.5)
     else:
         tl.static_assert(NAME == "hard_sigmoid_0.2")
-        return tl.minimum(tl.maximum(a * 0.2 + 0.5, 0.0), 1.0)
+        return clipped(a * 0.2 + 0.5)
 
 
 @triton.jit
@@ -76,7 +85,7 @@ def write(p, at, value, ok):
     tl.store(p + at, value.to(p.dtype.element_ty), mask=ok)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=ROW)
 def gru_reset(
     a, u, bias, h, invalid, rh, count, cols, inner, hidden, sample,
     OUTER: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
@@ -111,7 +120,7 @@ def gru_blend(
         write(low, e, value, ok)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=ROW)
 def gru_after(
     a, u, bias, bias_hn, h, invalid, held, new, low, count, cols, inner, hidden, sample,
     OUTER: tl.constexpr, INNER: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
@@ -150,7 +159,7 @@ def peephole(p, c, e, channel, sample, ok, MODE: tl.constexpr, COMPUTE: tl.const
     return read(p, at, ok, COMPUTE) * c
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=ROW)
 def lstm(
     a, u, bias, h, c, pi, pf, po, invalid, new_h, new_c, low, count, cols, inner, hidden, sample,
     PEEP: tl.constexpr, OUTER: tl.constexpr, INNER: tl.constexpr,
@@ -189,7 +198,7 @@ def lstm(
         write(low, e, out, ok)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=ROW)
 def rnn(
     a, u, bias, h, invalid, new, low, count, cols, inner, hidden, sample,
     INNER: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from convgru_torch.accelerator.kernels import activation, elements, peephole, read, write
+from convgru_torch.accelerator.kernels import ROW, activation, elements, peephole, read, write
 
 
 @triton.jit
@@ -43,7 +43,7 @@ def arriving(given, carry, conv, e, ok, COMPUTE: tl.constexpr):
     return total
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=ROW)
 def gru_blend_back(
     given, carry, conv, a, h, invalid, rz, dn, count, cols, sample,
     OUTER: tl.constexpr, INNER: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
@@ -72,7 +72,7 @@ def gru_reset_back(
     write(carry, e, read(carry, e, ok, COMPUTE) + grad * r, ok)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=ROW)
 def gru_after_back(
     given, carry, conv, a, held, h, invalid, gx, gh, count, cols, sample,
     OUTER: tl.constexpr, INNER: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
@@ -97,7 +97,7 @@ def gru_after_back(
     write(carry, e, dh * z, ok)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=ROW)
 def lstm_back(
     given, carry, conv, dc, a, c, new_c, pi, pf, po, invalid, gates, count, cols, inner, sample,
     PEEP: tl.constexpr, OUTER: tl.constexpr, INNER: tl.constexpr,
@@ -133,7 +133,7 @@ def lstm_back(
     write(dc, e, total, ok)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=ROW)
 def rnn_back(
     given, carry, conv, y, invalid, gate, count, cols, sample,
     INNER: tl.constexpr, COMPUTE: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,

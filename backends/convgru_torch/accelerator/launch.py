@@ -19,6 +19,8 @@ from convgru_torch.accelerator import kernels, kernels_back
 from convgru_torch.accelerator.frames import Frames
 
 BLOCK = 1024
+INT32 = (1 << 31) - 1
+"""The largest offset that 32 bits hold; an LSTM has four gates for each element of its state."""
 COMPUTE = {torch.float32: tl.float32, torch.float64: tl.float64}
 
 
@@ -32,12 +34,13 @@ def _launch(kernel: Any, frames: Frames, like: Tensor, tensors: Sequence[Any], n
         "hidden": frames.hidden,
         "sample": frames.hidden * frames.pixels,
     }
-    kernel[(triton.cdiv(count, BLOCK),)](
+    programs = triton.cdiv(count, BLOCK)
+    kernel[(programs,)](
         *tensors,
         *(sizes[name] for name in numbers.split()),
         COMPUTE=COMPUTE[frames.compute],
         BLOCK=BLOCK,
-        WIDE=4 * count >= 1 << 31,
+        WIDE=4 * programs * BLOCK > INT32,
         **names,
     )
 

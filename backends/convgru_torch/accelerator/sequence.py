@@ -27,8 +27,8 @@ def _frames(plan: Plan) -> Frames:
 
 
 def _invalid(valid: Tensor | None) -> Tensor | None:
-    """Which samples are padding in each frame, (T, B) of bytes."""
-    return None if valid is None else (~valid).flatten(1).to(torch.uint8)
+    """Which samples are padding in each frame, (T, B) of bytes, which kernels read row by row."""
+    return None if valid is None else (~valid).flatten(1).to(torch.uint8).contiguous()
 
 
 def forward(plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, valid: Tensor | None, save: bool) -> Saved:
