@@ -12,7 +12,7 @@ from torch import Tensor
 from convgru import equations
 from convgru.spec import NetworkSpec
 from convgru.spec.shapes import cell_parameter_shapes, dropout_mask, layer_prefix
-from convgru_torch import ops, parts
+from convgru_torch import ops, parts, streams
 from convgru_torch.execution import AUTOMATIC, Execution
 from convgru_torch.export import check_time_is_fixed
 from convgru_torch.implementations import run_layer
@@ -75,14 +75,14 @@ def run_network(
     tensors: dict[str, Any] = {"valid": valid, "context": context, "masks": masks or {}}
     run = partial(_run_layers, spec, all_layers=all_layers, last_only=last_only)
     if checkpoint_frames is None or not parts.needed(checkpoint_frames, x):
-        return run(layers, x, state, **tensors)
+        return run(streams.beside(layers, x), x, state, **tensors)
     if spec.bidirectional is None:
         return parts.run(partial(run, layers), checkpoint_frames, x, state, last_only=last_only, **tensors)
     each = [
         [parts.layer_in_parts(layer, checkpoint_frames, bool(d)) for d, layer in enumerate(directions)]
         for directions in layers
     ]
-    return run(each, x, state, **tensors)
+    return run(streams.beside(each, x), x, state, **tensors)
 
 
 def _run_layers(
