@@ -36,6 +36,10 @@ class Place(NamedTuple):
         """A tensor there."""
         return tensor.to(self.device, self.dtype)
 
+    def random(self, *shape: int) -> Tensor:
+        """Random numbers, drawn there: a CPU takes seconds for those of a large image."""
+        return torch.randn(shape, device=self.device, dtype=self.dtype)
+
 
 def place(device: str, precision: str) -> Place:
     """Set torch up for a precision, and say where to compute.
@@ -95,6 +99,6 @@ def facts(where: Place) -> dict[str, str]:
     """What the report says of a GPU beside versions: its name, the rate of a matrix product."""
     if not where.on_gpu:
         return {}
-    a, b = (where.put(torch.randn(ROOF, ROOF)) for _ in range(2))
+    a, b = (where.random(ROOF, ROOF) for _ in range(2))
     rate = 2 * ROOF**3 / sampler()(lambda: a @ b, 10) / 1e12
     return {"gpu": torch.cuda.get_device_name(where.device), "TFLOP/s of a matrix product": f"{rate:.1f}"}

@@ -150,7 +150,7 @@ def _packed(layer: Layer) -> Layer:
 
 def _layers(contest: Contest, layout: torch.memory_format) -> list[Layer]:
     work, layers = contest.workload, []
-    put = Place(contest.device, torch.bfloat16 if contest.precision == "bfloat16" else torch.float32).put
+    random = Place(contest.device, torch.bfloat16 if contest.precision == "bfloat16" else torch.float32).random
     for cell in contest.spec.layers:
         hidden = cell.hidden_channels
         parts = (4 * hidden,) if cell.cell == "lstm" else (2 * hidden, hidden)
@@ -163,10 +163,10 @@ def _layers(contest: Contest, layout: torch.memory_format) -> list[Layer]:
         frames = 1 if work.streaming else max(fits, default=1)
 
         def image(channels: int, frames: int = frames) -> Tensor:
-            return put(torch.randn(frames * work.batch, channels, *work.size)).contiguous(memory_format=layout)
+            return random(frames * work.batch, channels, *work.size).contiguous(memory_format=layout)
 
         def kernel(rows: int, channels: int, taps: tuple[int, ...] = cell.kernel_size) -> Tensor:
-            return put(torch.randn(rows, channels, *taps)).contiguous(memory_format=layout)
+            return random(rows, channels, *taps).contiguous(memory_format=layout)
 
         recurrent = [(kernel(rows, hidden), image(rows)) for rows in parts]
         pad = tuple(taps // 2 for taps in cell.kernel_size)

@@ -144,7 +144,8 @@ def _run(call: SequenceCall) -> tuple[Tensor, Parts]:
             plan, tuple(arrays), len(parts), valid, x, *parts, *arrays.values()
         )
         final = tuple(last)
-        if y.is_contiguous():  # in both layouts: what the user gets must not be what the gradient needs
+        # In both layouts; what the user gets must not be what the gradient needs.
+        if y.is_contiguous() and not call.execution.cuda_graphs:
             y = y.clone()
     elif call.execution.cuda_graphs:
         y, final = graphed.states(plan, arrays, x, parts, valid, call.last_only and valid is None)
