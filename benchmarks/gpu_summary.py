@@ -11,6 +11,8 @@ from typing import Any
 from convgru.bench import Report, tables
 
 COLUMNS = ("run", "backend", "dtype", "device", "cases", "over budget", "worst quantity", "worst achieved / budget")
+LAST = 25
+"""How many lines to show of what a stage that failed wrote."""
 
 
 def main(folder: Path, work: Path) -> None:
@@ -35,7 +37,13 @@ def summary(folder: Path, work: Path, parities: dict[str, Any]) -> str:
     """Return what ran and how it ended, the worst of each parity run, and the kernels' tests."""
     log = (folder / "log").read_text(encoding="utf-8") if (folder / "log").exists() else ""
     lines = ["# One run on a GPU", "", "## Stages", ""]
-    lines += [f"- {line}" for line in re.findall(r"^[\w-]+: (?:exit code|no time).*$", log, re.M)]
+    lines += [f"- {line}" for line in re.findall(r"^(?:[\w-]+: (?:exit code|no time)|no GPU: ).*$", log, re.M)]
+    stages = spoken(log)
+    if "check" in stages:
+        lines += ["", "## Check", "", *(line for line in stages["check"][1] if line.startswith("- "))]
+    for name, (code, said) in stages.items():
+        if code not in ("0", ""):
+            lines += ["", f"## What {name} said last (exit code {code})", "", "```", *said[-LAST:], "```"]
     lines += [
         "",
         "## Parity",
@@ -52,6 +60,18 @@ def summary(folder: Path, work: Path, parities: dict[str, Any]) -> str:
         counts = re.search(r"<testsuite [^>]*>", kernels.read_text(encoding="utf-8"))
         lines += ["", "## Kernels", "", "`" + (counts[0] if counts else "no tests") + "`"]
     return "\n".join([*lines, ""])
+
+
+def spoken(log: str) -> dict[str, tuple[str, list[str]]]:
+    """Return the exit code of each stage that ran, and the lines that it wrote; "" for no end."""
+    found = {}
+    for part in re.split(r"^== ", log, flags=re.M)[1:]:
+        name, *said = part.splitlines()
+        name = name.split()[0]
+        ends = [re.match(rf"{re.escape(name)}: exit code (\d+)", line) for line in said]
+        at = next((number for number, end in enumerate(ends) if end), len(said))
+        found[name] = "" if at == len(said) else ends[at][1], said[:at]
+    return found
 
 
 def rows(name: str, report: dict[str, Any]) -> list[tuple[str, ...]]:

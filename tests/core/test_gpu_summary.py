@@ -12,6 +12,18 @@ from convgru.bench.workloads import scaled
 from convgru.parity import table as case_table
 
 SCRIPT = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "gpu_summary.py"))
+LOG = """== check (at most 9 s): python3 check.py
+noise
+- gru: 3 eps
+check: exit code 0 after 2 s
+== kernels (at most 9 s): pytest
+noise
+kernels: exit code 0 after 3 s
+== streams (at most 9 s): python3 streams.py
+no such stream
+streams: exit code 1 after 3 s
+parity-torch-half: no time left
+"""
 
 
 class Wrong:
@@ -28,12 +40,13 @@ def test_what_has_ended_is_written(tmp_path):
     folder, work = tmp_path / "out", tmp_path / "work"
     folder.mkdir()
     work.mkdir()
-    (folder / "log").write_text("kernels: exit code 0 after 3 s\nnoise\nparity-torch-half: no time left\n")
+    (folder / "log").write_text(LOG)
     SCRIPT["main"](folder, work)
     text = (folder / "summary.md").read_text()
     assert "- kernels: exit code 0 after 3 s" in text
     assert "- parity-torch-half: no time left" in text
     assert "noise" not in text
+    assert "## Check\n\n- gru: 3 eps\n\n## What streams said last (exit code 1)\n\n```\nno such stream\n```\n" in text
     assert json.loads((folder / "parity.json").read_text()) == {}
     case = [case for case in case_table.table() if case.name == "gru-before-1d"]
     report = parity.run(case, module=Wrong, dtypes=["float64"], controls=False, gradients=False)
