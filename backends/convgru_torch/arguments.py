@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -230,9 +231,11 @@ class CheckedCall:
         self._caller.lengths(lengths, self.sizes)
         if isinstance(lengths, Tensor):
             self._check_values(lengths)
+        if isinstance(lengths, np.ndarray):
+            lengths = lengths.astype(np.int64)  # a copy: torch takes no negative strides, as of [::-1]
         lengths = torch.as_tensor(lengths, device=self.device)
         times = torch.arange(self.sizes.time, device=self.device)
-        inside: Tensor = times[:, None] < lengths
+        inside: Tensor = times[:, None] < lengths.to(times.dtype)  # torch compares no uint16 with others
         return inside.reshape(*inside.shape, *(1,) * (self.spec.ndim + 1))
 
     def _check_values(self, lengths: Tensor) -> None:

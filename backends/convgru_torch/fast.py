@@ -177,6 +177,12 @@ def _all_zero(plan: Plan, parts: Parts) -> bool:
     return plan.time > 1 and not any(bool(part.any()) for part in parts)
 
 
+def _batched(grads: Iterable[Tensor | None]) -> bool:
+    """Whether gradients hide an axis: of torch.vmap, or of autograd's ``is_grads_batched``."""
+    older = getattr(torch._C, "_functorch").is_legacy_batchedtensor  # noqa: B009, no stub knows it
+    return torch._C._are_functorch_transforms_active() or any(grad is not None and older(grad) for grad in grads)
+
+
 def _means(plan: Plan) -> Any:
     """The functions that run a plan."""
     return accelerator if plan.accelerator else sequence
@@ -185,7 +191,8 @@ def _means(plan: Plan) -> Any:
 class Sequence(torch.autograd.Function):
     """One layer in one direction over a sequence: states h after each frame, final state.
 
-    Differentiated again, it goes through the readable implementation.
+    Its gradient is that of the readable implementation where it is to be differentiated again, and
+    where it comes in batches (``is_grads_batched``, vectorised Jacobians and Hessians).
     """
 
     @staticmethod
@@ -218,7 +225,7 @@ class Sequence(torch.autograd.Function):
         parts, tensors = tuple(x.new_zeros(shape) if a is None else a for a in tensors[:count]), tensors[count:]
         arrays, tensors = dict(zip(names, tensors[: len(names)], strict=True)), tensors[len(names) :]
         needs = ctx.needs_input_grad[4:]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or _batched((outputs, *finals)):
             grads = second.gradients(plan, arrays, x, parts, valid, outputs, finals, needs)
             return None, None, None, None, *grads
         saved = sequence.Saved(tuple(tensors[:count]), tuple(tensors[count:]))

@@ -77,6 +77,8 @@ def forecast(
         the encoder's.
     """
     refuse_unknown("forecast", {**execution}, ExecutionOptions)
+    if not isinstance(spec, ForecasterSpec):
+        raise TypeError(f"forecast expected the spec of a forecaster (ForecasterSpec), got {type(spec).__name__}")
     owner, how = owner or spec.title, Execution(**execution)
     flags(owner, training=training)
     precision = parameters_precision(owner, spec, arrays, how.state_dtype)

@@ -62,8 +62,8 @@ def run(
 
     Raises:
         ValueError: for a shape that is not what ``spec`` demands.
-        TypeError: for what is no tensor, or not of the parameters' dtype; for a single frame and a
-            bidirectional network.
+        TypeError: for another spec than a network's; for what is no tensor, or not of the
+            parameters' dtype; for a single frame and a bidirectional network.
         UnsupportedError: for an ``impl`` that was insisted on and does not apply.
 
     Source: Ballas et al. 2015 (arXiv:1511.06432), Shi et al. 2015 (arXiv:1506.04214).
@@ -75,6 +75,8 @@ def run(
         >>> y, state = run(network("gru", 3, 8), dict(net.named_parameters()), x)
     """
     refuse_unknown("run", {**execution}, ExecutionOptions)
+    if not isinstance(spec, NetworkSpec):
+        raise TypeError(f"run expected the spec of a network (NetworkSpec), got {type(spec).__name__}")
     owner, how = owner or spec.title, Execution(**execution)
     flags(owner, training=training)
     precision = parameters_precision(owner, spec, arrays, how.state_dtype)

@@ -91,10 +91,12 @@ class Layer(LayerModule):
             ``last_only``; and the final state.
 
         Raises:
-            ValueError: for a parameter, or a state, of another shape.
-            TypeError: for a parameter that is no tensor, or not of the others' dtype.
+            ValueError: for an input, a parameter, or a state, of another shape.
+            TypeError: for an input or a parameter that is no tensor, or a parameter not of the
+                others' dtype.
             UnsupportedError: if ``execution`` insists on an implementation that does not apply.
         """
+        self._check_input(x)
         arrays = self.current()
         dtype = check_parameters(self.owner, self.shapes, arrays, self.prefix)
         if state is None:
@@ -118,6 +120,15 @@ class Layer(LayerModule):
             execution=self.execution,
             ran=self.note,
         )
+
+    def _check_input(self, x: Any) -> None:
+        """Check what the stack passes on, which a hook may have replaced, or a user's own call."""
+        spec, name = self.spec, f"{self.owner} {self.prefix[:-1]}"
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} expected an input that is a torch.Tensor, got {type(x).__name__}")
+        if x.ndim != spec.ndim + 3 or x.shape[0] < 1 or x.shape[2] != spec.in_channels:
+            axes = ", ".join(("T", "B", str(spec.in_channels), *"DHW"[-spec.ndim :]))
+            raise ValueError(f"{name} expected an input of shape ({axes}), T at least 1, got {tuple(x.shape)}")
 
     def _check_execution(self, execution: Execution) -> None:
         """A layer of a stack computes as it can: the stack is checked as a whole."""

@@ -72,15 +72,26 @@ def train(
     fits = windows.ndim == 4 and known.shape == (len(windows), ahead, *windows.shape[2:]) and windows.shape[1] > ahead
     if not fits or min(windows.shape[2:]) < math.lcm(*spec.patch):
         raise ValueError(f"train expected windows and what is known of them, got {windows.shape} and {known.shape}")
-    with torch.random.fork_rng():
+    crops = _crops(torch.from_numpy(windows), torch.from_numpy(known), spec.patch, np.random.default_rng(seed))
+    with torch.random.fork_rng():  # for the initial weights, and the masks of dropout in each step
         torch.manual_seed(seed)
-        net = Forecaster.from_spec(spec)
+        return _fitted(Forecaster.from_spec(spec), crops, ahead, steps, thresholds, report)
+
+
+def _fitted(
+    net: Forecaster,
+    crops: Iterator[tuple[Tensor, Tensor, Tensor]],
+    ahead: int,
+    steps: int,
+    thresholds: Sequence[float],
+    report: Report | None,
+) -> Weights:
+    """Train a new network, as ``train`` says."""
     with torch.no_grad():
         net.readout.weight.mul_(0.1)  # begin close to no change at all
         if net.readout.bias is not None:
             net.readout.bias.zero_()
     optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
-    crops = _crops(torch.from_numpy(windows), torch.from_numpy(known), spec.patch, np.random.default_rng(seed))
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, (step + 1) / WARM) * 0.5 * (1 + math.cos(math.pi * step / steps))

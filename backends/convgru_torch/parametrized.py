@@ -11,13 +11,16 @@ from contextlib import contextmanager
 from torch import nn
 
 
-def compute_hooked_weights(net: nn.Module) -> None:
+def compute_hooked_weights(net: nn.Module, called: nn.Module | None = None) -> None:
     """Run the hooks of torch.nn.utils.weight_norm, spectral_norm and prune on all modules.
 
     They compute a weight when their module is called: after an optimiser's step it is out of date,
-    and in a module that only holds parameters it is always.
+    and in a module that only holds parameters it is always. ``called`` is a module whose call this
+    is in: its hooks have run, and spectral_norm's must not take another step in training.
     """
     for module in net.modules():
+        if module is called:
+            continue
         for hook in module._forward_pre_hooks.values():
             if type(hook).__module__.startswith("torch.nn.utils"):
                 hook(module, ())

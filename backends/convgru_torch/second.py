@@ -1,4 +1,4 @@
-"""Gradients of the fast sequence function that are to be differentiated again."""
+"""Gradients of the fast sequence function that are to be differentiated again, or in batches."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ def gradients(
     finals: tuple[Tensor | None, ...],
     needs: tuple[bool, ...],
 ) -> list[Tensor | None]:
-    """The gradients by the readable implementation, themselves differentiable."""
-    # Views, for an input may depend on another one: the gradient must not go on through it.
-    x, *rest = (a.view_as(a) for a in (x, *parts, *arrays.values()))
-    parts, arrays = tuple(rest[: len(parts)]), dict(zip(arrays, rest[len(parts) :], strict=True))
+    """The gradients by the readable implementation, themselves differentiable in grad mode."""
+    again = torch.is_grad_enabled()
     how = Execution(state_dtype=None if plan.state_dtype == plan.dtype else plan.state_dtype)
-    y, last = readable.run(SequenceCall(plan.cell, arrays, x, parts, plan.reverse, valid=valid, execution=how))
+    with torch.enable_grad():
+        # Views, for an input may depend on another one: the gradient must not go on through it.
+        x, *rest = (a.view_as(a) for a in (x, *parts, *arrays.values()))
+        parts, arrays = tuple(rest[: len(parts)]), dict(zip(arrays, rest[len(parts) :], strict=True))
+        y, last = readable.run(SequenceCall(plan.cell, arrays, x, parts, plan.reverse, valid=valid, execution=how))
     pairs = [(a, grad) for a, grad in zip((y, *last), (outputs, *finals), strict=True) if grad is not None]
     inputs = [a for a, need in zip((x, *rest), needs, strict=True) if need]
-    found = iter(
-        torch.autograd.grad(
-            [a for a, _ in pairs], inputs, [grad for _, grad in pairs], create_graph=True, allow_unused=True
-        )
+    grads = torch.autograd.grad(
+        [a for a, _ in pairs], inputs, [grad for _, grad in pairs], create_graph=again, allow_unused=True
     )
-    return [next(found) if need else None for need in needs]
+    each = iter(grads)
+    return [next(each) if need else None for need in needs]

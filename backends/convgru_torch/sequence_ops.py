@@ -8,7 +8,7 @@ operations take their place.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -59,10 +59,11 @@ def empty(like: Tensor, frames: Sequence[int], channels: int, size: Sequence[int
 @lru_cache
 def fusible() -> bool:
     """Whether oneDNN's convolutions with activations are there and compute what they should."""
+    line = partial(torch.linspace, dtype=torch.float32, device="cpu")  # whatever torch's defaults are now
     try:
-        x = dense(torch.linspace(-3, 3, 2 * 16 * 5 * 5).view(2, 16, 5, 5))
-        weight = torch.linspace(-0.2, 0.2, 32 * 16 * 9).view(32, 16, 3, 3)
-        bias = torch.linspace(-1, 1, 32)
+        x = dense(line(-3, 3, 2 * 16 * 5 * 5).view(2, 16, 5, 5))
+        weight = line(-0.2, 0.2, 32 * 16 * 9).view(32, 16, 3, 3)
+        bias = line(-1, 1, 32)
         want = F.conv2d(x, weight, bias, padding=1)
         same = Form((1, 1), (1, 1), (1, 1), 1, (), "constant", 0, False)
         got = [_fused(x, weight, bias, same, name) for name in FUSED]

@@ -72,11 +72,24 @@ def runs_on(weight: Tensor) -> bool:
     """Whether to compute with this kernel here: float32 or float64, on a CPU, without autocast.
 
     Half precision has no digits to lose, and the libraries of accelerators choose for themselves. A
-    program that is traced has the ordinary convolution.
+    program that is traced has the ordinary convolution, and so have torch.vmap's kernels, of which
+    one image may meet many.
     """
     if weight.device.type != "cpu" or weight.dtype not in TRANSFORMS or torch.compiler.is_compiling():
         return False
-    return not torch.is_autocast_enabled("cpu") and torch._C._get_tracing_state() is None
+    if torch.is_autocast_enabled("cpu") or torch._C._get_tracing_state() is not None:
+        return False
+    return not _is_vmapped(weight)
+
+
+def _is_vmapped(a: Tensor) -> bool:
+    """Whether torch.vmap maps over a tensor, at any level of torch.func's transforms."""
+    functorch = getattr(torch._C, "_functorch")  # noqa: B009, no stub knows it
+    while functorch.is_functorch_wrapped_tensor(a):
+        if functorch.is_batchedtensor(a):
+            return True
+        a = functorch.get_unwrapped(a)
+    return False
 
 
 def transformed(weight: Tensor, owner: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ Barabasz et al. 2020 (arXiv:1803.10986).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from math import sqrt
 from typing import NamedTuple
 
@@ -69,9 +69,10 @@ def _squares(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
 
 def _onednn() -> Callable[..., Tensor] | None:
     """OneDNN's matrix product x·wᵀ, which torch uses in compiled programs; None without it."""
+    count = partial(torch.arange, dtype=torch.float32, device="cpu")  # whatever torch's defaults are now
     try:
         product: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise
-        a, b = torch.arange(6.0).view(2, 3), torch.arange(12.0).view(3, 4)
+        a, b = count(6).view(2, 3), count(12).view(3, 4)
         works = torch.equal(product(a, b.t(), None, "none", [], ""), a @ b)
     except (AttributeError, RuntimeError, TypeError, NotImplementedError):
         return None

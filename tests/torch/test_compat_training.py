@@ -13,8 +13,10 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, spectral_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 from convgru.torch.compat import biconvgru, convlstm_pytorch, pytorch_convgru
+from convgru.torch.compat.convolutional_rnn import Conv2dGRU
 
 NETS = {
     "pytorch_convgru": lambda: pytorch_convgru.ConvGRU(2, [3, 4], [3, 4], 2),
@@ -254,3 +256,21 @@ def test_weights_that_are_computed_are_computed_in_each_call(wrap):
         assert_close(results, run(other, x))
         loss_of(results).backward()
         optimiser.step()
+
+
+def test_spectral_norm_takes_one_step_in_a_call(monkeypatch):
+    """Where parameters stand on the module that is called, and on one that nobody calls."""
+    steps = []
+    compute = SpectralNorm.compute_weight
+
+    def one_more(norm, module, do_power_iteration):
+        steps.append(do_power_iteration)
+        return compute(norm, module, do_power_iteration)
+
+    monkeypatch.setattr(SpectralNorm, "compute_weight", one_more)
+    net, other = Conv2dGRU(2, 4, 3), NETS["convlstm_pytorch"]()
+    for module, name, outer in ((net, "weight_ih_l0", net), (other.cell_list[0].conv, "weight", other)):
+        spectral_norm(module, name)
+        steps.clear()
+        outer(torch.randn(2, 1, 2, 6, 5))
+        assert steps == [True]

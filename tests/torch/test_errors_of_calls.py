@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, Forecaster
+from convgru.torch import ConvGRU, ConvGRUCell, ConvLSTM, Forecaster, forecast, run
 
 X = torch.zeros(8, 2, 3, 16, 16)
 
@@ -28,7 +28,25 @@ def forecaster(**call):
 TARGETS, FORCED = torch.zeros(2, 2, 3, 16, 16), torch.ones(2, 2, dtype=torch.bool)
 
 
+LAYER = gru().layers[0]["fwd"]
+WHERE = "ConvGRU layers.0.fwd expected an input"
+
+
 CALLS = {
+    "a layer's frames": (lambda: LAYER(X[:0]), ValueError, f"{WHERE} of shape (T, B, 3, H, W), T at least 1, got (0, "),
+    "a layer's axes": (lambda: LAYER(X[0]), ValueError, "T at least 1, got (2, 3, 16, 16)"),
+    "a layer's channels": (lambda: LAYER(X[:, :, :2]), ValueError, "T at least 1, got (8, 2, 2, 16, 16)"),
+    "a layer's kind": (lambda: LAYER([1]), TypeError, f"{WHERE} that is a torch.Tensor, got list"),
+    "a forecaster's spec": (
+        lambda: run(Forecaster("gru", 3, 4).spec, {}, X),
+        TypeError,
+        "run expected the spec of a network (NetworkSpec), got ForecasterSpec",
+    ),
+    "a network's spec": (
+        lambda: forecast(gru().spec, {}, X, 2),
+        TypeError,
+        "forecast expected the spec of a forecaster (ForecasterSpec), got NetworkSpec",
+    ),
     "a step both ways": (
         lambda: both().step(X[0]),
         TypeError,

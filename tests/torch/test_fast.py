@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 import convgru
 from convgru.errors import UnsupportedError
 from convgru.torch import ConvGRU, ConvLSTM, ConvRNN
-from convgru_torch import sequence_plan
+from convgru_torch import sequence_ops, sequence_plan, winograd_transforms
 
 NETS = {
     "gru": lambda **o: ConvGRU(2, [3, 2], **o),
@@ -158,6 +158,28 @@ def test_graphs_that_are_used_again():
         y.sum().backward()
 
 
+BATCHES = {
+    "is_grads_batched": lambda y, inputs, v: torch.autograd.grad(
+        y, inputs, v, is_grads_batched=True, retain_graph=True
+    ),
+    "vmap": lambda y, inputs, v: torch.vmap(lambda each: torch.autograd.grad(y, inputs, each, retain_graph=True))(v),
+}
+
+
+@pytest.mark.parametrize("way", BATCHES)
+@pytest.mark.parametrize("name", ["gru", "lstm", "rnn"])
+def test_gradients_in_batches(name, way):
+    """Of several cotangents at once, as vectorised Jacobians have them, and one by one."""
+    net = NETS[name](dtype=torch.float64, impl="fast")
+    x = torch.randn(3, 2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    y, inputs = net(x, **LENGTHS)[0], [x, *net.parameters()]
+    cotangents = torch.randn(3, *y.shape, dtype=torch.float64)
+    each = [torch.autograd.grad(y, inputs, v, retain_graph=True) for v in cotangents]
+    torch.testing.assert_close(
+        list(BATCHES[way](y, inputs, cotangents)), list(map(torch.stack, zip(*each, strict=True)))
+    )
+
+
 def test_an_input_that_depends_on_another():
     """A state made from x: the second derivative counts no path twice."""
     net = ConvGRU(2, 2, impl="fast", dtype=torch.float64)
@@ -240,6 +262,18 @@ def test_a_state_of_another_shape():
     layer = ConvGRU(2, 3, impl="fast").layers[0]["fwd"]
     with pytest.raises(ValueError, match=r"expected a state h of shape \(2, 3, 6, 5\), got \(2, 1, 6, 5\)"):
         layer(torch.randn(3, 2, 2, 6, 5), torch.zeros(2, 1, 6, 5))
+
+
+@pytest.mark.parametrize("defaults", ["float64", "meta"])
+def test_torchs_defaults_do_not_turn_onednn_off(defaults):
+    """What is found in the first call stands for all of them."""
+    found = sequence_ops.fusible.__wrapped__(), winograd_transforms._onednn() is None
+    try:
+        torch.set_default_dtype(getattr(torch, defaults, torch.float32))
+        with torch.device("meta" if defaults == "meta" else "cpu"):
+            assert (sequence_ops.fusible.__wrapped__(), winograd_transforms._onednn() is None) == found
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_without_onednn_it_is_the_same():

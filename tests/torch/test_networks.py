@@ -99,6 +99,15 @@ def test_steps_equal_the_sequence(name):
         torch.testing.assert_close(got, want, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint64", "int8", "int32"])
+def test_lengths_of_any_integers(dtype):
+    """Of torch and of NumPy, there also read from the end, as sorting leaves them."""
+    net, x = ConvGRU(2, 3), torch.randn(4, 3, 2, 5, 4)
+    want, lengths = net(x, lengths=[4, 2, 1]), np.array([1, 2, 4], dtype)[::-1]
+    for given in (lengths, torch.tensor(lengths.tolist(), dtype=getattr(torch, dtype))):
+        torch.testing.assert_close(net(x, lengths=given), want, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("frames", [1, 2, 3, 10])
 def test_frames_convolved_at_once_change_nothing(frames, monkeypatch):
     """Chunk sizes that do and do not divide the sequence give equal numbers and gradients."""

@@ -59,6 +59,18 @@ def test_training_repeats_itself_and_learns():
     assert trained.spec == SPEC
 
 
+def test_dropout_is_drawn_from_the_seed_too():
+    """Whatever the caller's generator is at, which training leaves there."""
+    windows, known = moving_windows()
+    spec, trained = convgru.forecaster("gru", 1, [3, 3], 3, patch=2, dropout=0.5), []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        before = torch.random.get_rng_state()
+        trained.append(nowcast.train(spec, windows, known, steps=2))
+        assert torch.equal(torch.random.get_rng_state(), before)
+    assert trained[0].equal(trained[1])
+
+
 def test_what_is_not_known_is_not_learned():
     windows, known = moving_windows()
     other = windows.copy()

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.func import grad, vmap
+from torch.func import functional_call, grad, stack_module_state, vmap
 
 import convgru
 from convgru import UnsupportedError
@@ -51,6 +51,23 @@ def test_vmap():
         *(vmap(grad(lambda x, w, f=f: f(x, w).pow(2).sum(), (0, 1)))(xs, ws) for f in (ours, torchs)), strict=True
     ):
         torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
+
+
+def test_an_ensemble(any_width):
+    """One image meets several kernels: vmap over stacked parameters, several calls within it."""
+    nets = [ConvGRU(2, 3, algorithm="winograd") for _ in range(2)]
+    parameters, _ = stack_module_state(nets)
+    x = torch.randn(2, 1, 2, 6, 5)
+
+    def call(parameters):
+        y, state = functional_call(nets[0], parameters, (x,))
+        return y, functional_call(nets[0], parameters, (x, state))[0]
+
+    with torch.no_grad():
+        first, second = vmap(call)(parameters)
+        for index, net in enumerate(nets):
+            y, state = net(x)
+            torch.testing.assert_close((first[index], second[index]), (y, net(x, state)[0]), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("library", ["oneDNN", "torch.mm"])

@@ -51,9 +51,12 @@ class DropIn(nn.Module):
         self.spec, self._head = spec, head
         self._plan = plan(Match.of(LAYOUTS[layout], spec, groups))
 
-    def _foreign(self) -> dict[str, Tensor]:
-        """Map the layout's names to the parameters, parametrized or given by functional_call."""
-        compute_hooked_weights(self)
+    def _foreign(self, called: bool = False) -> dict[str, Tensor]:
+        """Map the layout's names to the parameters, parametrized or given by functional_call.
+
+        ``called`` says that this is within the module's call, which its own hooks precede.
+        """
+        compute_hooked_weights(self, self if called else None)
         names = {name for blocks in self._plan.values() for block in blocks for name in block.names}
         return {name: parameter(self, name.removeprefix(self._head)) for name in sorted(names)}
 
@@ -67,8 +70,9 @@ class DropIn(nn.Module):
 
     def _run(self, x: Tensor, state: Any, **options: Any) -> tuple[Any, Any]:
         """Run the network on the canonical tensors (``convgru_torch.functional.run``)."""
-        check_sequence(type(self).__name__, self.spec, x, options.get("layout", "TBCS"))
-        return run(self.spec, self.arrays(), x, state, training=self.training, owner=type(self).__name__, **options)
+        owner, arrays = type(self).__name__, canonical(self._plan, self._foreign(called=True), TORCH)
+        check_sequence(owner, self.spec, x, options.get("layout", "TBCS"))
+        return run(self.spec, arrays, x, state, training=self.training, owner=owner, **options)
 
 
 def convolution(inputs: int, outputs: int, kernel: Sequence[int], bias: bool = True) -> nn.Conv2d:

@@ -89,7 +89,7 @@ class Gated(DropIn):
 
     def _trained(self, x: Tensor, state: Any, layout: str) -> tuple[Tensor, tuple[State, ...]]:
         """Run the same equations, normalising each step by the statistics of its batch."""
-        arrays = canonical(self._plain, self._foreign(), TORCH)
+        arrays = canonical(self._plain, self._foreign(called=True), TORCH)
         owner = type(self).__name__
         check_sequence(owner, self._plain_spec, x, layout)
         precision = parameters_precision(owner, self._plain_spec, arrays)
