@@ -229,17 +229,16 @@ class CheckedCall:
         if not self.batched:
             raise ValueError(f"{self.owner} expected no lengths with an unbatched input: it has no padding")
         self._caller.lengths(lengths, self.sizes)
-        if isinstance(lengths, Tensor):
-            self._check_values(lengths)
+        self._check_values(lengths)
         if isinstance(lengths, np.ndarray):
-            lengths = lengths.astype(np.int64)  # a copy: torch takes no negative strides, as of [::-1]
+            lengths = lengths.copy()  # torch takes no negative strides
         lengths = torch.as_tensor(lengths, device=self.device)
         times = torch.arange(self.sizes.time, device=self.device)
         inside: Tensor = times[:, None] < lengths.to(times.dtype)  # torch compares no uint16 with others
         return inside.reshape(*inside.shape, *(1,) * (self.spec.ndim + 1))
 
-    def _check_values(self, lengths: Tensor) -> None:
-        """Check values on the CPU, where it waits for no device, and in no trace or vmap."""
+    def _check_values(self, lengths: Any) -> None:
+        """Check a tensor's values on the CPU, where it waits for no device; in no trace or vmap."""
         if torch.compiler.is_compiling() or type(lengths) is not Tensor or lengths.device.type != "cpu":
             return
         try:
