@@ -19,10 +19,10 @@
 #
 # Not all of it fits into ten minutes. A second and a third call do the rest, into other folders:
 #   ONLY='jax' bash benchmarks/gpu.sh FOLDER
-#   ONLY='torch-tf32|bench-(others|tf32|float32|lstm|compiled-[RL])' bash benchmarks/gpu.sh FOLDER
+#   ONLY='torch-tf32|bench-(tf32|lstm|float32|compiled)' bash benchmarks/gpu.sh FOLDER
 # ONLY is a regular expression of stages' names. DEVICE=cpu tries the script itself, without a GPU;
-# SECONDS_LEFT, JOBS, SCALE and WORKLOADS are how long it may take, how many processes compare, and
-# what convgru bench calls so.
+# SECONDS_LEFT, JOBS, SCALE and WORKLOAD are how long it may take, how many processes compare, and
+# what convgru bench is to time instead, and how much of it.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 FOLDER=${1:-${OUT:-build/gpu}}
@@ -71,13 +71,13 @@ parity() {
         --device "$DEVICE" --jobs "$JOBS" --force --output "$WORK/$file.json" "$@"
 }
 
-# bench PRECISION SECONDS NAME WORKLOADS CELL [OPTIONS]
+# bench PRECISION SECONDS NAME WORKLOAD CELL [OPTIONS]: one at a time, for its end writes the results.
 bench() {
-    local precision=$1 limit=$2 name=$3 workloads=${WORKLOADS:-$4} cell=$5
+    local precision=$1 limit=$2 name=$3 workload=${WORKLOAD:-$4} cell=$5
     shift 5
     stage "bench-$name" "$limit" python3 -m convgru bench --backends torch --device "$DEVICE" \
         --precision "$precision" --scale "${SCALE:-1}" --runs 5 --patience 5 --force \
-        --workloads "$workloads" --cells "$cell" --output "$WORK/bench-$name.json" "${OURS[@]}" "$@"
+        --workloads "$workload" --cells "$cell" --output "$WORK/bench-$name.json" "${OURS[@]}" "$@"
 }
 
 # compiled SECONDS WORKLOAD: also the plain loop under torch.compile, which takes minutes.
@@ -85,7 +85,7 @@ compiled() {
     bench bfloat16 "$1" "compiled-$2" "$2" gru --compile --no-memory --rivals "plain loop,compiled plain loop"
 }
 
-if [ "$DEVICE" = cuda ] && ! seen=$(python3 -c "import torch; print(torch.cuda.get_device_name())" 2>&1); then
+if [ "$DEVICE" = cuda ] && ! seen=$(timeout 120 python3 -c "import torch; print(torch.cuda.get_device_name())" 2>&1); then
     say "no GPU: torch sees no CUDA device here (${seen##*$'\n'})"
     summarise
     exit 2
@@ -98,17 +98,20 @@ SHARED=() # kernels are compiled while they are tested: several processes share 
 python3 -c "import xdist" 2>/dev/null && SHARED=(-n "$JOBS")
 stage check 75 python3 benchmarks/gpu_check.py "$DEVICE"
 parity torch-float 120 torch float32,float64
-bench bfloat16 60 bfloat16 W2 gru "${RIVALS[@]}"
+bench bfloat16 60 bfloat16-W2 W2 gru "${RIVALS[@]}"
 stage kernels 110 python3 -m pytest -q -p no:cacheprovider "${SHARED[@]}" --junit-xml="$WORK/kernels.xml" \
     -m gpu "${TESTS[@]}"
 parity torch-half 60 torch bfloat16,float16
-compiled 150 W2
 stage streams 45 python3 benchmarks/gpu_streams.py "$FOLDER/streams.md" "$DEVICE"
-bench bfloat16 70 others W1,W3,R,L gru "${RIVALS[@]}"
+for workload in R L W1 W3; do
+    bench bfloat16 40 bfloat16-$workload $workload gru "${RIVALS[@]}"
+done
+compiled 200 W2
 parity torch-tf32 40 torch float32 --tf32
-bench tf32 60 tf32 W2,R gru "${RIVALS[@]}"
-bench bfloat16 30 lstm W2 lstm "${RIVALS[@]}"
-bench float32 60 float32 W2,R gru "${RIVALS[@]}"
+bench tf32 40 tf32-W2 W2 gru "${RIVALS[@]}"
+bench bfloat16 40 lstm-W2 W2 lstm "${RIVALS[@]}"
+bench float32 60 float32-W2 W2 gru "${RIVALS[@]}"
+bench tf32 30 tf32-R R gru "${RIVALS[@]}"
 compiled 60 R
 compiled 60 L
 # XLA tries every algorithm for every convolution of every case, unless it is told not to; an XLA that

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.scripts import module
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,14 +30,20 @@ def test_without_a_gpu(tmp_path):
 
 
 def test_a_stage_that_fails_stops_no_other(tmp_path):
-    """The summary says how each ended, and what the failed one said."""
-    only = "^(bench-bfloat16|streams)$"
-    done, summary = run(tmp_path, DEVICE="cpu", ONLY=only, WORKLOADS="W0", JOBS="1")
+    """The summary says how each ended, and what it said."""
+    done, summary = run(tmp_path, DEVICE="cpu", ONLY="^bench-(bfloat16|float32)-W2$", WORKLOAD="W0", JOBS="1")
     assert done.returncode == 1, done.stderr
-    assert "- bench-bfloat16: exit code 2 after" in summary
-    assert "- streams: exit code 0 after" in summary
-    assert "unknown W0" in summary or "'W0'" in summary, summary
+    for name in ("bench-bfloat16-W2", "bench-float32-W2"):
+        assert f"- {name}: exit code 2 after" in summary
+        assert "W0" in summary.partition(f"## What {name} said last (exit code 2)")[2].partition("##")[0]
+
+
+def test_what_it_runs(tmp_path, capsys):
+    """The check and the measurement of streams try themselves on a CPU."""
+    module("benchmarks/gpu_streams.py").main(tmp_path / "streams.md", "cpu")
     assert "| tiny | no | training |" in (tmp_path / "streams.md").read_text(encoding="utf-8")
+    assert module("benchmarks/gpu_check.py").main("cpu") == 0
+    assert "- lean: " in capsys.readouterr().out
 
 
 def test_without_time(tmp_path):
