@@ -13,6 +13,7 @@ import numpy as np
 from convgru import files, importers
 from convgru.errors import WeightsError
 from convgru.formats.contents import Contents
+from convgru.formats.names import is_below, outermost
 from convgru.importers import specless
 from convgru.spec import Spec
 from convgru.weights import Weights
@@ -129,12 +130,11 @@ def _own_networks(
     """The networks in convgru's own layout, the weights if there is one, and other arrays."""
     if (declared := files.declared_in(held, layout, prefix, hints)) is not None:
         declared_weights = declared.networks(prefix)
+        if not declared_weights:
+            declared.network(prefix)  # raises, and says which there are
         networks = tuple(Network(at, repr(at), OWN, each.spec) for at, each in declared_weights.items())
-        rest = {
-            name: array
-            for name, array in arrays.items()
-            if not (declared_weights and name.startswith(tuple(declared_weights)))
-        }
+        starts = outermost(declared_weights)
+        rest = {name: array for name, array in arrays.items() if not is_below(name, starts)}
         return networks, next(iter(declared_weights.values())) if len(declared_weights) == 1 else None, rest
     computed, matches = importers.find_own(arrays, layout, prefix, hints, config=held.config)
     if not matches:

@@ -15,7 +15,7 @@ from typing import Any
 
 from convgru import registry
 from convgru.bench import machine, memory
-from convgru.bench.contest import CONVGRU, PLAIN, PRECISIONS
+from convgru.bench.contest import CONVGRU, PLAIN, PRECISIONS, RIVALS
 from convgru.bench.report import OK, Report, Row
 from convgru.bench.workloads import WORKLOADS, Workload, scaled
 
@@ -96,8 +96,7 @@ def run(settings: Settings = Settings(), progress: PROGRESS | None = None) -> Re
     """
     workloads = scaled(settings.workloads, settings.scale)
     backends, absent = _backends(settings)
-    if settings.runs < 1:
-        raise ValueError(f"bench runs expected a positive number, got {settings.runs}")
+    _check(settings)
     contests = [
         (backend, workload, cell)
         for backend in backends
@@ -112,6 +111,15 @@ def run(settings: Settings = Settings(), progress: PROGRESS | None = None) -> Re
         report.rows += _contest(settings, backend, workload, cell, report.versions)
     tell(len(contests), len(contests), "done")
     return report
+
+
+def _check(settings: Settings) -> None:
+    """Raise ValueError for a number out of range, and for names that nothing is called."""
+    if settings.runs < 1:
+        raise ValueError(f"bench runs expected a positive number, got {settings.runs}")
+    for what, given, known in (("cells", settings.cells, CELLS), ("rivals", settings.rivals or (), RIVALS)):
+        if unknown := [name for name in given if name not in known]:
+            raise ValueError(f"bench {what} expected some of {', '.join(known)}, got {', '.join(unknown)}")
 
 
 def _backends(settings: Settings) -> tuple[list[str], dict[str, str]]:
@@ -211,7 +219,8 @@ def _process(task: Mapping[str, Any]) -> _Outcome:
             except BaseException:
                 process.kill()
                 raise
-        for line in events.read_text(encoding="utf-8").splitlines() if events.exists() else ():
+        told = events.read_text(encoding="utf-8") if events.exists() else ""
+        for line in told.rpartition("\n")[0].splitlines():  # who was killed may have left half a line
             _collect(outcome, json.loads(line))
         if process.returncode and not outcome.failure:
             said = errors.read_text(encoding="utf-8", errors="replace").strip()

@@ -22,7 +22,11 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def alternate(
-    calls: Mapping[str, Callable[[], Any]], runs: int, patience: float, sampler: Sampler | None = None
+    calls: Mapping[str, Callable[[], Any]],
+    runs: int,
+    patience: float,
+    sampler: Sampler | None = None,
+    begin: Callable[[str], None] = lambda name: None,
 ) -> dict[str, list[float]]:
     """Time functions in rounds: seconds a call, one number a round.
 
@@ -35,18 +39,21 @@ def alternate(
         runs: number of rounds.
         patience: seconds after which a function is not called again.
         sampler: measures one number; None for ``sample``.
+        begin: told the name of the function that is called next, outside of what is timed.
     """
     measure = sampler or sample
     spent: dict[str, float] = {}
     samples: dict[str, list[float]] = {}
     repeats: dict[str, int] = {}
     for name, call in calls.items():
+        begin(name)
         spent[name] = measure(call, 1)
         repeats[name] = max(1, round(LEAST / max(spent[name], 1e-9)))
         samples[name] = [] if spent[name] < patience else [spent[name]]
     for number in range(runs):
         names = [name for name in calls if spent[name] < patience]
         for name in names if number % 2 == 0 else reversed(names):
+            begin(name)
             samples[name].append(measure(calls[name], repeats[name]))
             spent[name] += samples[name][-1] * repeats[name]
     return samples

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -102,8 +103,8 @@ def _compete(contest: Contest, runs: int, patience: float, tell: Tell, sampler: 
                 first[measure].pop(name, None)
     frames = contest.workload.time if contest.workload.streaming else 1
     for measure in MEASURES:
-        calls = {n: _telling(n, measure, _calls(entries[n])[measure], tell) for n in first[measure]}
-        samples = alternate(calls, runs, patience, sampler)
+        calls = {name: _calls(entries[name])[measure] for name in first[measure]}
+        samples = alternate(calls, runs, patience, sampler, partial(_tell_who_begins, tell, measure))
         for name in calls:
             peak = entries[name].peak_bytes
             row = {"samples": [seconds / frames for seconds in samples[name]], "first": first[measure][name]}
@@ -118,15 +119,15 @@ def _calls(entry: Entry) -> dict[str, Callable[[], Any]]:
     return {measure: call for measure, call in named.items() if call is not None}
 
 
-def _telling(name: str, measure: str, call: Callable[[], Any], tell: Tell) -> Callable[[], Any]:
-    """Write down, at the first call of those that are timed, who is at work."""
+def _tell_who_begins(tell: Tell, measure: str, name: str) -> None:
     tell(event="begin", contestant=name, measure=measure)
-    return call
 
 
 def difference(got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray]) -> float:
     """Return max|got − want| / max|want|, the largest over the arrays that both have."""
     worst = 0.0
+    if "output" not in got:
+        raise WrongNumbersError(f"no output, only {', '.join(sorted(got)) or 'nothing'}")
     for name in got.keys() & want.keys():
         a, b = (np.asarray(arrays[name], np.float64) for arrays in (got, want))
         if a.shape != b.shape:

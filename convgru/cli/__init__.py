@@ -23,6 +23,7 @@ from convgru.cli.arguments import names_of, positive
 from convgru.cli.bench import add_bench
 from convgru.cli.convert import TARGETS
 from convgru.errors import MOST, UsageError, printable
+from convgru.formats import atomic
 from convgru.importers import EXPORTS, LAYOUTS
 from convgru.importers.specless import LAYOUT
 from convgru.parity.faults import FAULTS
@@ -54,9 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(args: argparse.Namespace) -> int:
-    for path in (getattr(args, name, None) for name in ("output", "csv", "plot")):
+    written: dict[Path, str] = {}
+    for name in ("output", "csv", "plot"):
+        path = getattr(args, name, None)
         if path is not None:
             require_writable(path, force=args.force)
+            other = written.setdefault(path.resolve(), name)
+            if other != name:
+                raise UsageError(f"--{other} and --{name} expected different files, got {path} for both")
     from convgru.cli import commands
 
     code: int = getattr(commands, args.command)(args)
@@ -64,11 +70,10 @@ def _command(args: argparse.Namespace) -> int:
 
 
 def require_writable(path: Path, *, force: bool) -> None:
-    """Raise OSError, before any work is done, if a file exists or its folder does not."""
+    """Raise OSError, before any work is done, if a file exists or cannot be one."""
     if not force and os.path.lexists(path):
         raise FileExistsError(f"{path} exists: --force replaces it")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, expected a file")
+    atomic.require_file(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
 

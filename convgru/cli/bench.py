@@ -101,23 +101,25 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 def run(args: argparse.Namespace) -> Report:
-    """Run the benchmark, with a progress bar unless stdout is for JSON; write CSV and plot."""
+    """Run the benchmark, with a progress bar unless stdout is for JSON."""
     if args.plot is not None:
         plot.require()
     settings = settings_of(args)
     if args.json:
-        report = bench.run(settings)
-    else:
-        from convgru.cli import console
+        return bench.run(settings)
+    from convgru.cli import console
 
-        with console.progress() as progress:
-            report = bench.run(settings, progress)
+    with console.progress() as progress:
+        return bench.run(settings, progress)
+
+
+def write(args: argparse.Namespace, report: Report) -> None:
+    """Write the CSV and the picture that the arguments ask for."""
     if args.csv is not None:
         with atomic.replacing(args.csv, overwrite=args.force) as temporary:
             temporary.write_text(report.to_csv(), encoding="utf-8")
     if args.plot is not None:
         plot.draw(report, args.plot, overwrite=args.force)
-    return report
 
 
 def _scale(text: str) -> float:

@@ -10,6 +10,7 @@ import sys
 from math import prod
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -94,6 +95,8 @@ def parity(args: argparse.Namespace) -> int:
     of_a_file = (args.input, args.size, args.steps, args.layout, args.prefix, args.hint)
     if args.file is None and any(option not in (None, []) for option in of_a_file):
         raise UsageError("--input, --size, --steps, --layout, --prefix and --hint go with a FILE")
+    if args.input is not None and args.size is not None:
+        raise UsageError("--size is that of random input: it does not go with --input")
     if args.module is not None:
         sys.path.insert(0, str(Path.cwd()))  # as ``python -m`` does
     report = _compare_table(args) if args.file is None else _compare_file(args)
@@ -185,6 +188,7 @@ def bench(args: argparse.Namespace) -> int:
             from convgru.cli import console
 
             console.show_bench(report)
+    command.write(args, report)  # last: should it fail, the results are there already
     return 0 if report.ok else 1
 
 
@@ -260,8 +264,9 @@ def _described(survey: inspection.Survey) -> dict[str, Any]:
 def _load(path: Path) -> np.ndarray:
     try:
         x = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path}: expected an array as numpy.save writes it: {error}") from None
     if not isinstance(x, np.ndarray):
+        x.close()
         raise ValueError(f"{path}: expected one array as numpy.save writes it, got an archive")
     return x

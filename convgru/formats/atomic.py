@@ -28,12 +28,17 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterat
     killed leaves a hidden file beside ``path``, which begins with ``PREFIX``; the next write of
     ``path`` removes it. A link is followed: its target is replaced. The permissions of a file that
     is replaced are kept. With ``overwrite=False`` a file that exists, before the block or after it,
-    is kept: FileExistsError.
+    is kept: FileExistsError. The file of another such block is written in place, for it takes its
+    name when that block ends. Raises OSError for a folder, a device or a pipe.
 
     >>> with replacing("model.safetensors") as temporary:  # doctest: +SKIP
     ...     temporary.write_bytes(data)
     """
     target = Path(path).resolve()
+    if target.name.startswith(PREFIX) and target.is_file():
+        yield target
+        return
+    require_file(path)
     if not overwrite:
         _refuse_existing(path)
     _remove_leftovers(target)
@@ -53,13 +58,24 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterat
         temporary.unlink(missing_ok=True)
         raise
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
     if os.name == "posix":
         _flush(target.parent, os.O_RDONLY)
 
 
-def _begin(target: Path) -> tuple[Path, int]:
-    """Make the new file, and keep it locked as long as it is being written.
+def require_file(path: str | os.PathLike[str]) -> None:
+    """Raise OSError if there is something else than a file, which a file must not replace."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(f"{path} is a folder, expected a file")
+        if not stat.S_ISREG(mode):
+            raise OSError(f"{path}: expected a file, got something else (a pipe or a device)")
+
+
+def _begin(target: Path) -> tuple[Path, int | None]:
+    """Make the new file, and keep it locked as long as it is being written, where there are locks.
 
     Its name does not grow with the target's, which may be as long as the file system permits.
     """
@@ -70,9 +86,11 @@ def _begin(target: Path) -> tuple[Path, int]:
         # What replaces another is nobody else's to read before it has that one's.
         mode = 0o600 if target.exists() else 0o666
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-        if fcntl is None:
-            return temporary, handle
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        if fcntl is None:  # Windows, which gives no new name to a file that is open
+            os.close(handle)
+            return temporary, None
+        with contextlib.suppress(OSError):  # some file systems of networks have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
         if temporary.exists():
             return temporary, handle
         os.close(handle)  # another writer took it for a leftover before it was locked
@@ -90,7 +108,7 @@ def _remove_leftovers(target: Path) -> None:
     start = _start(target)
     for name in [entry.name for entry in os.scandir(target.parent) if entry.name.startswith(start)]:
         with contextlib.suppress(OSError):  # another's file, or gone in the meantime
-            handle = os.open(target.with_name(name), os.O_RDONLY)
+            handle = os.open(target.with_name(name), os.O_RDONLY | os.O_NONBLOCK)  # a pipe would block
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 target.with_name(name).unlink()

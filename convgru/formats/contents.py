@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from convgru.errors import WeightsError
+from convgru.formats.names import below, is_below, outermost
 from convgru.formats.parametrized import advice, unknown, with_weights
 from convgru.spec import Spec
 from convgru.spec.shapes import layer_prefix
@@ -49,7 +51,8 @@ class Contents:
         Strips the wrapper prefixes (DataParallel, AveragedModel, torch.compile, FSDP) unless two
         names would collide, and drops AveragedModel's counter.
         """
-        arrays = {name: array for name, array in self.arrays.items() if not self._counts_averages(name)}
+        counters = self._counters()
+        arrays = {name: array for name, array in self.arrays.items() if name not in counters}
         names = {name: unwrapped(name) for name in arrays}
         if len(set(names.values())) != len(names):
             return replace(self, arrays=arrays)
@@ -59,11 +62,15 @@ class Contents:
             specs={unwrapped(prefix): spec for prefix, spec in self.specs.items()},
         )
 
-    def _counts_averages(self, name: str) -> bool:
-        """Whether an array is the counter that AveragedModel keeps beside its ``module``."""
-        owner, _, last = name.rpartition(".")
-        start = f"{owner}.module." if owner else "module."
-        return last == COUNTER and any(other.startswith(start) for other in self.arrays)
+    @cached_property
+    def _names(self) -> list[str]:
+        """The names of the arrays, sorted."""
+        return sorted(self.arrays)
+
+    def _counters(self) -> set[str]:
+        """The counters that AveragedModel keeps beside its ``module``."""
+        counters = [name for name in self.arrays if name.rpartition(".")[2] == COUNTER]
+        return {name for name in counters if any(below(self._names, name.removesuffix(COUNTER) + "module."))}
 
     def resolved(self, prefix: str | None) -> str | None:
         """Return a prefix as the arrays have it here: no wrappers, the user's names of layers."""
@@ -105,18 +112,17 @@ class Contents:
 
     def leads_elsewhere(self, prefix: str | None) -> bool:
         """Whether the arrays below a prefix belong to no network that the file declares."""
-        starts = tuple(f"{(prefix or '').rstrip('./')}{end}" for end in "./")
-        return bool(prefix) and any(
-            name.startswith(starts) and not name.startswith(tuple(self.specs)) for name in self.arrays
-        )
+        if not prefix:
+            return False
+        declared, starts = outermost(self.specs), tuple(prefix.rstrip("./") + end for end in "./")
+        return any(name.startswith(starts) and not is_below(name, declared) for name in self.arrays)
 
     def _outermost(self, prefix: str | None) -> list[str]:
-        outermost = [p for p in self.specs if not any(other != p and p.startswith(other) for other in self.specs)]
-        return [p for p in outermost if not prefix or p == prefix or p.startswith(prefix.rstrip(".") + ".")]
+        return [p for p in outermost(self.specs) if not prefix or p == prefix or p.startswith(prefix.rstrip(".") + ".")]
 
     def _weights(self, prefix: str) -> Weights:
         spec = self.specs[prefix]
-        arrays = {name[len(prefix) :]: array for name, array in self.arrays.items() if name.startswith(prefix)}
+        arrays = {name[len(prefix) :]: self.arrays[name] for name in below(self._names, prefix)}
         arrays = with_weights(arrays)
         if parts := unknown(arrays):
             raise WeightsError(advice(parts))

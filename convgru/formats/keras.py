@@ -23,6 +23,7 @@ from convgru.errors import WeightsError
 from convgru.formats import atomic, hdf5, zip_limits
 from convgru.formats.contents import Contents
 from convgru.formats.keras_config import is_old, recurrent_layers
+from convgru.formats.names import below
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 WRITTEN = ".weights.h5"
@@ -96,7 +97,8 @@ def _from_hdf5(data: bytes) -> Contents:
     if config is None:
         return _by_user_names(Contents(arrays), names)
     described = list(recurrent_layers(_json(config.encode(), "model_config"), "", (), is_old(version)))
-    places = [_legacy_prefix(inside, arrays) for inside, _, _ in described]
+    there = _legacy_places(arrays)
+    places = [_legacy_prefix(inside, there) for inside, _, _ in described]
     configs = {place: options for place, (_, _, options) in zip(places, described, strict=True)}
     names = {place: "/".join((*inside[1:], "")) for place, (inside, _, _) in zip(places, described, strict=True)}
     return _by_user_names(Contents(arrays, configs=_present(configs, arrays)), names)
@@ -162,21 +164,26 @@ def _json(text: bytes, what: str) -> Any:
 
 
 def _present(configs: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, Any]:
-    return {prefix: options for prefix, options in configs.items() if any(name.startswith(prefix) for name in arrays)}
+    names = sorted(arrays)
+    return {prefix: options for prefix, options in configs.items() if any(below(names, prefix))}
 
 
-def _legacy_prefix(names: tuple[str, ...], arrays: Mapping[str, Any]) -> str:
-    """The prefix of a layer's arrays in the older format.
+def _legacy_places(arrays: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """Map names of an outermost layer and of a layer in it to the prefix of that layer's arrays.
 
-    It is in the group of the outermost layer, and ends with the last part that is the layer's name.
+    In the older format the prefix ends with the last part that is the layer's name.
     """
-    outer, layer = names[min(1, len(names) - 1)], names[-1]
-    for name in arrays:
-        parts = name.split("/")
-        if parts[:2] == ["model_weights", outer] and layer in parts[1:-1]:
-            last = len(parts) - 1 - parts[::-1].index(layer)
-            return "/".join(parts[: last + 1]) + "/"
-    return "/".join(("model_weights", *names[1:], ""))
+    places: dict[tuple[str, str], str] = {}
+    for parts in (name.split("/") for name in arrays):
+        for last in range(len(parts) - 2, 0, -1) if parts[0] == "model_weights" else ():
+            places.setdefault((parts[1], parts[last]), "/".join(parts[: last + 1]) + "/")
+    return places
+
+
+def _legacy_prefix(names: tuple[str, ...], places: Mapping[tuple[str, str], str]) -> str:
+    """The prefix of the arrays of a layer in the older format, given the names around it."""
+    usual = "/".join(("model_weights", *names[1:], ""))
+    return places.get((names[min(1, len(names) - 1)], names[-1]), usual)
 
 
 def write(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:

@@ -44,8 +44,10 @@ def recurrent_layers(node: Any, path: str, names: tuple[str, ...], old: bool) ->
     if LAYER.fullmatch(kind):
         yield inside, path, _options(config, old)
     elif kind == "Bidirectional":
+        backward = [each for _, _, each in recurrent_layers(config.get("backward_layer"), path, inside, old)]
         for _, _, options in recurrent_layers(config.get("layer"), path, inside, old):
-            yield inside, path, {**options, "merge_mode": config.get("merge_mode", "concat")}
+            both = _of_both(options, backward[0] if backward else options)
+            yield inside, path, {**both, "merge_mode": config.get("merge_mode", "concat")}
     elif isinstance(config.get("layer"), dict):  # TimeDistributed and other wrappers
         yield from recurrent_layers(config["layer"], f"{path}/layer".lstrip("/"), inside, old)
     layers = config.get("layers")
@@ -55,6 +57,16 @@ def recurrent_layers(node: Any, path: str, names: tuple[str, ...], old: bool) ->
         number = f"_{count[group]}" if count[group] else ""
         count[group] += 1
         yield from recurrent_layers(layer, f"{path}/layers/{group}{number}".lstrip("/"), inside, old)
+
+
+def _of_both(forward: Mapping[str, Any], backward: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of two directions; one in which they differ is a text that no network has."""
+    differ = {
+        name: f"{value!r} forward and {backward[name]!r} backward"
+        for name, value in forward.items()
+        if name not in ("go_backwards", "data_format") and backward.get(name, value) != value
+    }
+    return {**forward, **differ}
 
 
 def _snake(name: str) -> str:

@@ -1,8 +1,9 @@
 """Read and write weights in safetensors files, byte for byte and strictly.
 
-Equal weights give equal bytes. The package safetensors writes the bytes and reads the arrays.
-Before that the header (https://huggingface.co/docs/safetensors) is checked here against the spec,
-so that nothing is allocated for a bad file: the package's parser accepts duplicate keys.
+Equal weights give equal bytes, which the package safetensors writes. The header
+(https://huggingface.co/docs/safetensors) is read and checked against the spec here, so that nothing
+is allocated for a bad file and what was checked is what is read: the package's parser accepts
+duplicate keys.
 """
 
 from __future__ import annotations
@@ -221,16 +222,15 @@ def _check_against(spec: Spec, header: Header, path: object) -> None:
 
 
 def _arrays(file: BinaryIO, header: Header, path: object) -> dict[str, np.ndarray]:
-    """All arrays as safetensors reads them, each writable and in its own memory."""
-    file.seek(0)
-    try:
-        views = dict(safetensors.deserialize(file.read()))
-    except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path}: {error}") from None
+    """All arrays from where the header says, each writable and in its own memory."""
+    file.seek(header.data_start)
+    data = memoryview(file.read(header.data_length))
+    if len(data) != header.data_length:
+        raise WeightsError(f"{path}: expected {header.data_length} bytes of data, got {len(data)}")
     arrays = {}
-    for name, (code, shape, *_) in header.entries.items():
+    for name, (code, shape, start, stop) in header.entries.items():
         try:
-            arrays[name] = np.frombuffer(views[name]["data"], _DTYPES[code]).reshape(shape).copy()
+            arrays[name] = np.frombuffer(data[start:stop], _DTYPES[code]).reshape(shape).copy()
         except (ValueError, OverflowError) as error:  # an empty array with an axis that no array can have
             raise WeightsError(f"{path}: array {name[:80]!r} of shape {str(shape)[:80]}: {error}") from None
     return arrays

@@ -10,14 +10,13 @@ import numpy as np
 
 from convgru.errors import WeightsError
 from convgru.formats import parametrized
-from convgru.importers import own, specless
+from convgru.importers import known, own, specless
 from convgru.importers.arrays import as_array, examples, flattened, shapes_of, with_weights
-from convgru.importers.between_layouts import place_in, to_canonical, to_foreign
-from convgru.importers.layout import Layout
+from convgru.importers.between_layouts import to_canonical, to_foreign
 from convgru.importers.match import Match
 from convgru.importers.search import Configs, Findings, begins, search
 from convgru.importers.tables import LAYOUTS
-from convgru.spec import Spec
+from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.weights import Weights, dtype_of
 
 MAX_REASONS, MAX_LENGTH = 20, 600
@@ -94,8 +93,12 @@ def adopt_with_assumptions(
     ``config`` is what a ``config.json`` beside the file says of a network with convgru's own names.
     """
     state_dict = flattened(state_dict)
+    if spec is not None and not isinstance(spec, (NetworkSpec, ForecasterSpec)):
+        raise TypeError(f"spec expected a NetworkSpec or a ForecasterSpec, got {type(spec).__name__}")
+    if spec is not None and hints:
+        raise WeightsError(f"spec= leaves nothing open that hints could say, got {', '.join(sorted(hints))}")
     if spec is not None and layout not in (None, specless.LAYOUT):
-        return _restore(state_dict, layout, spec, prefix, hints), {}
+        return weights_of(known.located(state_dict, layout or "", spec, prefix), state_dict), {}
     match: Match | own.OwnMatch
     arrays, matches = find_own(state_dict, layout, prefix, hints, spec=spec, config=config)
     if matches:
@@ -147,7 +150,9 @@ def find(
     """
 
     def networks_in(arrays: Mapping[str, Any]) -> Findings:
-        return search(shapes_of(arrays), _candidates(layout), hints, configs or {}, prefix, named=layout is not None)
+        return search(
+            shapes_of(arrays), known.candidates(layout), hints, configs or {}, prefix, named=layout is not None
+        )
 
     arrays = flattened(state_dict)
     findings = networks_in(arrays)
@@ -185,22 +190,6 @@ def find_own(
     return arrays, own.find(shapes_of(arrays), layout, prefix, hints, spec=spec, config=config)
 
 
-def _restore(
-    state_dict: Mapping[str, Any], layout: str | None, spec: Spec, prefix: str | None, hints: Mapping[str, Any]
-) -> Weights:
-    """The weights of a network of a known spec in the arrays that ``export`` gives for it."""
-    if hints:
-        raise WeightsError(f"spec= leaves nothing open that hints could say, got {', '.join(sorted(hints))}")
-    match = _placed(spec, layout or "")
-    claims = sorted(match.claims)
-    starts = [name.removesuffix(claims[0]) for name in state_dict if name.endswith(claims[0])]
-    starts = [at for at in starts if not prefix or at.rstrip("./") == prefix.rstrip("./")]
-    start = next((at for at in starts if all(at + name in state_dict for name in claims)), None)
-    if start is None:
-        raise WeightsError(f"the layout {layout!r} expected {', '.join(claims)}, got {examples(state_dict)}")
-    return to_canonical(match, {name: as_array(name, state_dict[start + name]) for name in claims})
-
-
 def export(weights: Weights, layout: str, *, prefix: str | None = None) -> dict[str, np.ndarray]:
     """Return the arrays of another implementation's state dict: the inverse of ``adopt``.
 
@@ -221,7 +210,7 @@ def export(weights: Weights, layout: str, *, prefix: str | None = None) -> dict[
     """
     if layout == specless.LAYOUT:
         return {_below(prefix, ".") + name: array for name, array in weights.arrays.items()}
-    variant = _placed(weights.spec, layout).layout
+    variant = known.placed(weights.spec, layout).layout
     start = _below(prefix, variant.separator)
     return {start + name: array for name, array in to_foreign(weights, variant).items()}
 
@@ -229,27 +218,6 @@ def export(weights: Weights, layout: str, *, prefix: str | None = None) -> dict[
 def _below(prefix: str | None, separator: str) -> str:
     """Return a prefix with the separator that comes before the names of arrays."""
     return prefix + separator if prefix and prefix[-1] not in "./_" else prefix or ""
-
-
-def _placed(spec: Any, layout: str) -> Match:
-    """First variant of that system able to hold this network. Raises WeightsError if none is."""
-    reasons: list[str] = []
-    candidates = _candidates(layout)
-    for candidate in [each for each in candidates if each.cell == spec.recurrent.cell] or candidates:
-        try:
-            return place_in(spec, candidate)
-        except WeightsError as error:
-            reasons.append(str(error))
-    raise WeightsError("; ".join(dict.fromkeys(reasons)))
-
-
-def _candidates(name: str | None) -> list[Layout]:
-    if name is None:
-        return [each for each in LAYOUTS.values() if not each.named]
-    layouts = [each for key, each in LAYOUTS.items() if key == name or key.startswith(f"{name}.")]
-    if not layouts:
-        raise WeightsError(f"layout expected one of {', '.join(LAYOUTS)}, got {name!r}")
-    return layouts
 
 
 def only(findings: Findings, shapes: Mapping[str, Any], prefix: str | None) -> Match:

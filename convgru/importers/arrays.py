@@ -13,6 +13,8 @@ from convgru.formats import parametrized
 
 MAX_DEPTH = 64
 """Deepest nesting of dicts that is read."""
+MAX_NAME = 1000
+"""Longest name: patterns of layouts take a time that grows faster than a name's length."""
 
 
 def flattened(state_dict: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,6 +34,11 @@ def flattened(state_dict: Mapping[str, Any]) -> dict[str, Any]:
                 )
             if isinstance(value, Mapping):
                 pending.append((f"{start}{name}/", value))
+            elif len(start) + len(name) > MAX_NAME:
+                raise WeightsError(
+                    f"adopt expected names of at most {MAX_NAME} characters, got {len(start) + len(name)}: "
+                    f"{(start + name)[:80]!r} …"
+                )
             elif start + name in arrays:
                 raise WeightsError(f"adopt expected one array of each name, got two of {(start + name)[:80]!r}")
             else:
@@ -71,10 +78,11 @@ def as_array(name: str, value: Any) -> np.ndarray:
             value = value.full_tensor()
         if hasattr(value, "detach"):  # torch: off the graph, off the GPU
             value = value.detach().cpu()
+        if bfloat16 and hasattr(value, "float"):  # torch and MindSpore give NumPy none: by float32, which is exact
+            value = value.float()
+            return np.array(value.asnumpy() if hasattr(value, "asnumpy") else value).astype(ml_dtypes.bfloat16)
         if hasattr(value, "asnumpy"):  # MindSpore
-            return np.array(value.float().asnumpy() if bfloat16 else value.asnumpy())
-        if hasattr(value, "detach") and bfloat16:  # torch gives NumPy no bfloat16: by float32, which is exact
-            return np.asarray(value.float()).astype(ml_dtypes.bfloat16)
+            return np.array(value.asnumpy())
         array = np.asarray(value)
         return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     except (TypeError, ValueError, RuntimeError) as error:

@@ -137,7 +137,7 @@ def match_layout(
     spec = _derive(draft, len({layer for layer, _ in parts}), shapes, options)
     assumed = assumed_of(layout, spec, hints)
     match = Match(layout, prefix, spec, pieces, groups, draft.forget, first, words, assumed)
-    _check_shapes(match, shapes)
+    check_shapes(match, shapes)
     check_hints(layout, spec, stored, hints, first)
     return match
 
@@ -260,7 +260,8 @@ def in_form(shape: Shape, form: str) -> Shape:
     return shape[:2] if form == "oi" else shape
 
 
-def _check_shapes(match: Match, shapes: Mapping[str, Shape]) -> None:
+def check_shapes(match: Match, shapes: Mapping[str, Shape]) -> None:
+    """Raise NoFitError unless the arrays of a match have the shapes that its spec implies."""
     for name, shape in foreign_shapes(match).items():
         if name not in shapes:
             raise NoFitError(f"{name!r} is missing")

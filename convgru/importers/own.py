@@ -50,12 +50,8 @@ def find(
     spec: neither ``spec`` nor ``config`` nor ``layout="convgru"``.
     """
     if spec is not None:
-        if not isinstance(spec, (NetworkSpec, ForecasterSpec)):
-            raise TypeError(f"spec expected a NetworkSpec or a ForecasterSpec, got {type(spec).__name__}")
-        if hints:
-            raise WeightsError(f"spec= leaves nothing open that hints could say, got {', '.join(sorted(hints))}")
         start = _start_of(shapes, spec, prefix)
-        return [OwnMatch(start, spec, tuple(specless.of_network(shapes, start)))]
+        return [OwnMatch(start, spec, tuple(specless.of_network(sorted(shapes), start)))]
     if layout not in (None, specless.LAYOUT):
         return []
     starts = specless.prefixes(name for name in shapes if name.startswith((prefix or "").rstrip(".")))
@@ -66,7 +62,8 @@ def find(
         below = f" below {prefix!r}" if prefix else ""
         shown = ", ".join(repr(name[:80]) for name in list(shapes)[:3])
         raise WeightsError(f"layout={layout!r} expected arrays called 'layers.0.fwd.weight_ih' …{below}, got {shown} …")
-    return [_derived(shapes, start, hints, config if len(starts) == 1 else None) for start in starts]
+    names, only_one = sorted(shapes), config if len(starts) == 1 else None
+    return [_derived(shapes, names, start, hints, only_one) for start in starts]
 
 
 def only(matches: Sequence[OwnMatch]) -> OwnMatch:
@@ -77,9 +74,11 @@ def only(matches: Sequence[OwnMatch]) -> OwnMatch:
     return matches[0]
 
 
-def _derived(shapes: specless.Shapes, start: str, hints: Mapping[str, Any], config: Config | None) -> OwnMatch:
+def _derived(
+    shapes: specless.Shapes, sorted_names: Sequence[str], start: str, hints: Mapping[str, Any], config: Config | None
+) -> OwnMatch:
     """The network at one prefix, its spec from the config, or from shapes, hints and defaults."""
-    names = tuple(specless.of_network(shapes, start))
+    names = tuple(specless.of_network(sorted_names, start))
     if isinstance(config, (NetworkSpec, ForecasterSpec)):
         if hints:
             raise WeightsError(f"the config.json beside the file holds the spec, got hints {', '.join(sorted(hints))}")

@@ -53,6 +53,7 @@ def search(
     ``named`` says whether the caller named the layout.
     """
     names, hints = sorted(shapes), spread(hints)
+    held = {at.rstrip("./"): config for at, config in reversed([*configs.items()])}  # the first of a prefix
     wanted = [name for name in names if begins(name, prefix)]
     fitting: list[Match] = []
     others: list[Match] = []
@@ -63,7 +64,7 @@ def search(
             continue
         if _is_shorter(layout, sighting):
             continue
-        config = _config(configs, start, layout)
+        config = _known(held.get(start.rstrip("./"), {}), layout)
         try:
             fitting.append(_fit(layout, start, sighting, shapes, names, {**config, **hints}))
         except NoFitError as error:
@@ -159,9 +160,8 @@ def _note(sightings: dict[Any, Any], layout: Layout, piece: Piece, name: str, gr
         sighting.words[where] = groups["any"]
 
 
-def _config(configs: Configs, start: str, layout: Layout) -> dict[str, Any]:
-    """Return the constructor arguments that the file holds for a prefix and the layout knows."""
-    config = next((config for at, config in configs.items() if at.rstrip("./") == start.rstrip("./")), {})
+def _known(config: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+    """Return those of the constructor arguments in a file that the layout knows."""
     return {name: value for name, value in spread(config).items() if name in layout.hints}
 
 

@@ -7,11 +7,12 @@ neither gives is assumed to be the default, and reported.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
 from convgru.errors import WeightsError
+from convgru.formats.names import below
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec, forecaster, network
 from convgru.spec.fields import positive
 from convgru.spec.shapes import layer_prefix
@@ -82,12 +83,11 @@ def prefixes(names: Iterable[str]) -> list[str]:
     return sorted(starts)
 
 
-def of_network(names: Iterable[str], prefix: str) -> list[str]:
-    """Return the names that belong to the network at ``prefix``, without its module's others."""
-    below = [name for name in names if name.startswith(prefix)]
-    whole = any(name.startswith(f"{prefix}encoder.layers.") for name in below)
+def of_network(names: Sequence[str], prefix: str) -> list[str]:
+    """Of sorted names, return those of the network at ``prefix``, not its module's others."""
+    whole = any(below(names, f"{prefix}encoder.layers."))
     roots = ("encoder.layers.", "decoder.layers.", "readout.") if whole else ("layers.",)
-    return [name for name in below if name.startswith(tuple(prefix + root for root in roots))]
+    return [name for root in sorted(roots) for name in below(names, prefix + root)]
 
 
 def sentence(assumed: Mapping[str, Any]) -> str:
@@ -127,11 +127,11 @@ def hints_in(config: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
     """Return the constructor arguments of a ``config.json`` as hints.
 
     JSON has no tuples: its lists are per layer or per dimension, whichever length fits the arrays.
-    Raises WeightsError where both do. Arguments that the shapes determine, and those that are no
-    part of a spec, are left out.
+    Raises WeightsError where both do. Kernel sizes, which the shapes give, and what is no part of a
+    spec are left out.
     """
     start = "encoder." if _is_forecaster(shapes) else ""
-    layers = 1 + max(int(hit[1]) for name in shapes if (hit := re.match(rf"{start}layers\.(\d+)\.", name)))
+    layers = 1 + max(int(hit[1]) for name in shapes if (hit := re.match(rf"{start}layers\.(\d{{1,4}})\.", name)))
     ndim = next(len(shape) - 2 for name, shape in shapes.items() if name.endswith(("weight_ih", "weight_hh")))
     hints: dict[str, Any] = {}
     for name, value in config.items():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Sequence
 
+from convgru.formats.names import below
 from convgru.importers.hints import NoFitError
 from convgru.importers.match import Match, some
 
@@ -18,10 +18,7 @@ def check_unclaimed(match: Match, names: Sequence[str]) -> None:
     claims, unclaimed = match.claims, []
     strays = [re.compile(stray) for stray in match.layout.strays]
     for home, deep in sorted(_homes(match)):
-        at = bisect_left(names, home)
-        while at < len(names) and names[at].startswith(home):
-            name = names[at]
-            at += 1
+        for name in below(names, home):
             if name in claims or (not deep and re.search(r"[./]", name[len(home) :])):
                 continue
             if not any(stray.fullmatch(name[len(match.prefix) :]) for stray in strays):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,15 +99,13 @@ def _array(file: Path, key: str | None) -> np.ndarray:
     """The array of frames in one file."""
     try:
         loaded = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, BadZipFile) as error:
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded as archive:
+            names = archive.files
+            name = key or ("frames" if "frames" in names or len(names) != 1 else names[0])
+            if name in names:
+                return np.asarray(archive[name])
+    except (ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{file} expected an array as numpy.save or numpy.savez writes it: {error}") from None
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded as archive:
-        names = archive.files
-        name = key or ("frames" if "frames" in names or len(names) != 1 else names[0])
-        if name not in names:
-            raise ValueError(
-                f"{file} expected an array {name!r}, found {', '.join(names) or 'none'}: key names another"
-            )
-        return np.asarray(archive[name])
+    raise ValueError(f"{file} expected an array {name!r}, found {', '.join(names) or 'none'}: key names another")

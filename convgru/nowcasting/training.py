@@ -44,6 +44,11 @@ def train(
     ``report`` is called after each step with its number and the loss. Raises ImportError without
     PyTorch, ValueError as ``convgru_torch.nowcast.train`` and ``motion.estimate``.
     """
+    if windows.ndim != 4 or not 0 < given < windows.shape[1]:
+        raise ValueError(
+            "train expected windows (N, T, H, W), of which fewer than T frames are given, "
+            f"got shape {windows.shape} with {given} given"
+        )
     loop = registry.room("torch", "nowcast")
     moved, known = lagrangian.training_set(units.clean(windows), given, move=move)
     limits = [float(units.scaled(limit)) for limit in units.thresholds]

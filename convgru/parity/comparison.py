@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from convgru.spec.shapes import fitting_size, nest_state, state_leaves
 from convgru.weights import Weights
 
 Progress = Callable[[int, int, str], None]
-"""Called with the number of problems done, their total, and what comes next."""
+"""Called with the number of problems done, their total, and which was the last of them."""
 DTYPES = ("float32", "float64")
 """What is compared unless a call says otherwise."""
 CHUNK = 4
@@ -69,7 +70,7 @@ def run(
         cache: A folder in which JAX keeps its compiled programs for the next run.
         jobs: Number of processes. With more than one, a script must call this below ``if __name__
             == "__main__"``, and ``module`` must be picklable; a path always is.
-        progress: Called with the number of problems done, their total, and what comes next.
+        progress: Called with the number of problems done, their total, and which was the last.
     """
     chosen = list(cases) if cases is not None else case_table.table()
     dtypes = [dtypes] if isinstance(dtypes, str) else dtypes
@@ -88,19 +89,21 @@ def run(
     total, done = len(chosen) * len(dtypes), 0
     tell = progress or (lambda done, total, text: None)
     report = Report.empty(device, tf32)
-    for (part, dtype), part_report in zip(chunks, reports(tasks, jobs), strict=True):
-        tell(done, total, f"{part[-1].name} {dtype}" if part else "")
-        report.add(part_report)
-        done += len(part)
-        if not part_report.backends:
-            return report  # which fails: nothing was compared
+    with closing(reports(tasks, jobs)) as parts:  # whatever happens here, its processes end
+        for (part, dtype), part_report in zip(chunks, parts, strict=True):
+            report.add(part_report)
+            done += len(part)
+            tell(done, total, f"{part[-1].name} {dtype}" if part else "")
+            if not part_report.backends:
+                return report  # which fails: nothing was compared
     if controls and fault is None and report.rows:
         tell(done, total, "planted faults")
         ran = {row.case for row in report.rows}
         usable = [case for case in chosen if case.name in ran]
         faults: list[Task] = [partial(compare_faults, settings, usable, dtype) for dtype in dtypes if dtype not in HALF]
-        for part_report in reports(faults, jobs):
-            report.add(part_report)
+        with closing(reports(faults, jobs)) as parts:
+            for part_report in parts:
+                report.add(part_report)
     tell(total, total, "done")
     return report
 
@@ -126,7 +129,7 @@ def compare(
     Args:
         weights: the network.
         x: its input (T, B, C, *S); None for random numbers.
-        size: the spatial size of random input; about 16 in every dimension if None.
+        size: the spatial size of random input; about 16 in every dimension if None. Not with ``x``.
         state: the initial state; None for zeros.
         steps: how many frames a forecaster predicts; three if None.
         backends: as in ``run``.
@@ -140,6 +143,8 @@ def compare(
     """
     if not isinstance(weights, Weights):
         raise TypeError(f"compare expected convgru.Weights, got {type(weights).__name__}; extract(net) makes them")
+    if x is not None and size is not None:
+        raise ValueError(f"compare expected x, or the size of a random one, got both: {np.shape(x)} and {size}")
     spec = weights.spec
     if isinstance(spec, ForecasterSpec) and steps is None:
         steps = 3

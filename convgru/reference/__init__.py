@@ -68,6 +68,10 @@ def run(
     """
     spec, operations = weights.spec, _operations(dtype)
     flags(spec.title, return_all_layers=return_all_layers, last_only=last_only)
+    if isinstance(spec, ForecasterSpec) and last_only:
+        raise TypeError("Forecaster expected no last_only: take the last of its frames")
+    if isinstance(spec, ForecasterSpec) and return_all_layers:
+        raise TypeError("Forecaster expected no return_all_layers")
     x = as_float64(spec.title, "x", x)
     extras = Extras(None if lengths is None else np.asarray(lengths), context, masks, targets, forced, resume)
     begin = complete_state(spec, x, state)
@@ -80,14 +84,8 @@ def run(
     arrays = {name: array.astype(x.dtype) for name, array in weights.arrays.items()}
     layers, final = compute(spec, arrays, x, begin, steps, extras, ops=operations)
     if last_only:
-        if isinstance(spec, ForecasterSpec):
-            raise TypeError("Forecaster expected no last_only: take the last of its frames")
         layers = [_last(layer, extras.lengths) for layer in layers]
-    if not return_all_layers:
-        return layers[-1], final
-    if isinstance(spec, ForecasterSpec):
-        raise TypeError("Forecaster expected no return_all_layers")
-    return tuple(layers), final
+    return (tuple(layers) if return_all_layers else layers[-1]), final
 
 
 def _operations(dtype: Any) -> Any:

@@ -80,6 +80,11 @@ def taped(
     gradients: dict[str, np.ndarray] = {}
     if cotangents is not None:
         weighed = {"output": cotangents[0], **dict(state_leaves(spec, cotangents[1]))}
+        for name, result in results.items():
+            if np.shape(weighed[name]) != result.shape[1:]:
+                raise ValueError(
+                    f"{spec.title} expected a cotangent of {name} of shape {result.shape[1:]}, got {np.shape(weighed[name])}"
+                )
         pairs = [(result, np.asarray(weighed[name], np.float64)) for name, result in results.items()]
         slopes = backward(pairs, ops.rounding)
         gradients = {n: slopes[t] if t in slopes else np.zeros(t.shape) for n, t in tensors.items()}

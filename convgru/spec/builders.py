@@ -15,6 +15,8 @@ from convgru.spec.networks import BIDIRECTIONAL, MERGES, ForecasterSpec, Network
 
 Ints = int | tuple[int, ...]
 """One number for all spatial dimensions, or one for each."""
+MOST_LAYERS = 10_000
+"""Limit on the layers of a network: a config of a few bytes may ask for any number."""
 
 
 def network(
@@ -205,6 +207,8 @@ def _count_layers(title: str, given: Mapping[str, Any], num_layers: int | None) 
     if given["hidden_channels"] == []:
         raise ValueError(f"{title} hidden_channels expected a number, or a list with one for each layer, got []")
     positive(f"{title} num_layers", count)
+    if count > MOST_LAYERS:
+        raise ValueError(f"{title} num_layers expected at most {MOST_LAYERS}, got {count}")
     implied = num_layers is None and "hidden_channels" not in lengths
     for name, length in lengths.items():
         if length != count:

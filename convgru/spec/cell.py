@@ -25,6 +25,8 @@ PEEPHOLES = ("hadamard", "conv")
 """An LSTM's connections from c to the gates: weights for channels or pixels, or a convolution."""
 NORMED: Mapping[str, tuple[str, ...]] = {"gru": ("rz", "n"), "lstm": ("ifgo",), "rnn": ("h",)}
 """The gates of each cell that are normalised together as one tensor."""
+MOST_UPDATES = 100
+"""Limit on the steps of a cell at each frame."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,10 @@ class CellSpec:
         if not isinstance(self.updates, tuple) or len(self.updates) == 1:
             raise ValueError(
                 f"{self.title} updates expected () or a tuple of at least two kernel sizes, got {self.updates!r}"
+            )
+        if len(self.updates) > MOST_UPDATES:
+            raise ValueError(
+                f"{self.title} updates expected at most {MOST_UPDATES} kernel sizes, got {len(self.updates)}"
             )
         for kernel in self.updates:
             sizes(f"{self.title} updates", kernel, self.ndim)

@@ -62,6 +62,15 @@ class Convolution:
             sizes.append(n + more if s == 1 else (n + more - 1) // s + 1)
         return tuple(sizes)
 
+    def input_size(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Size of an image that gives an output of ``size``."""
+        if self.padding == "preserve":
+            return tuple(size)
+        if self.padding == "same":
+            return tuple(n * s for n, s in zip(size, self.stride, strict=True))
+        steps = zip(size, self.pads(size), self.kernel_size, self.stride, self.dilation, strict=True)
+        return tuple((n - 1) * s + d * (k - 1) + 1 - low - high for n, (low, high), k, s, d in steps)
+
     def check_pads(self, owner: str, size: Sequence[int]) -> None:
         """Raise ValueError where the padding mode cannot fill the pads of an image of ``size``.
 

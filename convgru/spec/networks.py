@@ -37,10 +37,14 @@ class NetworkSpec:
     def __post_init__(self) -> None:
         if not isinstance(self.layers, tuple) or not self.layers:
             raise ValueError(f"NetworkSpec.layers expected a tuple of at least one CellSpec, got {self.layers!r}")
+        for index, layer in enumerate(self.layers):
+            if not isinstance(layer, CellSpec):
+                raise TypeError(f"NetworkSpec.layers[{index}] expected a CellSpec, got {type(layer).__name__}")
         one_of(f"{self.title} bidirectional", self.bidirectional, BIDIRECTIONAL)
         one_of(f"{self.title} merge", self.merge, MERGES)
         for name in ("dropout", "recurrent_dropout", "zoneout"):
             probability(f"{self.title} {name}", getattr(self, name))
+            object.__setattr__(self, name, abs(float(getattr(self, name))))  # 0 and -0.0 are 0.0 in files too
         if self.output_size is not None:
             sizes(f"{self.title} output_size", self.output_size, self.ndim)
         self._check_chain()

@@ -102,22 +102,37 @@ def layer_sizes(spec: NetworkSpec, size: Sequence[int]) -> list[Shape]:
 
 
 def fitting_size(spec: Spec, pixels: int) -> Shape:
-    """The smallest spatial size, of at least ``pixels`` per dimension, that the network accepts.
+    """A spatial size that the network accepts, at least ``pixels`` per dimension where it is free.
 
-    Of a forecaster, ``pixels`` counts patches.
+    A peephole may tie it to one size. Of a forecaster, ``pixels`` counts patches. Raises ValueError
+    if there is no such size.
     """
-    if isinstance(spec, ForecasterSpec):
-        return tuple(pixels * p for p in spec.patch)
-    tied = spec.layers[0].state_size
-    if tied is not None:
-        return tuple(n * s for n, s in zip(tied, spec.layers[0].stride, strict=True))
-    for n in range(pixels, 64 * pixels):
+    networks: list[NetworkSpec] = [spec.recurrent]
+    if isinstance(spec, ForecasterSpec) and spec.decoder is not None:
+        networks.append(spec.decoder)
+    patch = spec.patch if isinstance(spec, ForecasterSpec) else (1,) * spec.ndim
+    tied = next((size for size in map(_tied_size, networks) if size is not None), None)
+    sizes = [(n,) * spec.ndim for n in range(pixels, 64 * pixels)] if tied is None else [tied]
+    for size in (each for each in sizes if min(each) > 0):
         try:
-            layer_sizes(spec, (n,) * spec.ndim)
+            for network in networks:
+                layer_sizes(network, size)
         except ValueError:
             continue
-        return (n,) * spec.ndim
-    raise ValueError(f"{spec.title}: no image of up to {64 * pixels} pixels fits its layers")
+        return tuple(n * p for n, p in zip(size, patch, strict=True))
+    looked = f"up to {64 * pixels} pixels" if tied is None else f"{tied} pixels, to which a peephole ties it,"
+    raise ValueError(f"{spec.title}: no image of {looked} fits its layers")
+
+
+def _tied_size(network: NetworkSpec) -> Shape | None:
+    """The size of the input that gives a peephole the state that it is tied to, if one is."""
+    for index, layer in enumerate(network.layers):
+        if layer.state_size is not None and network.output_size is None:
+            size = layer.state_size
+            for below in reversed(network.layers[: index + 1]):
+                size = below.input_convolution.input_size(size)
+            return size
+    return None
 
 
 def _grows(cell: CellSpec, dimension: int) -> bool:

@@ -186,3 +186,61 @@ def test_a_name_as_long_as_a_file_system_permits(tmp_path, suffix):
         temporary.write_bytes(b"new")
         assert len(suffix) > 40 or temporary.name.endswith(suffix)
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    pipe, folder = tmp_path / "pipe.safetensors", tmp_path / "folder.safetensors"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(OSError, match=rf"{path.name}: expected a file, got something else"):
+            convgru.write(WEIGHTS, path)
+    with pytest.raises(IsADirectoryError, match=r"folder\.safetensors is a folder, expected a file"):
+        convgru.write(WEIGHTS, folder)
+    assert pipe.is_fifo()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_file_that_is_being_written_is_written_in_place(tmp_path):
+    """The lock of the outer block is on the file that gets the name, and others leave it alone."""
+    target = tmp_path / "w.safetensors"
+    with atomic.replacing(target) as temporary:
+        convgru.write(WEIGHTS, temporary)
+        with atomic.replacing(target) as other:  # another writer of the same file
+            other.write_bytes(b"other")
+        assert convgru.read(temporary).equal(WEIGHTS)
+    assert convgru.read(target).equal(WEIGHTS)
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+@pytest.mark.skipif(atomic.fcntl is None, reason="no locks of POSIX here")
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(atomic.fcntl, "flock", refuse)
+    for seed in (0, 1):
+        convgru.write(convgru.init(SPEC, seed), tmp_path / "w.safetensors")
+    assert convgru.read(tmp_path / "w.safetensors").equal(convgru.init(SPEC, 1))
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks for open files in /proc")
+def test_where_there_are_no_locks_the_file_is_closed_before_it_gets_its_name(tmp_path, monkeypatch):
+    """As Windows requires."""
+    replace, opened = os.replace, []
+
+    def look(source, target):
+        links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+        opened.extend(os.readlink(link) for link in links if os.path.exists(link))
+        replace(source, target)
+
+    monkeypatch.setattr(atomic, "fcntl", None)
+    monkeypatch.setattr(os, "replace", look)
+    convgru.write(WEIGHTS, tmp_path / "w.safetensors")
+    assert opened
+    assert not [path for path in opened if atomic.PREFIX in path]
+    assert convgru.read(tmp_path / "w.safetensors").equal(WEIGHTS)

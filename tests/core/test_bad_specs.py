@@ -198,6 +198,9 @@ SPEC_ARGUMENTS = [
     (("gru", 1, 2), {"output_size": (3,)}, ValueError, "ConvGRU output_size expected a tuple of 2 (ndim), got (3,)"),
     (("gru", 1, 2), {"bias": 1}, TypeError, "ConvGRU bias expected True or False, got 1"),
     (("gru", 1, 2), {"colour": "red"}, TypeError, "colour"),
+    # more than any network has
+    (("gru", 1, 2, 3, 2**31 - 1), {}, ValueError, "ConvGRU num_layers expected at most 10000, got 2147483647"),
+    (("gru", 1, 2), {"updates": (3,) * 101}, ValueError, "ConvGRU updates expected at most 100 kernel sizes, got 101"),
 ]
 
 
@@ -252,3 +255,9 @@ FORECASTER_ARGUMENTS = [
 def test_forecaster(arguments, options, message):
     with pytest.raises((ValueError, TypeError), match=re.escape(message)):
         convgru.forecaster(*arguments, **options)
+
+
+def test_layers_that_are_none():
+    layer = convgru.network("gru", 1, 2).layers[0]
+    with pytest.raises(TypeError, match=re.escape("NetworkSpec.layers[1] expected a CellSpec, got dict")):
+        convgru.NetworkSpec((layer, {}))

@@ -148,6 +148,7 @@ def test_a_contestant_with_other_numbers_is_found_and_not_timed():
     }
     for name, array in numbers.items():
         contest.enter(name, lambda array=array: Entry(lambda: array, arrays=lambda out, _: {"output": out}))
+    contest.enter("nothing to compare", lambda: Entry(lambda: right, arrays=lambda out, _: {"y": out}))
     contest.enter("raises", lambda: Entry(lambda: [][1]))
     contest.enter("declines", lambda: Entry(decline))
     contest.enter("no memory", lambda: Entry(lambda: np.empty(1 << 45)))
@@ -156,7 +157,7 @@ def test_a_contestant_with_other_numbers_is_found_and_not_timed():
     status = {event["contestant"]: event["status"] for event in events if event["event"] == "row"}
     assert status == {
         "convgru": "ok", "same": "ok", "wrong": "wrong numbers", "other shape": "wrong numbers", "nan": "wrong numbers",
-        "raises": "failed", "declines": "skipped", "no memory": "out of memory",
+        "nothing to compare": "wrong numbers", "raises": "failed", "declines": "skipped", "no memory": "out of memory",
     }  # fmt: skip
 
 

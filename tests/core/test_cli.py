@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -58,12 +59,14 @@ def test_bad_usage_is_exit_code_2(convgru_cli, arguments):
         (("parity", "w.safetensors", "--jobs", "2"), "--jobs goes with the table of cases"),
         (("parity", "w.safetensors", "--dtype", "float32,float64"), "compared in one dtype"),
         (("parity", "w.safetensors", "--steps", "3"), "w.safetensors holds network('gru'"),
+        (("parity", "w.safetensors", "--input", "x.npy", "--size", "8,8"), "--size is that of random input"),
         (("parity", "w.safetensors", "--size", "8"), "--size expected 2 numbers for ConvGRU, got 8"),
         (
             ("parity", "w.safetensors", "--size", "99999999,999999"),
             "--size 99999999,999999: the random input alone would take",
         ),
         (("convert", "w.safetensors", "w.txt"), "w.txt: expected a suffix of .safetensors"),
+        (("bench", "--csv", "a", "--output", "./a"), "--output and --csv expected different files, got a for both"),
         (("convert", "w.safetensors", "w.pt", "--to", "flax"), "w.pt: a file of PyTorch, not of Flax"),
         (("convert", ".", "w.safetensors"), "w.safetensors is a file; for a folder SRC, DST must be a folder"),
     ],
@@ -81,10 +84,14 @@ def test_arguments_that_do_not_go_together_are_exit_code_2(convgru_cli, file, ar
         ),
         (("parity", "--module", "json:none"), "json has no none"),
         (("parity", "w.safetensors", "--input", "w.safetensors"), "expected an array as numpy.save writes it"),
+        (("parity", "w.safetensors", "--input", "cut.npz"), "cut.npz: expected an array as numpy.save writes it"),
+        (("inspect", "w.safetensors", "--output", "pipe", "--force"), "pipe: expected a file, got something else"),
         (("inspect", "none.npz"), "none.npz"),
     ],
 )
 def test_bad_input_is_exit_code_1(convgru_cli, file, arguments, message):
+    file.with_name("cut.npz").write_bytes(b"PK\x03\x04 cut")
+    os.mkfifo(file.with_name("pipe"))
     assert_fails(convgru_cli(*arguments), message)
 
 

@@ -115,3 +115,40 @@ def test_a_long_config_is_not_even_unpacked(tmp_path):
         convgru.read(tmp_path / "m.keras")
     assert tracemalloc.get_traced_memory()[1] < 4 << 20
     tracemalloc.stop()
+
+
+def both_ways(**backward):
+    """A .keras file of one bidirectional layer, whose directions have arguments of their own."""
+    options = {"filters": 2, "kernel_size": [3, 3], "activation": "tanh", "recurrent_activation": "sigmoid"}
+    options |= {"strides": [1, 1], "padding": "same", "dilation_rate": [1, 1], "recurrent_dropout": 0.0}
+    forward = layer("ConvLSTM2D", "forward_a", **options, go_backwards=False)
+    other = layer("ConvLSTM2D", "backward_a", **{**options, "go_backwards": True, **backward})
+    both = layer("Bidirectional", "a", layer=forward, backward_layer=other, merge_mode="concat")
+
+    def build(file):
+        del file["layers/conv_lstm2d"]
+        for direction in ("forward_layer", "backward_layer"):
+            for number, array in enumerate((KERNEL, np.ones((3, 3, 2, 8), np.float32), np.ones(8, np.float32))):
+                file[f"layers/bidirectional/{direction}/cell/vars/{number}"] = array
+
+    return keras(h5(build), json.dumps(model("Sequential", "m", both)))
+
+
+def test_two_directions_with_the_same_arguments(tmp_path, recwarn):
+    (tmp_path / "m.keras").write_bytes(both_ways())
+    assert convgru.read(tmp_path / "m.keras").spec == convgru.network("lstm", 1, 2, bidirectional=True)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("backward", "message"),
+    [
+        ({"activation": "relu"}, "activation expected one of .*, got \"'tanh' forward and 'relu' backward\""),
+        ({"padding": "valid"}, "padding expected .*'same' forward and 'valid' backward"),
+        ({"kernel_size": [5, 5]}, r"kernel_size=.* the hint says '\(3, 3\) forward and \(5, 5\) backward'"),
+    ],
+)
+def test_two_directions_with_arguments_of_their_own_are_no_network(tmp_path, backward, message):
+    (tmp_path / "m.keras").write_bytes(both_ways(**backward))
+    with pytest.raises(convgru.WeightsError, match=message):
+        convgru.read(tmp_path / "m.keras")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convgru.nowcasting import frames, lagrangian, motion, skill
+from convgru.nowcasting import frames, lagrangian, motion, skill, training
 from convgru.nowcasting.frames import Units
 
 RNG = np.random.default_rng
@@ -107,6 +107,21 @@ def test_what_is_not_frames_is_refused_by_name(tmp_path, content, message):
             np.save(tmp_path / name, array)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         frames.read(tmp_path)
+
+
+def test_an_archive_that_is_damaged_inside_is_refused_by_name(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", frames=RNG(0).random((3, 20, 20)))
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    (tmp_path / "a.npz").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.npz expected an array as numpy\.save or numpy\.savez writes it"):
+        frames.read(tmp_path)
+
+
+@pytest.mark.parametrize(("shape", "given"), [((2, 4, 16, 16), 4), ((2, 4, 16, 16), 0), ((4, 16, 16), 2)])
+def test_windows_of_which_nothing_is_left_to_predict_are_refused(shape, given):
+    with pytest.raises(ValueError, match=r"of which fewer than T frames are given, got shape .* with \d given"):
+        training.train(training.nowcaster(), np.zeros(shape), given, Units())
 
 
 def test_units_clean_and_scale():

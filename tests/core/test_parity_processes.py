@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-from parity_tasks import not_finite, of_float64, right, two_short_tasks_in, two_tasks_in
+from parity_tasks import ended, not_finite, of_float64, right, two_short_tasks_in, two_tasks_in
 
 from convgru import parity
+from convgru.parity import processes
 from convgru.parity import table as case_table
+from convgru.parity.processes import reports
 
 CASES = [case for case in case_table.table() if case.name.startswith(("gru-after-1d", "lstm-1d", "lstm-lengths"))]
 
@@ -72,3 +74,40 @@ def is_running(process):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_what_watches_may_raise_and_only_the_comparisons_processes_end():
+    """Not one that the program has started in the meantime."""
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+
+    def stop(*_):
+        other.start()
+        raise RuntimeError("the window was closed")
+
+    try:
+        with pytest.raises(RuntimeError, match="the window was closed"):
+            parity.run(CASES * 20, module=right, dtypes="float32", jobs=2, progress=stop)
+        until = time.monotonic() + 60
+        while len(multiprocessing.active_children()) > 1 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert multiprocessing.active_children() == [other]
+    finally:
+        other.kill()
+
+
+def test_a_process_that_ends_early_is_an_error_with_a_reason():
+    with pytest.raises(ChildProcessError, match="ended before its time, perhaps for lack of memory: fewer jobs"):
+        list(reports([ended] * 2, 2))
+
+
+def test_there_are_no_more_processes_than_tasks(monkeypatch):
+    asked = []
+
+    class Pool(processes.ProcessPoolExecutor):
+        def __init__(self, workers, *rest):
+            asked.append(workers)
+            super().__init__(workers, *rest)
+
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Pool)
+    assert len(set(reports([os.getpid] * 2, 100))) in (1, 2)
+    assert asked == [2]

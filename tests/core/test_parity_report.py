@@ -174,6 +174,15 @@ def test_numbers_that_are_not_finite_are_no_agreement(backend):
         assert not parity.compare(huge, np.ones((2, 1, 1, 2, 2)), gradients=False).ok
 
 
+def test_compare_takes_an_input_or_a_size(backend):
+    backend(Exact())
+    weights = cases.problem(SMALL[0], "float32").weights
+    with pytest.raises(
+        ValueError, match=r"compare expected x, or the size of a random one, got both: \(2, 1, 2, 4, 4\)"
+    ):
+        parity.compare(weights, np.zeros((2, 1, 2, 4, 4)), size=(8, 8))
+
+
 def test_compare_takes_given_input(backend):
     backend(Exact())
     case = SMALL[0]

@@ -179,6 +179,15 @@ def test_gradient_against_finite_differences(network):
         assert (gradient[name] * direction).sum() == pytest.approx(slope, rel=1e-7, abs=1e-8), name
 
 
+def test_cotangents_have_the_shapes_of_the_results():
+    weights = init(spec.network("gru", 1, 2), 1, "float64")
+    x = RNG.standard_normal((3, 2, 1, 4, 4))
+    y, final = reference.run(weights, x)
+    message = r"ConvGRU expected a cotangent of output of shape \(3, 2, 2, 4, 4\), got \(2, 2, 4, 4\)"
+    with pytest.raises(ValueError, match=message):
+        reference.gradient(weights, x, None, (y[0], final))
+
+
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda s: s.title)
 def test_gradient_against_complex_step(network):
     weights = noisy(init(network, 1, "float64"), 1)

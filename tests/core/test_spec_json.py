@@ -36,6 +36,12 @@ def test_there_and_back(spec):
     assert hash(from_json(to_json(spec))) == hash(spec)
 
 
+def test_equal_specs_have_equal_text():
+    one, other = (network("gru", 1, [2, 2], dropout=p, zoneout=q) for p, q in ((0, -0.0), (0.0, 0)))
+    assert one == other
+    assert to_json(one) == to_json(other)
+
+
 def test_what_an_older_file_does_not_say_is_the_default():
     new = {"norm", "updates", "groups", "padding_mode", "peephole", "state_size"}
     old = {name: value for name, value in GOOD["layers"][0].items() if name not in new}

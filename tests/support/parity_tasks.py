@@ -43,3 +43,7 @@ def name_of(folder):
 
 def two_short_tasks_in(folder):
     list(reports([partial(name_of, folder)] * 2, 2))
+
+
+def ended():
+    os._exit(3)
