@@ -46,7 +46,7 @@ def test_an_unrolled_network_repairs_what_was_not_measured():
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice on workers and loggers
 def test_lightning_trains_and_its_checkpoint_is_read():
-    pytest.importorskip("lightning", reason="needs Lightning, which is installed by hand")
+    pytest.importorskip("lightning", reason="Lightning is not installed")
     error, still = scripts.example("lightning_training").main(epochs=3).values()
     assert error < 0.9 * still
 
