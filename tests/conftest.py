@@ -54,8 +54,8 @@ def _compile_quickly(config) -> None:
     """Let XLA compile quickly, before JAX is imported.
 
     Tests compile hundreds of small programs and run each once: three quarters of their time would
-    be optimisation. The operations that are compiled stay the same. tox runs the float32 half of
-    the parity table with ``--optimised``.
+    be optimisation. The operations that are compiled stay the same. tox runs a part of the
+    parity table, and CI's nightly run the whole of it, with ``--optimised`` too.
     """
     if config.getoption("--optimised") or importlib.util.find_spec("jaxlib") is None:
         return
