@@ -84,7 +84,7 @@ class Cell(LayerModule):
         return new
 
     def step(self, x: Tensor, state: Any = None, *, context: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Take one frame and return (output, new state); the output is h'.
+        """Take one frame and return (output, new state); the output is h', the state's own tensor.
 
         Arguments and errors as in the call, whose hooks run too.
         """

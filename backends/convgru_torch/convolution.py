@@ -38,16 +38,10 @@ class Form(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """A convolution's weights, and the fields of its ``Form``."""
+    """A convolution's weight and its geometry."""
 
     weight: Tensor
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
-    extra: tuple[int, ...]
-    mode: str
-    gates: int
+    form: Form
     transformed: Tensor | None
     """Of the weight, where Winograd's algorithm computes the convolution."""
     result: torch.dtype | None
@@ -60,10 +54,10 @@ def kernel(weight: Tensor, form: Form, owner: Tensor | None = None, result: torc
     That is tried for a weight that comes with its ``owner``, the parameter whose rows it is.
     """
     if owner is not None and form.winograd and winograd.is_wide(weight.shape[:2]) and winograd.runs_on(weight):
-        return Kernel(weight, *form[:7], winograd.transformed(weight, owner), result)
+        return Kernel(weight, form, winograd.transformed(weight, owner), result)
     if form.gates:  # what Convolution.row_order says: (gates, groups, …) becomes (groups, gates, …)
         weight = _exchange(weight, 0, form.gates, form.groups)
-    return Kernel(weight, *form[:7], None, result)
+    return Kernel(weight, form, None, result)
 
 
 def form(geometry: Convolution, size: Sequence[int]) -> Form:
@@ -97,7 +91,8 @@ def _exchange(a: Tensor, axis: int, outer: int, inner: int) -> Tensor:
 
 def convolve(x: Tensor, kernel: Kernel) -> Tensor:
     """Cross-correlate (B, C, *S) with a kernel, without bias."""
-    weight, stride, padding, dilation, groups, extra, mode, gates, transformed, result = kernel
+    weight, form, transformed, result = kernel
+    stride, padding, dilation, groups, extra, mode, gates, _ = form
     if result is not None:
         x = x.to(weight.dtype)
     if extra:

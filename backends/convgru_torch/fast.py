@@ -226,15 +226,15 @@ class Sequence(torch.autograd.Function):
         arrays, tensors = dict(zip(names, tensors[: len(names)], strict=True)), tensors[len(names) :]
         needs = ctx.needs_input_grad[4:]
         if torch.is_grad_enabled() or _batched((outputs, *finals)):
-            grads = second.gradients(plan, arrays, x, parts, valid, outputs, finals, needs)
-            return None, None, None, None, *grads
+            again = second.gradients(plan, arrays, x, parts, valid, outputs, finals, needs)
+            return None, None, None, None, *again
         saved = sequence.Saved(tuple(tensors[:count]), tuple(tensors[count:]))
         wanted = needs[0], any(needs[1 + count :])
         hint = ctx.hint if plan.accelerator else {"through": any(needs[1 : 1 + count]), **ctx.hint}
         with torch.autocast(x.device.type, enabled=False) if plan.accelerator else nullcontext():
-            found = _means(plan).backward(plan, arrays, x, parts, valid, saved, outputs, finals, wanted, **hint)
+            grads = _means(plan).backward(plan, arrays, x, parts, valid, saved, outputs, finals, wanted, **hint)
         weights = [
-            found.arrays.get(name) if need else None for name, need in zip(names, needs[1 + count :], strict=True)
+            grads.arrays.get(name) if need else None for name, need in zip(names, needs[1 + count :], strict=True)
         ]
-        states = [grad if need else None for grad, need in zip(found.parts, needs[1 : 1 + count], strict=True)]
-        return None, None, None, None, found.x, *states, *weights
+        states = [grad if need else None for grad, need in zip(grads.parts, needs[1 : 1 + count], strict=True)]
+        return None, None, None, None, grads.x, *states, *weights

@@ -114,10 +114,10 @@ def register(runner: Runner) -> None:
             wanted = [a.requires_grad_() for a, need in zip(leaves, needs, strict=True) if need and a is not None]
             y, final = runner(_call((*how, *_nested(tensors, leaves))))
             pairs = [(a, grad) for a, grad in zip((y, *final), grads, strict=True) if grad is not None]
-            found = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 [a for a, _ in pairs], wanted, [grad for _, grad in pairs], allow_unused=True, materialize_grads=True
             )
-        return [grad.clone(memory_format=torch.contiguous_format) for grad in found]
+        return [grad.clone(memory_format=torch.contiguous_format) for grad in gradients]
 
     forward = torch.library.custom_op("convgru::layer", layer, mutates_args=(), schema=f"({SCHEMA}) -> Tensor[]")
     forward.register_fake(_fake)
@@ -155,8 +155,8 @@ def _backward(ctx: Any, grads: Sequence[Tensor | None]) -> tuple[Any, ...]:
     tensors = _unflat(ctx.form, ctx.saved_tensors)
     flat = _flat(_unflat_needs(ctx.form, ctx.needs_input_grad[FIXED:]))
     needs = [bool(need) and a is not None for need, a in zip(flat, ctx.saved_tensors, strict=True)]
-    found = iter(torch.ops.convgru.layer_backward(*ctx.how, *tensors, list(grads), needs))
-    return *(None,) * FIXED, *_unflat(ctx.form, [next(found) if need else None for need in needs])
+    gradients = iter(torch.ops.convgru.layer_backward(*ctx.how, *tensors, list(grads), needs))
+    return *(None,) * FIXED, *_unflat(ctx.form, [next(gradients) if need else None for need in needs])
 
 
 def _flat(arguments: Sequence[Any]) -> list[Any]:

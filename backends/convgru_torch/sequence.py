@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from convgru_torch import sequence_gru, sequence_lstm, sequence_rnn
-from convgru_torch.sequence_gates import Gates, WeightGradients, frames_gradient
+from convgru_torch.sequence_gates import Chunk, Gates, WeightGradients, frames_gradient
 from convgru_torch.sequence_ops import dense, empty
 from convgru_torch.sequence_plan import Arrays, Plan
 
@@ -130,7 +130,7 @@ def backward(
         for part, grad in zip(parts, finals, strict=True)
     )
     for start, stop in reversed(plan.spans):
-        chunk = x[start:stop]
+        frames = x[start:stop]
         joined = partial(empty, saved.states[0], (stop - start, plan.batch), plan.hidden, plan.state_size)
         before = [
             states_before(plan, first, s, start, stop, joined) for first, s in zip(parts, saved.states, strict=True)
@@ -140,18 +140,17 @@ def backward(
         if saved.gates or not cell.kept(plan):
             held: Sequence[Tensor] = [g[start:stop] for g in saved.gates]
         else:
-            held = _again(plan, cell, arrays, chunk, before, mask)
-        back = cell.Back(plan, arrays, transposes, before, held, after, mask)
+            held = _again(plan, cell, arrays, frames, before, mask)
+        back = cell.Back(plan, arrays, transposes, Chunk(before, after, held, mask))
         given = None if outputs is None else dense(outputs[start:stop].flatten(0, 1)).view(after[0].shape)
         for t in reversed(plan.within(start, stop)):
             if given is not None:
                 grads[0].add_(given[t - start])
             first = t == plan.times[0]
             grads = back.step(t - start, grads, through or not first, zero and first)
-        gate_grads = back.finish(chunk, sums)
+        gate_grads = back.finish(frames, sums)
         if dx is not None:
-            found = frames_gradient(plan, arrays, chunk, gate_grads) if back.dx is None else back.dx
-            dx[start:stop].copy_(found)
+            dx[start:stop].copy_(frames_gradient(plan, arrays, frames, gate_grads) if back.dx is None else back.dx)
     return Gradients(dx, grads, sums.sums)
 
 

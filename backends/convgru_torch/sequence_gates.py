@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -84,6 +85,21 @@ class Gates:
         return a if block.activation is None else activate_(block.activation, a, plan.fuse)
 
 
+class Chunk(NamedTuple):
+    """What is known of the frames that are taken back together, as many of everything.
+
+    Attributes:
+        before, after: the states before and after each frame, (n, B, H, *S) for each part.
+        held: what a cell's ``step`` returned of each frame, (n, B, K, *S).
+        valid: which frames are no padding, (n, B, 1, …), or None.
+    """
+
+    before: Sequence[Tensor]
+    after: Sequence[Tensor]
+    held: Sequence[Tensor]
+    valid: Tensor | None
+
+
 class WeightGradients:
     """Sums of the gradients with respect to the parameters of the gates."""
 
@@ -147,4 +163,4 @@ def frames_gradient(plan: Plan, arrays: Arrays, x: Tensor, grads: Sequence[tuple
     return total.view(x.shape)
 
 
-__all__ = ["Block", "Gates", "WeightGradients", "frames_gradient"]
+__all__ = ["Block", "Chunk", "Gates", "WeightGradients", "frames_gradient"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from convgru_torch.sequence_gates import Gates, WeightGradients
+from convgru_torch.sequence_gates import Chunk, Gates, WeightGradients
 from convgru_torch.sequence_ops import DERIVATIVES, accumulate, activate, convolve, empty, transposed
 from convgru_torch.sequence_plan import Arrays, Plan
 
@@ -54,27 +54,17 @@ class Back:
     """The step back through the frames of a chunk.
 
     Args:
+        plan, arrays: of the call.
         transposes: what the function of that name returned.
-        before, after: the states before and after each frame, (n, B, H, *S).
-        held: what ``step`` returned, of all frames of the chunk, (n, B, K, *S).
-        valid: which frames are no padding; z says it here.
+        chunk: the frames; which of them are no padding z says here.
     """
 
     dx: Tensor | None = None
 
-    def __init__(
-        self,
-        plan: Plan,
-        arrays: Arrays,
-        transposes: Sequence[Tensor],
-        before: Sequence[Tensor],
-        held: Sequence[Tensor],
-        after: Sequence[Tensor],
-        valid: Tensor | None,
-    ) -> None:
+    def __init__(self, plan: Plan, arrays: Arrays, transposes: Sequence[Tensor], chunk: Chunk) -> None:
         self.plan, self.transposes = plan, transposes
-        self.held = [gate for block in held for gate in block.split(plan.hidden, 2)]
-        (self.h,), cell, hidden = before, plan.cell, plan.hidden
+        self.held = [gate for block in chunk.held for gate in block.split(plan.hidden, 2)]
+        (self.h,), cell, hidden = chunk.before, plan.cell, plan.hidden
         self.outer, self.inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
         self.late, lead = cell.reset == "after", self.h.shape[:2]
         width = 3 if self.late else 2

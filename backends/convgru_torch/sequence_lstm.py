@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from convgru_torch.sequence_gates import Gates, WeightGradients
+from convgru_torch.sequence_gates import Chunk, Gates, WeightGradients
 from convgru_torch.sequence_ops import (
     DERIVATIVES,
     accumulate,
@@ -69,20 +69,11 @@ class Back:
 
     dx: Tensor | None = None
 
-    def __init__(
-        self,
-        plan: Plan,
-        arrays: Arrays,
-        transposes: Sequence[Tensor],
-        before: Sequence[Tensor],
-        held: Sequence[Tensor],
-        after: Sequence[Tensor],
-        valid: Tensor | None,
-    ) -> None:
-        self.plan, self.arrays, self.transposes, self.valid = plan, arrays, transposes, valid
-        self.h, self.c = before
-        self.new, cell = after[1], plan.cell
-        self.held = held if len(held) == 4 else held[0].split(plan.hidden, 2)
+    def __init__(self, plan: Plan, arrays: Arrays, transposes: Sequence[Tensor], chunk: Chunk) -> None:
+        self.plan, self.arrays, self.transposes, self.valid = plan, arrays, transposes, chunk.valid
+        self.h, self.c = chunk.before
+        self.new, cell = chunk.after[1], plan.cell
+        self.held = chunk.held if len(chunk.held) == 4 else chunk.held[0].split(plan.hidden, 2)
         self.outer, self.inner = DERIVATIVES[cell.recurrent_activation], DERIVATIVES[cell.activation]
         self.gates = empty(self.h, self.h.shape[:2], 4 * plan.hidden, plan.state_size)
         channels = len(transposes[0]) - plan.hidden

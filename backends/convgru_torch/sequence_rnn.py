@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from convgru_torch.sequence_gates import Gates, WeightGradients
+from convgru_torch.sequence_gates import Chunk, Gates, WeightGradients
 from convgru_torch.sequence_ops import DERIVATIVES, accumulate, convolve, empty, transposed
 from convgru_torch.sequence_plan import Arrays, Plan
 
@@ -35,18 +35,9 @@ class Back:
 
     dx: Tensor | None = None
 
-    def __init__(
-        self,
-        plan: Plan,
-        arrays: Arrays,
-        transposes: Sequence[Tensor],
-        before: Sequence[Tensor],
-        held: Sequence[Tensor],
-        after: Sequence[Tensor],
-        valid: Tensor | None,
-    ) -> None:
-        self.plan, self.transposes, self.valid = plan, transposes, valid
-        (self.h,), (self.new,) = before, after
+    def __init__(self, plan: Plan, arrays: Arrays, transposes: Sequence[Tensor], chunk: Chunk) -> None:
+        self.plan, self.transposes, self.valid = plan, transposes, chunk.valid
+        (self.h,), (self.new,) = chunk.before, chunk.after
         self.gates = empty(self.h, self.h.shape[:2], plan.hidden, plan.state_size)
         self.inner = DERIVATIVES[plan.cell.activation]
 

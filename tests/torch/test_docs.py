@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from support import pages
-from torch import nn
+from support.plain_convgru import PlainConvGRU
 
 from convgru.parity import table as case_table
 from convgru.torch.compat import (
@@ -17,25 +17,6 @@ from convgru.torch.compat import (
     convolutional_rnn,
     pytorch_convgru,
 )
-
-
-class MyConvGRU(nn.Module):
-    """The network of your own that docs/parity.md runs the table on."""
-
-    def __init__(self, in_channels, hidden_channels, kernel_size):
-        super().__init__()
-        padding, channels = tuple(size // 2 for size in kernel_size), in_channels + hidden_channels
-        self.gates = nn.Conv2d(channels, 2 * hidden_channels, kernel_size, padding=padding)
-        self.candidate = nn.Conv2d(channels, hidden_channels, kernel_size, padding=padding)
-
-    def forward(self, frames, h):
-        outputs = []
-        for x in frames:
-            r, z = torch.sigmoid(self.gates(torch.cat([x, h], 1))).chunk(2, 1)
-            h = z * h + (1 - z) * torch.tanh(self.candidate(torch.cat([x, r * h], 1)))
-            outputs.append(h)
-        return torch.stack(outputs), h
-
 
 # The module whose old.pt the reader of a page has.
 OLD = {
@@ -58,7 +39,7 @@ def test_the_blocks_of_a_page(tmp_path, monkeypatch, page):
     if page == "docs/parity.md":
         few = [case for case in case_table.table() if case.name.startswith("gru-before")]
         monkeypatch.setattr(case_table, "table", lambda: few[::4])  # all of it: test_parity_module.py
-        monkeypatch.setitem(sys.modules, "my_package", SimpleNamespace(MyConvGRU=MyConvGRU))
+        monkeypatch.setitem(sys.modules, "my_package", SimpleNamespace(MyConvGRU=PlainConvGRU))
     if page in OLD:
         torch.save(OLD[page]().state_dict(), "old.pt")
     # The last step of each page, into another framework, if that is installed.

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from support.plain_convgru import PlainConvGRU
 
 import convgru
 from convgru import parity
@@ -11,26 +11,6 @@ from convgru.spec import network
 
 TABLE = case_table.table()
 CASES = [case for case in TABLE if case.name.startswith("gru-before-") and case.spec.ndim == 2]
-
-
-class PlainConvGRU(nn.Module):
-    """A ConvGRU as many repositories have it: convolutions of input and state, concatenated."""
-
-    def __init__(self, in_channels, hidden_channels, kernel_size):
-        super().__init__()
-        self.hidden_channels = hidden_channels
-        padding, channels = tuple(size // 2 for size in kernel_size), in_channels + hidden_channels
-        self.gates = nn.Conv2d(channels, 2 * hidden_channels, kernel_size, padding=padding)
-        self.candidate = nn.Conv2d(channels, hidden_channels, kernel_size, padding=padding)
-
-    def forward(self, frames, h):
-        outputs = []
-        for x in frames:
-            r, z = torch.sigmoid(self.gates(torch.cat([x, h], 1))).chunk(2, 1)
-            n = torch.tanh(self.candidate(torch.cat([x, r * h], 1)))
-            h = z * h + (1 - z) * n
-            outputs.append(h)
-        return torch.stack(outputs), h
 
 
 class Adapter:
@@ -70,26 +50,18 @@ def test_the_right_one_passes():
 class SwappedUpdate(PlainConvGRU):
     """z and 1 − z have changed places."""
 
-    def forward(self, frames, h):
-        outputs = []
-        for x in frames:
-            r, z = torch.sigmoid(self.gates(torch.cat([x, h], 1))).chunk(2, 1)
-            h = (1 - z) * h + z * torch.tanh(self.candidate(torch.cat([x, r * h], 1)))
-            outputs.append(h)
-        return torch.stack(outputs), h
+    def step(self, x, h):
+        r, z = torch.sigmoid(self.gates(torch.cat([x, h], 1))).chunk(2, 1)
+        return (1 - z) * h + z * torch.tanh(self.candidate(torch.cat([x, r * h], 1)))
 
 
 class DetachedReset(PlainConvGRU):
     """Right forward; no gradient flows through the reset gate."""
 
-    def forward(self, frames, h):
-        outputs = []
-        for x in frames:
-            r, z = torch.sigmoid(self.gates(torch.cat([x, h], 1))).chunk(2, 1)
-            n = torch.tanh(self.candidate(torch.cat([x, r.detach() * h], 1)))
-            h = z * h + (1 - z) * n
-            outputs.append(h)
-        return torch.stack(outputs), h
+    def step(self, x, h):
+        r, z = torch.sigmoid(self.gates(torch.cat([x, h], 1))).chunk(2, 1)
+        n = torch.tanh(self.candidate(torch.cat([x, r.detach() * h], 1)))
+        return z * h + (1 - z) * n
 
 
 class LowPrecision(PlainConvGRU):
