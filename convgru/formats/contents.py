@@ -77,6 +77,9 @@ class Contents:
         if not prefix:
             return prefix
         prefix = unwrapped(prefix)
+        owner, _, last = prefix.rpartition(".")
+        if last in WRAPPERS:  # without the dot that names have behind it
+            return owner
         whole = prefix.rstrip("/") + "/"
         for stored, name in sorted(self.aliases.items(), key=lambda pair: -len(pair[0])):
             if whole.startswith(stored):

@@ -79,3 +79,13 @@ def test_a_prefix_without_a_network_is_refused_by_inspect_as_by_read(tmp_path, m
         ):
             call("w.pt", "convgru", prefix="b")
     assert convgru.inspect("w.pt", prefix="a").weights.equal(weights)
+
+
+@pytest.mark.parametrize("prefix", ["module", "module.", "model", "module.model.", "model._orig_mod", "model.module."])
+def test_a_prefix_may_end_with_a_wrapper(tmp_path, prefix):
+    from safetensors.numpy import save_file
+
+    weights = convgru.init(convgru.network("lstm", 2, 3))
+    arrays = convgru.importers.export(weights, "convlstm_pytorch", prefix="module.model._orig_mod")
+    save_file(arrays, tmp_path / "w.safetensors")
+    assert convgru.read(tmp_path / "w.safetensors", prefix=prefix).equal(weights)
