@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -84,26 +85,7 @@ def compare(
         device=device,
     )
 
-    def row(quantity: str, leaf: str, got: Arrays, want: Arrays, allowed: float) -> Row:
-        if leaf not in got:
-            raise ValueError(f"{name} returned no {quantity} of {leaf}")
-        if not isinstance(got[leaf], np.ndarray):
-            raise TypeError(f"{quantity} of {leaf}: expected a NumPy array, got {type(got[leaf]).__name__}")
-        array = np.asarray(got[leaf])  # of a subclass the plain numbers: it may compare as it likes
-        if array.shape != want[leaf].shape:
-            raise ValueError(f"{quantity} of {leaf}: expected shape {want[leaf].shape}, got {array.shape}")
-        largest = float(np.abs(want[leaf]).max(initial=0.0))
-        absolute = allowed * max(1.0, largest)
-        blind = solution.demanding and absolute >= largest > 0
-        off, reason = error(array, want[leaf]), ""
-        if array.dtype != problem.x.dtype:  # float32 may not pose as float64
-            off, reason = float("inf"), f"dtype {array.dtype}, expected {problem.x.dtype}"
-        elif not np.isfinite(off):
-            reason = "not finite"
-        elif blind:
-            reason = f"too ill-conditioned to compare (budget {absolute:.3g}, largest number {largest:.3g})"
-        return Row(solution.case, name, str(problem.x.dtype), device, quantity, leaf, off, allowed, reason, blind)
-
+    row = partial(_row, solution, name, device)
     results = {"output": y, **dict(state_leaves(problem.weights.spec, final))}
     allowed = solution.budget
     rows = [row("output", "output", results, solution.results, allowed.forward)]
@@ -115,6 +97,31 @@ def compare(
         )
         rows.append(_worst(slopes))
     return rows
+
+
+def _row(
+    solution: Solution, name: str, device: str, quantity: str, leaf: str, got: Arrays, want: Arrays, allowed: float
+) -> Row:
+    """Judge one array of a backend's results; raises as ``compare``."""
+    dtype = solution.problem.x.dtype
+    if leaf not in got:
+        raise ValueError(f"{name} returned no {quantity} of {leaf}")
+    if not isinstance(got[leaf], np.ndarray):
+        raise TypeError(f"{quantity} of {leaf}: expected a NumPy array, got {type(got[leaf]).__name__}")
+    array = np.asarray(got[leaf])  # of a subclass the plain numbers: it may compare as it likes
+    if array.shape != want[leaf].shape:
+        raise ValueError(f"{quantity} of {leaf}: expected shape {want[leaf].shape}, got {array.shape}")
+    largest = float(np.abs(want[leaf]).max(initial=0.0))
+    absolute = allowed * max(1.0, largest)
+    blind = solution.demanding and absolute >= largest > 0
+    off, reason = error(array, want[leaf]), ""
+    if array.dtype != dtype:  # float32 may not pose as float64
+        off, reason = float("inf"), f"dtype {array.dtype}, expected {dtype}"
+    elif not np.isfinite(off):
+        reason = "not finite"
+    elif blind:
+        reason = f"too ill-conditioned to compare (budget {absolute:.3g}, largest number {largest:.3g})"
+    return Row(solution.case, name, str(dtype), device, quantity, leaf, off, allowed, reason, blind)
 
 
 def _worst(rows: Iterable[Row]) -> Row:
