@@ -177,12 +177,6 @@ def _all_zero(plan: Plan, parts: Parts) -> bool:
     return plan.time > 1 and not any(bool(part.any()) for part in parts)
 
 
-def _batched(grads: Iterable[Tensor | None]) -> bool:
-    """Whether gradients hide an axis: of torch.vmap, or of autograd's ``is_grads_batched``."""
-    older = getattr(torch._C, "_functorch").is_legacy_batchedtensor  # noqa: B009, no stub knows it
-    return torch._C._are_functorch_transforms_active() or any(grad is not None and older(grad) for grad in grads)
-
-
 def _means(plan: Plan) -> Any:
     """The functions that run a plan."""
     return accelerator if plan.accelerator else sequence
@@ -225,7 +219,7 @@ class Sequence(torch.autograd.Function):
         parts, tensors = tuple(x.new_zeros(shape) if a is None else a for a in tensors[:count]), tensors[count:]
         arrays, tensors = dict(zip(names, tensors[: len(names)], strict=True)), tensors[len(names) :]
         needs = ctx.needs_input_grad[4:]
-        if torch.is_grad_enabled() or _batched((outputs, *finals)):
+        if second.needed((outputs, *finals)):
             again = second.gradients(plan, arrays, x, parts, valid, outputs, finals, needs)
             return None, None, None, None, *again
         saved = sequence.Saved(tuple(tensors[:count]), tuple(tensors[count:]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -11,6 +11,17 @@ from convgru_torch import readable
 from convgru_torch.execution import Execution
 from convgru_torch.readable import Parts, SequenceCall
 from convgru_torch.sequence_plan import Plan
+
+
+def needed(grads: Iterable[Tensor | None]) -> bool:
+    """Whether a backward pass is to be differentiated, or its gradients hide an axis.
+
+    That is one of torch.vmap, or of autograd's ``is_grads_batched``.
+    """
+    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        return True
+    older = getattr(torch._C, "_functorch").is_legacy_batchedtensor  # noqa: B009, no stub knows it
+    return any(grad is not None and older(grad) for grad in grads)
 
 
 def gradients(

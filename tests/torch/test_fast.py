@@ -166,10 +166,12 @@ BATCHES = {
 }
 
 
+@pytest.mark.parametrize("forced", [False, True], ids=["cpu", "as on CUDA"])
 @pytest.mark.parametrize("way", BATCHES)
 @pytest.mark.parametrize("name", ["gru", "lstm", "rnn"])
-def test_gradients_in_batches(name, way):
+def test_gradients_in_batches(name, way, forced, monkeypatch):
     """Of several cotangents at once, as vectorised Jacobians have them, and one by one."""
+    monkeypatch.setattr(sequence_plan, "FORCED", forced)
     net = NETS[name](dtype=torch.float64, impl="fast")
     x = torch.randn(3, 2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
     y, inputs = net(x, **LENGTHS)[0], [x, *net.parameters()]
