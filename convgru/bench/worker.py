@@ -133,7 +133,8 @@ def difference(got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray]) ->
         if a.shape != b.shape:
             raise WrongNumbersError(f"{name} of shape {a.shape}, not {b.shape}")
         error = float(np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-30))
-        worst = error if not error <= worst else worst  # NaN too
+        if not (error <= worst or np.isnan(worst)):  # NaN is the worst, and stays
+            worst = error
     return worst
 
 
