@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 
+import numpy as np
 import pytest
 
 from convgru import cli
@@ -68,3 +69,11 @@ def test_results_are_printed_before_a_file_fails(tmp_path, monkeypatch, capsys):
         commands.bench(args)
     assert json.loads(capsys.readouterr().out)["rows"][0]["contestant"] == "convgru"
     assert target.read_text() == "somebody else's"
+
+
+@pytest.mark.parametrize("spoilt", ["output", "bias"])
+def test_what_is_no_number_is_the_largest_difference(spoilt):
+    """Whichever array is compared after it."""
+    want = {name: np.ones(2) for name in ("output", "bias")}
+    assert worker.difference(want, want) == 0
+    assert np.isnan(worker.difference(want | {spoilt: np.array([1.0, np.nan])}, want))
