@@ -95,7 +95,7 @@ class Sequence(torch.autograd.Function):
         plan, names, count, needs = ctx.plan, ctx.names, ctx.count, ctx.needs_input_grad[4:]
         _, valid, x, *rest = ctx.saved_tensors
         parts, arrays = tuple(rest[:count]), dict(zip(names, rest[count:], strict=True))
-        if torch.is_grad_enabled():
+        if second.needed((outputs, *finals)):
             grads = second.gradients(plan, arrays, x, parts, valid, outputs, finals, needs)
             return None, None, None, None, *grads
         wanted, given = (needs[0], any(needs[1 + count :])), (outputs, *finals)

@@ -18,7 +18,7 @@ from convgru.formats import zip_limits
 from convgru.weights import DTYPES
 
 MEMORY = 256 << 20
-"""Bytes that reading may take besides the file and what it may unpack to."""
+"""Bytes that reading may take besides sixteen times the file."""
 SECONDS = 4
 """Processor time for a file; a second more for each 32 MiB."""
 READER = Path(__file__).with_name("hdf5_process.py")
@@ -57,7 +57,7 @@ def read(data: bytes, texts: Mapping[str, int], skip: tuple[str, ...] = ()) -> T
     room = zip_limits.room(len(data))
     seconds = SECONDS + (len(data) >> 25)
     order = {"path": sys.path, "skip": list(skip), "texts": dict(texts), "room": room}
-    order |= {"memory": MEMORY + 3 * room, "seconds": seconds}
+    order |= {"memory": MEMORY + zip_limits.RATIO * len(data), "seconds": seconds}
     command = [sys.executable, "-I", str(READER)]
     try:
         done = subprocess.run(

@@ -43,7 +43,7 @@ def main() -> None:
     out = sys.stdout.buffer
     out.write(json.dumps(answer).encode() + b"\n")
     for _, array, _ in arrays:
-        out.write(array.tobytes())
+        out.write(array.reshape(-1).view("u1"))
     out.flush()
 
 
