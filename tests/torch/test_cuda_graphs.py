@@ -65,6 +65,17 @@ def test_results_are_the_callers(recorder):
     torch.testing.assert_close(list(first), kept, rtol=0, atol=0)
 
 
+def test_a_batch_of_gradients(recorder):
+    """No recording has an axis more than its cotangents: the readable way gives them."""
+    net, _ = pair("gru")
+    x = frames(net).requires_grad_()
+    y, _ = net(x)
+    cotangents = torch.randn(3, *y.shape, dtype=y.dtype)
+    each = [torch.autograd.grad(y, x, v, retain_graph=True)[0] for v in cotangents]
+    (batch,) = torch.autograd.grad(y, x, cotangents, is_grads_batched=True, retain_graph=True)
+    torch.testing.assert_close(batch, torch.stack(each))
+
+
 def test_winograd_is_for_cpus(recorder):
     """On an accelerator it drops neither the recordings nor the fast implementation."""
     net = ConvGRU(128, 128, algorithm="winograd", cuda_graphs=True)
