@@ -159,7 +159,7 @@ def cast_all(tensors: Any, dtype: Any) -> Any:
 def cast_extras(extras: Any, dtype: Any, ndim: int, batch_first: bool) -> Any:
     """Lengths, context and masks in the parameters' dtype; a context of a sequence time first."""
     seq_length, context, masks = extras
-    if isinstance(seq_length, (list, tuple)):
+    if seq_length is not None and not isinstance(seq_length, ms.Tensor):
         seq_length = ms.Tensor(seq_length, ms.int32)
     if context is not None:
         turned = []

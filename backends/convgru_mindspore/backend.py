@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import mindspore as ms
@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import nn
 
 from convgru.calls import Extras
-from convgru.errors import UnsupportedError
+from convgru.errors import UnsupportedError, WeightsError
 from convgru.spec import ForecasterSpec, NetworkSpec
 from convgru.spec.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
 from convgru.weights import Weights
@@ -115,7 +115,7 @@ def extract(net: Any) -> Weights:
     if not owns(net):
         raise TypeError(f"expected a module of convgru.mindspore, got {type(net).__module__}.{type(net).__qualname__}")
     prefix = layer_prefix(0) if isinstance(net, (Cell, Direction)) else ""
-    arrays = {prefix + name: np.array(p.asnumpy(), copy=True) for name, p in net.parameters_and_names()}
+    arrays = {prefix + name: np.array(p.asnumpy(), copy=True) for name, p in _named(net)}
     return Weights(net.spec, arrays)
 
 
@@ -123,18 +123,42 @@ def load(net: Any, weights: Weights) -> None:
     """Copy weights into a module's parameters in place, all of them or none.
 
     Raises TypeError for a drop-in, whose parameters are those of the original, WeightsError for
-    weights of another spec, dtype or shape.
+    weights of another spec, dtype or shape, and for two arrays that differ of a parameter that two
+    layers share.
     """
     name = type(net).__name__
     if isinstance(net, DROP_INS):
         raise TypeError(f"load expected a module of convgru.mindspore, got the drop-in {name}: load its own parameters")
     prefix = layer_prefix(0) if isinstance(net, (Cell, Direction)) else ""
-    parameters = {prefix + short: parameter for short, parameter in net.parameters_and_names()}
+    parameters = {prefix + short: parameter for short, parameter in _named(net)}
     held = {n: (tuple(p.shape), str(p.dtype).lower()) for n, p in parameters.items()}
     weights.check_fit(name, net.spec, held)
+    _check_ties(name, parameters, weights)
     tensors = {n: tensor(array) for n, array in weights.arrays.items()}
     for n, value in tensors.items():
         parameters[n].set_data(value)
+
+
+def _named(cell: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every parameter by name, a shared one under each of its names.
+
+    ``parameters_and_names`` yields it under the first alone.
+    """
+    for name, parameter in cell._params.items():
+        if parameter is not None:
+            yield prefix + name, parameter
+    for name, part in cell._cells.items():
+        if part is not None:
+            yield from _named(part, f"{prefix}{name}.")
+
+
+def _check_ties(owner: str, parameters: Mapping[str, Any], weights: Weights) -> None:
+    """Raise WeightsError where the weights have two arrays that differ for one shared parameter."""
+    names: dict[int, str] = {}
+    for name, array in weights.arrays.items():
+        first = names.setdefault(id(parameters[name]), name)
+        if array.tobytes() != weights.arrays[first].tobytes():
+            raise WeightsError(f"{owner}: {first} and {name} are one parameter, the weights have different numbers")
 
 
 def execute(

@@ -124,6 +124,10 @@ def runs_fast(impl: str, compiled: bool, time: int, masked: bool) -> bool:
     fast = not masked and impl != "readable"
     if fast and (impl == "fast" or not 0 <= time <= (LONG if impl == "auto, both directions" else UNROLLED)):
         return True
+    if time < 0:
+        raise UnsupportedError(
+            f"MindSpore expected a fixed number of frames for impl={impl!r}, whose loop over time is unrolled"
+        )
     most = (ms.get_context("max_call_depth") - AROUND) // DEPTH
     if time > most:
         why = "masks of recurrent dropout or zoneout" if masked else f"impl={impl!r}"

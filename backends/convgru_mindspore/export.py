@@ -11,6 +11,7 @@ from mindspore.ops import constexpr
 
 from convgru.spec import ForecasterSpec
 from convgru_mindspore.parameters import is_pair
+from convgru_mindspore.precision import MixedPrecisionCell
 
 
 @constexpr(reuse_result=False)  # pyright: ignore[reportCallIssue]
@@ -50,7 +51,7 @@ def check_leaves(given: int, state: int, more: int) -> bool:
     return True
 
 
-class Flat(nn.Cell):
+class Flat(MixedPrecisionCell):
     """A network that is called with flat tensors: ``(x, h0, h1 ...)`` in, ``(y, h0, h1 ...)`` out.
 
     A tuple of tensors is a constant of MindSpore's graphs: ``mindspore.export`` would freeze a
@@ -96,8 +97,9 @@ class Flat(nn.Cell):
     def __init__(
         self, net: Any, steps: int | None = None, *, also: tuple[str, ...] = (), masks: Any = None, resume: bool = False
     ) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)  # or the parameters of the network would be called net. ...
         self._check(net, steps, masks, resume)
+        self.set_train(net.training)  # said aloud, as in the networks, while there is nothing inside to hear it
         self.net, self.steps, self.also, self.masks = net, steps, tuple(also), masks
         self.resume, self.bare = resume, bool(net.layout == "BCS")
         network = net.spec.recurrent

@@ -116,6 +116,7 @@ class ForecasterBase(SequenceCell):
             if state is not None:
                 refuse_frozen(self.name_in_errors, self.pairs)
             call = (self.name_in_errors, self.spec, self.layout, self.compute_dtype, dtype)
+            teacher_forcing = graph_checks.ready_chance(self.name_in_errors, teacher_forcing, targets, forced)
             drawn = teacher_forcing is not None
             state = graph_checks.ready_forecast(call, x, steps, state, targets, forced, drawn, resume)
         if state is None:

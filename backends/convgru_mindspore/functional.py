@@ -9,7 +9,7 @@ import mindspore.ops as mops
 from convgru_mindspore import forecast as forecasts
 from convgru_mindspore import loop, ops
 from convgru_mindspore.arguments import cast_extras
-from convgru_mindspore.graph_checks import checked_flags, ready_arrays, ready_forecast, ready_network
+from convgru_mindspore.graph_checks import checked_flags, ready_arrays, ready_chance, ready_forecast, ready_network
 from convgru_mindspore.masks import draw
 
 Tensor = Any
@@ -93,7 +93,12 @@ def compute(
     if training and extras[2] is None:
         extras = (extras[0], extras[1], draw(spec, x.shape[0], x.shape[1], x.shape[3:], x.dtype, None))
     outputs, state = loop.run(spec, layers, params, x, state, extras, every, last, impl)
-    return (tuple(outputs) if every else outputs), state
+    if not last:
+        return (tuple(outputs) if every else outputs), state
+    copies = []
+    for each in outputs if every else (outputs,):
+        copies.append(mops.deepcopy(each))  # who writes into the last output must not change the state
+    return (tuple(copies) if every else copies[0]), state
 
 
 def forecast(
@@ -116,8 +121,8 @@ def forecast(
         x (Tensor): The frames, of the parameters' dtype.
         steps (int): How many frames to forecast.
         state, targets, forced, resume: As in the call of ``convgru.mindspore.Forecaster``.
-        teacher_forcing (Tensor): Where ``training``, the probability of reading a target. Default:
-            ``None``, never.
+        teacher_forcing (Union[float, Tensor]): Where ``training``, the probability of reading a
+            target. Default: ``None``, never.
         training (bool): Whether to draw masks and teacher forcing. Default: ``False``.
 
     Returns:
@@ -131,6 +136,7 @@ def forecast(
     """
     checked_flags(spec.title, False, True, training)
     dtype = ready_arrays(spec, arrays)
+    teacher_forcing = ready_chance(spec.title, teacher_forcing, targets, forced)
     call, drawn = (spec.title, spec, "TBCS", None, dtype), teacher_forcing is not None
     state = ready_forecast(call, x, steps, state, targets, forced, drawn, resume)
     encoder = (None, loop.prepare(spec.encoder, arrays, "encoder.", None))

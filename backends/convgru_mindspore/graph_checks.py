@@ -13,7 +13,15 @@ from mindspore.common import dtype as dtypes
 from mindspore.ops import constexpr
 
 from convgru.calls import ArrayInfo, Caller, CallSizes, flags
-from convgru_mindspore.arguments import caller, check_forecast, check_input, check_network, dtype_name, zeros
+from convgru_mindspore.arguments import (
+    caller,
+    check_forecast,
+    check_input,
+    check_network,
+    check_teacher_forcing,
+    dtype_name,
+    zeros,
+)
 from convgru_mindspore.graphs import compiling, known
 
 
@@ -80,6 +88,22 @@ def checked_flags(name: str, every: Any, last: Any, training: Any) -> bool:
     """Raise TypeError unless each is True or False."""
     flags(name, return_all_layers=every, last_only=last, training=training)
     return True
+
+
+def ready_chance(name: str, chance: Any, targets: Any, forced: Any) -> Any:
+    """Check the probability of teacher forcing, a number or a tensor; None for never."""
+    if chance is None:
+        return None
+    number = None if isinstance(chance, ms.Tensor) else chance
+    return chance if _checked_chance(name, number, targets is not None, forced is not None) else None
+
+
+@constexpr
+def _checked_chance(name: str, number: Any, targets: bool, forced: bool) -> bool:
+    """Whether teacher forcing may happen; ``number`` is None for a tensor."""
+    chance = 1.0 if number is None else number
+    check_teacher_forcing(name, chance, targets or None, forced or None)
+    return bool(chance > 0)
 
 
 @constexpr(reuse_result=False)  # pyright: ignore[reportCallIssue]

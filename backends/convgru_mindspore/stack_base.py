@@ -87,8 +87,6 @@ class Stack(SequenceCell):
     ) -> Any:
         """Output and final state for the sequence x."""
         dtype = self.layers[0].fwd.first().dtype
-        if isinstance(seq_length, (list, tuple)):
-            seq_length = ms.Tensor(seq_length, ms.int32)
         if not checked:
             if state is not None or context is not None or masks is not None:
                 refuse_frozen(self.name_in_errors, self.pairs)

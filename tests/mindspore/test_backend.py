@@ -130,6 +130,20 @@ def test_extract_works_inside_a_users_own_network(make: Any, build: Any) -> None
     assert backend.extract(outer.inner).equal(made.weights)
 
 
+def test_parameters_that_two_directions_share_have_both_names() -> None:
+    net = cm.ConvRNN(2, 3, bidirectional=True)
+    for name in ("weight_ih", "weight_hh", "bias"):
+        setattr(net.layers[0].bwd, name, getattr(net.layers[0].fwd, name))
+    weights = convgru.extract(net)
+    assert weights.arrays["layers.0.bwd.bias"] is not weights.arrays["layers.0.fwd.bias"]
+    other = convgru.Weights(weights.spec, {name: array + 1 for name, array in weights.arrays.items()})
+    convgru.load(net, other)
+    assert convgru.extract(net).equal(other)
+    with pytest.raises(convgru.WeightsError, match=r"ConvRNN: layers\.0\.fwd\.\w+ and layers\.0\.bwd\.\w+ are one"):
+        convgru.load(net, init(weights.spec))
+    assert convgru.extract(net).equal(other)
+
+
 def test_parameters_of_the_whole_network_carry_the_canonical_names() -> None:
     for case in table.table():
         made = cases.problem(case, "float32")

@@ -213,6 +213,16 @@ def test_the_cell_alone(mode: str) -> None:
         assert np.abs(h.asnumpy() - GOLDEN[f"h_t{t}_l0"]).max() < 1e-5
 
 
+def test_mixed_precision_frame_by_frame(mode: str) -> None:
+    net, hidden = original().to_float(ms.float16), None
+    for t in range(2):
+        hidden = net(frame(t), hidden)
+        for layer, h in enumerate(hidden):
+            assert h.dtype == ms.float32
+            error = np.abs(h.asnumpy() - GOLDEN[f"h_t{t}_l{layer}"]).max()
+            assert 1e-5 < error < 16 * np.finfo(np.float16).eps
+
+
 def test_initial_weights_are_orthogonal_and_biases_zero() -> None:
     cell = ConvGRUCell(2, 4, 3, has_bias=True)
     for gate in (cell.reset_gate, cell.update_gate, cell.out_gate):

@@ -111,6 +111,10 @@ FUNCTIONS: list[tuple[Any, type[Exception], str]] = [
     (lambda x: cm.run(SPEC, arrays_of(SPEC), x, seq_length=3), ValueError, "ConvRNN expected seq_length to be 1 integers"),
     (lambda x: cm.run(SPEC, arrays_of(SPEC), x, training=1), TypeError, "ConvRNN expected training to be True or False, got 1"),
     (lambda x: cm.run(SPEC, arrays_of(SPEC), x, last_only="x"), TypeError, "ConvRNN expected last_only to be True or False, got 'x'"),
+    (lambda x: cm.forecast(FORECASTER, arrays_of(FORECASTER), x, 2, training=True, teacher_forcing=7), ValueError,
+        "Forecaster expected teacher_forcing to be a probability, got 7"),
+    (lambda x: cm.forecast(FORECASTER, arrays_of(FORECASTER), x, 2, training=True, targets=x, forced=zeros(2, 1, dtype=bool),
+        teacher_forcing=ms.Tensor(0.5)), TypeError, "Forecaster expected forced or teacher_forcing, got both"),
     (lambda x: cm.forecast(FORECASTER, arrays_of(FORECASTER), None, 2), TypeError, "Forecaster expected x to be a mindspore.Tensor, got NoneType"),
     (lambda x: cm.forecast(FORECASTER, arrays_of(FORECASTER), x, 2, targets=1, forced=1), TypeError,
         "Forecaster expected targets to be a mindspore.Tensor, got int"),
@@ -129,6 +133,7 @@ COMPILED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"masks": {"a": 1}}, ValueError, "ConvRNN masks: unexpected a"),
     ({"state": (1,)}, TypeError, "ConvRNN expected state[0] (h) to be a mindspore.Tensor, got int"),
     ({"state": 1}, TypeError, "ConvRNN expected a state that is a tuple of 1 (one entry for each layer), got int"),
+    ({"lengths": [7]}, ValueError, "ConvRNN expected seq_length from 0 to 2 (the time steps of the input), got [7]"),
     ({"last": 1}, TypeError, "ConvRNN expected last_only to be True or False, got 1"),
 ]
 
@@ -136,12 +141,15 @@ COMPILED: list[tuple[dict[str, Any], type[Exception], str]] = [
 class Caller(ms.nn.Cell):
     """A call of a network inside a graph."""
 
-    def __init__(self, state: Any = None, masks: Any = None, last: Any = False, empty: bool = False) -> None:
+    def __init__(
+        self, state: Any = None, masks: Any = None, last: Any = False, empty: bool = False, lengths: Any = None
+    ) -> None:
         super().__init__()
+        self.lengths = lengths
         self.net, self.state, self.masks, self.last, self.empty = cm.ConvRNN(3, 4, 1), state, masks, last, empty
 
     def construct(self, x: Any) -> Any:
-        return self.net(None if self.empty else x, self.state, masks=self.masks, last_only=self.last)
+        return self.net(None if self.empty else x, self.state, self.lengths, masks=self.masks, last_only=self.last)
 
 
 @pytest.mark.parametrize(("options", "kind", "sentence"), COMPILED, ids=range(len(COMPILED)))

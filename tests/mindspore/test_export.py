@@ -81,6 +81,36 @@ MISUSED: dict[str, tuple[Any, type[Exception], str]] = {
 }
 
 
+def test_the_flat_wrapper_leaves_the_names_of_parameters() -> None:
+    """Or checkpoints written after an export would have other names than those before."""
+    net = cm.ConvGRU(3, 2)
+    before = list(net.parameters_dict())
+    flat = cm.Flat(net)
+    assert list(net.parameters_dict()) == list(flat.parameters_dict()) == before
+
+
+def test_training_reaches_a_flat_network_whose_graph_was_compiled(graph: str) -> None:
+    net = cm.ConvRNN(2, 3, 1, ndim=1, zoneout=0.5)
+    flat, x = cm.Flat(net), X[:1, :, :2, 0]
+    y = flat(x)[0].asnumpy().copy()
+    for _ in range(2):
+        flat.set_train()
+        assert np.abs(flat(x)[0].asnumpy() - y).max() > 1e-3
+        flat.set_train(False)
+        assert np.array_equal(flat(x)[0].asnumpy(), y)
+    assert cm.Flat(net.set_train()).training
+
+
+def test_a_flat_network_in_mixed_precision_keeps_its_state(mode: str) -> None:
+    """Of zero weights and half a zoneout h' = h/2, which float16 would round."""
+    net, h = cm.ConvRNN(1, 1, 1, ndim=1, zoneout=0.5), ms.Tensor(np.full((1, 1, 4), 1 / 3, np.float32))
+    for parameter in net.trainable_params():
+        parameter.set_data(parameter * 0)
+    _, last = cm.Flat(net).to_float(ms.float16)(X[:1, :, :1, 0], h)
+    assert last.dtype == ms.float32
+    assert np.array_equal(last.asnumpy(), h.asnumpy() / 2)
+
+
 @pytest.mark.parametrize("name", MISUSED)
 def test_the_flat_wrapper_names_what_does_not_fit(name: str, mode: str) -> None:
     call, kind, sentence = MISUSED[name]

@@ -245,6 +245,8 @@ def test_what_is_unrolled_must_be_short(graph: str, monkeypatch: pytest.MonkeyPa
         net(ms.Tensor(sequence(200, 1, 3)))
     with pytest.raises(convgru.UnsupportedError, match=r"a graph with impl='readable', .* unrolled, got 100"):
         direction.runs_fast("readable", True, 100, False)
+    with pytest.raises(convgru.UnsupportedError, match="a fixed number of frames for impl='readable'"):
+        direction.runs_fast("readable", True, -1, False)
     assert not direction.runs_fast("readable", True, 98, False)
     assert not direction.runs_fast("readable", False, 1000, True)
     assert not direction.runs_fast("auto", False, 1000, True)

@@ -19,6 +19,7 @@ from convgru_mindspore import arguments, graph_checks, ops
 from convgru_mindspore.compat.canonical import canonical, moves
 from convgru_mindspore.direction import run_direction
 from convgru_mindspore.parameters import check_dtype
+from convgru_mindspore.precision import MixedPrecisionCell
 
 LAYOUT = "mindspore_convgru"
 PREFIX = layer_prefix(0)
@@ -28,7 +29,7 @@ as that.
 """
 
 
-class ConvGRUCell(nn.Cell):
+class ConvGRUCell(MixedPrecisionCell):
     """The original's cell: h' = (1−z)∘h + z∘n, the reset gate before the convolution.
 
     See ``convgru.equations.gru_before``.
@@ -81,7 +82,7 @@ class ConvGRUCell(nn.Cell):
     @arguments.one_at_a_time
     def __call__(self, input_: Any, prev_state: Any = None) -> Any:
         """Check the call, then run ``construct``."""
-        call = arguments.caller("ConvGRUCell", self.spec, "BCS")
+        call = arguments.caller("ConvGRUCell", self.spec, "BCS", self.compute_dtype)
         state = None if prev_state is None else (prev_state,)
         shapes = arguments.check_network(call, self.dtype, input_, state, None, None, None)
         state = arguments.zeros(shapes, self.dtype) if state is None else state
@@ -96,12 +97,13 @@ class ConvGRUCell(nn.Cell):
         parameters'.
         """
         state: Any = None if prev_state is None else (prev_state,)
+        dtype = self.reset_gate.weight.dtype
         if not checked:
-            dtype = self.reset_gate.weight.dtype
-            call = ("ConvGRUCell", self.spec, "BCS", None, dtype)
+            call = ("ConvGRUCell", self.spec, "BCS", self.compute_dtype, dtype)
             state = graph_checks.ready_network(call, input_, state, None, None, None)
-        params = [ops.prepare(self.spec.layers[0], canonical(self.moves, self.foreign()), PREFIX, None)]
-        frame = mops.expand_dims(input_, 0)
+        state, (frame,) = arguments.cast_all(state, dtype), arguments.cast_all((input_,), dtype)
+        params = [ops.prepare(self.spec.layers[0], canonical(self.moves, self.foreign()), PREFIX, self.compute_dtype)]
+        frame = mops.expand_dims(frame, 0)
         _, h, _ = run_direction(
             self.spec.layers[0], params, frame, state[0], None, None, (None, None), False, False, True, "auto"
         )
@@ -123,7 +125,7 @@ class ConvGRUCell(nn.Cell):
         return execute.canonical(plan(Match.of(LAYOUTS[LAYOUT], self.spec)), arrays)
 
 
-class ConvGRU(nn.Cell):
+class ConvGRU(MixedPrecisionCell):
     """The original's network: a stack of ``ConvGRUCell``, each reading the new state below it.
 
     Args:
@@ -180,7 +182,7 @@ class ConvGRU(nn.Cell):
     @arguments.one_at_a_time
     def __call__(self, x: Any, hidden: Any = None) -> Any:
         """Check the call, then run ``construct``."""
-        call = arguments.caller("ConvGRU", self.spec, "BCS")
+        call = arguments.caller("ConvGRU", self.spec, "BCS", self.compute_dtype)
         state = None if hidden is None or len(hidden) == 0 else tuple(hidden)
         shapes = arguments.check_network(call, self.dtype, x, state, None, None, None)
         state = arguments.zeros(shapes, self.dtype) if state is None else state
@@ -198,7 +200,7 @@ class ConvGRU(nn.Cell):
         state: Any = None if hidden is None or len(hidden) == 0 else hidden
         if not checked:
             dtype = getattr(self, self.names[0]).reset_gate.weight.dtype
-            call = ("ConvGRU", self.spec, "BCS", None, dtype)
+            call = ("ConvGRU", self.spec, "BCS", self.compute_dtype, dtype)
             state = graph_checks.ready_network(call, x, state, None, None, None)
         new = []
         for index, name in enumerate(self.names):
