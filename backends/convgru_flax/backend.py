@@ -125,9 +125,19 @@ def load(net: Network, weights: Weights) -> None:
     held = {name: (v.shape, str(v.dtype)) for name, (_, v) in flat.items()}
     weights.check_fit(type(net).__name__, net.spec, held)
     with on_jax.precision_of(weights.dtype):
-        # Copies: device_put may alias NumPy's memory on CPU.
-        arrays = {n: jax.device_put(a.copy(), flat[n][1][...].sharding) for n, a in weights.arrays.items()}
+        arrays = {n: _placed(a, flat[n][1][...]) for n, a in weights.arrays.items()}
         nnx.update(net, nnx.from_flat_state([(flat[n][0], flat[n][1].replace(a)) for n, a in arrays.items()]))
+
+
+def _placed(array: np.ndarray, held: Any) -> jax.Array:
+    """Return a copy of ``array`` where ``held`` is, and as free as it to go where others are."""
+    copy = array.copy()  # device_put may alias NumPy's memory on CPU
+    if getattr(held, "committed", True):
+        placed: jax.Array = jax.device_put(copy, held.sharding)
+        return placed
+    with jax.default_device(*held.devices()):
+        placed = jax.device_put(copy)
+    return placed
 
 
 def execute(

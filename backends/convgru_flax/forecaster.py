@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from convgru.spec import ForecasterSpec, Ints, NetworkSpec
@@ -100,10 +99,17 @@ class Forecaster(SequenceModule[ForecasterSpec]):
         )
 
     def arrays(self) -> dict[str, jax.Array]:
-        """The parameters' arrays by their canonical names, as ``convgru.jax`` takes them."""
-        arrays = {f"encoder.{name}": array for name, array in self.encoder.arrays().items()}
-        if self.decoder is not None:
-            arrays |= {f"decoder.{name}": array for name, array in self.decoder.arrays().items()}
+        """The parameters' arrays by their canonical names, as ``convgru.jax`` takes them.
+
+        Raises ValueError for a network or cell that computes something else than the forecaster's
+        spec says.
+        """
+        arrays: dict[str, jax.Array] = {}
+        for part, spec in (("encoder", self.spec.encoder), ("decoder", self.spec.decoder)):
+            if spec is not None:
+                network: ConvStack = getattr(self, part)
+                self._check_part(part, network, STACKS[spec.cell], spec)
+                arrays |= {f"{part}.{name}": array for name, array in network.arrays().items()}
         readout = self.readout
         return arrays | {"readout.weight": readout.weight.get_value(), "readout.bias": readout.bias.get_value()}
 
@@ -170,6 +176,6 @@ class Forecaster(SequenceModule[ForecasterSpec]):
         Errors as in a call.
         """
         self._caller("BSC").input(x, str(getattr(x, "dtype", "")))
-        axis = 0 if self.time_major else 1
-        frames, carry = self(jnp.expand_dims(x, axis), 1, carry, deterministic=deterministic, rngs=rngs)
-        return frames[0] if axis == 0 else frames[:, 0], carry
+        one = x[None] if self.time_major else x[:, None]  # not JAX's, which makes float32 of float64 unasked
+        frames, carry = self(one, 1, carry, deterministic=deterministic, rngs=rngs)
+        return frames[0] if self.time_major else frames[:, 0], carry

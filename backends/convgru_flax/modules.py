@@ -64,6 +64,18 @@ class SequenceModule(nnx.Module, Generic[AnySpec]):
         """The parameters' arrays by their canonical names, as ``convgru.jax`` takes them."""
         raise NotImplementedError
 
+    def _check_part(self, where: str, part: Any, kind: type, spec: NetworkSpec) -> None:
+        """Raise ValueError unless a cell or network in this module is what its spec says."""
+        expected = {"type": kind, "spec": spec, "dtype": self.dtype, "method": self.method}
+        for name, wanted in expected.items():
+            got = type(part) if name == "type" else getattr(part, name)
+            if got != wanted:
+                noun = "cell" if isinstance(part, nnx.RNNCellBase) else "network"
+                raise ValueError(
+                    f"{type(self).__name__} {where} expected a {noun} of {name} {wanted}, got {got}: "
+                    "a network computes as its own spec and options say; make one of them with from_spec"
+                )
+
     def set_view(self, deterministic: bool | None = None) -> None:
         """Set what ``nnx.view`` may change; ``train()`` and ``eval()`` set it too.
 

@@ -31,30 +31,44 @@ def create(
     *,
     rngs: object = None,
     arrays: Mapping[str, Any] | None = None,
-    param_dtype: Any = jnp.float32,
+    param_dtype: Any = None,
     **options: Any,
 ) -> Params:
     """Make every parameter of ``spec``, by canonical name.
 
-    Raises ValueError or TypeError for arrays that are not those of the spec, for initializers
-    beside arrays, and for missing rngs.
+    Raises ValueError or TypeError for arrays that are not those of the spec, for initializers,
+    another ``param_dtype`` or metadata beside arrays that would not get them, and for missing rngs.
     """
     initializers = {name: init for name, init in options.items() if name.endswith("_init") and init is not None}
     if arrays is None:
-        values = _initial(owner, spec, rngs, param_dtype, initializers)
+        values = _initial(owner, spec, rngs, jnp.float32 if param_dtype is None else param_dtype, initializers)
     elif initializers:
         raise ValueError(f"{owner} expected no {', '.join(initializers)} beside arrays, which need no initial values")
     else:
         values = _given(spec, arrays)
-    return {name: _param(name, value, options) for name, value in values.items()}
+        _check_dtype(owner, values, param_dtype)
+    return {name: _param(owner, name, value, options) for name, value in values.items()}
 
 
-def _param(name: str, value: Any, options: Mapping[str, Any]) -> nnx.Param[Any]:
+def _check_dtype(owner: str, values: Mapping[str, Any], param_dtype: Any) -> None:
+    """Raise ValueError for arrays of another dtype than the one that is asked for beside them."""
+    dtype = next(iter(values.values())).dtype
+    if param_dtype is not None and supported_dtype(owner, param_dtype) != dtype:
+        raise ValueError(
+            f"{owner} expected arrays of param_dtype {jnp.dtype(param_dtype)}, got {dtype}: given arrays are kept "
+            "as they are, weights.astype rounds them"
+        )
+
+
+def _param(owner: str, name: str, value: Any, options: Mapping[str, Any]) -> nnx.Param[Any]:
     """Wrap a value as nnx.Param with its metadata; one that is an nnx.Param already is kept."""
-    if isinstance(value, nnx.Param):
-        return value
     role = ROLES.get(name.rpartition(".")[2]) if not name.startswith("readout.") else None
-    return nnx.Param(value, **(options.get(f"{role}_metadata") or {}))
+    metadata = options.get(f"{role}_metadata") or {}
+    if not isinstance(value, nnx.Param):
+        return nnx.Param(value, **metadata)
+    if metadata:
+        raise ValueError(f"{owner} expected no {role}_metadata beside {name}, an nnx.Param that keeps its own")
+    return value
 
 
 def _given(spec: Spec, arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +88,7 @@ def _initial(
     dtype = supported_dtype(owner, param_dtype)
     key = rngs.params()
     values: dict[str, Any] = dict(initial_arrays(spec, key, dtype))
-    keys = jax.random.split(key, len(values))
+    keys = jax.random.split(jax.random.clone(key), len(values))  # the same: what they draw stands instead
     for name_key, (name, array) in zip(keys, list(values.items()), strict=True):
         cell = cell_of(spec, name)
         init = initializers.get(f"{ROLES.get(name.rpartition('.')[2])}_init")

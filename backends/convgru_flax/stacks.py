@@ -97,19 +97,7 @@ class ConvStack(SequenceModule[NetworkSpec]):
     def _own(self, cell: Any, index: int, direction: str) -> dict[str, jax.Array]:
         """A cell's arrays, if it is what the network runs: spec and options are read from here."""
         prefix = layer_prefix(index, direction)
-        expected = {
-            "type": CELLS[self.kind],
-            "spec": NetworkSpec((self.spec.layers[index],)),
-            "dtype": self.dtype,
-            "method": self.method,
-        }
-        for name, wanted in expected.items():
-            got = type(cell) if name == "type" else getattr(cell, name)
-            if got != wanted:
-                raise ValueError(
-                    f"{type(self).__name__} {prefix[:-1]} expected a cell of {name} {wanted}, got {got}: "
-                    "a network computes as its own spec and options say; make one of them with from_spec"
-                )
+        self._check_part(prefix[:-1], cell, CELLS[self.kind], NetworkSpec((self.spec.layers[index],)))
         arrays: dict[str, jax.Array] = cell.arrays(prefix)
         return arrays
 

@@ -19,6 +19,7 @@ from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.fields import positive
 from convgru.spec.shapes import nest_state, parameter_shapes, state_leaves
 from convgru.weights import DTYPES
+from convgru_jax import checks
 from convgru_jax.convolution import METHODS
 from convgru_jax.forecast import TeacherForcing
 from convgru_jax.layer_loop import Extras
@@ -79,7 +80,9 @@ def extras(caller: Caller, sizes: CallSizes, lengths: Any, context: Any, masks: 
         caller.lengths(lengths, sizes)
         if isinstance(lengths, jax.Array) and not isinstance(lengths, Tracer):
             caller.length_values(np.asarray(lengths), sizes)
+        traced = isinstance(lengths, Tracer)
         lengths = _native(lengths).astype(jnp.int32)  # unsigned ones would wrap where one is subtracted
+        lengths = jnp.clip(lengths, 0, sizes.time) if traced else lengths
     if context is not None:
         caller.context(context, sizes)
         native = (_native(array) for array in context)
@@ -105,6 +108,8 @@ def teacher_forcing(
     if key is None:
         raise TypeError(f"{caller.name} expected a key with teacher_forcing, to draw which steps are forced")
     number: Any = probability
+    if isinstance(number, str) or np.ndim(number) > 0:
+        raise TypeError(f"{caller.name} teacher_forcing expected one probability for all, got {probability!r}")
     if not isinstance(number, Tracer) and not 0 <= float(number) <= 1:
         raise ValueError(f"{caller.name} teacher_forcing expected a probability, got {probability!r}")
     # jax.random takes no integer for a probability
@@ -120,11 +125,8 @@ def checkpoint_frames(owner: str, frames: int | None) -> int | None:
 
 def check_key(caller: Caller, key: Any) -> None:
     """Raise TypeError unless ``key`` is None or a jax.random key."""
-    if key is None:
-        return
-    typed = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    if not typed and not (hasattr(key, "dtype") and key.dtype == jnp.uint32):
-        raise TypeError(f"{caller.name} expected a key of jax.random, got {type(key).__name__}")
+    if key is not None:
+        checks.check_key(caller.name, key)
 
 
 def check_spec(function: str, spec: object, *kinds: type) -> None:

@@ -28,17 +28,23 @@ def versions() -> dict[str, str]:
 
 
 def devices() -> dict[str, str]:
-    """Every device that JAX sees: ``cpu``, and ``cuda:0`` … where there are GPUs."""
+    """Every device that JAX sees: ``cpu``, and ``cuda:0`` … where there are GPUs.
+
+    JAX_PLATFORMS=cuda leaves out ``cpu``.
+    """
     return {name: device.device_kind for name, device in _devices().items()}
 
 
 def _devices() -> dict[str, Any]:
-    available = {"cpu": jax.devices("cpu")[0]}
+    cpus = _all("cpu")
+    return ({"cpu": cpus[0]} if cpus else {}) | {f"cuda:{device.id}": device for device in _all("gpu")}
+
+
+def _all(platform: str) -> list[Any]:
     try:
-        gpus = jax.devices("gpu")
-    except RuntimeError:  # JAX's way of saying that there is none
-        return available
-    return available | {f"cuda:{device.id}": device for device in gpus}
+        return jax.devices(platform)
+    except RuntimeError:  # JAX's way of saying that there is none, or that JAX_PLATFORMS leaves it out
+        return []
 
 
 def notes() -> list[str]:

@@ -120,7 +120,7 @@ def _on_devices(
     function: Any, spec: Spec, arrays: Arrays, x: jax.Array, state: State | None, extras: Any, key: jax.Array | None
 ) -> Any:
     """Call ``function`` with its arrays placed as a mesh of several devices needs them."""
-    arrays, x, state, extras = sharding.vary_alike((arrays, x, state, extras))
+    arrays, x, state, extras = sharding.vary_alike((arrays, x, state, extras), key)
     images = (x, state, getattr(extras, "context", None))
     # With a sharded batch JAX's types refuse patches, and allow no convolution but its own: on CPU
     # XLA therefore partitions that too.

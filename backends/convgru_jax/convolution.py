@@ -40,7 +40,7 @@ def grouped_rows(geometry: Convolution, w: jax.Array) -> jax.Array:
 
 def _turned(a: jax.Array, first: int, second: int) -> jax.Array:
     """Reorder the channels of ``a`` from (first, second, …) to (second, first, …)."""
-    cut = a.reshape(*a.shape[:-1], first, second, -1)
+    cut = a.reshape(*a.shape[:-1], first, second, a.shape[-1] // (first * second))
     return jnp.swapaxes(cut, -3, -2).reshape(a.shape)
 
 

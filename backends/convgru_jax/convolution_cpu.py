@@ -37,9 +37,9 @@ def by_group(form: Form) -> Form:
         if groups <= UNROLLED:
             pairs = zip(*(jnp.split(each, groups, axis=-1) for each in (a, b)), strict=True)
             return jnp.concatenate([form(one, *pair) for pair in pairs], axis=-1)
-        stacks = (jnp.moveaxis(each.reshape(*each.shape[:-1], groups, -1), -2, 0) for each in (a, b))
+        stacks = (jnp.moveaxis(products.cut(each, groups), -2, 0) for each in (a, b))
         out = jnp.moveaxis(lax.map(lambda pair: form(one, *pair), tuple(stacks)), 0, -2)
-        return out.reshape(*out.shape[:-2], -1)
+        return products.joined(out)
 
     return split
 

@@ -71,8 +71,14 @@ def _define(primitive: Primitive, roles: str, shape: Any, cpu: Any, default: Any
 
     ``roles`` are the letters of its operands and its result in the trilinear form.
     """
-    run = jax.jit(primitive.bind, static_argnames="window")
-    primitive.def_impl(lambda a, b, *, window: run(a, b, window=window))
+    compiled = jax.jit(primitive.bind, static_argnames="window")
+
+    def run(a: jax.Array, b: jax.Array, *, window: Window) -> jax.Array:
+        with jax.disable_jit(False):  # where a user switched jit off, bind would call this again
+            out: jax.Array = compiled(a, b, window=window)
+        return out
+
+    primitive.def_impl(run)
     # The result varies along the axes of a mesh as the operands do, which ``_bind`` made alike.
     primitive.def_abstract_eval(lambda a, b, *, window: a.update(shape=shape(window, a, b), weak_type=False))
     batching.primitive_batchers[primitive] = partial(_batched, primitive, roles)

@@ -25,10 +25,10 @@ def correlate(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
     rows = w.reshape(*window.kernel_size, x.shape[-1] // groups, groups, -1)
 
     def part(tap: Tap, seen: jax.Array) -> jax.Array:
-        return jnp.einsum("...gc,cgo->...go", seen.reshape(*seen.shape[:-1], groups, -1), rows[tap])
+        return jnp.einsum("...gc,cgo->...go", cut(seen, groups), rows[tap])
 
     total = reduce(jnp.add, (part(*each) for each in _taps(window, pad(x, [(*ends, 0) for ends in window.pads]))))
-    return total.reshape(*total.shape[:-2], -1)
+    return joined(total)
 
 
 def depthwise(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
@@ -36,7 +36,7 @@ def depthwise(window: Window, x: jax.Array, w: jax.Array) -> jax.Array:
     rows = w.reshape(*window.kernel_size, x.shape[-1], -1)
     image = pad(x, [(*ends, 0) for ends in window.pads])
     total = reduce(jnp.add, (seen[..., None] * rows[tap] for tap, seen in _taps(window, image)))
-    return total.reshape(*total.shape[:-2], -1)
+    return joined(total)
 
 
 def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
@@ -46,6 +46,16 @@ def collect(window: Window, x: jax.Array, g: jax.Array) -> jax.Array:
     axes = tuple(range(g.ndim - 1))
     parts = [lax.dot_general(seen, g, ((axes, axes), ((), ()))) for _, seen in _taps(window, image)]
     return jnp.stack(parts).reshape(*window.kernel_size, x.shape[-1], g.shape[-1])
+
+
+def cut(a: jax.Array, groups: int) -> jax.Array:
+    """(..., C) as (..., groups, C/groups), of an empty batch too, for which -1 has no meaning."""
+    return a.reshape(*a.shape[:-1], groups, a.shape[-1] // groups)
+
+
+def joined(a: jax.Array) -> jax.Array:
+    """(..., groups, C/groups) as (..., C)."""
+    return a.reshape(*a.shape[:-2], a.shape[-2] * a.shape[-1])
 
 
 def pad(x: jax.Array, widths: list[tuple[int, int, int]]) -> jax.Array:

@@ -117,7 +117,7 @@ class _Horizon:
         gates = None
         if not self.spec.feedback:  # what it reads is the same in every step
             nothing = jnp.zeros_like(ops.patch(frame, self.spec.patch))
-            gates = input_gates(self.network.layers[0], self.params[0], nothing)
+            gates = tuple(map(ops.wide, input_gates(self.network.layers[0], self.params[0], nothing)))
 
         def body(carry: tuple[jax.Array, State], now: Any) -> tuple[tuple[jax.Array, State], jax.Array]:
             (frame, state), (_, taught, timed) = carry, now
@@ -125,7 +125,8 @@ class _Horizon:
                 target, forced = taught
                 frame = jnp.where(forced.reshape(-1, *(1,) * (frame.ndim - 1)), target, frame)
             inside = ops.patch(frame, self.spec.patch) if self.spec.feedback else None
-            top, state = loop.one_frame(self.network, self.params, inside, state, None, timed | fixed, gates)
+            given = gates and tuple(a.astype(frame.dtype) for a in gates)
+            top, state = loop.one_frame(self.network, self.params, inside, state, None, timed | fixed, given)
             frame = equations.readout(ops, self.spec, self.readout, top, frame)
             return (frame, state), frame
 

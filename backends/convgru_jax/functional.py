@@ -12,7 +12,7 @@ from jax import numpy as jnp
 from convgru.calls import Caller, flags
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.shapes import nest_state, state_leaves, zero_state_shapes
-from convgru_jax import arguments, compiled, loop
+from convgru_jax import arguments, checks, compiled, loop
 from convgru_jax import masks as dropping
 from convgru_jax.compiled import Options
 from convgru_jax.parameters import initial_arrays
@@ -94,7 +94,7 @@ def apply(
 
     Raises:
         ValueError: an argument of a wrong size; the message names it, what was expected and what
-            came. Values of traced lengths are not checked.
+            came. Traced lengths are not checked: they are clipped to 0 … T.
         TypeError: an argument of a wrong kind or dtype.
         convgru.UnsupportedError: float64 while JAX has it switched off.
 
@@ -295,6 +295,6 @@ def zero_state(spec: Spec, batch: int, size: Sequence[int], dtype: Any = jnp.flo
     """
     arguments.check_spec("zero_state", spec, NetworkSpec, ForecasterSpec)
     shapes = dict(state_leaves(spec, zero_state_shapes(spec.title, spec, batch, size)))
-    channels_last = dropping.channels_last
-    leaves = {name: jnp.zeros(channels_last(shape, spec.ndim), dtype) for name, shape in shapes.items()}
+    dtype = checks.computed_dtype(spec.title, dtype)
+    leaves = {name: jnp.zeros(dropping.channels_last(shape, spec.ndim), dtype) for name, shape in shapes.items()}
     return nest_state(spec, leaves)

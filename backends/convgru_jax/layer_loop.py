@@ -63,7 +63,7 @@ class LayerScan:
         self.lengths, self.valid = extras.lengths, valid
         context = None if extras.context is None else extras.context[entry]
         timed = context is not None and context.ndim > cell.ndim + 2
-        self.fixed = None if timed else context
+        self.fixed = None if timed or context is None else ops.wide(context)
         self.timed = context if timed else None
         masks = extras.masks or {}
         self.recurrent = masks.get(f"recurrent.{entry}")
@@ -82,7 +82,7 @@ class LayerScan:
             final, _ = self.over(lambda old, frame: (self.step(old, frame), None), state, frames)
             return blank(final[0], self.lengths), final
         # Going backward, the last frame of a sample is the first that is valid.
-        t = jnp.arange(x.shape[0])[:, None]
+        t = jnp.arange(x.shape[0], dtype=jnp.int32)[:, None]
         first = t == (x.shape[0] if self.lengths is None else self.lengths) - 1
         held = (state, jnp.zeros_like(state[0]))
         frames = frames._replace(first=column(first, x))
@@ -114,7 +114,7 @@ class LayerScan:
 
     def step(self, old: Parts, frame: Frame) -> Parts:
         """Return the state after a frame: the old state where the frame is not valid."""
-        context = self.fixed if frame.context is None else frame.context
+        context = frame.context if self.fixed is None else self.fixed.astype(old[0].dtype)
         new = advance(self.spec, self.cell, self.params, frame._replace(context=context), old, self.recurrent)
         if frame.valid is None:
             return new

@@ -70,7 +70,7 @@ def run(
         return _in_parts(spec, params, x, state, extras, checkpoint_frames, return_all_layers, last_only)
     valid = None
     if extras.lengths is not None:
-        valid = column(jnp.arange(x.shape[0])[:, None] < extras.lengths, x)
+        valid = column(jnp.arange(x.shape[0], dtype=jnp.int32)[:, None] < extras.lengths, x)
         x = jnp.where(valid, x, 0)
         extras = extras._replace(context=_valid_context(extras.context, valid))
     if spec.output_size is not None:
@@ -107,18 +107,19 @@ def _in_parts(
 ) -> tuple[list[jax.Array], State]:
     """``run`` of a network in one direction, in checkpointed parts of so many frames."""
     timed = {str(i): a for i, a in enumerate(extras.context or ()) if a.ndim == x.ndim}
+    contexts = extras.context and tuple(a if a.ndim == x.ndim else ops.wide(a) for a in extras.context)
     timed |= {name: a for name, a in (extras.masks or {}).items() if not name.startswith("recurrent")}
 
     def part(state: State, now: Any) -> tuple[State, Any]:
         x, index, timed = now
         lengths = None if extras.lengths is None else extras.lengths - index[0]
-        context = extras.context and tuple(timed.get(str(i), a) for i, a in enumerate(extras.context))
+        context = contexts and tuple(timed.get(str(i), a) for i, a in enumerate(contexts))
         masks = extras.masks and {name: timed.get(name, a) for name, a in extras.masks.items()}
         cut = Extras(lengths, context, masks)
         outputs, state = run(spec, params, x, state, cut, return_all_layers=every, last_only=last_only)
         return state, None if last_only else tuple(outputs)
 
-    final, outputs = parts.run(part, frames, state, (x, jnp.arange(x.shape[0]), timed))
+    final, outputs = parts.run(part, frames, state, (x, jnp.arange(x.shape[0], dtype=jnp.int32), timed))
     if last_only:  # what each layer put out last
         layers = final if every else final[-1:]
         return [blank(_parts(entry)[0], extras.lengths) for entry in layers], final

@@ -9,6 +9,7 @@ from jax import numpy as jnp
 
 from convgru.spec import NetworkSpec
 from convgru.spec.shapes import mask_shapes
+from convgru_jax.checks import check_key, computed_dtype
 
 Masks = dict[str, jax.Array]
 
@@ -29,6 +30,8 @@ def draw(spec: NetworkSpec, key: jax.Array, time: int, batch: int, size: tuple[i
 
     Dropout: 0 with the spec's probability, else 1/(1−p). Zoneout: 1 with its probability, else 0.
     """
+    check_key(spec.title, key)
+    dtype = computed_dtype(spec.title, dtype)
     shapes = shapes_of(spec, time, batch, size)
     keys = jax.random.split(key, max(1, len(shapes)))
     return {name: _mask(spec, k, name, shape, dtype) for k, (name, shape) in zip(keys, shapes.items(), strict=False)}

@@ -19,7 +19,10 @@ from convgru_jax.convolution import convolve, grouped_rows, on_cpu
 
 @dataclass(frozen=True)
 class Kernel:
-    """A convolution's weights (*k, in/groups, out), geometry, and the method that computes it."""
+    """A convolution's weights (*k, in/groups, out), geometry, and the method that computes it.
+
+    The weights are ``wide``.
+    """
 
     weight: jax.Array
     geometry: Convolution
@@ -28,7 +31,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class NormPart:
-    """One normalised tensor: number of groups, ε, and the weight and bias of its channels."""
+    """One normalised tensor: number of groups, ε, and the weight and bias (``wide``) by channel."""
 
     groups: int
     eps: float
@@ -49,9 +52,9 @@ def prepare(spec: CellSpec, arrays: Mapping[str, jax.Array], method: str) -> Par
 
 def _operand(operand: Operand, arrays: Mapping[str, jax.Array], method: str) -> Kernel | NormPart | jax.Array:
     rows = slice(*operand.rows)
-    array = arrays[operand.array][rows]
+    array = wide(arrays[operand.array][rows])
     if operand.use == "norm":
-        return NormPart(operand.groups, operand.eps, array, arrays["norm_bias"][rows])
+        return NormPart(operand.groups, operand.eps, array, wide(arrays["norm_bias"][rows]))
     if operand.convolution is not None:
         return _kernel(array, operand.convolution, method)
     return array if operand.use == "add" else jnp.moveaxis(array, 0, -1)
@@ -60,8 +63,17 @@ def _operand(operand: Operand, arrays: Mapping[str, jax.Array], method: str) -> 
 def prepare_readout(spec: ForecasterSpec, arrays: Mapping[str, jax.Array], method: str) -> Params:
     """Prepare the parameters of a forecaster's readout for the functions below."""
     ones = (1,) * spec.ndim
-    readout = _kernel(arrays["readout.weight"], Convolution(ones, ones, ones, padding="valid"), method)
-    return {"readout": readout, "readout_bias": arrays["readout.bias"]}
+    weight, bias = wide(arrays["readout.weight"]), wide(arrays["readout.bias"])
+    return {"readout": _kernel(weight, Convolution(ones, ones, ones, padding="valid"), method), "readout_bias": bias}
+
+
+def wide(a: jax.Array) -> jax.Array:
+    """``a`` in float32 at least: what every step of a loop reads, and casts back (exactly).
+
+    The gradient of such an array is a sum over time. In bfloat16 a sum of like terms stops growing
+    at 256 of them.
+    """
+    return a.astype(jnp.float32) if a.dtype.itemsize < 4 else a
 
 
 def _kernel(weight: jax.Array, geometry: Convolution, method: str) -> Kernel:
@@ -83,13 +95,13 @@ def conv(x: jax.Array, p: Params, name: str) -> jax.Array:
     """Cross-correlation of x (B, *S, C) with the kernel ``name``."""
     kernel = p[name]
     assert isinstance(kernel, Kernel)
-    return convolve(kernel.method, kernel.geometry, x, kernel.weight)
+    return convolve(kernel.method, kernel.geometry, x, kernel.weight.astype(x.dtype))
 
 
 def peep(c: jax.Array, p: Params, name: str) -> jax.Array:
     """P·c: elementwise, or a convolution."""
     weights = p[name]
-    return conv(c, p, name) if isinstance(weights, Kernel) else _vector(p, name) * c
+    return conv(c, p, name) if isinstance(weights, Kernel) else _vector(p, name, c) * c
 
 
 def norm(a: jax.Array, p: Params, part: str) -> jax.Array:
@@ -100,23 +112,24 @@ def norm(a: jax.Array, p: Params, part: str) -> jax.Array:
     normed = p["norm_" + part]
     assert isinstance(normed, NormPart)
     a = checkpoint_name(a, KEPT)
-    cut = a.reshape(*a.shape[:-1], normed.groups, -1).astype(jnp.promote_types(a.dtype, jnp.float32))
+    cut = wide(a.reshape(*a.shape[:-1], normed.groups, a.shape[-1] // normed.groups))
     axes = (*range(1, a.ndim - 1), a.ndim)
     centred = cut - cut.mean(axes, keepdims=True)
     # Not rsqrt, which XLA:CPU approximates: its gradients were off by five times as much.
     scaled = centred / jnp.sqrt((centred * centred).mean(axes, keepdims=True) + normed.eps)
-    return scaled.reshape(a.shape).astype(a.dtype) * normed.weight + normed.bias
+    weight, bias = normed.weight.astype(a.dtype), normed.bias.astype(a.dtype)
+    return scaled.reshape(a.shape).astype(a.dtype) * weight + bias
 
 
 def add_channel(a: jax.Array, p: Params, name: str) -> jax.Array:
     """Add a vector along the channels."""
-    return a + _vector(p, name)
+    return a + _vector(p, name, a)
 
 
-def _vector(p: Params, name: str) -> jax.Array:
+def _vector(p: Params, name: str, like: jax.Array) -> jax.Array:
     vector = p[name]
     assert not isinstance(vector, (Kernel, NormPart))
-    return vector
+    return vector.astype(like.dtype)
 
 
 def split(a: jax.Array, n: int) -> tuple[jax.Array, ...]:

@@ -8,24 +8,20 @@ from typing import Any
 import jax
 from jax import numpy as jnp
 
-from convgru.errors import UnsupportedError
 from convgru.initialization import cell_of, recipe
 from convgru.spec import Spec
 from convgru.spec.shapes import parameter_shapes
-from convgru.weights import dtype_of
+from convgru_jax.checks import check_key, computed_dtype
 
 
 def initial_arrays(spec: Spec, key: jax.Array, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
     """Draw initial parameters by canonical name, each as ``convgru.initialization.recipe`` says.
 
     Each gate and group is drawn by itself. Raises WeightsError for a dtype that weights cannot
-    have, UnsupportedError for float64 while JAX has it switched off.
+    have, UnsupportedError for float64 while JAX has it switched off, TypeError for no key.
     """
-    name = str(dtype_of(jnp.dtype(dtype)))
-    if str(jax.dtypes.canonicalize_dtype(name)) != name:
-        raise UnsupportedError(
-            f"{spec.title} expected a dtype that JAX computes in, got float64, which needs jax.config.update('jax_enable_x64', True)"
-        )
+    name = computed_dtype(spec.title, dtype)
+    check_key(spec.title, key)
     shapes = parameter_shapes(spec)
     keys = jax.random.split(key, len(shapes))
     wide = jnp.float64 if name == "float64" else jnp.float32

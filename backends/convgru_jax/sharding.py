@@ -16,14 +16,16 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
-def vary_alike(tree: Any) -> Any:
+def vary_alike(tree: Any, beside: Any = None) -> Any:
     """Inside shard_map, make every array vary along the axes along which any of them does.
+
+    Axes along which ``beside`` (a key, from which masks are drawn) varies count too.
 
     A scan wants a state that varies as its inputs do, and the derivative rules of the convolution
     cotangents that vary as their primals. Done here, once a call, a gradient of replicated
     parameters is summed over the devices once a call too.
     """
-    axes = {axis for leaf in jax.tree.leaves(tree) for axis in _varying(leaf)}
+    axes = {axis for leaf in jax.tree.leaves((tree, beside)) for axis in _varying(leaf)}
     if not axes:
         return tree
 

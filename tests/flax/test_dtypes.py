@@ -103,6 +103,8 @@ def test_float64_while_64_bit_mode_is_off(net, x):
         lambda: net(x, context=[np.zeros((2, 5, 6, 12)), np.zeros((2, 5, 6, 9))]),
         lambda: net.layers[0].fwd(np.zeros((2, 5, 6, 4), "float32"), wide[:, 0]),
         lambda: cf.Forecaster("gru", 2, 3, rngs=nnx.Rngs(0))(wide, 1),
+        lambda: cf.Forecaster("gru", 2, 3, rngs=nnx.Rngs(0)).step(wide[:, 0]),
+        lambda: cf.Forecaster("gru", 2, 3, time_major=True, rngs=nnx.Rngs(0)).step(wide[:, 0]),
     ):
         with pytest.raises(UnsupportedError, match="JAX computes float64 only in 64-bit mode"):
             call()

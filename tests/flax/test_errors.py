@@ -83,6 +83,18 @@ VALUES = {
         "ConvGRU expected rngs to draw dropout from, in the constructor, in the call or in convgru.build: "
         "it is in training mode (deterministic=False); call eval() for evaluation",
     ),
+    "param_dtype beside arrays": (
+        lambda: make(cf.ConvGRU, network("gru", 1, 2), param_dtype=jnp.bfloat16),
+        "ConvGRU expected arrays of param_dtype bfloat16, got float32: given arrays are kept as they are, weights.astype rounds them",
+    ),
+    "metadata beside parameters": (
+        lambda: cf.ConvGRUCell.from_spec(
+            CELL.spec,
+            arrays={f"layers.0.fwd.{name}": getattr(CELL, name) for name in CELL.arrays()},
+            bias_metadata={"note": "mine"},
+        ),
+        "ConvGRUCell expected no bias_metadata beside layers.0.fwd.bias, an nnx.Param that keeps its own",
+    ),
     "merge": (lambda: cf.ConvGRU(1, 2, merge="max", rngs=nnx.Rngs(0)), "ConvGRU merge expected one of 'concat', 'sum', 'mean', 'mul', got 'max'"),
 }  # fmt: skip
 
@@ -193,6 +205,18 @@ def test_a_cell_that_computes_something_else_is_not_ignored(different):
     for call in (lambda: net(X), net.arrays, lambda: convgru.extract(net)):
         with pytest.raises(ValueError, match=rf"^ConvGRU layers\.0\.fwd expected a cell of {different} .*, got "):
             call()
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_network_that_computes_something_else_is_not_ignored(part):
+    """A forecaster runs its spec, which knows nothing of a network put in the place of another."""
+    net = make(cf.Forecaster, forecaster("gru", 1, 2, decoder=True))
+    old = getattr(net, part)
+    setattr(net, part, cf.ConvGRU.from_spec(old.spec, arrays=old.arrays()))
+    net.arrays()
+    setattr(net, part, cf.ConvGRU(1, 2, activation="relu", rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match=rf"^Forecaster {part} expected a network of spec .*, got "):
+        net(zeros(1, 1, 4, 4, 1), 2)
 
 
 ABSTRACT = {

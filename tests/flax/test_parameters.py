@@ -8,6 +8,7 @@ from flax import nnx
 from jax.nn import initializers
 from jax.sharding import PartitionSpec
 
+import convgru
 import convgru.flax as cf
 import convgru.jax as cj
 from convgru.spec import forecaster, network
@@ -164,3 +165,19 @@ def test_param_dtype_and_abstract_modules():
     leaves = {name: param.get_value() for name, param in params(abstract).items()}
     assert {name: leaf.shape for name, leaf in leaves.items()} == parameter_shapes(abstract.spec)
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves.values())
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_loaded_parameters_are_as_free_as_before(committed):
+    """Those that were not committed to a device still follow other arrays to theirs."""
+    net = cf.ConvGRU(2, 3, rngs=nnx.Rngs(0))
+    if committed:
+        nnx.update(net, jax.device_put(nnx.state(net), jax.devices()[0]))
+    convgru.load(net, convgru.init(net.spec, 1))
+    assert {array.committed for array in net.arrays().values()} == {committed}
+
+
+@pytest.mark.parametrize("options", [{}, {"kernel_init": initializers.normal()}])
+def test_no_key_is_used_twice(options):
+    with jax.debug_key_reuse(True):
+        cf.ConvGRU(2, 3, rngs=nnx.Rngs(0), **options)

@@ -57,6 +57,21 @@ def test_devices_versions_and_notes():
     assert any("float64: off" in note for note in BACKEND.notes())
 
 
+def test_jax_may_have_no_cpu(monkeypatch):
+    """JAX_PLATFORMS=cuda leaves it out."""
+
+    def devices(platform):
+        if platform == "cpu":
+            raise RuntimeError("Unknown backend cpu")
+        return [found]
+
+    (found,) = jax.devices("cpu")[:1]
+    monkeypatch.setattr(jax, "devices", devices)
+    assert list(BACKEND.devices()) == ["cuda:0"]
+    with pytest.raises(convgru.UnsupportedError, match="no device 'cpu' here: only cuda:0"):
+        BACKEND.build(convgru.init(GRU), device="cpu")
+
+
 @pytest.mark.gpu
 def test_gradients_on_the_gpu_are_those_of_the_cpu():
     gpus = [name for name in BACKEND.devices() if name.startswith("cuda")]

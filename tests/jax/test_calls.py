@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from jax import numpy as jnp
 
 from convgru import jax as face
 from convgru import network
@@ -136,3 +137,29 @@ def test_batch_first_is_a_transpose_of_the_call(net, error):
     assert error(np.swapaxes(layers[-1], 0, 1), y) < 1e-6
     with pytest.raises(ValueError, match=r"context\[0\] expected shape \(2, 3, 6, 9\), got \(3, 2, 6, 9\)"):
         face.apply(one.spec, one.params, x, one.state, context=context, time_major=False)
+
+
+def test_traced_lengths_are_clipped(net):
+    """A length of 9 is one of 5, and -2 is 0: no NaN, and no frame that is not there."""
+    one = net(BOTH, (4,), time=5)
+    last = jax.jit(lambda lengths: run(one, lengths=lengths, last_only=True, return_all_layers=True))
+    jax.tree.map(np.testing.assert_array_equal, last(jnp.array([9, -2])), last(jnp.array([5, 0])))
+
+
+EMPTY = {
+    "norm": network("lstm", 2, 2, norm=2, **SMALL),
+    "groups": network("gru", 2, 2, groups=2, **SMALL),
+    "many-groups": network("rnn", 18, 18, groups=9, **SMALL),
+}
+
+
+@pytest.mark.parametrize("method", ["fast", "plain"])
+@pytest.mark.parametrize("name", EMPTY)
+def test_a_batch_may_be_empty(name, method):
+    spec = EMPTY[name]
+    params, x = face.init(spec, jax.random.key(0)), jnp.zeros((2, 0, 4, spec.in_channels))
+    (total, y), slopes = jax.value_and_grad(
+        lambda params: (lambda y: (y.sum(), y))(face.apply(spec, params, x, method=method)[0]), has_aux=True
+    )(params)
+    assert (float(total), y.shape) == (0, (2, 0, 4, spec.out_channels))
+    assert not any(np.any(slope) for slope in slopes.values())

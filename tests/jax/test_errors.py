@@ -186,6 +186,33 @@ ERRORS = {
         ValueError,
         "Forecaster teacher_forcing expected a probability, got 2",
     ),
+    "teacher-text": (
+        lambda: cast(targets=FRAMES, teacher_forcing="0.5", key=jax.random.key(0)),
+        TypeError,
+        "Forecaster teacher_forcing expected one probability for all, got '0.5'",
+    ),
+    "teacher-several": (
+        lambda: jax.jit(lambda p: cast(targets=FRAMES, teacher_forcing=p, key=jax.random.key(0)))(jnp.ones(1)),
+        TypeError,
+        "Forecaster teacher_forcing expected one probability for all, got",
+    ),
+    "init-key": (lambda: face.init(GRU, 0), TypeError, "ConvGRU expected a key of jax.random, got int"),
+    "masks-key": (
+        lambda: face.draw_masks(DROPPING, 0, 1, 1, (4, 4)),
+        TypeError,
+        "ConvGRU expected a key of jax.random",
+    ),
+    "masks-integers": (
+        lambda: face.draw_masks(DROPPING, jax.random.key(0), 1, 1, (4, 4), "int32"),
+        WeightsError,
+        "dtype expected one of float64, float32, float16, bfloat16, got int32",
+    ),
+    "masks-float64": (
+        lambda: face.draw_masks(DROPPING, jax.random.key(0), 1, 1, (4, 4), "float64"),
+        UnsupportedError,
+        "ConvGRU expected a dtype that JAX computes in, got float64",
+    ),
+    "zero-state-float64": (lambda: face.zero_state(GRU, 1, (4, 4), "float64"), UnsupportedError, "got float64, which"),
     "peephole-size": (
         lambda: gru(spec=TIED, params=problem(TIED)[0]),
         ValueError,

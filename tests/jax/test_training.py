@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
+from convgru import forecaster, network
 from convgru import jax as face
-from convgru import network
 
 SMALL = {"ndim": 1}
 
@@ -97,3 +97,37 @@ def test_detach_cuts_the_past(net, error):
     assert loss(one.x[:2], True) == pytest.approx(float(loss(one.x[:2], False)))
     state = face.detach(one.state)
     assert jax.tree.structure(state) == jax.tree.structure(one.state)
+
+
+@pytest.mark.parametrize("frames", [None, 100])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_gradients_are_summed_over_time_in_float32(dtype, frames):
+    """Each of 600 frames adds one to every gradient; in bfloat16 256 + 1 is 256."""
+    spec, time = network("rnn", 1, 1, 1, activation="relu", **SMALL), 600
+    params = {
+        name: jnp.full(a.shape, name.endswith("bias"), dtype) for name, a in face.init(spec, jax.random.key(0)).items()
+    }
+    context = (jnp.zeros((1, 1, 1), dtype),)
+
+    def loss(params, context):
+        y, _ = face.apply(spec, params, jnp.ones((time, 1, 1, 1), dtype), context=context, checkpoint_frames=frames)
+        return y.astype("float32").sum()
+
+    for slope in jax.tree.leaves(jax.grad(loss, (0, 1))(params, context)):
+        assert slope.dtype == jnp.dtype(dtype)
+        assert float(slope.ravel()[0]) == pytest.approx(time, rel=5e-3)
+
+
+def test_a_blind_decoders_gradients_are_summed_over_its_steps_in_float32():
+    """It reads zeros, convolved once for all steps; 600 of them each add one to its bias."""
+    spec = forecaster("rnn", 1, 1, 1, decoder=True, feedback=False, residual=False, activation="relu", **SMALL)
+    params = face.init(spec, jax.random.key(0), "bfloat16")
+    ones = ("readout.weight", "decoder.layers.0.fwd.bias")
+    params = {name: jnp.full_like(a, name in ones) for name, a in params.items()}
+
+    def loss(params):
+        return face.forecast(spec, params, jnp.ones((1, 1, 1, 1), "bfloat16"), 600)[0].astype("float32").sum()
+
+    slopes = jax.grad(loss)(params)
+    for name in ("decoder.layers.0.fwd.bias", "readout.weight", "readout.bias"):
+        assert float(slopes[name].ravel()[0]) == pytest.approx(600, rel=5e-3)

@@ -170,3 +170,26 @@ def test_export_with_symbolic_batch_time_and_space(name, net, error):
 
     exported = export.export(jax.jit(function))(jax.eval_shape(lambda: one.params), x)
     assert error(exported.call(one.params, one.x), function(one.params, one.x)) < 1e-6
+
+
+def test_a_key_that_varies_over_a_mesh_where_nothing_else_does(error):
+    """Inside shard_map: masks differ between devices, though parameters and images are the same."""
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(AxisType.Auto,))
+    keys = jax.random.split(jax.random.key(0), 1)
+    for spec in (network("gru", 1, 2, zoneout=0.5, ndim=1), forecaster("gru", 1, 2, recurrent_dropout=0.5, ndim=1)):
+        params, x = face.init(spec, jax.random.key(1)), jnp.ones((2, 1, 3, 1))
+
+        def train(params, x, keys, spec=spec):
+            if spec.title == "Forecaster":
+                return face.forecast(spec, params, x, 2, key=keys[0])[0]
+            return face.apply(spec, params, x, key=keys[0])[0]
+
+        several = jax.shard_map(train, mesh=mesh, in_specs=(P(), P(), P("i")), out_specs=P("i"))
+        assert error(several(params, x, keys), train(params, x, keys)) < 1e-6
+
+
+def test_jit_may_be_switched_off(net, error):
+    one = net(network("gru", 2, 2, ndim=1), (3,), time=2)
+    want = call(one)
+    with jax.disable_jit():
+        assert error(call(one), want) < 1e-6
