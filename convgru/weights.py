@@ -121,3 +121,12 @@ class Weights:
                 raise WeightsError(
                     f"{owner}: {name} expected dtype {dtype}, got {array.dtype}: weights.astype({dtype!r}) rounds them"
                 )
+
+
+def check_ties(owner: str, parameters: Mapping[str, object], weights: Weights) -> None:
+    """Raise WeightsError where a parameter that has two names would need two different arrays."""
+    names: dict[int, str] = {}
+    for name, array in weights.arrays.items():
+        first = names.setdefault(id(parameters[name]), name)
+        if array.tobytes() != weights.arrays[first].tobytes():
+            raise WeightsError(f"{owner}: {first} and {name} are one parameter, the weights have different numbers")

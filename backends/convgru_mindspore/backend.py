@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import mindspore as ms
@@ -11,10 +11,10 @@ import numpy as np
 from mindspore import nn
 
 from convgru.calls import Extras
-from convgru.errors import UnsupportedError, WeightsError
+from convgru.errors import UnsupportedError
 from convgru.spec import ForecasterSpec, NetworkSpec
 from convgru.spec.shapes import layer_prefix, nest_state, parameter_shapes, state_leaves
-from convgru.weights import Weights
+from convgru.weights import Weights, check_ties
 from convgru_mindspore import cpu_setup
 from convgru_mindspore.cells import CELLS, Cell
 from convgru_mindspore.compat import pytorch_convgru
@@ -133,7 +133,7 @@ def load(net: Any, weights: Weights) -> None:
     parameters = {prefix + short: parameter for short, parameter in _named(net)}
     held = {n: (tuple(p.shape), str(p.dtype).lower()) for n, p in parameters.items()}
     weights.check_fit(name, net.spec, held)
-    _check_ties(name, parameters, weights)
+    check_ties(name, parameters, weights)
     tensors = {n: tensor(array) for n, array in weights.arrays.items()}
     for n, value in tensors.items():
         parameters[n].set_data(value)
@@ -150,15 +150,6 @@ def _named(cell: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, part in cell._cells.items():
         if part is not None:
             yield from _named(part, f"{prefix}{name}.")
-
-
-def _check_ties(owner: str, parameters: Mapping[str, Any], weights: Weights) -> None:
-    """Raise WeightsError where the weights have two arrays that differ for one shared parameter."""
-    names: dict[int, str] = {}
-    for name, array in weights.arrays.items():
-        first = names.setdefault(id(parameters[name]), name)
-        if array.tobytes() != weights.arrays[first].tobytes():
-            raise WeightsError(f"{owner}: {first} and {name} are one parameter, the weights have different numbers")
 
 
 def execute(

@@ -17,7 +17,7 @@ from convgru.formats.contents import unwrapped as name_inside
 from convgru.spec import ForecasterSpec, NetworkSpec, Spec
 from convgru.spec.options import refuse_build_options
 from convgru.spec.shapes import layer_prefix, nest_state, state_leaves
-from convgru.weights import Weights
+from convgru.weights import Weights, check_ties
 from convgru_torch.accelerator.pointwise import why_not_triton
 from convgru_torch.cell_base import Cell
 from convgru_torch.cells import ConvGRUCell, ConvLSTMCell, ConvRNNCell
@@ -209,20 +209,11 @@ def load(net: Any, weights: Weights) -> None:
                 "is on the meta device: to_empty(device=...)" if p.is_meta else "is sharded: load before fully_shard"
             )
             raise WeightsError(f"{name}: {n} expected numbers in this process, but {where}")
-    _check_ties(name, parameters, weights)
+    check_ties(name, parameters, weights)
     tensors = {n: to_tensor(array, parameters[n].device) for n, array in weights.arrays.items()}
     with torch.no_grad():
         for n, tensor in tensors.items():
             parameters[n].copy_(tensor)
-
-
-def _check_ties(owner: str, parameters: Mapping[str, Tensor], weights: Weights) -> None:
-    """Raise WeightsError where the weights have two arrays that differ for one tied parameter."""
-    names: dict[int, str] = {}
-    for name, array in weights.arrays.items():
-        first = names.setdefault(id(parameters[name]), name)
-        if array.tobytes() != weights.arrays[first].tobytes():
-            raise WeightsError(f"{owner}: {first} and {name} are one parameter, the weights have different numbers")
 
 
 def execute(
