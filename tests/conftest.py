@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import signal
 import sys
-from importlib import metadata
 from pathlib import Path
+
+from convgru.parity.processes import compile_quickly
 
 
 def _import_support() -> None:
@@ -29,10 +29,6 @@ def _import_support() -> None:
 
 
 _import_support()
-QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-"""Flags with which XLA compiles in a third of the time; an XLA that does not know one ends."""
-KNOWN = "0.10."
-"""The release of jaxlib that is tested, and knows ``QUICK``."""
 
 
 def pytest_addoption(parser):
@@ -53,15 +49,11 @@ def _hear_interrupts() -> None:
 def _compile_quickly(config) -> None:
     """Let XLA compile quickly, before JAX is imported.
 
-    Tests compile hundreds of small programs and run each once: three quarters of their time would
-    be optimisation. The operations that are compiled stay the same. tox runs a part of the
-    parity table, and CI's nightly run the whole of it, with ``--optimised`` too.
+    Tests compile hundreds of small programs and run each once. tox runs a part of the parity table,
+    and CI's nightly run the whole of it, with ``--optimised`` too.
     """
-    if config.getoption("--optimised") or importlib.util.find_spec("jaxlib") is None:
-        return
-    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    if metadata.version("jaxlib").startswith(KNOWN):
-        os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}"
+    if not config.getoption("--optimised"):
+        compile_quickly()
 
 
 MISSING = [name for name in ("torch", "jax", "flax", "mindspore", "keras") if importlib.util.find_spec(name) is None]

@@ -112,7 +112,8 @@ def _compare_table(args: argparse.Namespace) -> Report:
     options |= {"dtypes": args.dtype or parities.DTYPES, "fault": args.control, "tf32": args.tf32}
     options |= {"module": args.module, "cache": args.cache}
     cores = min(4, os.cpu_count() or 1) if args.device == "cpu" else 1
-    options |= {"jobs": cores if args.jobs is None else args.jobs}
+    jobs = cores if args.jobs is None else args.jobs
+    options |= {"jobs": jobs, "quick": jobs > 1 and args.device == "cpu" and not args.optimised}
     if args.json:
         return parities.run(**options)
     from convgru.cli import console
@@ -122,7 +123,7 @@ def _compare_table(args: argparse.Namespace) -> Report:
 
 
 def _compare_file(args: argparse.Namespace) -> Report:
-    for option, value in (("--control", args.control), ("--jobs", args.jobs)):
+    for option, value in (("--control", args.control), ("--jobs", args.jobs), ("--optimised", args.optimised or None)):
         if value is not None:
             raise UsageError(f"{option} goes with the table of cases, not with a FILE")
     if args.dtype and len(args.dtype) != 1:

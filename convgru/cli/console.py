@@ -133,6 +133,8 @@ def show_report(report: Report) -> None:
         table.add_row(backend, dtype, quantity, str(count), row.case, *numbers)
     if table.row_count:
         console.print(table)
+    if report.unoptimised:
+        console.print(f"compiled without XLA's optimisation, which --optimised adds: {', '.join(report.unoptimised)}")
     if report.controls:
         caught = sum(control.caught for control in report.controls)
         least = min(control.ratio for control in report.controls)

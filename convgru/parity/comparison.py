@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -16,12 +16,12 @@ from convgru.parity import cases as problems
 from convgru.parity import table as case_table
 from convgru.parity.budget import HALF
 from convgru.parity.cases import Case
-from convgru.parity.faults import FAULTS
+from convgru.parity.faults import CONTROLS, FAULTS
 from convgru.parity.module import as_module
 from convgru.parity.oracle import solve
-from convgru.parity.processes import Task, reports
+from convgru.parity.processes import Task, workers
 from convgru.parity.report import Report
-from convgru.parity.tasks import Settings, compare_cases, compare_faults, compare_solution
+from convgru.parity.tasks import QUICK, Settings, compare_cases, compare_faults, compare_solution
 from convgru.spec import ForecasterSpec
 from convgru.spec.shapes import fitting_size, nest_state, state_leaves
 from convgru.weights import Weights
@@ -47,6 +47,7 @@ def run(
     tf32: bool = False,
     cache: str | Path | None = None,
     jobs: int = 1,
+    quick: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Compare backends with the float64 reference on a table of cases.
@@ -70,6 +71,8 @@ def run(
         cache: A folder in which JAX keeps its compiled programs for the next run.
         jobs: Number of processes. With more than one, a script must call this below ``if __name__
             == "__main__"``, and ``module`` must be picklable; a path always is.
+        quick: Let XLA leave out optimisation in float64, so that JAX and Flax take an eighth of the
+            time; only with more than one job. The report says so.
         progress: Called with the number of problems done, their total, and which was the last.
     """
     chosen = list(cases) if cases is not None else case_table.table()
@@ -80,32 +83,60 @@ def run(
         raise ValueError(f"fault expected one of {', '.join(map(repr, FAULTS))}, got {fault!r}")
     if jobs < 1:
         raise ValueError(f"jobs expected a positive number of processes, got {jobs}")
+    if quick and jobs == 1:
+        raise ValueError("quick expected more than one of jobs: XLA takes such settings when a process begins")
     if module is not None:
         as_module(module)  # what is no network of the user's is said before processes start
-    settings = _settings(backends, module, device, gradients, tf32, cache, fault)
-    chunks = [(chosen[i : i + CHUNK], dtype) for dtype in dtypes for i in range(0, len(chosen), CHUNK)]
-    chunks = chunks or [([], dtypes[0])]  # says which backends there are
-    tasks: list[Task] = [partial(compare_cases, settings, part, dtype) for part, dtype in chunks]
+    settings = _settings(backends, module, device, gradients, tf32, cache, fault, quick)
     total, done = len(chosen) * len(dtypes), 0
     tell = progress or (lambda done, total, text: None)
     report = Report.empty(device, tf32)
-    with closing(reports(tasks, jobs)) as parts:  # whatever happens here, its processes end
-        for (part, dtype), part_report in zip(chunks, parts, strict=True):
-            report.add(part_report)
-            done += len(part)
-            tell(done, total, f"{part[-1].name} {dtype}" if part else "")
-            if not part_report.backends:
-                return report  # which fails: nothing was compared
-    if controls and fault is None and report.rows:
-        tell(done, total, "planted faults")
-        ran = {row.case for row in report.rows}
-        usable = [case for case in chosen if case.name in ran]
-        faults: list[Task] = [partial(compare_faults, settings, usable, dtype) for dtype in dtypes if dtype not in HALF]
-        with closing(reports(faults, jobs)) as parts:
-            for part_report in parts:
-                report.add(part_report)
+    for group in _groups(dtypes, quick):
+        with closing(_parts(settings, chosen, group, jobs, controls and fault is None)) as parts:
+            for count, text, part in parts:
+                report.add(part)
+                done += count
+                tell(done, total, text)
+                if not part.backends:
+                    return report  # which fails: nothing was compared
     tell(total, total, "done")
     return report
+
+
+def _groups(dtypes: Sequence[str], quick: bool) -> list[list[str]]:
+    """Which dtypes share their processes: those of ``QUICK`` have settings of their own."""
+    if not quick:
+        return [list(dtypes)]
+    groups = [[name for name in dtypes if (name in QUICK) == each] for each in (False, True)]
+    return [group for group in groups if group]
+
+
+def _parts(
+    settings: Settings, cases: Sequence[Case], dtypes: Sequence[str], jobs: int, controls: bool
+) -> Generator[tuple[int, str, Report], None, None]:
+    """Yield how many cases were compared, the last of them, and their report; then planted faults.
+
+    Closing the generator ends its processes.
+    """
+    chunks = [(cases[i : i + CHUNK], dtype) for dtype in dtypes for i in range(0, len(cases), CHUNK)]
+    chunks = chunks or [([], dtypes[0])]  # says which backends there are
+    tasks: list[Task] = [partial(compare_cases, settings, part, dtype) for part, dtype in chunks]
+    ran: set[str] = set()
+    with workers(min(jobs, len(tasks)), quick=settings.quick and dtypes[0] in QUICK) as share:
+        for (part, dtype), report in zip(chunks, share(tasks), strict=True):
+            ran |= {row.case for row in report.rows}
+            yield len(part), f"{part[-1].name} {dtype}" if part else "", report
+        if not controls or not ran:
+            return
+        usable, names = [case for case in cases if case.name in ran], list(CONTROLS)
+        faults: list[Task] = [
+            partial(compare_faults, settings, usable, dtype, names[i : i + CHUNK])
+            for dtype in dtypes
+            if dtype not in HALF
+            for i in range(0, len(names), CHUNK)
+        ]
+        for report in share(faults):
+            yield 0, "planted faults", report
 
 
 def compare(
@@ -168,9 +199,10 @@ def _settings(
     tf32: bool,
     cache: str | Path | None,
     fault: str | None = None,
+    quick: bool = False,
 ) -> Settings:
     named = (backends,) if isinstance(backends, str) else None if backends is None else tuple(backends)
     if named == () and module is None:
         raise ValueError(f"backends expected one or more names, or None for all that are installed, got {backends!r}")
     folder = None if cache is None else Path(cache)
-    return Settings(named, module, device, gradients, fault, tf32, folder)
+    return Settings(named, module, device, gradients, fault, tf32, folder, quick)

@@ -4,32 +4,45 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from importlib import metadata
 from multiprocessing import get_context, parent_process
+from multiprocessing.queues import SimpleQueue
 
 from convgru.parity.report import Report
 
 Task = Callable[[], Report]
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+"""Flags with which XLA compiles in a third of the time; an XLA that does not know one ends."""
+KNOWN = "0.10."
+"""The releases of jaxlib that know ``QUICK``."""
 
 
-def reports(tasks: Sequence[Task], jobs: int) -> Generator[Report, None, None]:
-    """Yield the report of each task in order; with several jobs the tasks must be picklable.
+@contextmanager
+def workers(jobs: int, *, quick: bool = False) -> Iterator[Callable[[Sequence[Task]], Iterator[Report]]]:
+    """Yield a function that runs tasks and yields their reports in order; it may be called again.
 
-    Closing the generator ends its processes. Raises ChildProcessError if one of them ends early.
+    One job runs them in this process. Several have processes of their own, for which tasks must be
+    picklable; so has a single one that is ``quick``, as those call ``compile_quickly``. Whatever is
+    raised inside, the processes end.
+
+    Raises:
+        ChildProcessError: one of them ended early.
     """
-    if jobs == 1:
-        for task in tasks:
-            yield task()
+    if jobs == 1 and not quick:
+        yield lambda tasks: (task() for task in tasks)
         return
-    workers = max(1, min(jobs, len(tasks)))
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin_worker, (threads,)) as pool:
-        futures = [pool.submit(task) for task in tasks]
+    context = get_context("spawn")
+    shares = context.SimpleQueue()
+    for share in _shares(jobs):
+        shares.put(share)
+    with ProcessPoolExecutor(jobs, context, _begin_worker, (shares, quick)) as pool:
         try:
-            for future in futures:
-                yield future.result()
+            yield partial(_shared, pool)
         except BrokenProcessPool as broken:
             text = "a process of the comparison ended before its time, perhaps for lack of memory: fewer jobs need less"
             raise ChildProcessError(text) from broken
@@ -40,12 +53,46 @@ def reports(tasks: Sequence[Task], jobs: int) -> Generator[Report, None, None]:
             raise
 
 
-def _begin_worker(threads: int) -> None:
-    """Share the cores among the processes, and end this one when its parent is gone."""
+def _shared(pool: ProcessPoolExecutor, tasks: Sequence[Task]) -> Iterator[Report]:
+    for future in [pool.submit(task) for task in tasks]:
+        yield future.result()
+
+
+def compile_quickly() -> None:
+    """Let XLA leave out optimisation in this process, which must not have imported JAX yet.
+
+    The parity table compiles hundreds of small programs and runs each once: nine tenths of its time
+    with JAX would be optimisation. The operations that are compiled stay the same.
+    """
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    try:
+        known = metadata.version("jaxlib").startswith(KNOWN)
+    except metadata.PackageNotFoundError:
+        return
+    if known:
+        os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}"
+
+
+def _shares(jobs: int) -> list[list[int]]:
+    """The cores of each process, as evenly as they go; with too few of them none in particular."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return [cores[i::jobs] for i in range(jobs)] if jobs <= len(cores) else [[]] * jobs
+
+
+def _begin_worker(shares: SimpleQueue[list[int]], quick: bool) -> None:
+    """Keep this process to its share of the cores, and end it when its parent is gone.
+
+    Frameworks that find more cores than are theirs wait for them: a third more processor time.
+    """
+    if quick:
+        compile_quickly()
+    cores = shares.get()
+    if cores:
+        os.sched_setaffinity(0, cores)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # In time for frameworks that tasks import; not for one that the caller's own script imports.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, str(threads))
+        os.environ.setdefault(name, str(max(1, len(cores))))
 
 
 def _end_with_parent() -> None:

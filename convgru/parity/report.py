@@ -78,6 +78,7 @@ class Report:
         absent: backends that are not installed, each with what would install it.
         declined: "module dtype device case" to the reason why a user's module declines the case.
         errors: "module dtype device case" to the error that a user's module raised.
+        unoptimised: "backend dtype" of those whose programs XLA compiled without optimising them.
     """
 
     device: str
@@ -93,6 +94,7 @@ class Report:
     absent: dict[str, str] = field(default_factory=dict)
     declined: dict[str, str] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
+    unoptimised: list[str] = field(default_factory=list)
 
     @classmethod
     def empty(cls, device: str, tf32: bool) -> Report:
@@ -105,6 +107,7 @@ class Report:
         self.rows += other.rows
         self.controls += other.controls
         self.backends, self.requested = other.backends, other.requested
+        self.unoptimised = list(dict.fromkeys(self.unoptimised + other.unoptimised))
         for name in ("versions", "devices", "unsupported", "absent", "declined", "errors"):
             getattr(self, name).update(getattr(other, name))
 

@@ -20,6 +20,11 @@ from convgru.parity.oracle import Solution, solve
 from convgru.parity.report import Report, Row
 from convgru.weights import Weights
 
+QUICK = ("float64",)
+"""The dtypes in which ``quick`` lets XLA leave out optimisation. float64 judges the equations, with
+or without it; the programs that users run compute in float32.
+"""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -32,6 +37,7 @@ class Settings:
     fault: str | None = None
     tf32: bool = False
     cache: Path | None = None
+    quick: bool = False
 
 
 def compare_cases(settings: Settings, cases: Sequence[Case], dtype: str) -> Report:
@@ -40,6 +46,8 @@ def compare_cases(settings: Settings, cases: Sequence[Case], dtype: str) -> Repo
     gradients = settings.gradients and settings.fault is None
     if not runners:
         return report
+    if settings.quick and dtype in QUICK:
+        report.unoptimised += [f"{name} {dtype}" for name, runner in runners.items() if hasattr(runner, "compiled_in")]
     with _around(settings, runners):
         for case in cases:
             problem = problems.problem(case, dtype)
@@ -61,8 +69,8 @@ def compare_solution(settings: Settings, solution: Solution) -> Report:
     return report
 
 
-def compare_faults(settings: Settings, cases: Sequence[Case], dtype: str) -> Report:
-    """Plant each fault once on every backend and record whether the comparison catches it.
+def compare_faults(settings: Settings, cases: Sequence[Case], dtype: str, faults: Sequence[str]) -> Report:
+    """Plant each of these faults once on every backend, and record whether it is caught.
 
     Backends run the case that ``CONTROLS`` names; a user's module the first of ``cases`` that it
     computes.
@@ -70,9 +78,9 @@ def compare_faults(settings: Settings, cases: Sequence[Case], dtype: str) -> Rep
     runners, report = _begin(settings)
     table = {case.name: case for case in case_table.table()}
     with _around(settings, runners):
-        for fault, usual in CONTROLS.items():
+        for fault in faults:
             for name, runner in runners.items():
-                for case in cases if isinstance(runner, Module) else [table[usual]]:
+                for case in cases if isinstance(runner, Module) else [table[CONTROLS[fault]]]:
                     problem = problems.problem(case, dtype)
                     faulty = plant(fault, problem.weights)
                     if faulty is None:

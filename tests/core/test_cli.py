@@ -57,6 +57,7 @@ def test_bad_usage_is_exit_code_2(convgru_cli, arguments):
         (("parity", "--hint", "a=1"), "go with a FILE"),
         (("parity", "w.safetensors", "--control", "swapped-gates"), "--control goes with the table of cases"),
         (("parity", "w.safetensors", "--jobs", "2"), "--jobs goes with the table of cases"),
+        (("parity", "w.safetensors", "--optimised"), "--optimised goes with the table of cases"),
         (("parity", "w.safetensors", "--dtype", "float32,float64"), "compared in one dtype"),
         (("parity", "w.safetensors", "--steps", "3"), "w.safetensors holds network('gru'"),
         (("parity", "w.safetensors", "--input", "x.npy", "--size", "8,8"), "--size is that of random input"),

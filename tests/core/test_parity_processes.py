@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-from parity_tasks import ended, not_finite, of_float64, right, two_short_tasks_in, two_tasks_in
+from parity_tasks import ended, not_finite, of_float64, right, settings_of_a_process, two_short_tasks_in, two_tasks_in
 
 from convgru import parity
-from convgru.parity import processes
+from convgru.parity import comparison, processes
 from convgru.parity import table as case_table
-from convgru.parity.processes import reports
+from convgru.parity.processes import workers
 
 CASES = [case for case in case_table.table() if case.name.startswith(("gru-after-1d", "lstm-1d", "lstm-lengths"))]
 
@@ -96,8 +96,9 @@ def test_what_watches_may_raise_and_only_the_comparisons_processes_end():
 
 
 def test_a_process_that_ends_early_is_an_error_with_a_reason():
-    with pytest.raises(ChildProcessError, match="ended before its time, perhaps for lack of memory: fewer jobs"):
-        list(reports([ended] * 2, 2))
+    reason = "ended before its time, perhaps for lack of memory: fewer jobs"
+    with pytest.raises(ChildProcessError, match=reason), workers(2) as share:
+        list(share([ended] * 2))
 
 
 def test_there_are_no_more_processes_than_tasks(monkeypatch):
@@ -109,5 +110,21 @@ def test_there_are_no_more_processes_than_tasks(monkeypatch):
             super().__init__(workers, *rest)
 
     monkeypatch.setattr(processes, "ProcessPoolExecutor", Pool)
-    assert len(set(reports([os.getpid] * 2, 100))) in (1, 2)
-    assert asked == [2]
+    assert parity.run(CASES * 2, module=right, dtypes="float32", jobs=100, controls=False).ok
+    assert asked == [-(-len(CASES * 2) // comparison.CHUNK)]
+
+
+def test_quick_needs_processes_of_its_own():
+    with pytest.raises(ValueError, match="quick expected more than one of jobs"):
+        parity.run(CASES, quick=True)
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_processes_are_told_to_compile_quickly_and_share_the_cores(quick, monkeypatch):
+    monkeypatch.delenv("JAX_DISABLE_MOST_OPTIMIZATIONS", raising=False)
+    with workers(2, quick=quick) as share:
+        told = list(share([settings_of_a_process] * 4))
+    assert {quickly for quickly, _ in told} == {"1" if quick else None}
+    assert "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ
+    if hasattr(os, "sched_getaffinity") and len(cores := os.sched_getaffinity(0)) > 1:
+        assert all(0 < len(mine) < len(cores) and mine <= cores for _, mine in told)

@@ -5,7 +5,7 @@ import time
 from functools import partial
 
 from convgru import reference
-from convgru.parity.processes import reports
+from convgru.parity.processes import workers
 from convgru.weights import Weights
 
 
@@ -34,7 +34,8 @@ def sleep_in(folder):
 
 
 def two_tasks_in(folder):
-    list(reports([partial(sleep_in, folder)] * 2, 2))
+    with workers(2) as share:
+        list(share([partial(sleep_in, folder)] * 2))
 
 
 def name_of(folder):
@@ -42,8 +43,14 @@ def name_of(folder):
 
 
 def two_short_tasks_in(folder):
-    list(reports([partial(name_of, folder)] * 2, 2))
+    with workers(2) as share:
+        list(share([partial(name_of, folder)] * 2))
 
 
 def ended():
     os._exit(3)
+
+
+def settings_of_a_process():
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    return os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS"), cores

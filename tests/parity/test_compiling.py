@@ -1,4 +1,4 @@
-"""XLA's compiled programs may be kept from one parity run to the next."""
+"""XLA's programs may be kept from one run to the next, and those of float64 compiled quickly."""
 
 import pytest
 
@@ -22,3 +22,11 @@ def test_the_second_run_compiles_nothing(tmp_path):
     assert kept[0] == kept[1]
     assert len(kept[0]) > 1
     assert jax.config.jax_compilation_cache_dir == before
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_report_says_what_was_compiled_without_optimisation(quick):
+    report = parity.run(CASE, backends=["jax", "torch"], jobs=2, quick=quick, controls=False)
+    assert report.ok, report.failures()
+    assert report.unoptimised == (["jax float64"] if quick else [])
+    assert {(row.backend, row.dtype) for row in report.rows} >= {("jax", "float32"), ("jax", "float64")}
