@@ -154,8 +154,8 @@ def _run(call: SequenceCall) -> tuple[Tensor, Parts]:
         y, final = last_output[None], _apart(final)
     else:
         hint = {} if plan.accelerator else {"zero": _all_zero(plan, parts)}
-        states = _means(plan).forward(plan, arrays, x, parts, valid, save=False, **hint).states
-        y, final = states[0], _apart(s[plan.times[-1]] for s in states)
+        saved = _means(plan).forward(plan, arrays, x, parts, valid, save=False, **hint)
+        y, final = saved.states[0], _apart(saved.final)
         if plan.time == 1 and valid is None and not plan.accelerator:  # one number twice: one transposition
             y = final[0].clone()[None]
     if call.last_only:
@@ -205,8 +205,7 @@ class Sequence(torch.autograd.Function):
         needs = ctx.needs_input_grad[5 : 5 + count]
         first = [None if no and not need else part for part, no, need in zip(parts, zero, needs, strict=True)]
         ctx.save_for_backward(valid, x, *first, *arrays.values(), *saved.states, *saved.gates)
-        last = plan.times[-1]
-        return saved.states[0], *(s[last].clone() for s in saved.states)
+        return saved.states[0], *(part.clone() for part in saved.final)
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]

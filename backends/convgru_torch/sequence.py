@@ -29,10 +29,12 @@ class Saved(NamedTuple):
     Attributes:
         states: the states after each frame, (T, B, H, *S) for each part.
         gates: of each frame, (T, B, K, *S); empty if they are computed again.
+        final: the state after the last frame that is read.
     """
 
     states: tuple[Tensor, ...]
     gates: tuple[Tensor, ...]
+    final: Parts = ()
 
 
 class Gradients(NamedTuple):
@@ -44,7 +46,14 @@ class Gradients(NamedTuple):
 
 
 def forward(
-    plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, valid: Tensor | None, save: bool, zero: bool = False
+    plan: Plan,
+    arrays: Arrays,
+    x: Tensor,
+    parts: Parts,
+    valid: Tensor | None,
+    save: bool,
+    zero: bool = False,
+    every: bool = True,
 ) -> Saved:
     """Run over a sequence; the states hold still where a sample's frames are not ``valid``.
 
@@ -54,28 +63,29 @@ def forward(
         x: (T, B, C, *S).
         parts: the initial state, h or h and c, each (B, H, *S).
         valid: (T, B, 1, …) of bool, or None.
-        save: whether to keep the gates for ``backward``; a lean plan keeps none.
+        save: whether to keep states and gates for ``backward``; a lean plan keeps no gates.
         zero: whether the initial state is zeros, which need not be convolved.
+        every: whether to keep h after every frame if not all states are.
     """
     cell = CELLS[plan.cell.cell]
     gates = Gates(plan, arrays, plan.batch, zero)
-    lead = (plan.time, plan.batch)
-    states = tuple(empty(x, lead, plan.hidden, plan.state_size) for _ in parts)
+    memory = [_places(plan, x, save or (every and part == 0)) for part in range(len(parts))]
     widths = cell.kept(plan) if save and not plan.lean else ()
-    held = tuple(empty(x, lead, width, plan.state_size) for width in widths)
-    frames, stacks = [s.unbind(0) for s in states], [s.unbind(0) for s in held]
+    held = tuple(empty(x, (plan.time, plan.batch), width, plan.state_size) for width in widths)
     invalid = None if valid is None else (~valid).unbind(0)
     parts = tuple(dense(part) for part in parts)
     for start, stop in plan.spans:
         gates.open(x[start:stop])
         for t in plan.within(start, stop):
             gates.frame(t - start)
-            new = tuple(each[t] for each in frames)
+            new = tuple(places[t] for _, places in memory)
+            gates.kept = [stack[t] for stack in held]
             blocks = cell.step(plan, gates, arrays, parts, None if invalid is None else invalid[t], new)
-            for stack, block in zip(stacks, blocks, strict=False):
-                stack[t].copy_(block)
+            for place, block in zip(gates.kept, blocks, strict=False):
+                if block is not place:
+                    place.copy_(block)
             parts, gates.idle = new, False
-    return Saved(states, held)
+    return Saved(tuple(states for states, _ in memory), held, parts)
 
 
 def ends(plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, zero: bool = False) -> tuple[Tensor, Parts]:
@@ -83,20 +93,22 @@ def ends(plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, zero: bool = False
 
     Keeps no other.
     """
-    cell = CELLS[plan.cell.cell]
-    gates = Gates(plan, arrays, plan.batch, zero)
-    frames = [empty(x, (min(3, plan.time), plan.batch), plan.hidden, plan.state_size).unbind(0) for _ in parts]
-    parts = tuple(dense(part) for part in parts)
-    free = 0
-    for start, stop in plan.spans:
-        gates.open(x[start:stop])
-        for t in plan.within(start, stop):
-            gates.frame(t - start)
-            new = tuple(each[free] for each in frames)
-            cell.step(plan, gates, arrays, parts, None, new)
-            free = 2 if free == 1 else 1  # the first one stays
-            parts, gates.idle = new, False
-    return frames[0][0] if plan.reverse else parts[0], parts
+    saved = forward(plan, arrays, x, parts, None, save=False, zero=zero, every=False)
+    return saved.states[0][0] if plan.reverse else saved.final[0], saved.final
+
+
+def _places(plan: Plan, like: Tensor, whole: bool) -> tuple[Tensor, Sequence[Tensor]]:
+    """Memory for a part of the state, and the place of each frame in it.
+
+    If not of the ``whole`` sequence, there is a place for the first one that is read, and two for
+    all others in turn, which stay in the processor's cache.
+    """
+    memory = empty(like, (plan.time if whole else min(3, plan.time), plan.batch), plan.hidden, plan.state_size)
+    places = memory.unbind(0)
+    if not whole:
+        order = [0, *(1 + at % 2 for at in range(plan.time - 1))]
+        places = tuple(places[at] for at in (reversed(order) if plan.reverse else order))
+    return memory, places
 
 
 def backward(
@@ -184,6 +196,7 @@ def _again(
     """Compute the gates of all frames of a chunk at once, from the states before them."""
     lead, count = before[0].shape[:2], before[0].shape[0] * plan.batch
     gates = Gates(plan, arrays, count)
+    gates.kept = [empty(x, (count,), width, plan.state_size) for width in cell.kept(plan)]
     gates.open(x.flatten(0, 1)[None])
     gates.frame(0)
     parts = tuple(dense(part.flatten(0, 1)) for part in before)

@@ -27,8 +27,12 @@ class Gates:
     [x | u]; elsewhere W*x is computed for many frames at once, and U*u is added. u, what the
     recurrent convolution reads, is to be written into the attribute ``u``.
 
-    While ``idle`` is True u is zeros, and nothing is convolved with U.
+    While ``idle`` is True u is zeros, and nothing is convolved with U. ``kept`` is where what
+    ``step`` returns is to be kept for the gradient; it may write there, and return that. Empty
+    where nothing is.
     """
+
+    kept: Sequence[Tensor] = ()
 
     u: Tensor
 
@@ -105,24 +109,30 @@ class WeightGradients:
 
     def __init__(self, plan: Plan, arrays: Arrays, wanted: bool) -> None:
         self.plan, self.wanted, self.arrays = plan, wanted, arrays
+        self.frames: Tensor | None = None
         self.sums: dict[str, Tensor] = {name: torch.zeros_like(a) for name, a in arrays.items()} if wanted else {}
 
     def add(self, name: str, rows: slice, grad: Tensor) -> None:
         """Add to some rows of a parameter's gradient."""
         self.sums[name][rows] += grad
 
-    def both(self, grad: Tensor, x: Tensor, u: Tensor, rows: slice) -> None:
-        """Take the gradient of gates (n, B, K, *S) from frames x and what U read, as long."""
+    def both(self, grad: Tensor, x: Tensor, h: Tensor, rows: slice, r: Tensor | None = None) -> None:
+        """Take the gradient of gates (n, B, K, *S) from as many x and what U read, h or r∘h."""
         if not self.wanted:
             return
         if not self.plan.joined:
             self.input(grad, x, rows)
-            self.state(grad, u, rows, None)
+            self.state(grad, h if r is None else r * h, rows, None)
             return
         channels = x.shape[2]
-        both = empty(x, x.shape[:2], channels + self.plan.hidden, self.plan.state_size)
-        both[:, :, :channels].copy_(x)
-        both[:, :, channels:].copy_(u)
+        if self.frames is not x:  # else the same [x | h] as in the call before
+            self.frames, self.read = x, empty(x, x.shape[:2], channels + self.plan.hidden, self.plan.state_size)
+            self.read[:, :, :channels].copy_(x)
+        both, u = self.read, self.read[:, :, channels:]
+        if r is None:
+            u.copy_(h)
+        else:
+            torch.mul(r, h, out=u)
         weight = torch.cat((self.arrays["weight_ih"][rows], self.arrays["weight_hh"][rows]), 1)
         dw, db = weight_gradient(grad.flatten(0, 1), both.flatten(0, 1), weight, self.plan.hh, "bias" in self.sums)
         self.add("weight_ih", rows, dw[:, :channels])

@@ -107,7 +107,7 @@ class Back:
         first, last = slice(0, 2 * hidden), slice(2 * hidden, 3 * hidden)
         if not self.late:
             sums.both(self.rz, x, self.h, first)
-            sums.both(self.dn, x, self.held[0] * self.h if sums.wanted else self.h, last)
+            sums.both(self.dn, x, self.h, last, self.held[0])
             return [(self.rz, first), (self.dn, last)]
         gates = empty(self.h, self.h.shape[:2], 3 * hidden, self.plan.state_size)
         gates[:, :, first].copy_(self.rz[:, :, first])

@@ -46,8 +46,10 @@ def step(
         activate_(cell.activation, g, plan.fuse)
     elif len(blocks) == 1:
         shown = activate(cell.activation, g, plan.fuse)
-        activate_(cell.recurrent_activation, blocks[0], plan.fuse)  # all four: faster than parts of it
-        g.copy_(shown)
+        place = gates.kept[0] if gates.kept else None
+        blocks = [activate_(cell.recurrent_activation, blocks[0], plan.fuse, place)]  # all four: faster than parts
+        i, f, g, o = blocks[0].split(plan.hidden, 1)
+        g = shown if place is None else g.copy_(shown)
     if invalid is not None:
         i.masked_fill_(invalid, 0)
         f.masked_fill_(invalid, 1)

@@ -24,10 +24,12 @@ FORMATS = (torch.channels_last, torch.channels_last, torch.channels_last_3d)
 ATEN: Any = torch.ops.aten
 FUSED = {"tanh": "tanh", "sigmoid": "sigmoid", "relu": "relu", None: "none"}
 """Activations that oneDNN applies to the output of a convolution, by its names."""
-SMALL, LARGE, HUGE = 1 << 11, 1 << 15, 1 << 19
+SMALL, LARGE, HUGE = 1 << 11, 3 << 14, 1 << 19
 """From so many numbers on expm1 beats ATen's tanh, and a pass of oneDNN beats expm1, of a tensor
 taken as 32 channels at first, then as it is.
 """
+FEW = 1 << 16
+"""Up to so many numbers oneDNN's convolution starts sooner without the means to activate."""
 WIDE = 256
 """From so many channels on oneDNN has the gradient of a weight sooner with channels first."""
 
@@ -38,7 +40,10 @@ def dense(a: Tensor) -> Tensor:
     Strides of axes of one element, which torch leaves to chance, are as they would be of more: by
     them torch's convolutions choose a layout, and oneDNN's give wrong numbers for others.
     """
-    a = a.contiguous(memory_format=FORMATS[a.ndim - 3])
+    wanted = FORMATS[a.ndim - 3]
+    if 1 not in a.shape and a.is_contiguous(memory_format=wanted):
+        return a
+    a = a.contiguous(memory_format=wanted)
     strides = _strides(a.shape[:1], a.shape[1], a.shape[2:])
     return a if a.stride() == strides else a.as_strided(a.shape, strides, a.storage_offset())
 
@@ -104,6 +109,10 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, how: Form, name: st
     """φ(W*x + b), or W*x + b without a name; channels last in memory, a new tensor."""
     if how.extra:
         x = dense(F.pad(x, how.extra))
+    if fuse and name is None and x.numel() <= FEW:
+        return dense(
+            torch.mkldnn_convolution(dense(x), weight, bias, how.padding, how.stride, how.dilation, how.groups)
+        )
     if fuse and name in FUSED:
         return _fused(x, weight, bias, how, name)
     y = CONVOLUTIONS[x.ndim - 3](x, weight, bias, how.stride, how.padding, how.dilation, how.groups)
@@ -118,11 +127,12 @@ def accumulate(total: Tensor, x: Tensor, weight: Tensor, how: Form, fuse: bool) 
         total.add_(convolve(x, weight, None, how, None, fuse))
 
 
-def activate_(name: str, a: Tensor, fuse: bool) -> Tensor:
-    """Apply an activation in place, as ``convgru_torch.ops.activation`` computes it."""
+def activate_(name: str, a: Tensor, fuse: bool, place: Tensor | None = None) -> Tensor:
+    """Apply an activation, as ``convgru_torch.ops.activation`` does, in place or into ``place``."""
+    place = a if place is None else place
     if name == "sigmoid":
-        return a.sigmoid_()
-    return a.copy_(activate(name, a, fuse))
+        return torch.sigmoid(a, out=place)
+    return place.copy_(activate(name, a, fuse))
 
 
 def activate(name: str, a: Tensor, fuse: bool) -> Tensor:
@@ -136,10 +146,11 @@ def tanh(a: Tensor) -> Tensor:
     It is the activation of a convolution that changes nothing, or e / (e + 2) with e = exp(2a) − 1,
     which for |a| over 15 is one. (2σ(2a) − 1 is faster still, but wrong by an eps of one near 0.)
     """
-    a, count = dense(a), a.numel()
+    count = a.numel()
     if count < LARGE or count % 32:
         e = torch.mul(a, 2).clamp_(-30, 30).expm1_()
-        return e.div_(e + 2)
+        return dense(e.div_(e + 2))
+    a = dense(a)
     strides, start = a.stride(), a.storage_offset()
     wide = count < HUGE or a.ndim != 4
     flat = a.as_strided((1, 32, 1, count // 32), (count, 1, count, 32), start) if wide else a

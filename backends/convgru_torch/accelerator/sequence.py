@@ -60,7 +60,7 @@ def forward(plan: Plan, arrays: Arrays, x: Tensor, parts: Parts, valid: Tensor |
                 )
             )
             parts, read = new, new[0] if copy is None else copy
-    return Saved(states, tuple(a for a in (kept, held) if a is not None))
+    return Saved(states, tuple(a for a in (kept, held) if a is not None), parts)
 
 
 def _hoisted(plan: Plan, arrays: Arrays, x: Tensor) -> Tensor:
