@@ -16,6 +16,7 @@ from convgru_torch.sequence_ops import (
     empty,
     input_gradient,
     weight_gradient,
+    wide,
 )
 from convgru_torch.sequence_plan import Arrays, Block, Plan
 
@@ -126,7 +127,9 @@ class WeightGradients:
             return
         channels = x.shape[2]
         if self.frames is not x:  # else the same [x | h] as in the call before
-            self.frames, self.read = x, empty(x, x.shape[:2], channels + self.plan.hidden, self.plan.state_size)
+            lead, total, size = x.shape[:2], channels + self.plan.hidden, self.plan.state_size
+            self.frames = x
+            self.read = x.new_empty(*lead, total, *size) if wide(x, total) else empty(x, lead, total, size)
             self.read[:, :, :channels].copy_(x)
         both, u = self.read, self.read[:, :, channels:]
         if r is None:
