@@ -35,10 +35,13 @@ def main(arguments: list[str]) -> None:
 
 
 def joined(reports: list[Report]) -> Report:
-    """Return one report with the rows of all. Raises ValueError for others' sizes or CPUs."""
+    """Return one report with the rows of all, of which the first may have more workloads.
+
+    Raises ValueError for others' sizes or CPUs.
+    """
     whole = reports[0]
     for report in reports[1:]:
-        if (report.workloads, report.machine["cpu"]) != (whole.workloads, whole.machine["cpu"]):
+        if report.workloads.items() - whole.workloads.items() or report.machine["cpu"] != whole.machine["cpu"]:
             raise ValueError("expected reports of the same workloads, sizes and machine")
         whole.rows += report.rows
         whole.versions |= report.versions
