@@ -35,9 +35,9 @@ def main(arguments: list[str]) -> None:
 
 
 def joined(reports: list[Report]) -> Report:
-    """Return one report with the rows of all, of which the first may have more workloads.
+    """Return one report with the rows of all; the first must have every workload of the others.
 
-    Raises ValueError for others' sizes or CPUs.
+    Raises ValueError if their sizes or CPUs differ.
     """
     whole = reports[0]
     for report in reports[1:]:

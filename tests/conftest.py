@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import sys
 from pathlib import Path
 
-from convgru.parity.processes import compile_quickly
+from convgru.parity.processes import compile_quickly, cores
 
 
 def _import_support() -> None:
@@ -37,6 +38,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     _hear_interrupts()
+    _keep_to_a_core()
     _compile_quickly(config)
 
 
@@ -46,11 +48,18 @@ def _hear_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _keep_to_a_core() -> None:
+    """Give each process of pytest-xdist a core: frameworks that see more of them wait for them."""
+    worker, mine = os.environ.get("PYTEST_XDIST_WORKER", ""), cores()
+    if hasattr(os, "sched_setaffinity") and int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)) == len(mine) > 1:
+        os.sched_setaffinity(0, [mine[int(worker.removeprefix("gw"))]])
+
+
 def _compile_quickly(config) -> None:
     """Let XLA compile quickly, before JAX is imported.
 
-    Tests compile hundreds of small programs and run each once. tox runs a part of the parity table,
-    and CI's nightly run the whole of it, with ``--optimised`` too.
+    Tests compile hundreds of small programs and run each once. tox runs JAX's float32 cases of the
+    LSTM with ``--optimised`` too, and CI's nightly run those of all cells.
     """
     if not config.getoption("--optimised"):
         compile_quickly()

@@ -65,7 +65,7 @@ def forward(
         valid: (T, B, 1, …) of bool, or None.
         save: whether to keep states and gates for ``backward``; a lean plan keeps no gates.
         zero: whether the initial state is zeros, which need not be convolved.
-        every: whether to keep h after every frame if not all states are.
+        every: whether to keep h of every frame where ``save`` is False.
     """
     cell = CELLS[plan.cell.cell]
     gates = Gates(plan, arrays, plan.batch, zero)
@@ -196,7 +196,8 @@ def _again(
     """Compute the gates of all frames of a chunk at once, from the states before them."""
     lead, count = before[0].shape[:2], before[0].shape[0] * plan.batch
     gates = Gates(plan, arrays, count)
-    gates.kept = [empty(x, (count,), width, plan.state_size) for width in cell.kept(plan)]
+    if len(plan.blocks) == 1:  # a cell may write there; others return tensors of their own
+        gates.kept = [empty(x, (count,), width, plan.state_size) for width in cell.kept(plan)]
     gates.open(x.flatten(0, 1)[None])
     gates.frame(0)
     parts = tuple(dense(part.flatten(0, 1)) for part in before)

@@ -111,6 +111,7 @@ class WeightGradients:
     def __init__(self, plan: Plan, arrays: Arrays, wanted: bool) -> None:
         self.plan, self.wanted, self.arrays = plan, wanted, arrays
         self.frames: Tensor | None = None
+        self.read: Tensor | None = None
         self.sums: dict[str, Tensor] = {name: torch.zeros_like(a) for name, a in arrays.items()} if wanted else {}
 
     def add(self, name: str, rows: slice, grad: Tensor) -> None:
@@ -127,10 +128,9 @@ class WeightGradients:
             return
         channels = x.shape[2]
         if self.frames is not x:  # else the same [x | h] as in the call before
-            lead, total, size = x.shape[:2], channels + self.plan.hidden, self.plan.state_size
-            self.frames = x
-            self.read = x.new_empty(*lead, total, *size) if wide(x, total) else empty(x, lead, total, size)
+            self.frames, self.read = x, self._memory(x)
             self.read[:, :, :channels].copy_(x)
+        assert self.read is not None
         both, u = self.read, self.read[:, :, channels:]
         if r is None:
             u.copy_(h)
@@ -142,6 +142,15 @@ class WeightGradients:
         self.add("weight_hh", rows, dw[:, channels:])
         if db is not None:
             self.add("bias", rows, db)
+
+    def _memory(self, x: Tensor) -> Tensor:
+        """Memory for [x | h] of frames x: that of other frames, if there were as many."""
+        channels, size = x.shape[2] + self.plan.hidden, self.plan.state_size
+        if self.read is not None and len(self.read) == len(x):
+            return self.read
+        if wide(x, channels):
+            return x.new_empty(*x.shape[:2], channels, *size)
+        return empty(x, x.shape[:2], channels, size)
 
     def input(self, grad: Tensor, x: Tensor, rows: slice) -> None:
         """The same from the input alone."""

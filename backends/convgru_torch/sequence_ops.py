@@ -73,6 +73,12 @@ def fusible() -> bool:
         same = Form((1, 1), (1, 1), (1, 1), 1, (), "constant", 0, False)
         got = [_fused(x, weight, bias, same, name) for name in FUSED]
         ref = [want if name is None else ACTIVATIONS[name](want) for name in FUSED]
+        got += [
+            _plain(x, weight, bias, same),
+            _plain(x, weight, None, same),
+            _plain(x[:1, :, :1, :1], weight, bias, same),
+        ]
+        ref += [want, F.conv2d(x, weight, padding=1), F.conv2d(x[:1, :, :1, :1], weight, bias, padding=1)]
         total = dense(want.clone())
         _accumulate(total, x, weight, same)
         got.append(total)
@@ -95,6 +101,12 @@ def _fused(x: Tensor, weight: Tensor, bias: Tensor | None, how: Form, name: str 
     return y
 
 
+def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, how: Form) -> Tensor:
+    """W*x + b; it starts sooner than ``_fused``."""
+    y: Tensor = torch.mkldnn_convolution(dense(x), weight, bias, how.padding, how.stride, how.dilation, how.groups)
+    return dense(y)
+
+
 def _accumulate(total: Tensor, x: Tensor, weight: Tensor, how: Form) -> None:
     """Add W*x to ``total`` in the pass that computes it."""
     sums = dense(total)
@@ -110,9 +122,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, how: Form, name: st
     if how.extra:
         x = dense(F.pad(x, how.extra))
     if fuse and name is None and x.numel() <= FEW:
-        return dense(
-            torch.mkldnn_convolution(dense(x), weight, bias, how.padding, how.stride, how.dilation, how.groups)
-        )
+        return _plain(x, weight, bias, how)
     if fuse and name in FUSED:
         return _fused(x, weight, bias, how, name)
     y = CONVOLUTIONS[x.ndim - 3](x, weight, bias, how.stride, how.padding, how.dilation, how.groups)

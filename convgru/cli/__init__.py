@@ -182,7 +182,7 @@ def _add_parity(commands: Any) -> None:
     parity.add_argument(
         "--optimised",
         action="store_true",
-        help="let XLA optimise float64 too, as it does for users (default: float32 alone, which takes half the time)",
+        help="let XLA optimise float64 too, as it does for users (default on a CPU: float32 alone, in less time)",
     )
     parity.add_argument(
         "--cache", type=Path, metavar="DIR", help="keep XLA's compiled programs in DIR, so that the next run is shorter"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import sys
 from math import prod
@@ -20,6 +19,7 @@ from convgru import parity as parities
 from convgru.cli import convert as conversion
 from convgru.errors import UsageError
 from convgru.formats import atomic
+from convgru.parity import processes
 from convgru.parity.cases import FRAMES
 from convgru.parity.report import Report
 from convgru.spec import ForecasterSpec, Spec, to_json
@@ -111,9 +111,9 @@ def _compare_table(args: argparse.Namespace) -> Report:
     options: dict[str, Any] = {"backends": args.backends, "device": args.device, "gradients": args.gradients}
     options |= {"dtypes": args.dtype or parities.DTYPES, "fault": args.control, "tf32": args.tf32}
     options |= {"module": args.module, "cache": args.cache}
-    cores = min(4, os.cpu_count() or 1) if args.device == "cpu" else 1
-    jobs = cores if args.jobs is None else args.jobs
-    options |= {"jobs": jobs, "quick": jobs > 1 and args.device == "cpu" and not args.optimised}
+    most = min(4, len(processes.cores())) if args.device == "cpu" else 1
+    jobs = most if args.jobs is None else args.jobs
+    options |= {"jobs": jobs, "quick": args.device == "cpu" and not args.optimised}
     if args.json:
         return parities.run(**options)
     from convgru.cli import console

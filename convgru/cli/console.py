@@ -134,7 +134,7 @@ def show_report(report: Report) -> None:
     if table.row_count:
         console.print(table)
     if report.unoptimised:
-        console.print(f"compiled without XLA's optimisation, which --optimised adds: {', '.join(report.unoptimised)}")
+        console.print(f"compiled without XLA's optimisation: {', '.join(report.unoptimised)}")
     if report.controls:
         caught = sum(control.caught for control in report.controls)
         least = min(control.ratio for control in report.controls)

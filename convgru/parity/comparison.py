@@ -21,7 +21,7 @@ from convgru.parity.module import as_module
 from convgru.parity.oracle import solve
 from convgru.parity.processes import Task, workers
 from convgru.parity.report import Report
-from convgru.parity.tasks import QUICK, Settings, compare_cases, compare_faults, compare_solution
+from convgru.parity.tasks import QUICK, Settings, compare_cases, compare_faults, compare_solution, compiles
 from convgru.spec import ForecasterSpec
 from convgru.spec.shapes import fitting_size, nest_state, state_leaves
 from convgru.weights import Weights
@@ -72,7 +72,8 @@ def run(
         jobs: Number of processes. With more than one, a script must call this below ``if __name__
             == "__main__"``, and ``module`` must be picklable; a path always is.
         quick: Let XLA leave out optimisation in float64, so that JAX and Flax take an eighth of the
-            time; only with more than one job. The report says so.
+            time; the report says so. These cases run in processes of their own even if ``jobs`` is
+            one.
         progress: Called with the number of problems done, their total, and which was the last.
     """
     chosen = list(cases) if cases is not None else case_table.table()
@@ -83,15 +84,13 @@ def run(
         raise ValueError(f"fault expected one of {', '.join(map(repr, FAULTS))}, got {fault!r}")
     if jobs < 1:
         raise ValueError(f"jobs expected a positive number of processes, got {jobs}")
-    if quick and jobs == 1:
-        raise ValueError("quick expected more than one of jobs: XLA takes such settings when a process begins")
     if module is not None:
         as_module(module)  # what is no network of the user's is said before processes start
     settings = _settings(backends, module, device, gradients, tf32, cache, fault, quick)
     total, done = len(chosen) * len(dtypes), 0
     tell = progress or (lambda done, total, text: None)
     report = Report.empty(device, tf32)
-    for group in _groups(dtypes, quick):
+    for group in _groups(settings, dtypes):
         with closing(_parts(settings, chosen, group, jobs, controls and fault is None)) as parts:
             for count, text, part in parts:
                 report.add(part)
@@ -103,9 +102,9 @@ def run(
     return report
 
 
-def _groups(dtypes: Sequence[str], quick: bool) -> list[list[str]]:
+def _groups(settings: Settings, dtypes: Sequence[str]) -> list[list[str]]:
     """Which dtypes share their processes: those of ``QUICK`` have settings of their own."""
-    if not quick:
+    if not (settings.quick and compiles(settings)):
         return [list(dtypes)]
     groups = [[name for name in dtypes if (name in QUICK) == each] for each in (False, True)]
     return [group for group in groups if group]
@@ -120,22 +119,21 @@ def _parts(
     """
     chunks = [(cases[i : i + CHUNK], dtype) for dtype in dtypes for i in range(0, len(cases), CHUNK)]
     chunks = chunks or [([], dtypes[0])]  # says which backends there are
+    faults = list(CONTROLS)
+    planted = [
+        (faults[i : i + CHUNK], dtype) for dtype in dtypes if dtype not in HALF for i in range(0, len(faults), CHUNK)
+    ]
     tasks: list[Task] = [partial(compare_cases, settings, part, dtype) for part, dtype in chunks]
     ran: set[str] = set()
-    with workers(min(jobs, len(tasks)), quick=settings.quick and dtypes[0] in QUICK) as share:
+    quick = settings.quick and compiles(settings) and dtypes[0] in QUICK
+    with workers(min(jobs, max(len(tasks), len(planted))), quick=quick) as share:
         for (part, dtype), report in zip(chunks, share(tasks), strict=True):
             ran |= {row.case for row in report.rows}
             yield len(part), f"{part[-1].name} {dtype}" if part else "", report
         if not controls or not ran:
             return
-        usable, names = [case for case in cases if case.name in ran], list(CONTROLS)
-        faults: list[Task] = [
-            partial(compare_faults, settings, usable, dtype, names[i : i + CHUNK])
-            for dtype in dtypes
-            if dtype not in HALF
-            for i in range(0, len(names), CHUNK)
-        ]
-        for report in share(faults):
+        usable = [case for case in cases if case.name in ran]
+        for report in share([partial(compare_faults, settings, usable, dtype, names) for names, dtype in planted]):
             yield 0, "planted faults", report
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib import metadata
 from multiprocessing import get_context, parent_process
@@ -59,12 +60,14 @@ def _shared(pool: ProcessPoolExecutor, tasks: Sequence[Task]) -> Iterator[Report
 
 
 def compile_quickly() -> None:
-    """Let XLA leave out optimisation in this process, which must not have imported JAX yet.
+    """Let XLA leave out optimisation in this process, in which JAX has not computed yet.
 
     The parity table compiles hundreds of small programs and runs each once: nine tenths of its time
     with JAX would be optimisation. The operations that are compiled stay the same.
     """
-    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    if "jax" in sys.modules:  # the caller's script imports it, and is imported before this runs
+        sys.modules["jax"].config.update("jax_disable_most_optimizations", True)
     try:
         known = metadata.version("jaxlib").startswith(KNOWN)
     except metadata.PackageNotFoundError:
@@ -73,10 +76,17 @@ def compile_quickly() -> None:
         os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}"
 
 
+def cores() -> list[int]:
+    """The cores that this process may use; as many zeros where the system does not tell which."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return [0] * (os.cpu_count() or 1)
+
+
 def _shares(jobs: int) -> list[list[int]]:
-    """The cores of each process, as evenly as they go; with too few of them none in particular."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    return [cores[i::jobs] for i in range(jobs)] if jobs <= len(cores) else [[]] * jobs
+    """The cores of each process, as evenly as they go; with too few of them one of them each."""
+    mine = cores()
+    return [mine[i::jobs] or [mine[i % len(mine)]] for i in range(jobs)]
 
 
 def _begin_worker(shares: SimpleQueue[list[int]], quick: bool) -> None:
@@ -86,13 +96,23 @@ def _begin_worker(shares: SimpleQueue[list[int]], quick: bool) -> None:
     """
     if quick:
         compile_quickly()
-    cores = shares.get()
-    if cores:
-        os.sched_setaffinity(0, cores)
+    share = shares.get()
+    if hasattr(os, "sched_setaffinity"):
+        for thread in _threads():
+            with suppress(OSError):  # it would be faster, and is not needed
+                os.sched_setaffinity(thread, share)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # In time for frameworks that tasks import; not for one that the caller's own script imports.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, str(max(1, len(cores))))
+        os.environ.setdefault(name, str(len(share)))
+
+
+def _threads() -> list[int]:
+    """Those that this process has begun already, NumPy's for example; 0 is the current one."""
+    try:
+        return [int(name) for name in os.listdir("/proc/self/task")]
+    except OSError:
+        return [0]
 
 
 def _end_with_parent() -> None:

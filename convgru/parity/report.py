@@ -182,6 +182,8 @@ class Report:
         for name, dtype, quantity, cases, worst in self.summary():
             line = f"{name:<11} {dtype:<9} {quantity:<9} {cases:>5}  {worst.error:>11.2g}"
             lines.append(f"{line}  {worst.rank:>9.2f}")
+        if self.unoptimised:
+            lines.append(f"compiled without XLA's optimisation: {', '.join(self.unoptimised)}")
         return "\n".join([*lines, self.verdict, *self.failures()])
 
     def as_dict(self) -> dict[str, Any]:

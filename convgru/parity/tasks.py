@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,10 @@ or without it; the programs that users run compute in float32.
 """
 
 
+XLA = ("jax", "flax")
+"""The backends whose programs XLA compiles."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """Options of a comparison; see the arguments of ``convgru.parity.run``."""
@@ -40,14 +45,31 @@ class Settings:
     quick: bool = False
 
 
+def compiles(settings: Settings) -> bool:
+    """Whether XLA compiles what is to run: a backend of ``XLA``, or a module with JAX's arrays."""
+    if settings.module is not None and as_module(settings.module).tensors == "jax":
+        return True
+    backends = settings.backends or (XLA if settings.module is None else ())
+    return any(name in XLA for name in backends)
+
+
+def _unoptimised(runners: dict[str, Any], dtype: str) -> list[str]:
+    """What XLA compiles here without optimising it, whoever wanted that."""
+    jax = sys.modules.get("jax")
+    if jax is None or not jax.config.read("jax_disable_most_optimizations"):
+        return []
+    return [
+        f"{name} {dtype}" for name, runner in runners.items() if name in XLA or vars(runner).get("tensors") == "jax"
+    ]
+
+
 def compare_cases(settings: Settings, cases: Sequence[Case], dtype: str) -> Report:
     """Run every backend on cases in one dtype, with the settings' fault planted if there is one."""
     runners, report = _begin(settings)
     gradients = settings.gradients and settings.fault is None
     if not runners:
         return report
-    if settings.quick and dtype in QUICK:
-        report.unoptimised += [f"{name} {dtype}" for name, runner in runners.items() if hasattr(runner, "compiled_in")]
+    report.unoptimised += _unoptimised(runners, dtype)
     with _around(settings, runners):
         for case in cases:
             problem = problems.problem(case, dtype)

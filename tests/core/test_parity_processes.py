@@ -12,6 +12,7 @@ from parity_tasks import ended, not_finite, of_float64, right, settings_of_a_pro
 from convgru import parity
 from convgru.parity import comparison, processes
 from convgru.parity import table as case_table
+from convgru.parity.faults import CONTROLS
 from convgru.parity.processes import workers
 
 CASES = [case for case in case_table.table() if case.name.startswith(("gru-after-1d", "lstm-1d", "lstm-lengths"))]
@@ -111,12 +112,14 @@ def test_there_are_no_more_processes_than_tasks(monkeypatch):
 
     monkeypatch.setattr(processes, "ProcessPoolExecutor", Pool)
     assert parity.run(CASES * 2, module=right, dtypes="float32", jobs=100, controls=False).ok
-    assert asked == [-(-len(CASES * 2) // comparison.CHUNK)]
+    assert asked == [-(-max(len(CASES * 2), len(CONTROLS)) // comparison.CHUNK)]
 
 
-def test_quick_needs_processes_of_its_own():
-    with pytest.raises(ValueError, match="quick expected more than one of jobs"):
-        parity.run(CASES, quick=True)
+def test_more_processes_than_cores_have_one_each(monkeypatch):
+    monkeypatch.setattr(processes, "cores", lambda: [4, 6])
+    assert processes._shares(2) == [[4], [6]]
+    assert processes._shares(1) == [[4, 6]]
+    assert processes._shares(3) == [[4], [6], [4]]
 
 
 @pytest.mark.parametrize("quick", [False, True])
