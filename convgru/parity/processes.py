@@ -98,21 +98,12 @@ def _begin_worker(shares: SimpleQueue[list[int]], quick: bool) -> None:
         compile_quickly()
     share = shares.get()
     if hasattr(os, "sched_setaffinity"):
-        for thread in _threads():
-            with suppress(OSError):  # it would be faster, and is not needed
-                os.sched_setaffinity(thread, share)
+        with suppress(OSError):  # it would be faster, and is not needed
+            os.sched_setaffinity(0, share)  # for threads to come: NumPy's share no core well
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # In time for frameworks that tasks import; not for one that the caller's own script imports.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(len(share)))
-
-
-def _threads() -> list[int]:
-    """Those that this process has begun already, NumPy's for example; 0 is the current one."""
-    try:
-        return [int(name) for name in os.listdir("/proc/self/task")]
-    except OSError:
-        return [0]
 
 
 def _end_with_parent() -> None:
