@@ -90,8 +90,8 @@ def run(
     total, done = len(chosen) * len(dtypes), 0
     tell = progress or (lambda done, total, text: None)
     report = Report.empty(device, tf32)
-    for group in _groups(settings, dtypes):
-        with closing(_parts(settings, chosen, group, jobs, controls and fault is None)) as parts:
+    for group, quickly in _groups(settings, dtypes):
+        with closing(_parts(settings, chosen, group, jobs, quickly, controls and fault is None)) as parts:
             for count, text, part in parts:
                 report.add(part)
                 done += count
@@ -102,16 +102,15 @@ def run(
     return report
 
 
-def _groups(settings: Settings, dtypes: Sequence[str]) -> list[list[str]]:
-    """Which dtypes share their processes: those of ``QUICK`` have settings of their own."""
-    if not (settings.quick and compiles(settings)):
-        return [list(dtypes)]
-    groups = [[name for name in dtypes if (name in QUICK) == each] for each in (False, True)]
-    return [group for group in groups if group]
+def _groups(settings: Settings, dtypes: Sequence[str]) -> list[tuple[list[str], bool]]:
+    """Which dtypes share their processes, and whether these compile quickly."""
+    quick = QUICK if settings.quick and compiles(settings) else ()
+    groups = [([name for name in dtypes if (name in quick) == each], each) for each in (False, True)]
+    return [group for group in groups if group[0]]
 
 
 def _parts(
-    settings: Settings, cases: Sequence[Case], dtypes: Sequence[str], jobs: int, controls: bool
+    settings: Settings, cases: Sequence[Case], dtypes: Sequence[str], jobs: int, quick: bool, controls: bool
 ) -> Generator[tuple[int, str, Report], None, None]:
     """Yield how many cases were compared, the last of them, and their report; then planted faults.
 
@@ -125,7 +124,6 @@ def _parts(
     ]
     tasks: list[Task] = [partial(compare_cases, settings, part, dtype) for part, dtype in chunks]
     ran: set[str] = set()
-    quick = settings.quick and compiles(settings) and dtypes[0] in QUICK
     with workers(min(jobs, max(len(tasks), len(planted))), quick=quick) as share:
         for (part, dtype), report in zip(chunks, share(tasks), strict=True):
             ran |= {row.case for row in report.rows}

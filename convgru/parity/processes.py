@@ -17,10 +17,10 @@ from multiprocessing.queues import SimpleQueue
 from convgru.parity.report import Report
 
 Task = Callable[[], Report]
-QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 """Flags with which XLA compiles in a third of the time; an XLA that does not know one ends."""
 KNOWN = "0.10."
-"""The releases of jaxlib that know ``QUICK``."""
+"""The releases of jaxlib that know ``FLAGS``."""
 
 
 @contextmanager
@@ -62,6 +62,8 @@ def _shared(pool: ProcessPoolExecutor, tasks: Sequence[Task]) -> Iterator[Report
 def compile_quickly() -> None:
     """Let XLA leave out optimisation in this process, in which JAX has not computed yet.
 
+    It stands here because XLA reads its flags once, and a backend is JAX's already.
+
     The parity table compiles hundreds of small programs and runs each once: nine tenths of its time
     with JAX would be optimisation. The operations that are compiled stay the same.
     """
@@ -73,7 +75,7 @@ def compile_quickly() -> None:
     except metadata.PackageNotFoundError:
         return
     if known:
-        os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}"
+        os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
 
 def cores() -> list[int]:
