@@ -31,12 +31,19 @@ def enter(contest: Contest) -> None:
 
 
 def _ours(contest: Contest, options: Mapping[str, Any]) -> Entry:
-    net = contest.build(**options)
-    return _entry(contest, Flat(net), net.parameters_dict(), lambda gradients: gradients)
+    net, trained = contest.build(**options), contest.build(**options)
+    flat = Flat(trained)
+    flat.set_train()
+    return _entry(contest, Flat(net), flat, trained.parameters_dict(), lambda gradients: gradients)
 
 
-def _entry(contest: Contest, net: Any, parameters: Mapping[str, Any], named: Callable[[Arrays], Arrays]) -> Entry:
-    """A network that takes x and the parts of its state one by one, and returns them so."""
+def _entry(
+    contest: Contest, net: Any, trained: Any, parameters: Mapping[str, Any], named: Callable[[Arrays], Arrays]
+) -> Entry:
+    """Two networks, of which one infers and one trains, or one.
+
+    They take x and the parts of their state one by one, and return them so.
+    """
     parts: list[np.ndarray] = []
     for entry in contest.state or ():
         parts += entry if isinstance(entry, tuple) else [entry]
@@ -50,7 +57,7 @@ def _entry(contest: Contest, net: Any, parameters: Mapping[str, Any], named: Cal
     if contest.workload.streaming:
         return contest.entry(_streaming(contest, net, x), arrays=arrays)
     value_and_grad: Any = ms.value_and_grad
-    derive: Any = value_and_grad(Loss(net, cotangent), None, [*parameters.values()])
+    derive: Any = value_and_grad(Loss(trained, cotangent), None, [*parameters.values()])
 
     def forward() -> np.ndarray:
         y: np.ndarray = net(x, *state)[0].asnumpy()
@@ -160,4 +167,4 @@ def _plain(contest: Contest) -> Entry:
             layers[int(index)][key] = gradient.ravel() if key.endswith("_bias") else gradient
         return contest.separated(layers)
 
-    return _entry(contest, net, parameters, named)
+    return _entry(contest, net, net, parameters, named)

@@ -8,7 +8,8 @@ from typing import Any
 import mindspore as ms
 import mindspore.ops as mops
 import numpy as np
-from mindspore.ops import constexpr
+from mindspore.ops import constexpr, operations
+from mindspore.ops.operations import _grad_ops as slopes
 
 from convgru.errors import UnsupportedError
 from convgru.spec.convolution import Convolution, pool_matrix
@@ -66,6 +67,43 @@ def _by_primitive(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
     return mops.squeeze(y, 2) if flat else y
 
 
+def straight(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
+    """``convolve`` for what is ``direct``, for ``kept``, which shares nothing with it."""
+    _, pads, stride, dilation = plan(geometry, known(x.shape))
+    rows, taps, groups = weight.shape[0], weight.shape[2:], geometry[3]
+    kind = mops.Conv2D if len(x.shape) == 4 else mops.Conv3D
+    convolution = kind(rows, taps, pad_mode="pad", pad=pads, stride=stride, dilation=dilation, group=groups)
+    return operations.Cast()(convolution(operations.Cast()(x, weight.dtype), weight), x.dtype)
+
+
+def slope(x: Tensor, weight: Tensor, geometry: Any, dy: Tensor) -> Any:
+    """The gradients of ``straight`` with respect to x and the weight, from that of its result."""
+    dtype = x.dtype
+    x, dy = operations.Cast()(x, weight.dtype), operations.Cast()(dy, weight.dtype)
+    _, pads, stride, dilation = plan(geometry, known(x.shape))
+    rows, taps, groups = weight.shape[0], weight.shape[2:], geometry[3]
+    if len(x.shape) == 4:
+        dx = operations.Conv2DBackpropInput(
+            rows, taps, pad_mode="pad", pad=pads, pad_list=pads, stride=stride, dilation=dilation, group=groups
+        )(dy, weight, mops.shape(x))
+        dweight = slopes.Conv2DBackpropFilter(
+            rows, taps, pad_mode="pad", pad=pads, pad_list=pads, stride=stride, dilation=dilation, group=groups
+        )(dy, x, weight.shape)
+    else:
+        dx = operations.nn_ops.Conv3DBackpropInput(
+            rows, taps, pad_mode="pad", pad=pads, stride=stride, dilation=dilation, group=groups
+        )(weight, dy, mops.shape(x))
+        dweight = slopes.Conv3DBackpropFilter(
+            rows, taps, pad_mode="pad", pad=pads, stride=stride, dilation=dilation, group=groups
+        )(x, dy, weight.shape)
+    return operations.Cast()(dx, dtype), dweight
+
+
+def direct(convolution: Convolution) -> bool:
+    """Whether ``straight`` and ``slope`` serve, in float32 and float16."""
+    return not convolution.reorders and convolution.padding_mode == "zeros" and len(convolution.kernel_size) > 1
+
+
 def _by_product(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
     """Convolve as one matrix product over gathered windows: the primitives refuse float64.
 
@@ -76,7 +114,7 @@ def _by_product(x: Tensor, weight: Tensor, geometry: Any) -> Tensor:
     batch, rows, groups = x.shape[0], weight.shape[0], geometry[3]
     x = x.reshape((batch, x.shape[1], -1))
     if padded:
-        x = mops.concat((x, mops.zeros_like(mops.gather(x, indices((0,)), 2))), 2)
+        x = mops.concat((x, operations.ZerosLike()(mops.gather(x, indices((0,)), 2))), 2)
     columns = mops.gather(x, windows, 2)
     if groups == 1:
         product = mops.matmul(weight.reshape((rows, -1)), columns.reshape((batch, -1, pixels)))

@@ -11,7 +11,9 @@ from mindspore.ops import constexpr
 from convgru import equations
 from convgru.errors import UnsupportedError
 from convgru_mindspore import ops
+from convgru_mindspore.buffers import part
 from convgru_mindspore.graphs import compiling, known
+from convgru_mindspore.kept import KINDS, constants_of, kind
 from convgru_mindspore.sequence import SEQUENCE, state_count
 
 Tensor = Any
@@ -53,23 +55,22 @@ def run_direction(
     keep: bool,
     pick: bool,
     impl: str,
+    training: bool = False,
 ) -> Any:
-    """One layer in one direction: the input convolutions of all frames at once, then the loop.
+    """One layer in one direction.
 
     Outputs of all frames (T, B, H, *S) if ``keep``, the final state, and if ``pick`` the output of
-    each sample's last frame. With ``impl`` "fast" the loop is ``SEQUENCE``, with "auto" in a graph
-    of more than a few frames.
+    each sample's last frame. With ``impl`` "fast" the loop is one operation, with "auto" in a graph
+    of more than a few frames: ``SEQUENCE``, or if ``training`` one of ``KINDS``.
     """
-    frames, gates = images(x), []
-    for k in range(len(cell.steps)):
-        gates.append(sequence(equations.input_gates(ops, cell.steps[k], params[k], frames), x))
-    state = _parts(cell, entry, gates[0])
     if runs_fast(impl, compiling(), known(x.shape)[0], _masked(kept)):
-        if context is not None and len(context.shape) < len(x.shape):  # one for all frames
-            context = mops.expand_dims(context, 0) + mops.zeros_like(gates[0])
-        y, state = _fused(cell, params, gates, state, valid, context, kept, reverse)
+        y, state = _fused(cell, params, x, entry, valid, context, kept, reverse, training)
         last = _last(y, state[0], valid, reverse) if pick else None
     else:
+        frames, gates = images(x), []  # the input convolutions of all frames at once
+        for k in range(len(cell.steps)):
+            gates.append(sequence(equations.input_gates(ops, cell.steps[k], params[k], frames), x))
+        state = _parts(cell, entry, gates[0][0])
         y, state, last = _unrolled(cell, params, gates, state, valid, context, kept, reverse, keep, pick)
     if keep and valid is not None:
         y = mops.where(valid[0], y, mops.zeros_like(y))
@@ -77,20 +78,17 @@ def run_direction(
 
 
 def _parts(cell: Any, entry: Any, gates: Tensor) -> Any:
-    """An entry of the state as a tuple of tensors; zeros for None."""
+    """An entry of the state as a tuple of tensors; zeros for None, as ``gates`` of a frame say."""
     if entry is None:
-        zeros = mops.zeros((gates.shape[1], cell.hidden_channels, *gates.shape[3:]), gates.dtype)
+        zeros = mops.zeros((gates.shape[0], cell.hidden_channels, *gates.shape[2:]), gates.dtype)
         return (zeros,) * state_count(cell)
     return (entry,) if state_count(cell) == 1 else (entry[0], entry[1])
 
 
 UNROLLED = 4
 """Up to so many frames the unrolled loop is compiled in less time than ``SEQUENCE``."""
-LONG = 64
-"""Up to so many frames both directions of a layer are unrolled.
-
-The gradient of ``SEQUENCE`` in both directions of one layer does not compile for an LSTM.
-"""
+KEEPING = False
+"""Whether the gates are kept outside of training too (see ``kept``)."""
 DEPTH, AROUND = 10, 20
 """Calls that a frame of an unrolled loop nests, and those around the loop.
 
@@ -122,7 +120,7 @@ def runs_fast(impl: str, compiled: bool, time: int, masked: bool) -> bool:
     if not compiled:
         return False
     fast = not masked and impl != "readable"
-    if fast and (impl == "fast" or not 0 <= time <= (LONG if impl == "auto, both directions" else UNROLLED)):
+    if fast and (impl == "fast" or not 0 <= time <= UNROLLED):
         return True
     if time < 0:
         raise UnsupportedError(
@@ -144,18 +142,30 @@ def _masked(kept: Any) -> bool:
     return kept[0] is not None or (kept[1] is not None and not isinstance(kept[1], float))
 
 
-def _fused(cell: Any, params: Any, gates: Any, state: Any, valid: Any, context: Any, kept: Any, reverse: bool) -> Any:
+def _fused(
+    cell: Any, params: Any, x: Any, entry: Any, valid: Any, context: Any, kept: Any, reverse: bool, training: bool
+) -> Any:
     """All frames as one operation: the outputs (T, B, H, *S) and the final state."""
-    frames, constants = gates, []
+    frames = [x]
     if context is not None:
-        frames = [*frames, context]
-    for k in range(len(gates)):
-        for each in ops.leaves(cell.steps[k], params[k]):
-            constants.append(each)
-    zoneout = 0.0 if kept[1] is None else kept[1]
+        if len(context.shape) < len(x.shape):  # one for all frames
+            context = mops.expand_dims(context, 0) + mops.zeros((x.shape[0], *context.shape), context.dtype)
+        frames.append(context)
+    state = _parts(cell, entry, equations.input_gates(ops, cell.steps[0], params[0], x[0]) if entry is None else x)
     lengths = () if valid is None else (valid[1],)
-    states, state = SEQUENCE(cell, reverse, zoneout, tuple(frames), tuple(constants), state, lengths)  # pyright: ignore
-    return states[0], state
+    name = kind(cell, x.dtype == ms.float64) if (training or KEEPING) and kept[1] is None else ""
+    if name != "":
+        operation = KINDS[name]
+        constants = constants_of(operation.operands, cell, params[0], x)
+        results = operation(cell, reverse, tuple(frames), constants, state, lengths)
+    else:
+        leaves = []
+        for k in range(len(cell.steps)):
+            for each in ops.leaves(cell.steps[k], params[k]):
+                leaves.append(each)
+        zoneout = 0.0 if kept[1] is None else kept[1]
+        results = SEQUENCE(cell, reverse, zoneout, tuple(frames), tuple(leaves), state, lengths)
+    return results[0], part(results, len(state), len(state))  # pyright: ignore
 
 
 def _last(outputs: Tensor, h: Tensor, valid: Any, reverse: bool) -> Tensor:

@@ -48,7 +48,7 @@ class Direction(LayerParameters):
     ) -> Any:
         """Run the layer over the sequence."""
         return run_direction(
-            self.cell_spec, self.prepared(), x, state, valid, context, masks, reverse, keep, pick, impl
+            self.cell_spec, self.prepared(), x, state, valid, context, masks, reverse, keep, pick, impl, self.training
         )
 
 

@@ -47,8 +47,6 @@ def run(
     """
     seq_length, context, masks = extras
     count, top, axes = len(spec.directions), len(spec.layers) - 1, len(x.shape)
-    if impl == "auto" and spec.bidirectional == "layer":
-        impl = "auto, both directions"
     valid = validity(seq_length, x)
     if valid is not None:
         x = mops.where(valid[0], x, mops.zeros_like(x))

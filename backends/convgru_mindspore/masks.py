@@ -20,10 +20,9 @@ def draw(spec: Any, time: int, batch: int, size: Any, dtype: Any, recurrent: Any
     Dropout's hold 0 or 1/(1−p), zoneout's 1 with probability p. ``recurrent``, if given, holds the
     recurrent masks to use again.
     """
-    wanted = drawn(spec, time, batch, size)
-    if len(wanted) == 0:
+    if not draws(spec):
         return None
-    masks = {}
+    wanted, masks = drawn(spec, time, batch, size), {}
     for name, kind, shape, p in wanted:
         if kind == "recurrent" and recurrent is not None:
             masks[name] = recurrent[name]
@@ -42,6 +41,12 @@ def frame_of(spec: Any, masks: Any, t: int, size: Any) -> Any:
     for name, kind, _, _ in drawn(spec, 1, 1, size):
         frame[name] = masks[name] if kind == "recurrent" else masks[name][t : t + 1]
     return frame
+
+
+@constexpr
+def draws(spec: NetworkSpec) -> bool:
+    """Whether there are masks, of whatever shape: asked first, as shapes may be free."""
+    return spec.recurrent_dropout > 0 or spec.zoneout > 0 or (spec.dropout > 0 and len(spec.layers) > 1)
 
 
 @constexpr

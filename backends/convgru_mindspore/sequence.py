@@ -5,7 +5,8 @@ on do not compile. A loop on a tensor does not grow, but MindSpore cannot differ
 reasonable time. So the loops of both passes are written here, over frames that are read and written
 by a counter that is a tensor: a graph serves every number of frames, and with free shapes every
 batch and image size. The equations stay those of ``convgru.equations``: the backward loop
-differentiates one step after the other, recomputed from the states, which are all that is kept.
+differentiates one step after the other, recomputed from the states, which are all that is kept; in
+training ``kept`` keeps more.
 """
 
 from __future__ import annotations
@@ -19,44 +20,47 @@ from mindspore.ops import constexpr, operations
 
 from convgru import equations
 from convgru_mindspore import ops
+from convgru_mindspore.buffers import before, buffer, flat, frames_at, live, pair, part, seed_of, shaped, written
 
 Tensor = Any
 
 
 class Sequence(nn.Cell):
-    """The steps of one layer in one direction over all frames, from convolved inputs.
+    """The steps of one layer in one direction over all frames.
 
     Inputs:
         - **cell** (CellSpec), **reverse** (bool) - Which layer, and whether time runs backward.
         - **zoneout** (float) - The mean of the masks of zoneout, 0 for none.
-        - **frames** (tuple[Tensor]) - The gates of each step, then a context if there is one, each
-            (T, B, ...).
+        - **frames** (tuple[Tensor]) - x, then a context if there is one, each (T, B, ...).
         - **constants** (tuple[Tensor]) - The parameters of each step (``ops.leaves``).
         - **state** (tuple[Tensor]) - The initial state.
         - **lengths** (tuple[Tensor]) - The valid frames of each sample (B, 1, ...), or nothing.
 
     Outputs:
-        The states after each frame, each (T, B, H, *S), of which only the first may be used
-        further, and the final state.
+        In one flat tuple the states after each frame, each (T, B, H, *S), of which only the first
+        may be used further, and the final state.
     """
 
     def construct(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, cell: Any, reverse: Any, zoneout: Any, frames: Any, constants: Any, state: Any, lengths: Any
     ) -> Any:
         """Run the frames one after the other."""
-        time, index = mops.shape(frames[0])[0], ms.Tensor(0, ms.int32)
-        contexts = len(frames) - len(cell.steps)
-        seed = _seed((*frames, *constants, *state))
-        state = _live(state, seed, state_count(cell))
-        kept: Any = ()
-        for k in range(len(state)):
-            kept = (*kept, _buffer(time, state[k], seed, k))
+        count, contexts = state_count(cell), len(frames) - 1
+        x, context = frames[0], frames[contexts]
+        time, index = mops.shape(x)[0], ms.Tensor(0, ms.int32)
+        seed = seed_of((*frames, *constants, *state))
+        state = live(state, seed, count)
+        h, last = state[0], state[count - 1]
+        outputs, lasts = buffer(time, h, seed, 0), buffer(time, last, seed, count - 1)
         while index < time:
             t = time - 1 - index if reverse else index
-            state = step(cell, contexts, zoneout, (*_frames_at(frames, t), *state, *constants), _valid(lengths, t))
-            kept = _written(kept, t, state, state_count(cell))
+            now = frames_at(pair(x, context, 1 + contexts), t)
+            new = step(cell, contexts, zoneout, (*now, *pair(h, last, count), *constants), _valid(lengths, t))
+            h, last = new[0], new[count - 1]
+            outputs = written(outputs, t, h)
+            lasts = outputs if count == 1 else written(lasts, t, last)
             index = index + 1
-        return kept, state
+        return (*pair(outputs, lasts, count), *pair(h, last, count))
 
     def bprop(
         self,
@@ -71,33 +75,34 @@ class Sequence(nn.Cell):
         dout: Any,
     ) -> Any:
         """Go back through the frames: the gradients of frames, constants and initial state."""
-        kept, outputs, dstate = out[0], dout[0][0], dout[1]
-        time, index = mops.shape(frames[0])[0], ms.Tensor(0, ms.int32)
-        contexts = len(frames) - len(cell.steps)
-        seed = _seed((*frames, *constants, *state, outputs, *dstate))
-        state, dstate = _live(state, seed, state_count(cell)), _live(dstate, seed, state_count(cell))
-        dframes: Any = ()
-        dconstants: Any = ()
-        for k in range(len(frames)):
-            dframes = (*dframes, _buffer(time, mops.gather(frames[k], index, 0), seed, k + len(state)))
-        for each in constants:
-            dconstants = (*dconstants, operations.ZerosLike()(each))
-        dconstants = _live(dconstants, seed, len(constants))
+        count = state_count(cell)
+        kept, outputs, ends = part(out, 0, count), dout[0], part(dout, count, count)
+        contexts = len(frames) - 1
+        x, context = frames[0], frames[contexts]
+        time, index = mops.shape(x)[0], ms.Tensor(0, ms.int32)
+        seed = seed_of((*frames, *constants, *state, outputs, *ends))
+        state, dstate = live(state, seed, count), live(ends, seed, count)
+        dh, dlast = dstate[0], dstate[count - 1]
+        dx = buffer(time, mops.gather(x, index, 0), seed, count)
+        dcontext = buffer(time, mops.gather(context, index, 0), seed, count + contexts)
+        total = live((operations.ZerosLike()(flat(constants, 0, len(constants))),), seed, 1)[0]
         while index < time:
             t = index if reverse else time - 1 - index
-            old = _before(kept, state, t, time, reverse)
-            dnew = (mops.gather(outputs, t, 0) + dstate[0], *_part(dstate, 1, state_count(cell) - 1))
-            gradients = derivative(
-                cell, contexts, zoneout, (*_frames_at(frames, t), *old, *constants), _valid(lengths, t), dnew
-            )
-            dframes = _written(dframes, t, gradients, len(frames))
-            dstate = _part(gradients, len(frames), len(state))
-            dconstants = _added(dconstants, gradients, len(frames) + len(state), len(constants))
+            now = frames_at(pair(x, context, 1 + contexts), t)
+            old_h = before(kept[0], state[0], t, time, reverse)
+            old = pair(old_h, before(kept[count - 1], state[count - 1], t, time, reverse), count)
+            dnew = pair(mops.gather(outputs, t, 0) + dh, dlast, count)
+            gradients = derivative(cell, contexts, zoneout, (*now, *old, *constants), _valid(lengths, t), dnew)
+            dx = written(dx, t, gradients[0])
+            dcontext = dx if contexts == 0 else written(dcontext, t, gradients[1])
+            dh, dlast = gradients[len(frames)], gradients[len(frames) + count - 1]
+            total = total + flat(gradients, len(frames) + count, len(constants))
             index = index + 1
         dlengths: Any = ()
         for each in lengths:
             dlengths = (*dlengths, operations.ZerosLike()(each))
-        return 0, False, 0.0, dframes, dconstants, dstate, dlengths
+        dframes = pair(dx, dcontext, len(frames))
+        return 0, False, 0.0, dframes, shaped(total, constants), pair(dh, dlast, count), dlengths
 
 
 SEQUENCE = Sequence()
@@ -109,17 +114,17 @@ def step(cell: Any, contexts: int, zoneout: Any, inputs: Any, valid: Any) -> Any
 
     In one flat tuple, read by index: MindSpore does not differentiate slices of tuples.
     """
-    gates = len(cell.steps)
-    parts = gates + contexts
+    parts = 1 + contexts
     first = parts + state_count(cell)
-    context = inputs[gates] if contexts > 0 else None
+    context = inputs[1] if contexts > 0 else None
     old = (inputs[parts],) if state_count(cell) == 1 else (inputs[parts], inputs[parts + 1])
     state = old
-    for k in range(gates):
+    for k in range(len(cell.steps)):
         spec = cell.steps[k]
         params = ops.from_leaves(spec, inputs, first)
         first = first + ops.leaf_count(spec)
-        state = equations.step_of(spec)(ops, spec, params, inputs[k], state, context, None)
+        gates = equations.input_gates(ops, spec, params, inputs[0])
+        state = equations.step_of(spec)(ops, spec, params, gates, state, context, None)
     news = []
     for k in range(len(state)):
         new = state[k]
@@ -151,87 +156,6 @@ def derivative(cell: Any, contexts: int, zoneout: Any, inputs: Any, valid: Any, 
         return total
 
     return ops.gradient(weighed)(*inputs)
-
-
-def _seed(tensors: Any) -> Tensor:
-    """A number that depends on each of these tensors."""
-    seed = ms.Tensor(0.0, ms.float32)
-    for each in tensors:
-        first = operations.Gather()(each.reshape((-1,)), ms.Tensor(0, ms.int32), 0)
-        seed = operations.Add()(seed, operations.Cast()(first, ms.float32))
-    return seed
-
-
-def _buffer(time: Any, frame: Tensor, seed: Tensor, salt: int) -> Tensor:
-    """Memory for ``time`` frames of this shape, to be written in place.
-
-    What it holds does not matter, but must differ from that of every other buffer: MindSpore makes
-    equal values one, and frames of two layers would be written to the same place.
-    """
-    value = operations.Add()(seed, ops.constant(float(salt), ms.float32))
-    return operations.FillV2()((time, *mops.shape(frame)), operations.Cast()(value, frame.dtype))
-
-
-def _live(values: Any, seed: Tensor, count: int) -> Any:
-    """The same values, but no constants, not even zeros.
-
-    What a loop changes must not begin as a constant: MindSpore then may never change it.
-    """
-    live: Any = ()
-    nothing = operations.Less()(seed, seed)
-    for k in range(count):
-        zero = mops.where(nothing, ops.constant(1.0, values[k].dtype), ops.constant(0.0, values[k].dtype))
-        live = (*live, operations.Add()(values[k], zero))
-    return live
-
-
-def _frames_at(frames: Any, t: Tensor) -> Any:
-    """Frame t of each tensor."""
-    now: Any = ()
-    for each in frames:
-        now = (*now, mops.gather(each, t, 0))
-    return now
-
-
-def _written(buffers: Any, t: Tensor, frames: Any, count: int) -> Any:
-    """The buffers with frame t written in place.
-
-    Their count is said, here and below: inside a loop MindSpore may not know the length of a tuple.
-    """
-    at = t.reshape((1, 1))
-    written: Any = ()
-    for k in range(count):
-        written = (*written, operations.ScatterNdUpdate()(buffers[k], at, mops.expand_dims(frames[k], 0)))
-    return written
-
-
-def _part(values: Any, start: int, count: int) -> Any:
-    """Some of the values."""
-    part: Any = ()
-    for k in range(count):
-        part = (*part, values[start + k])
-    return part
-
-
-def _added(totals: Any, more: Any, start: int, count: int) -> Any:
-    """Sums, one by one, of totals and the values from ``start`` on."""
-    added: Any = ()
-    for k in range(count):
-        added = (*added, totals[k] + more[start + k])
-    return added
-
-
-def _before(kept: Any, initial: Any, t: Tensor, time: Any, reverse: bool) -> Any:
-    """The state before frame t: that after the frame before it, or the initial one."""
-    parts: Any = ()
-    for k in range(len(initial)):
-        if reverse:
-            before = mops.gather(kept[k], mops.minimum(t + 1, ms.Tensor(time - 1, ms.int32)), 0)
-            parts = (*parts, mops.where(t == time - 1, initial[k], before))
-        else:
-            before = mops.gather(kept[k], mops.maximum(t - 1, ms.Tensor(0, ms.int32)), 0)
-            parts = (*parts, mops.where(t == 0, initial[k], before))
-    return parts
 
 
 def _valid(lengths: Any, t: Tensor) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,13 +14,23 @@ from mindspore import nn
 import convgru
 import convgru.mindspore as cm
 from convgru import parity, reference
+from convgru.calls import Extras
 from convgru.initialization import init
 from convgru.parity.table import table
-from convgru.spec import network
-from convgru_mindspore import convolution, direction
+from convgru.spec import Norm, network
+from convgru.spec.shapes import nest_state, state_leaves
+from convgru_mindspore import convolution, direction, kept
 
 CASES = (
     "gru-before-stack",
+    "gru-before-train-stack",
+    "gru-after-bidirectional-sum",
+    "gru-after-lengths",
+    "lstm-lengths",
+    "lstm-3d",
+    "lstm-bidirectional",
+    "lstm-layers",
+    "lstm-stack",
     "gru-before-context",
     "gru-after-lengths-norm",
     "gru-after-context-timed",
@@ -36,7 +47,7 @@ TIMES = (1, 2, 3, 5, 8, 13, 21, 34, 55, 1000)
 
 @pytest.fixture
 def fast(graph: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No loop is unrolled, however short; but those of masks and of both directions of an LSTM."""
+    """No loop is unrolled, however short, but those of masks."""
     monkeypatch.setattr(direction, "UNROLLED", 0)
 
 
@@ -46,8 +57,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         whole = metafunc.config.getoption("whole_table", default=False)
         chosen = [c for c in table() if whole or c.name in CASES]
         dtypes = ("float32", "float64") if whole else ("float32",)
-        parameters = [pytest.param(case, dtype, id=f"{case.name}-{dtype}") for dtype in dtypes for case in chosen]
-        metafunc.parametrize(("case", "dtype"), parameters)
+        parameters = []
+        for case, dtype in itertools.product(chosen, dtypes):
+            parameters.append(pytest.param(case, dtype, False, id=f"{case.name}-{dtype}"))
+            if any(kept.kind(cell, dtype == "float64") for cell in case.spec.recurrent.layers):
+                parameters.append(pytest.param(case, dtype, True, id=f"{case.name}-{dtype}-gates"))
+        metafunc.parametrize(("case", "dtype", "keeping"), parameters)
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +73,11 @@ def pynative_again() -> Iterator[None]:
     ms.set_context(mode=before)
 
 
-def test_the_table_of_cases_passes(case: Any, dtype: str, fast: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_of_cases_passes(
+    case: Any, dtype: str, keeping: bool, fast: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Within the budgets, gradients too; with lengths, context, norms and peepholes."""
-    if case.spec.recurrent.cell != "lstm":
-        monkeypatch.setattr(direction, "LONG", 0)
+    monkeypatch.setattr(direction, "KEEPING", keeping)
     report = parity.run([case], backends=["mindspore"], dtypes=[dtype], controls=False)
     assert report.ok, report.failures()
 
@@ -106,13 +122,18 @@ def test_one_graph_serves_every_length(graph: str, eps_off: Any) -> None:
     assert len(net.compile_cache) == 1
 
 
-def test_one_graph_differentiates_every_length(graph: str, eps_off: Any) -> None:
-    weights = init(network("gru", 2, 2, ndim=1), 0)
+@pytest.mark.parametrize("ndim", [1, 2], ids=["states", "gates"])
+def test_one_graph_differentiates_every_length(ndim: int, graph: str, eps_off: Any) -> None:
+    """In training; with two dimensions the gates are kept."""
+    weights = init(network("gru", 2, 2, ndim=ndim), 0)
+    assert (kept.kind(weights.spec.layers[0], False) != "") == (ndim == 2)
     net = convgru.build(weights, "mindspore")
     derive = Loss(net)
-    derive.set_inputs(FREE)
+    derive.set_train()
+    derive.set_inputs(ms.Tensor(shape=[None, None, 2, *[None] * ndim], dtype=ms.float32))
     for index, time in enumerate(TIMES[::3]):
         x = sequence(time, 1 + index % 2, 3 + index % 2)
+        x = x if ndim == 1 else np.stack([x, x[::-1]], 4)
         (dx,), gradients = derive(ms.Tensor(x))
         y, (h,) = reference.run(weights, x)
         wanted = reference.gradient(weights, x, (h * 0,), (2 * y, (h * 0,)))
@@ -120,6 +141,78 @@ def test_one_graph_differentiates_every_length(graph: str, eps_off: Any) -> None
         for parameter, gradient in zip(derive.parameters, gradients, strict=True):
             assert eps_off(gradient, wanted[parameter.name.removeprefix("net.")]) < 60, parameter.name
     assert len(derive.compile_cache) == 1
+
+
+def test_gates_are_kept_in_training_unless_the_layers_are_told_not_to(
+    graph: str, monkeypatch: pytest.MonkeyPatch, eps_off: Any
+) -> None:
+    """Without the operations that keep them training fails, and nothing else does."""
+    monkeypatch.setattr(direction, "KINDS", {})
+    weights, x = init(network("lstm", 2, 3), 0), np.random.default_rng(0).standard_normal((6, 1, 2, 4, 3), np.float32)
+    net = convgru.build(weights, "mindspore")
+    net.set_train()
+    net.layers.set_train(False)
+    assert eps_off(net(ms.Tensor(x))[0], reference.run(weights, x)[0]) < 15
+    net = convgru.build(weights, "mindspore")
+    net.set_train()
+    with pytest.raises(ValueError, match="lstm does not exist"):
+        net(ms.Tensor(x))
+
+
+MIXED: dict[str, tuple[Any, Any]] = {
+    "gru, rnn": (network("gru", 2, 3), network("rnn", 2, 4)),
+    "lstm, lstm with norm": (network("lstm", 2, [3, 4]), network("lstm", 2, 4, norm=Norm((4,)))),
+    "gru, lstm with peephole": (network("gru", 2, 3, reset="after"), network("lstm", 2, 3, peephole="conv")),
+    "groups in one layer": (network("gru", 2, [4, 4], groups=[1, 2]), network("lstm", 2, [3, 2])),
+}
+"""Networks of which one keeps its gates and the other, or a layer of it, does not."""
+
+
+@pytest.mark.parametrize("lengths", [False, True], ids=["", "lengths"])
+@pytest.mark.parametrize("name", MIXED)
+def test_both_operations_train_in_one_graph(name: str, lengths: bool, graph: str, eps_off: Any) -> None:
+    specs, x = MIXED[name], np.random.default_rng(1).standard_normal((6, 2, 2, 4, 3), np.float32)
+    weights = [init(spec, k) for k, spec in enumerate(specs)]
+    extras = Extras(lengths=np.array([4, 6])) if lengths else Extras()
+    seq_length = ms.Tensor([4, 6], ms.int32) if lengths else None
+
+    class Both(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = (convgru.build(each, "mindspore") for each in weights)
+
+        def construct(self, x: Any) -> Any:
+            return self.a(x, seq_length=seq_length)[0], self.b(x, seq_length=seq_length)[0]
+
+    class Total(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.both = Both()
+
+        def construct(self, x: Any) -> Any:
+            a, b = self.both(x)
+            return (a * a).sum() + (b * b).sum()
+
+    total = Total()
+    total.set_train()
+    parameters = total.trainable_params()
+    _, gradients = ms.value_and_grad(total, None, parameters)(ms.Tensor(x))
+    got = {parameter.name: gradient for parameter, gradient in zip(parameters, gradients, strict=True)}
+    for prefix, each in zip("ab", weights, strict=True):
+        y, final = reference.run(each, x, lengths=extras.lengths)
+        zeros = nest_state(each.spec, {leaf: part * 0 for leaf, part in state_leaves(each.spec, final)})
+        wanted = reference.gradient(each, x, None, (2 * y, zeros), extras=extras)
+        for parameter in each.arrays:
+            assert eps_off(got[f"both.{prefix}.{parameter}"], wanted[parameter]) < 100, parameter
+
+
+@pytest.mark.parametrize("options", [{"padding": "valid"}, {"padding_mode": "reflect"}], ids=["valid", "reflect"])
+def test_training_asks_no_image_of_one_pixel(options: Any, mode: str) -> None:
+    """What draws no masks needs no shapes of them."""
+    net = cm.ConvGRU(2, 3, **options)
+    net.set_train()
+    y, _ = net(ms.ops.ones((6, 1, 2, 8, 8), ms.float32))
+    assert y.shape[0] == 6
 
 
 def test_a_state_that_begins_as_a_constant_moves_on(eps_off: Any) -> None:
