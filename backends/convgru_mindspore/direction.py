@@ -70,7 +70,7 @@ def run_direction(
         frames, gates = images(x), []  # the input convolutions of all frames at once
         for k in range(len(cell.steps)):
             gates.append(sequence(equations.input_gates(ops, cell.steps[k], params[k], frames), x))
-        state = _parts(cell, entry, gates[0][0])
+        state = _parts(cell, entry, gates[0])
         y, state, last = _unrolled(cell, params, gates, state, valid, context, kept, reverse, keep, pick)
     if keep and valid is not None:
         y = mops.where(valid[0], y, mops.zeros_like(y))
@@ -78,9 +78,9 @@ def run_direction(
 
 
 def _parts(cell: Any, entry: Any, gates: Tensor) -> Any:
-    """An entry of the state as a tuple of tensors; zeros for None, as ``gates`` of a frame say."""
+    """An entry of the state as a tuple of tensors; zeros, of the size of ``gates``, for None."""
     if entry is None:
-        zeros = mops.zeros((gates.shape[0], cell.hidden_channels, *gates.shape[2:]), gates.dtype)
+        zeros = mops.zeros((gates.shape[1], cell.hidden_channels, *gates.shape[3:]), gates.dtype)
         return (zeros,) * state_count(cell)
     return (entry,) if state_count(cell) == 1 else (entry[0], entry[1])
 
@@ -151,7 +151,8 @@ def _fused(
         if len(context.shape) < len(x.shape):  # one for all frames
             context = mops.expand_dims(context, 0) + mops.zeros((x.shape[0], *context.shape), context.dtype)
         frames.append(context)
-    state = _parts(cell, entry, equations.input_gates(ops, cell.steps[0], params[0], x[0]) if entry is None else x)
+    gates = x if entry is not None else mops.expand_dims(equations.input_gates(ops, cell.steps[0], params[0], x[0]), 0)
+    state = _parts(cell, entry, gates)
     lengths = () if valid is None else (valid[1],)
     name = kind(cell, x.dtype == ms.float64) if (training or KEEPING) and kept[1] is None else ""
     if name != "":
