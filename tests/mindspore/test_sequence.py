@@ -80,7 +80,9 @@ def test_the_table_of_cases_passes(
     assert report.ok, report.failures()
 
 
-def test_a_wrong_order_of_gates_is_caught(fast: None) -> None:
+@pytest.mark.parametrize("keeping", [False, True], ids=["states", "gates"])
+def test_a_wrong_order_of_gates_is_caught(keeping: bool, fast: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direction, "KEEPING", keeping)
     case = [c for c in table() if c.name == "lstm-2d"]
     report = parity.run(case, backends=["mindspore"], dtypes=["float32"], controls=False, fault="swapped-gates")
     assert not report.ok
