@@ -88,7 +88,7 @@ def _parts(cell: Any, entry: Any, gates: Tensor) -> Any:
 UNROLLED = 4
 """Up to so many frames the unrolled loop is compiled in less time than ``SEQUENCE``."""
 KEEPING = False
-"""Whether the gates are kept outside of training too (see ``kept``)."""
+"""Whether the gates are kept outside of training too (see ``kept``); tests set it."""
 DEPTH, AROUND = 10, 20
 """Calls that a frame of an unrolled loop nests, and those around the loop.
 
@@ -98,7 +98,7 @@ MindSpore allows ``max_call_depth`` of them in a graph.
 
 @constexpr(reuse_result=False)  # pyright: ignore[reportCallIssue]
 def runs_fast(impl: str, compiled: bool, time: int, masked: bool) -> bool:
-    """Whether ``SEQUENCE`` runs; ``time`` is -1 where it is free, ``impl`` as ``loop.run`` says it.
+    """Whether the loop is one operation; ``time`` is -1 where it is free, ``impl`` ``loop.run``'s.
 
     ``masked``: whether there are masks of recurrent dropout or zoneout. Those are for the unrolled
     loop: with one more tensor that is no parameter MindSpore takes the gradients in its loop for

@@ -23,7 +23,8 @@ class Direction(LayerParameters):
         - **reverse** (bool) - Whether time runs backward.
         - **keep**, **pick** (bool) - Whether to return the outputs of all frames, of each sample's
             last frame.
-        - **impl** (str) - How the loop over time runs in a graph: ``auto`` or ``readable`` .
+        - **impl** (str) - How the loop over time runs in a graph: ``auto`` , ``fast`` or
+            ``readable`` .
 
     Outputs:
         The outputs (T, B, H, *S) or None, the final state, and the last outputs (B, H, *S) or None.

@@ -43,7 +43,7 @@ def run(
     Through the cells of ``layers``, called for each layer and direction; or if that is None, on the
     prepared ``params``. ``extras`` is (seq_length, context, masks), each of which may be None. With
     ``last`` an output is that of each sample's last frame, (B, H, *S), and the others of the top
-    layer are not kept. ``impl`` is "readable" or "auto".
+    layer are not kept. ``impl`` is "auto", "fast" or "readable".
     """
     seq_length, context, masks = extras
     count, top, axes = len(spec.directions), len(spec.layers) - 1, len(x.shape)
